@@ -1,0 +1,1 @@
+"""The `mer` command, one file per command group, and what the stages' mains share (`stage.py`)."""

@@ -1,0 +1,105 @@
+"""What every stage's main shares: typer, errors as one sentence with an exit code, a progress bar.
+
+A stage is a function of no or few arguments that returns the line to print:
+
+    @stage
+    def main() -> str: ...
+"""
+
+from __future__ import annotations
+
+import functools
+import signal
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import FrameType
+from typing import ParamSpec
+
+from mer_pipeline.errors import MerError
+from mer_pipeline.params import QualityParams, ShardParams
+from mer_pipeline.run import Progress, run
+from mer_pipeline.runtime import load_runtime
+from mer_pipeline.transform import Item, Transform
+
+P = ParamSpec("P")
+
+INTERRUPTED = 130
+TERMINATED = 143
+
+
+def stage(main: Callable[P, str]) -> Callable[P, None]:
+    """Wrap a stage's main: print its line, turn errors into one sentence and an exit code.
+
+    Exit codes: 1 the stage could not finish, 2 something a person gave is wrong, 130 Ctrl-C, 143 SIGTERM.
+    """
+
+    @functools.wraps(main)
+    def wrapped(*args: P.args, **kwargs: P.kwargs) -> None:
+        signal.signal(signal.SIGTERM, _terminate)
+        try:
+            print(main(*args, **kwargs))
+        except MerError as error:
+            print(f"error: {error}", file=sys.stderr)
+            sys.exit(error.exit_code)
+        except KeyboardInterrupt:
+            print("stopped; nothing is half written, run the same command to go on", file=sys.stderr)
+            sys.exit(INTERRUPTED)
+
+    # typer reads the signature; the wrapped function prints, so it returns nothing.
+    wrapped.__annotations__ = {**main.__annotations__, "return": None}
+    return wrapped
+
+
+def run_stage(transform: Transform[Item], out: str, shards: ShardParams, quality: QualityParams) -> str:
+    """Run a transform with the pipeline's places: tables from `data/`, rows to `data/<out>/`."""
+    places = {source.table: table_place(source.table) for source in transform.sources}
+    quarantine = Path("data/quarantine", f"{transform.name}.parquet")
+    runtime, bar = load_runtime(), progress_bar(transform.name)
+    return str(
+        run(transform, places, Path("data", out), quarantine, shards=shards, quality=quality, runtime=runtime, progress=bar)
+    )
+
+
+def table_place(table: str) -> Path:
+    """Where a table of the pipeline lies: a stage's folder of shards, or a single file."""
+    single = {"manifest", "cue_words"}
+    return Path("data", f"{table}.parquet" if table in single else table)
+
+
+def _terminate(number: int, frame: FrameType | None) -> None:
+    sys.exit(TERMINATED)
+
+
+def progress_bar(label: str) -> Progress:
+    """A bar with rate and time left on standard error; nothing unless that is a terminal, and not for short work."""
+    if not sys.stderr.isatty():
+        return lambda done, total: None
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, ProgressColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import Progress as Bar
+    from rich.progress import Task
+    from rich.text import Text
+
+    class Rate(ProgressColumn):
+        """Clips a second."""
+
+        def render(self, task: Task) -> Text:
+            return Text("" if task.speed is None else f"{task.speed:.1f}/s", style="dim")
+
+    bar = Bar(
+        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), Rate(), TextColumn("left"),
+        TimeRemainingColumn(), console=Console(stderr=True), transient=True,
+    )
+    task = bar.add_task(label, total=None)
+    started = time.monotonic()
+
+    def tell(done: int, total: int) -> None:
+        if not bar.live.is_started and time.monotonic() - started > 2:
+            bar.start()
+        bar.update(task, completed=done, total=total)
+        if done >= total:
+            bar.stop()
+
+    return tell

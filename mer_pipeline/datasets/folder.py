@@ -1,0 +1,119 @@
+"""A plain folder of clips, and a CSV that describes them (or none: then every clip is unlabelled).
+
+    anything/below/it.mp4                    name: anything/below/it
+    video/a.mp4 and audio/a.wav              one clip, "a"
+    CSV: name[,label][,split][,group][,transcript][,fps][,duration], the columns' names by params
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path, PurePosixPath
+
+from mer_pipeline.clips import SPLITS
+from mer_pipeline.datasets.listing import Listing, add_media, check_label, media_files, present, read_csv
+from mer_pipeline.errors import DatasetError, did_you_mean
+from mer_pipeline.media.container import AUDIO_SUFFIXES, VIDEO_SUFFIXES
+from mer_pipeline.params import DatasetParams
+
+
+def list_folder(params: DatasetParams) -> Listing:
+    """List a folder and join its CSV.
+
+    Raises:
+        DatasetError: no media below it, or the CSV is not as described.
+    """
+    root = Path(params.root)
+    videos, sounds = (_below(root, kind, suffixes) for kind, suffixes in
+                      (("video", VIDEO_SUFFIXES), ("audio", AUDIO_SUFFIXES)))
+    if not videos and not sounds:
+        known = " ".join(sorted(VIDEO_SUFFIXES | AUDIO_SUFFIXES))
+        raise DatasetError(f"no media below {root} (looked for {known})")
+    listing = Listing()
+    add_media(listing, videos, sounds)
+    if params.csv is not None:
+        _add_csv(listing, params, Path(params.csv))
+    return listing
+
+
+def _below(root: Path, kind: str, suffixes: frozenset[str]) -> dict[str, str]:
+    """Files of one kind; in a folder of that kind's name, they are named from there."""
+    inside = media_files(root / kind, root, suffixes)
+    others = {
+        name: place for name, place in media_files(root, root, suffixes).items() if place not in inside.values()
+    }
+    for name in others.keys() & inside.keys():
+        raise DatasetError(f"two files are called '{name}': {inside[name]} and {others[name]}; rename or remove one")
+    return {**others, **inside}
+
+
+def _add_csv(listing: Listing, params: DatasetParams, path: Path) -> None:
+    columns = params.columns
+    names = _Names(listing)
+    for row in read_csv(path, (columns.name,), unique=columns.name):
+        name = names.find(row[columns.name], path)
+        where = f"{path}, '{name}'"
+        label = present(row.get(columns.label))
+        label = None if label is None else check_label(label, params.classes, where)
+        split = present(row.get(columns.split)) or ("train" if label is not None else "pool")
+        if split not in SPLITS:
+            raise DatasetError(f"{where}: unknown split '{split}'{did_you_mean(split, SPLITS)}")
+        if split == "train" and label is None:
+            raise DatasetError(f"{where}: a training clip needs a label; give one or set its split to 'pool'")
+        transcript = present(row.get(columns.transcript))
+        chinese = transcript is not None and is_chinese(transcript)
+        if split != "train" and label is not None:
+            listing.truth[name] = label  # known to us, never to the head
+        listing.update(
+            name,
+            path.name,
+            split=split,
+            label=label if split == "train" else None,
+            group=present(row.get(columns.group)),
+            zh=transcript if chinese else None,
+            en=None if chinese else transcript,
+            fps=_number(row, columns.fps, where),
+            duration=_number(row, columns.duration, where),
+        )
+
+
+class _Names:
+    """Find a clip by what a CSV calls it: its path with or without suffix, or its bare name where only one has it."""
+
+    def __init__(self, listing: Listing) -> None:
+        self.known = listing.entries
+        self.bare: dict[str, str] = {}
+        counts = Counter(PurePosixPath(name).name for name in listing.entries)
+        for name in listing.entries:
+            if counts[PurePosixPath(name).name] == 1:
+                self.bare[PurePosixPath(name).name] = name
+        self.seen: dict[str, str] = {}
+
+    def find(self, written: str, path: Path) -> str:
+        pure = PurePosixPath(written)
+        plain = pure.with_suffix("").as_posix() if pure.suffix.lower() in VIDEO_SUFFIXES | AUDIO_SUFFIXES else written
+        name = next((n for n in (written, plain, self.bare.get(plain)) if n is not None and n in self.known), plain)
+        if name in self.seen:
+            raise DatasetError(f"{path}: '{written}' and '{self.seen[name]}' are the same clip; keep one of the rows")
+        self.seen[name] = written
+        return name
+
+
+def is_chinese(text: str) -> bool:
+    """Whether a transcript has a Chinese character."""
+    return any("CJK UNIFIED" in unicodedata.name(char, "") for char in text)
+
+
+def _number(row: Mapping[str, str], column: str, where: str) -> float | None:
+    text = present(row.get(column))
+    if text is None:
+        return None
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value < float("inf"):
+        raise DatasetError(f"{where}: {column} must be a positive number, not '{text}'")
+    return value

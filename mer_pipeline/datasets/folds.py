@@ -1,0 +1,62 @@
+"""Cross-validation folds, written once as data: stratified by label, whole groups together, seeded."""
+
+from __future__ import annotations
+
+import warnings
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from mer_pipeline.params import FoldParams
+
+
+@dataclass(frozen=True)
+class Folds:
+    """A fold per clip.
+
+    Attributes:
+        of: clip to fold, 0..n-1; empty where cross-validation is impossible.
+        n: how many there are.
+        note: what a reader of a score must know, or "".
+    """
+
+    of: dict[str, int]
+    n: int
+    note: str
+
+
+def make_folds(clips: Sequence[tuple[str, str, str]], params: FoldParams) -> Folds:
+    """Deal labelled clips into folds; a pure function of its arguments.
+
+    Args:
+        clips: (clip_id, label, group) of each.
+        params: number wanted and seed.
+
+    Fewer groups than folds give fewer folds. All clips of one group are split as if each were its own,
+    and the note says that the score then says nothing about new speakers.
+    """
+    from sklearn.model_selection import StratifiedGroupKFold
+
+    ordered = sorted(clips)
+    labels = [label for _, label, _ in ordered]
+    groups = [group for _, _, group in ordered]
+    most = max(Counter(labels).values(), default=0)
+    notes = []
+    if most < 2:
+        return Folds({}, 0, f"{len(ordered)} labelled clips and no class with two: cross-validation is impossible")
+    if len(set(groups)) == 1:
+        groups = [clip_id for clip_id, _, _ in ordered]
+        notes.append("all labelled clips are of one group, so its clips are split: the score says nothing about others")
+    n = min(params.n, len(set(groups)), most)
+    if n < params.n:
+        notes.append(f"{n} folds instead of {params.n}: there are {len(set(groups))} groups")
+    splitter = StratifiedGroupKFold(n, shuffle=True, random_state=params.seed)
+    fold_of: dict[str, int] = {}
+    with warnings.catch_warnings():
+        # A class with fewer clips than folds is missing from some; the per-class table shows it.
+        warnings.filterwarnings("ignore", "The least populated class")
+        for fold, (_, held_out) in enumerate(splitter.split(np.zeros(len(ordered)), labels, groups)):
+            fold_of.update({ordered[at][0]: fold for at in held_out})
+    return Folds(fold_of, n, "; ".join(notes))

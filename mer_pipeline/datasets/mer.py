@@ -1,0 +1,68 @@
+"""The MER2025 and MER2026 layouts, as released (their toolkit's file names).
+
+    video/{name}.mp4   audio/{name}.wav   subtitle_chieng.csv (name,chinese,english)
+    MER2025: track1_train_disdim.csv (name,discrete,...)   track_all_candidates.csv (name)
+    MER2026: track1_train.csv                              track1_track2_candidate.csv
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from mer_pipeline.datasets.listing import (
+    Listing,
+    Note,
+    add_media,
+    check_label,
+    clean,
+    media_files,
+    present,
+    read_csv,
+)
+from mer_pipeline.errors import DatasetError
+from mer_pipeline.media.container import AUDIO_SUFFIXES, VIDEO_SUFFIXES
+from mer_pipeline.params import DatasetParams
+
+TRAIN = {"mer2025": "track1_train_disdim.csv", "mer2026": "track1_train.csv"}
+CANDIDATES = {"mer2025": "track_all_candidates.csv", "mer2026": "track1_track2_candidate.csv"}
+SUBTITLES = "subtitle_chieng.csv"
+
+
+def list_mer(params: DatasetParams) -> Listing:
+    """List a MER folder.
+
+    Raises:
+        DatasetError: it is no such folder, or one of its CSVs is not as released.
+    """
+    root = Path(params.root)
+    train, candidates, subtitles = root / TRAIN[params.adapter], root / CANDIDATES[params.adapter], root / SUBTITLES
+    if not (root / "video").is_dir() and not (root / "audio").is_dir():
+        raise DatasetError(f"{root} has neither video/ nor audio/; is dataset.adapter = '{params.adapter}' right?")
+    if not train.exists() and not candidates.exists():
+        raise DatasetError(f"{root} has neither {train.name} nor {candidates.name}; another release? see dataset.adapter")
+    listing = Listing()
+    videos = media_files(root / "video", root, VIDEO_SUFFIXES)
+    sounds = media_files(root / "audio", root, AUDIO_SUFFIXES)
+    add_media(listing, videos, sounds)
+    if train.exists():
+        for row in read_csv(train, ("name", "discrete")):
+            label = check_label(row["discrete"], params.classes, f"{train}, '{row['name']}'")
+            listing.update(row["name"], train.name, split="train", label=label)
+    if candidates.exists():
+        for row in read_csv(candidates, ("name",)):
+            entry = listing.entries.get(row["name"])
+            if entry is not None and entry.split == "train":
+                raise DatasetError(f"'{row['name']}' is in both {train.name} and {candidates.name}; remove it from one")
+            listing.update(row["name"], candidates.name, split="test")
+    if subtitles.exists():
+        _add_subtitles(listing, subtitles)
+    return listing
+
+
+def _add_subtitles(listing: Listing, path: Path) -> None:
+    for row in read_csv(path, ("name", "chinese", "english")):
+        name = clean(row["name"])
+        if name in listing.entries:
+            listing.update(name, path.name, zh=present(row["chinese"]), en=present(row["english"]))
+        else:
+            listing.notes.append(Note(name, "NoClip", f"{path.name} has a subtitle for a clip that is not there"))

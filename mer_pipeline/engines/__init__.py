@@ -1,0 +1,1 @@
+"""How a transform is carried out: on this machine (`local`)."""

@@ -1,0 +1,1 @@
+"""Context enrichment: the words of a clip, and in words how they were said."""

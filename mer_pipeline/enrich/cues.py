@@ -1,0 +1,187 @@
+"""Measured cues of voice and face, and the words for them.
+
+A clip's measures are numbers of its own (`MeasureCues`). How they compare with the speaker's habit is context
+from other rows; it enters as coarse words (`cue_words`), so that one new clip of a speaker hardly ever
+changes another clip's enrichment.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+
+from mer_pipeline.clips import Clip, Row
+from mer_pipeline.errors import Skip
+from mer_pipeline.params import EnrichParams
+from mer_pipeline.speech.logmel import prosody, semitones
+from mer_pipeline.speech.track import Sound, dbfs
+from mer_pipeline.transform import Source, Transform
+from mer_pipeline.vision.faces import Faces
+from mer_pipeline.vision.geometry import head_motion, shape
+
+# A habit is the median over at least this many clips of the group; below it nothing is compared.
+MIN_GROUP = 4
+
+
+@dataclass(frozen=True)
+class Scale:
+    """How a measure is put in words against the group's habit.
+
+    Attributes:
+        measure: column of MeasureCues.schema.
+        clear, strong: differences from the habit, in the measure's own unit, from which it is named.
+        words: by language, for strongly less, less, more and strongly more.
+    """
+
+    measure: str
+    clear: float
+    strong: float
+    words: Mapping[str, tuple[str, str, str, str]]
+
+
+SCALES = (
+    Scale("pitch", 1.5, 4.0, {  # semitones
+        "en": ("voice much lower than usual", "voice lower", "voice higher", "voice much higher than usual"),
+        "zh": ("声音比平时低很多", "声音偏低", "声音偏高", "声音比平时高很多"),
+    }),
+    Scale("pitch_range", 0.8, 2.0, {  # semitones
+        "en": ("monotonous", "rather even melody", "lively melody", "very lively melody"),
+        "zh": ("语调平板", "语调较平", "语调起伏", "语调大起大落"),
+    }),
+    Scale("loudness", 3.0, 7.0, {  # dB
+        "en": ("very quiet", "quieter", "louder", "very loud"),
+        "zh": ("声音很轻", "声音较轻", "声音较大", "声音很大"),
+    }),
+    Scale("pace", 0.6, 1.5, {  # syllables a second
+        "en": ("very slow speech", "slower speech", "faster speech", "very fast speech"),
+        "zh": ("语速很慢", "语速较慢", "语速较快", "语速很快"),
+    }),
+    Scale("mouth_width", 0.05, 0.12, {  # eye distances
+        "en": ("mouth drawn together", "mouth narrower", "mouth wider", "mouth stretched wide"),
+        "zh": ("嘴收得很紧", "嘴较收", "嘴较宽", "嘴咧得很开"),
+    }),
+    Scale("face_length", 0.05, 0.12, {  # eye distances
+        "en": ("chin raised", "mouth closed", "mouth open", "jaw dropped"),
+        "zh": ("下巴上收", "嘴闭合", "嘴张开", "嘴张得很大"),
+    }),
+    Scale("head_motion", 0.04, 0.12, {  # face sizes a step
+        "en": ("head quite still", "head calmer", "head moving", "head moving strongly"),
+        "zh": ("头几乎不动", "头较稳", "头在动", "头动得厉害"),
+    }),
+)  # fmt: skip
+
+PARTLY = {"en": "face seen part of the time", "zh": "脸部只有部分可见"}
+UNSEEN = {"en": "no face seen", "zh": "看不到脸"}
+UNHEARD = {"en": "no voice heard", "zh": "听不到声音"}
+
+
+class MeasureCues(Transform[Row]):
+    """Voice and face to a few numbers; all the work is in `prepare`."""
+
+    name = "cues"
+    sources = (
+        Source("transcript", ("zh", "en")),
+        Source("audio", ("pcm",)),
+        Source("faces", ("crops", "times", "boxes", "landmarks", "coverage")),
+    )
+    schema = pa.schema(
+        [
+            pa.field("pitch", pa.float32()),  # median, semitones above 55 Hz; null where nothing is voiced
+            pa.field("pitch_range", pa.float32()),  # standard deviation, semitones
+            pa.field("loudness", pa.float32()),  # of the sounding part, dBFS
+            pa.field("pace", pa.float32()),  # syllables a second
+            pa.field("pause_share", pa.float32()),
+            pa.field("coverage", pa.float32()),  # of the primary face
+            pa.field("mouth_width", pa.float32()),  # mean, in distances between the eyes
+            pa.field("face_length", pa.float32()),  # eyes to mouth, likewise
+            pa.field("head_motion", pa.float32()),  # mean move per step, in face sizes
+        ]
+    )
+
+    def __init__(self, params: EnrichParams) -> None:
+        self.params: EnrichParams = params
+
+    def prepare(self, clip: Clip) -> Row:
+        """Measure what there is; what there is not stays null."""
+        audio, face = clip.maybe("audio"), clip.maybe("faces")
+        if audio is None and face is None:
+            raise Skip("neither sound nor face")
+        row: dict[str, float | None] = dict.fromkeys(self.schema.names)
+        if audio is not None:
+            row |= _voice(Sound.of(audio))
+        if face is not None:
+            row |= _face(Faces.of(face))
+        return row
+
+    def infer(self, items: Sequence[Row]) -> list[Row | Skip]:
+        """Nothing is left to do."""
+        return list(items)
+
+
+def _voice(sound: Sound) -> dict[str, float | None]:
+    voice = prosody(sound.samples)
+    tones = semitones(voice.pitch[voice.voiced])
+    return {
+        "pitch": float(np.median(tones)) if tones.size else None,
+        "pitch_range": float(tones.std()) if tones.size else None,
+        "loudness": float(voice.level[voice.sounding].mean()) if voice.sounding.any() else dbfs(sound.samples),
+        "pace": voice.pace,
+        "pause_share": voice.pause_share,
+    }
+
+
+def _face(faces: Faces) -> dict[str, float | None]:
+    shapes = np.stack([shape(points) for points in faces.landmarks])
+    motion = head_motion(faces)
+    return {
+        "coverage": faces.coverage,
+        "mouth_width": float(shapes[:, 10].mean()),
+        "face_length": float(shapes[:, 11].mean()),
+        "head_motion": float(np.hypot(motion[0], motion[1])),
+    }
+
+
+def cue_words(measures: Sequence[Row], group_of: Mapping[str, str], language: str) -> dict[str, list[str]]:
+    """Each clip's measures in words, against the habit of its group.
+
+    Args:
+        measures: rows of MeasureCues' table.
+        group_of: clip to group.
+        language: "en" or "zh".
+
+    Returns:
+        clip to its cue words, in a fixed order; clips without measures have none.
+    """
+    valid = [row for row in measures if row["valid"]]
+    members: dict[str, list[Row]] = {}
+    for row in valid:
+        members.setdefault(group_of[str(row["clip_id"])], []).append(row)
+    habits = {group: {scale.measure: _habit(rows, scale.measure) for scale in SCALES} for group, rows in members.items()}
+    words = {}
+    for row in valid:
+        clip_id = str(row["clip_id"])
+        named = [_word(scale, row[scale.measure], habits[group_of[clip_id]][scale.measure], language) for scale in SCALES]
+        coverage = row["coverage"]
+        seen = UNSEEN[language] if coverage is None else PARTLY[language] if float(str(coverage)) < 0.7 else None
+        heard = UNHEARD[language] if row["loudness"] is None else None
+        words[clip_id] = [word for word in (*named, seen, heard) if word is not None]
+    return words
+
+
+def _habit(rows: Sequence[Row], measure: str) -> float | None:
+    values = [float(str(row[measure])) for row in rows if row[measure] is not None]
+    return float(np.median(values)) if len(values) >= MIN_GROUP else None
+
+
+def _word(scale: Scale, value: object, habit: float | None, language: str) -> str | None:
+    if value is None or habit is None:
+        return None
+    difference = float(str(value)) - habit
+    size = (abs(difference) >= scale.clear) + (abs(difference) >= scale.strong)
+    if size == 0:
+        return None
+    less_strong, less, more, more_strong = scale.words[language]
+    return {(-1, 2): less_strong, (-1, 1): less, (1, 1): more, (1, 2): more_strong}[int(np.sign(difference)), size]

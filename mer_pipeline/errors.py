@@ -1,0 +1,76 @@
+"""Every error that this project raises on purpose, and what becomes of each.
+
+    MerError                    one clear sentence: what, where, and how to mend it
+    ├── UsageError              exit 2: what a person gave is wrong; found before any work is done
+    │   ├── ParamsError         params.yaml
+    │   ├── DatasetError        the dataset folder or one of its CSVs
+    │   └── CheckpointError     a model's files
+    ├── StageError              exit 1: the stage ran and could not finish
+    │   └── TooManyFailed       more clips failed than `quality.max_failed` allows
+    └── ClipError               one clip; data, never the end of a run
+        ├── Skip                nothing to do: a row with `valid=false` and the reason (no face, no sound)
+        ├── BadInput            the clip itself is broken: quarantined and remembered
+        └── Transient           may go well next time: retried, then quarantined, never remembered
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class MerError(Exception):
+    """Base of all errors raised on purpose; `exit_code` is what a stage or `mer` exits with."""
+
+    exit_code = 1
+
+
+class UsageError(MerError):
+    """Something that a person gave is wrong; raised before any work is done."""
+
+    exit_code = 2
+
+
+class ParamsError(UsageError):
+    """A value in params.yaml is unknown, missing or of the wrong type."""
+
+
+class DatasetError(UsageError):
+    """The dataset folder or one of its CSV files is not what the adapter reads."""
+
+
+class CheckpointError(UsageError):
+    """A model's files are missing, unsafe or do not fit the family that should load them."""
+
+
+class StageError(MerError):
+    """A stage ran and could not finish."""
+
+
+class TooManyFailed(StageError):
+    """More clips failed than `quality.max_failed` allows."""
+
+
+class ClipError(MerError):
+    """Something about one clip; the runner turns it into data."""
+
+
+class Skip(ClipError):
+    """There is nothing to compute for this clip: its row says `valid=false` with this reason."""
+
+
+class BadInput(ClipError):
+    """The clip itself is broken: it goes to the quarantine, and stays there until its bytes change."""
+
+
+class Transient(ClipError):
+    """The failure may pass (a busy disk, a server): retried, and never remembered."""
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """Return " (did you mean 'x'?)" for the nearest known word, or the list of what is known."""
+    choices = [str(item) for item in known]
+    near = difflib.get_close_matches(word, choices, n=1, cutoff=0.6)
+    if near:
+        return f" (did you mean '{near[0]}'?)"
+    return f" (known: {', '.join(choices)})" if choices else ""

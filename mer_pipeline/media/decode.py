@@ -1,0 +1,128 @@
+"""Decode pictures and sound: once per clip, with true presentation times and rotation applied.
+
+Pictures take two passes over one open file: the packets' times first (no decoding), from which the caller
+chooses frames, then decoding, where only the chosen frames become arrays. Decoding is on the CPU with one
+thread: bit-exact, while clips run in parallel.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from mer_pipeline.errors import BadInput, Skip
+from mer_pipeline.media.container import open_media, picture_stream, sound_stream
+
+SAMPLE_RATE = 16_000
+
+# Of a file's promised packets, this share must be there; below it the file was cut.
+COMPLETE = 0.97
+
+
+@dataclass(frozen=True)
+class Picture:
+    """One frame: `rgb` is (height, width, 3) uint8, upright; `time` is seconds from the clip's start."""
+
+    time: float
+    rgb: npt.NDArray[np.uint8]
+
+
+# From all frames' times and the time at which the last one ends, the indices of those wanted, ascending.
+Choose = Callable[[npt.NDArray[np.float64], float], npt.NDArray[np.int64]]
+
+
+def read_pictures(
+    path: Path, choose: Choose, *, fps: float | None = None, duration: float | None = None
+) -> Iterator[Picture]:
+    """Decode the chosen frames of a clip.
+
+    Args:
+        path: the media file.
+        choose: picks frames by their presentation times.
+        fps: the true frame rate where the file's own is known to be wrong.
+        duration: likewise the true length in seconds.
+
+    Raises:
+        BadInput: as `open_media`; or the file ends before what its header promises.
+        Skip: it has no picture.
+    """
+    with open_media(path) as container:
+        stream = picture_stream(container)
+        if stream is None:
+            raise Skip("no picture in the file")
+        packets = [p for p in container.demux(stream) if p.size]
+        if len(packets) < COMPLETE * stream.frames:
+            raise BadInput(
+                f"{path.name} is cut off: {len(packets)} of {stream.frames} frames are there; copy it again"
+            )
+        # Packets that an edit list discards are decoded for the others' sake and never shown.
+        stamps = [p.pts if p.pts is not None else p.dts for p in packets if not p.is_discard]
+        if not stamps or stream.time_base is None or any(stamp is None for stamp in stamps):
+            raise BadInput(f"{path.name} has no frames with a time; convert it to mp4")
+        start = (container.start_time or 0) / 1_000_000
+        times = np.sort(np.array(stamps, dtype=np.float64)) * float(stream.time_base) - start
+        times, end = _true_times(times, fps, duration)
+        wanted = {int(at) for at in choose(times, end)}
+        if not wanted:
+            raise BadInput(f"{path.name}: no frame was chosen")
+        container.seek(0, backward=True, any_frame=False)
+        last = max(wanted)
+        for at, frame in enumerate(container.decode(stream)):
+            if at in wanted:
+                rgb = frame.to_ndarray(format="rgb24")
+                wanted.discard(at)
+                yield Picture(float(times[at]), np.rot90(rgb, k=frame.rotation // 90 % 4))
+            if at >= last:
+                break
+        if wanted:
+            raise BadInput(f"{path.name} is cut off: {len(wanted)} of its frames do not decode; copy it again")
+
+
+def read_sound(path: Path, max_seconds: float) -> npt.NDArray[np.float32]:
+    """Decode a clip's sound to mono at 16 kHz, its loudness untouched: (samples,) float32 in [-1, 1] or beyond.
+
+    Raises:
+        BadInput: as `open_media`; or the file is cut off; or longer than `max_seconds`.
+        Skip: it has no sound track.
+    """
+    import av
+
+    with open_media(path) as container:
+        stream = sound_stream(container)
+        if stream is None:
+            raise Skip("no sound track")
+        resampler = av.AudioResampler(format="fltp", layout="mono", rate=SAMPLE_RATE)
+        pieces: list[npt.NDArray[np.float32]] = []
+        samples = packets = 0
+        for packet in container.demux(stream):
+            packets += bool(packet.size)
+            for frame in packet.decode():
+                for resampled in resampler.resample(frame):
+                    pieces.append(resampled.to_ndarray()[0])
+                    samples += pieces[-1].size
+            if samples > max_seconds * SAMPLE_RATE:
+                raise BadInput(f"{path.name}: more than {max_seconds:g} s of sound (audio.max_seconds)")
+        pieces += [frame.to_ndarray()[0] for frame in resampler.resample(None)]
+        if packets < COMPLETE * stream.frames:
+            raise BadInput(f"{path.name} is cut off: {packets} of {stream.frames} packets of sound are there")
+        sound = np.concatenate(pieces) if pieces else np.zeros(0, np.float32)
+        if not sound.size:
+            raise BadInput(f"{path.name} has a sound track without sound in it; convert it again")
+        return sound
+
+
+def _true_times(
+    times: npt.NDArray[np.float64], fps: float | None, duration: float | None
+) -> tuple[npt.NDArray[np.float64], float]:
+    """Frame times, overridden where the dataset knows better, and the time at which the last frame ends."""
+    count = len(times)
+    if fps is not None:
+        return np.arange(count) / fps, count / fps
+    if duration is not None:
+        return np.arange(count) * (duration / count), duration
+    step = float(np.median(np.diff(times))) if count > 1 else 0.0
+    return times, float(times[-1]) + step

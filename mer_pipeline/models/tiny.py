@@ -1,0 +1,192 @@
+"""Small seeded checkpoints in the real formats, so that the real loading code runs without a download.
+
+Random weights: their features mean nothing. `mer models tiny` writes them; the tests drive every family
+through them.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mer_pipeline.errors import UsageError, did_you_mean
+
+if TYPE_CHECKING:
+    import transformers
+
+CORPUS = [
+    "今天天气真好，我很高兴。", "你为什么不告诉我？我很生气。", "我有点担心明天的考试。", "她哭了很久，非常难过。",
+    "The bus leaves at nine.", "I am so happy for you!", "Why did you not tell me?", "I am worried about tomorrow.",
+]  # fmt: skip
+
+
+def make_tiny(kind: str, folder: Path, seed: int = 0) -> Path:
+    """Write one small checkpoint.
+
+    Args:
+        kind: a key of KINDS.
+        folder: made if need be.
+        seed: of its weights.
+
+    Raises:
+        UsageError: there is no such kind.
+    """
+    import torch
+
+    if kind not in KINDS:
+        raise UsageError(f"no small model '{kind}'{did_you_mean(kind, KINDS)}")
+    folder.mkdir(parents=True, exist_ok=True)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        KINDS[kind](folder)
+    return folder
+
+
+def _open_clip(folder: Path) -> None:
+    import open_clip
+    from safetensors.torch import save_model
+
+    config = {
+        "embed_dim": 32,
+        "vision_cfg": {"image_size": 64, "layers": 2, "width": 64, "patch_size": 16, "head_width": 32},
+        "text_cfg": {"context_length": 16, "vocab_size": 49408, "width": 32, "heads": 2, "layers": 1},
+    }
+    text = {"model_cfg": config, "preprocess_cfg": {"size": 64, "interpolation": "bicubic"}}
+    (folder / "open_clip_config.json").write_text(json.dumps(text, indent=1) + "\n", encoding="utf-8")
+    save_model(open_clip.model.CLIP(**_open_clip_config(config)), str(folder / "open_clip_model.safetensors"))
+
+
+def _open_clip_config(config: dict[str, object]) -> dict[str, object]:
+    import open_clip
+
+    return {
+        "embed_dim": config["embed_dim"],
+        "vision_cfg": open_clip.model.CLIPVisionCfg(**config["vision_cfg"]),  # type: ignore[arg-type]
+        "text_cfg": open_clip.model.CLIPTextCfg(**config["text_cfg"]),  # type: ignore[arg-type]
+    }
+
+
+def _facenet(folder: Path) -> None:
+    from facenet_pytorch import InceptionResnetV1
+    from safetensors.torch import save_file
+
+    save_file(InceptionResnetV1(pretrained=None, classify=False).state_dict(), folder / "model.safetensors")
+
+
+VISION = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2}
+
+
+def _clip(folder: Path) -> None:
+    import transformers
+
+    vision = {**VISION, "image_size": 64, "patch_size": 16, "projection_dim": 24}
+    text = {**VISION, "vocab_size": 64, "max_position_embeddings": 16}
+    config = transformers.CLIPConfig(vision_config=vision, text_config=text, projection_dim=24)
+    transformers.CLIPModel(config).save_pretrained(folder)
+    size = {"shortest_edge": 64}
+    transformers.CLIPImageProcessor(size=size, crop_size={"height": 64, "width": 64}).save_pretrained(folder)
+
+
+def _vit(folder: Path) -> None:
+    import transformers
+
+    # A classifier on top, as expression models have it.
+    config = transformers.ViTConfig(**VISION, image_size=64, patch_size=16, num_labels=7)
+    transformers.ViTForImageClassification(config).save_pretrained(folder)
+    transformers.ViTImageProcessor(size={"height": 64, "width": 64}).save_pretrained(folder)
+
+
+def _dinov2(folder: Path) -> None:
+    import transformers
+
+    config = transformers.Dinov2Config(**VISION, image_size=56, patch_size=14)
+    transformers.Dinov2Model(config).save_pretrained(folder)
+    size = {"shortest_edge": 56}
+    transformers.BitImageProcessor(size=size, crop_size={"height": 56, "width": 56}).save_pretrained(folder)
+
+
+def _speech(name: str, norm: str) -> Callable[[Path], None]:
+    def make(folder: Path) -> None:
+        import transformers
+
+        config_class, model_class = getattr(transformers, f"{name}Config"), getattr(transformers, f"{name}Model")
+        shape = {"hidden_size": 32, "num_hidden_layers": 3, "num_attention_heads": 2, "intermediate_size": 64}
+        convolutions = {"conv_dim": (16, 16, 16), "conv_stride": (10, 8, 4), "conv_kernel": (10, 8, 4)}
+        positions = {"num_conv_pos_embeddings": 16, "num_conv_pos_embedding_groups": 2}
+        extra = {} if name == "Data2VecAudio" else {"feat_extract_norm": norm, "do_stable_layer_norm": norm == "layer"}
+        if name == "Data2VecAudio":
+            positions = {"num_conv_pos_embeddings": 2, "conv_pos_kernel_size": 5, "num_conv_pos_embedding_groups": 2}
+        model_class(config_class(**shape, **convolutions, **positions, **extra)).save_pretrained(folder)
+        transformers.Wav2Vec2FeatureExtractor(do_normalize=True, return_attention_mask=norm == "layer").save_pretrained(
+            folder
+        )
+
+    return make
+
+
+def _whisper(folder: Path) -> None:
+    import transformers
+
+    config = transformers.WhisperConfig(
+        d_model=32, encoder_layers=2, decoder_layers=1, encoder_attention_heads=2, decoder_attention_heads=2,
+        encoder_ffn_dim=64, decoder_ffn_dim=64, vocab_size=64, num_mel_bins=80,
+        pad_token_id=0, bos_token_id=1, eos_token_id=2, decoder_start_token_id=1,
+    )  # fmt: skip
+    transformers.WhisperModel(config).save_pretrained(folder)
+    transformers.WhisperFeatureExtractor(feature_size=80).save_pretrained(folder)
+
+
+def _bert(folder: Path) -> None:
+    import transformers
+
+    size = _tokenizer(folder, "[CLS]", "[SEP]")
+    shape = {**VISION, "vocab_size": size, "max_position_embeddings": 128}
+    transformers.BertModel(transformers.BertConfig(**shape)).save_pretrained(folder)
+
+
+def _llama(folder: Path) -> None:
+    import transformers
+
+    size = _tokenizer(folder, "<s>", None)
+    shape = {**VISION, "vocab_size": size, "max_position_embeddings": 128, "num_key_value_heads": 2}
+    transformers.LlamaForCausalLM(transformers.LlamaConfig(**shape)).save_pretrained(folder)
+
+
+def _tokenizer(folder: Path, first: str, last: str | None) -> int:
+    """A word-piece tokenizer trained on the small corpus; returns its vocabulary's size."""
+    import tokenizers
+    import transformers
+    from tokenizers import models, normalizers, pre_tokenizers, processors, trainers
+
+    special = ["[PAD]", "[UNK]", first, *([last] if last else [])]
+    tokenizer = tokenizers.Tokenizer(models.WordPiece(unk_token="[UNK]"))  # type: ignore[call-arg]
+    tokenizer.normalizer = normalizers.BertNormalizer()
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    tokenizer.train_from_iterator(CORPUS, trainers.WordPieceTrainer(vocab_size=300, special_tokens=special))
+    ids = [(token, tokenizer.token_to_id(token)) for token in (first, last) if token]
+    template = f"{first} $A {last}" if last else f"{first} $A"
+    tokenizer.post_processor = processors.TemplateProcessing(single=template, special_tokens=ids)
+    names = {"pad_token": "[PAD]", "unk_token": "[UNK]", "cls_token" if last else "bos_token": first}
+    fast: transformers.PreTrainedTokenizerFast = transformers.PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, **names, **({"sep_token": last} if last else {})
+    )
+    fast.save_pretrained(folder)
+    return int(tokenizer.get_vocab_size())
+
+
+KINDS: dict[str, Callable[[Path], None]] = {
+    "open-clip": _open_clip,
+    "facenet": _facenet,
+    "clip": _clip,
+    "vit": _vit,
+    "dinov2": _dinov2,
+    "hubert": _speech("Hubert", "layer"),
+    "wav2vec2": _speech("Wav2Vec2", "group"),
+    "wavlm": _speech("WavLM", "layer"),
+    "data2vec-audio": _speech("Data2VecAudio", "layer"),
+    "whisper": _whisper,
+    "bert": _bert,
+    "llama": _llama,
+}

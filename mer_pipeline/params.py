@@ -1,0 +1,300 @@
+"""`params.yaml` as frozen, typed values: one class per section, one section per idea.
+
+Nothing in a section depends on the machine: workers, device, batch size and the place of the store live
+in `.mer.toml` (`runtime.py`), so the same params give the same values everywhere. An unknown key is an
+error that names the nearest known one. Only `stages/` and `cli/` see a whole `Params`; everything below
+is handed the section that it reads.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from mer_pipeline.errors import ParamsError, did_you_mean
+
+MER_CLASSES = ("neutral", "angry", "happy", "sad", "worried", "surprise")
+
+Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
+Count = Annotated[int, Field(ge=1)]
+EncoderInput = Literal["frames", "faces", "audio", "transcript", "enriched"]
+
+
+class Section(BaseModel):
+    """Base of every section: immutable, strict types, no unknown keys."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class ColumnParams(Section):
+    """Names of the columns of the `folder` adapter's CSV; all but `name` may be absent from it."""
+
+    name: str = "name"
+    label: str = "label"
+    split: str = "split"
+    group: str = "group"
+    transcript: str = "transcript"
+    fps: str = "fps"
+    duration: str = "duration"
+
+
+class DatasetParams(Section):
+    """Where the clips are and how they are described."""
+
+    adapter: Literal["mer2025", "mer2026", "folder"] = "mer2025"
+    root: str
+    csv: str | None = None  # folder adapter; also a path outside `root`; none: every clip is unlabelled
+    columns: ColumnParams = ColumnParams()
+    classes: tuple[str, ...] = MER_CLASSES
+    group_pattern: str | None = None  # a regex on the clip's name whose first group is the speaker or scene
+    votes: str | None = None  # CSV name,source,family,label of further annotators, relative to root
+    truth: tuple[str, ...] = ()  # CSVs name,discrete, relative to root; for evaluation only
+
+    @field_validator("classes")
+    @classmethod
+    def _distinct(cls, classes: tuple[str, ...]) -> tuple[str, ...]:
+        if len(classes) < 2 or len(set(classes)) != len(classes):
+            raise ValueError("needs at least two different class names")
+        return classes
+
+    @field_validator("group_pattern")
+    @classmethod
+    def _compiles(cls, pattern: str | None) -> str | None:
+        if pattern is not None:
+            try:
+                groups = re.compile(pattern).groups
+            except re.error as error:
+                raise ValueError(f"is not a regular expression: {error}") from None
+            if groups < 1:
+                raise ValueError("needs a (group) in parentheses")
+        return pattern
+
+
+class FoldParams(Section):
+    """Cross-validation folds over the labelled training clips: stratified, whole groups together."""
+
+    n: Annotated[int, Field(ge=2)] = 5
+    seed: int = 0
+
+
+class FrameParams(Section):
+    """Which pictures of a clip are kept, and how large."""
+
+    mode: Literal["uniform", "fps", "all"] = "uniform"
+    n: Count = 8  # uniform: this many, at the centres of n equal spans of time
+    fps: Annotated[float, Field(gt=0)] = 2.0  # fps: this many a second
+    max_frames: Count = 64  # fps, all: never more than this
+    max_side: Annotated[int, Field(ge=16)] = 640  # pixels of the longer side; smaller pictures stay as they are
+    jpeg_quality: Annotated[int, Field(ge=1, le=100)] = 90
+
+
+class FaceParams(Section):
+    """Face detection, and the choice of one primary face per clip."""
+
+    detector: Literal["mtcnn"] = "mtcnn"
+    detect_side: Annotated[int, Field(ge=32)] = 320  # pixels of the longer side of the copy that is searched
+    min_face: Annotated[int, Field(ge=12)] = 24  # pixels, in that copy
+    min_score: Fraction = 0.9
+    margin: Annotated[float, Field(ge=0.0, le=2.0)] = 0.1  # of the face's size, on each side
+    size: Annotated[int, Field(ge=32)] = 160  # pixels, the aligned crop
+    jpeg_quality: Annotated[int, Field(ge=1, le=100)] = 95
+
+
+class AudioParams(Section):
+    """16 kHz mono sound; loudness is information and stays untouched."""
+
+    silence_dbfs: Annotated[float, Field(le=0.0)] = -60.0  # a clip whose loudest 50 ms is below this is silent
+    max_seconds: Annotated[float, Field(gt=0)] = 120.0
+
+
+class EncoderParams(Section):
+    """One encoder: `family` says which code, `input` what it reads."""
+
+    family: Literal[
+        "appearance", "face-geometry", "logmel", "char-ngram", "open-clip", "facenet", "hf-vision", "hf-speech", "hf-text"
+    ]
+    input: EncoderInput
+    dtype: Literal["float16", "float32"] = "float32"  # of the stored vectors
+    frame_level: bool = False  # keep the vectors before pooling over time as well
+    checkpoint: str | None = None  # dir:PATH, hf:org/name@rev, openclip:ARCH/TAG, facenet:NAME
+    layers: Annotated[int, Field(ge=1)] | tuple[int, ...] = 1  # sum of the last n, or of these (0 = embeddings)
+    std: bool = False  # append the standard deviation over time to the mean
+    language: Literal["zh", "en"] = "zh"  # char-ngram and hf-text on `transcript`; the other when it is empty
+    dim: Count = 512  # char-ngram
+    max_tokens: Count = 512  # hf-text
+    chunk_seconds: Annotated[float, Field(gt=0.1)] = 20.0  # hf-speech: longer clips are cut into equal chunks
+
+    @model_validator(mode="after")
+    def _fits(self) -> EncoderParams:
+        reads = FAMILY_INPUTS[self.family]
+        if self.input not in reads:
+            raise ValueError(f"family '{self.family}' reads {' or '.join(reads)}, not '{self.input}'")
+        if (self.family in CHECKPOINT_FAMILIES) != (self.checkpoint is not None):
+            need = "needs a checkpoint (e.g. dir:models/name)" if self.checkpoint is None else "takes no checkpoint"
+            raise ValueError(f"family '{self.family}' {need}")
+        return self
+
+
+FAMILY_INPUTS: dict[str, tuple[EncoderInput, ...]] = {
+    "appearance": ("frames", "faces"),
+    "face-geometry": ("faces",),
+    "logmel": ("audio",),
+    "char-ngram": ("transcript", "enriched"),
+    "open-clip": ("frames", "faces"),
+    "facenet": ("faces",),
+    "hf-vision": ("frames", "faces"),
+    "hf-speech": ("audio",),
+    "hf-text": ("transcript", "enriched"),
+}
+CHECKPOINT_FAMILIES = frozenset({"open-clip", "facenet", "hf-vision", "hf-speech", "hf-text"})
+
+
+class EnrichParams(Section):
+    """Context enrichment of the transcript."""
+
+    backend: Literal["template"] = "template"
+    language: Literal["zh", "en"] = "en"  # of the words that are added
+
+
+class LabelParams(Section):
+    """How the votes on a training clip become the label that is trained on."""
+
+    method: Literal["given", "majority", "human-anchored"] = "human-anchored"
+    min_posterior: Fraction = 0.8  # human-anchored: change a label only at this posterior or above,
+    min_families: Count = 2  # with this many other families in agreement,
+    max_changed: Fraction = 0.3  # and never more than this fraction of a class
+
+
+HeadName = Literal["ecmf", "mertools", "logreg"]
+
+
+class TrainParams(Section):
+    """The fusion heads. Values are ours where the paper is silent (docs/method.md)."""
+
+    features: tuple[str, ...] = ()  # encoder names, each one modality token; empty: all, in params' order
+    heads: tuple[HeadName, ...] = ("ecmf", "mertools", "logreg")
+    seeds: tuple[int, ...] = (0, 1, 2)
+    single_modality: bool = True  # also train every head on each modality alone, for the report
+    d: Count = 64
+    attention_layers: Count = 1
+    attention_heads: Count = 4
+    dropout: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.3
+    modality_dropout: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.1
+    lr: Annotated[float, Field(gt=0)] = 1e-3
+    weight_decay: Annotated[float, Field(ge=0)] = 1e-5
+    batch_size: Count = 32
+    epochs: Count = 100
+    patience: Count = 20  # epochs without a better watched score
+    logreg_c: tuple[float, ...] = (1e-4, 1e-3, 1e-2, 1e-1)  # candidates for the inverse regularisation
+
+    @model_validator(mode="after")
+    def _divides(self) -> TrainParams:
+        if self.d % self.attention_heads:
+            raise ValueError(f"d ({self.d}) must be a multiple of attention_heads ({self.attention_heads})")
+        return self
+
+
+class ShardParams(Section):
+    """Canonical shards: a clip's shard is a stable hash of its id modulo `count`."""
+
+    count: Annotated[int, Field(ge=1, le=100_000)] = 4
+
+
+class QualityParams(Section):
+    """When a stage must stop and call a person."""
+
+    max_failed: Fraction = 0.05
+
+
+class Params(Section):
+    """The whole of params.yaml."""
+
+    dataset: DatasetParams
+    folds: FoldParams = FoldParams()
+    frames: FrameParams = FrameParams()
+    faces: FaceParams = FaceParams()
+    audio: AudioParams = AudioParams()
+    encoders: dict[str, EncoderParams]
+    enrich: EnrichParams = EnrichParams()
+    labels: LabelParams = LabelParams()
+    train: TrainParams = TrainParams()
+    shards: ShardParams = ShardParams()
+    quality: QualityParams = QualityParams()
+
+    @model_validator(mode="after")
+    def _names(self) -> Params:
+        if not self.encoders:
+            raise ValueError("encoders: name at least one")
+        for name in self.encoders:
+            if not re.fullmatch(r"[a-z0-9][a-z0-9_-]*", name):
+                raise ValueError(f"encoders: '{name}' may only have small letters, digits, '-' and '_'")
+        for name in self.train.features:
+            if name not in self.encoders:
+                raise ValueError(f"train.features: unknown encoder '{name}'{did_you_mean(name, self.encoders)}")
+        return self
+
+    @property
+    def modalities(self) -> tuple[str, ...]:
+        """The encoders that the fusion head reads, in token order."""
+        return self.train.features or tuple(self.encoders)
+
+
+def load_params(path: Path = Path("params.yaml")) -> Params:
+    """Read and check params.yaml.
+
+    Raises:
+        ParamsError: the file is missing, is not YAML, or a key or value in it is wrong; one sentence each.
+    """
+    from ruamel.yaml import YAML, YAMLError
+
+    try:
+        raw = YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ParamsError(f"{path} is missing; run this from the project's root, or make one with `mer init`") from None
+    except (YAMLError, UnicodeDecodeError) as error:
+        raise ParamsError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(raw, Mapping):
+        raise ParamsError(f"{path} is empty or not a mapping; make one with `mer init`")
+    return parse_params(raw, str(path))
+
+
+def parse_params(raw: Mapping[str, object], where: str = "params") -> Params:
+    """Check a mapping as `load_params` does; `where` names it in errors."""
+    try:
+        return Params.model_validate_json(json.dumps(raw), strict=True)
+    except ValidationError as error:
+        raise ParamsError(f"{where}: " + "; ".join(_sentence(item) for item in error.errors())) from None
+
+
+def _sentence(item: Mapping[str, object]) -> str:
+    """One pydantic error as a short sentence with the key's full path."""
+    loc = item["loc"]
+    assert isinstance(loc, tuple)
+    # A union's branch labels ("int", "tuple[int, ...]") are no keys of the file.
+    where = ".".join(str(part) for part in loc if not re.search(r"\[|^(int|float|str|constrained-.*)$", str(part)))
+    if item["type"] == "extra_forbidden":
+        return f"unknown key '{where}'{did_you_mean(str(loc[-1]), _known_keys(loc[:-1]))}"
+    if item["type"] == "missing":
+        return f"'{where}' is missing"
+    message = str(item["msg"]).removeprefix("Value error, ")
+    given = item.get("input")
+    shown = f" (got {json.dumps(given, ensure_ascii=False)})" if isinstance(given, str | int | float | bool) else ""
+    return f"'{where}': {message}{shown}" if where else f"{message}{shown}"
+
+
+def _known_keys(path: tuple[object, ...]) -> list[str]:
+    """The keys allowed at a path such as ("train",) or ("encoders", "voice")."""
+    section: type[BaseModel] = Params
+    for part in path:
+        if section is Params and part == "encoders":
+            section = EncoderParams
+            continue
+        field = section.model_fields.get(str(part))
+        if field is not None and isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            section = field.annotation
+    return list(section.model_fields)

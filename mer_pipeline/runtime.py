@@ -1,0 +1,64 @@
+"""What belongs to this machine and not to the values: workers, device, batch. From `.mer.toml`.
+
+None of it is a parameter of a stage and none of it may change a result: whatever is set here,
+the same params and clips give the same rows (on one device kind).
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from pydantic import Field, ValidationError
+
+from mer_pipeline.errors import ParamsError, did_you_mean
+from mer_pipeline.params import Section
+
+if TYPE_CHECKING:
+    import torch
+
+# Sums are split by thread, so their rounding depends on the thread count: it is a constant of the value
+# path, whatever the machine has. Cores are used by running clips in parallel instead.
+INTRA_OP_THREADS = 1
+
+
+class Runtime(Section):
+    """Settings of this machine; every one has a default that works."""
+
+    workers: Annotated[int, Field(ge=1)] = max(1, os.cpu_count() or 1)
+    batch: Annotated[int, Field(ge=1)] = 8  # clips handed to the device at a time
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+
+    def torch_device(self) -> torch.device:
+        """The device that models run on.
+
+        Raises:
+            ParamsError: `device = "cuda"` on a machine without one.
+        """
+        import torch
+
+        if self.device == "cuda" and not torch.cuda.is_available():
+            raise ParamsError('.mer.toml asks for device = "cuda" and torch sees none; use "cpu" or "auto"')
+        if self.device == "auto":
+            return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        return torch.device(self.device)
+
+
+def load_runtime(path: Path = Path(".mer.toml")) -> Runtime:
+    """Read `.mer.toml`; without the file, the defaults.
+
+    Raises:
+        ParamsError: the file is not TOML, or a key or value in it is wrong.
+    """
+    try:
+        raw = tomllib.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+        return Runtime.model_validate(raw, strict=True)
+    except tomllib.TOMLDecodeError as error:
+        raise ParamsError(f"{path} is not valid TOML: {error}") from None
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"])
+        hint = did_you_mean(key, Runtime.model_fields) if first["type"] == "extra_forbidden" else ""
+        raise ParamsError(f"{path}: '{key}': {first['msg']}{hint}") from None

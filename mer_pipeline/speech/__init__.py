@@ -1,0 +1,1 @@
+"""Sound: the 16 kHz mono track and its encoders."""

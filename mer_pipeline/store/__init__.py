@@ -1,0 +1,1 @@
+"""Where rows live: Arrow tables with content digests, and canonical shards."""

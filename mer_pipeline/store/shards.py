@@ -1,0 +1,103 @@
+"""Canonical shards: `part-00017.parquet` of a stage's folder, whose bytes depend on its rows alone.
+
+A clip's shard is a stable hash of its id modulo the shard count; rows are sorted by id; the writer's settings
+are fixed and the footer says what made the rows, but no time and no host. A folder appears whole or not at
+all: it is written under a temporary name beside its place and renamed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from mer_pipeline.clips import Row
+from mer_pipeline.errors import StageError
+from mer_pipeline.store.rows import to_table
+
+
+def bucket_of(clip_id: str, count: int) -> int:
+    """The shard of a clip: stable over versions, machines and Python's hash seed."""
+    return int.from_bytes(hashlib.blake2b(clip_id.encode(), digest_size=8).digest()) % count
+
+
+def shard_name(bucket: int) -> str:
+    """File name of a shard."""
+    return f"part-{bucket:05d}.parquet"
+
+
+@contextmanager
+def new_folder(out: Path) -> Iterator[Path]:
+    """A temporary folder that becomes `out` when the block ends well, and goes when it does not."""
+    temporary = out.with_name(f".{out.name}.{os.getpid()}.tmp")
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir(parents=True)
+    try:
+        yield temporary
+        if out.exists():
+            shutil.rmtree(out)
+        temporary.rename(out)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def write_table(path: Path, table: pa.Table, provenance: Mapping[str, str] | None = None) -> None:
+    """Write one Parquet file with the project's fixed settings, whole or not at all.
+
+    `provenance` goes to the footer's key-value metadata, its keys prefixed with "mer.".
+    """
+    metadata = {f"mer.{key}": value for key, value in (provenance or {}).items()}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        pq.write_table(
+            table.replace_schema_metadata(metadata),
+            temporary,
+            version="2.6",
+            compression="zstd",
+            compression_level=3,
+            use_dictionary=False,
+            write_statistics=True,
+            row_group_size=1024,
+            store_schema=True,
+        )
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_shard(
+    folder: Path, bucket: int, rows: Sequence[Row], schema: pa.Schema, provenance: Mapping[str, str]
+) -> None:
+    """Write the rows of one bucket, sorted by clip."""
+    ordered = sorted(rows, key=lambda row: str(row["clip_id"]))
+    write_table(folder / shard_name(bucket), to_table(ordered, schema), provenance)
+
+
+def read_shard(folder: Path, bucket: int, count: int, columns: Sequence[str] | None = None) -> pa.Table:
+    """The rows of one bucket of a stage's folder.
+
+    Raises:
+        StageError: the folder is absent or was written with another shard count.
+    """
+    if len(list(folder.glob("part-*.parquet"))) != count:
+        raise StageError(f"{folder} does not have {count} shards; make it again with `dvc repro`")
+    return pq.read_table(folder / shard_name(bucket), columns=None if columns is None else list(columns))
+
+
+def read_folder(folder: Path, columns: Sequence[str] | None = None) -> pa.Table:
+    """All rows of a stage's folder, shard by shard.
+
+    Raises:
+        StageError: there are no shards.
+    """
+    parts = sorted(folder.glob("part-*.parquet"))
+    if not parts:
+        raise StageError(f"{folder} has no shards; make it with `dvc repro`")
+    return pa.concat_tables(pq.read_table(part, columns=None if columns is None else list(columns)) for part in parts)

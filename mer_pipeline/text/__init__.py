@@ -1,0 +1,1 @@
+"""Words: encoders of the transcript and of the enriched text."""

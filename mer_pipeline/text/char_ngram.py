@@ -1,0 +1,46 @@
+"""`char-ngram`: hashed character n-grams, without any model or download, for any language and script.
+
+Chinese has no blanks between words, so n-grams of characters carry them; in English they carry stems and
+endings. scikit-learn's HashingVectorizer needs no vocabulary, so a row depends on its own text alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from mer_pipeline.clips import Clip, Row
+from mer_pipeline.encoder import Encoder
+from mer_pipeline.errors import Skip
+from mer_pipeline.params import EncoderParams
+from mer_pipeline.text.words import text_of
+
+if TYPE_CHECKING:
+    from sklearn.feature_extraction.text import HashingVectorizer
+
+NGRAMS = (1, 4)
+
+
+class CharNgram(Encoder[str]):
+    """Text to a vector of unit length."""
+
+    def __init__(self, name: str, params: EncoderParams) -> None:
+        super().__init__(name, params, params.dim)
+        self._hasher = make_hasher(params.dim)
+
+    def prepare(self, clip: Clip) -> str:
+        """The clip's text."""
+        return text_of(clip, self.params)
+
+    def infer(self, items: Sequence[str]) -> list[Row | Skip]:
+        """Hash; each text on its own."""
+        return [self.row(vector) for vector in self._hasher.transform(items).toarray().astype(np.float32)]
+
+
+def make_hasher(dim: int) -> HashingVectorizer:
+    """Signed hashing (Weinberger et al. 2009) of n-grams within words, scaled to unit length."""
+    from sklearn.feature_extraction.text import HashingVectorizer
+
+    return HashingVectorizer(analyzer="char_wb", ngram_range=NGRAMS, n_features=dim, norm="l2", alternate_sign=True)

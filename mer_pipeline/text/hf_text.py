@@ -1,0 +1,98 @@
+"""`hf-text`: Hugging Face text encoders, and decoder language models as encoders.
+
+Hidden states are summed over layers and averaged over the text's own tokens: neither padding nor special
+tokens ([CLS], <s>, ...) are in the mean.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from mer_pipeline.batching import forward_rows
+from mer_pipeline.clips import Clip, Row
+from mer_pipeline.encoder import Encoder
+from mer_pipeline.errors import Skip
+from mer_pipeline.models.checkpoint import resolve
+from mer_pipeline.models.huggingface import check_layers, load_config, load_model, sum_layers
+from mer_pipeline.params import EncoderParams
+from mer_pipeline.text.words import text_of
+
+if TYPE_CHECKING:
+    import torch
+
+MODELS = ("bert", "roberta", "xlm-roberta", "electra", "deberta-v2", "llama", "qwen2", "qwen3", "mistral", "gemma2")
+STEP = 16  # padded lengths are multiples of this
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """A text as token ids, and which of them are words (not special)."""
+
+    ids: list[int]
+    words: list[bool]
+
+
+class HfText(Encoder[Tokens]):
+    """Text to the mean of its tokens' hidden states."""
+
+    uses_torch = True
+    rows = 8
+
+    def __init__(self, name: str, params: EncoderParams) -> None:
+        assert params.checkpoint is not None
+        self.folder = resolve(params.checkpoint)
+        self.config = load_config(self.folder, MODELS)
+        check_layers(params.layers, self.config.num_hidden_layers, self.folder)
+        super().__init__(name, params, self.config.hidden_size)
+
+    def setup(self, device: torch.device) -> None:
+        """Load the model and its tokenizer."""
+        import transformers
+
+        self._device = device
+        self._model = load_model(transformers.AutoModel, self.folder, device)
+        self._tokenizer = transformers.AutoTokenizer.from_pretrained(self.folder, local_files_only=True)
+
+    def prepare(self, clip: Clip) -> Tokens:
+        """Tokenise; longer texts are cut at `max_tokens`."""
+        positions = getattr(self.config, "max_position_embeddings", None) or self.params.max_tokens
+        coded = self._tokenizer(
+            text_of(clip, self.params),
+            truncation=True,
+            max_length=min(self.params.max_tokens, positions - 2),
+            return_special_tokens_mask=True,
+        )
+        words = [not special for special in coded["special_tokens_mask"]]
+        if not any(words):
+            raise Skip("no words")
+        return Tokens(coded["input_ids"], words)
+
+    def bucket(self, item: Tokens) -> int:
+        """The padded number of tokens."""
+        return -(-len(item.ids) // STEP) * STEP
+
+    def infer(self, items: Sequence[Tokens]) -> list[Row | Skip]:
+        """Hidden states in fixed groups; then each text's own words are pooled."""
+        import torch
+
+        length = self.bucket(items[0])
+        # RoBERTa counts positions by the padding id, so padding must be that one.
+        ids = torch.full((len(items), length), getattr(self.config, "pad_token_id", None) or 0)
+        mask = torch.zeros_like(ids)
+        for at, item in enumerate(items):
+            ids[at, : len(item.ids)] = torch.tensor(item.ids)
+            mask[at, : len(item.ids)] = 1
+        states = forward_rows(self._network, [ids, mask], self.rows, self._device)
+        return [
+            self.pooled(state[: len(item.ids)].float().numpy()[np.array(item.words)])
+            for item, state in zip(items, states, strict=True)
+        ]
+
+    def _network(self, ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        """(rows, tokens) to (rows, tokens, dim)."""
+        states = self._model(input_ids=ids, attention_mask=mask, output_hidden_states=True).hidden_states
+        return sum_layers(states, self.params.layers)

@@ -1,0 +1,90 @@
+"""The one idea: everything expensive is a Transform, and one function runs any of them (`run.py`).
+
+    clip ──prepare──► item ──(batches of one bucket)──infer──► row
+
+`prepare` is CPU work on one clip and runs in threads; `infer` is device work on a batch that may mix
+clips of the same bucket; the result is one row per clip. A row's value is a function of that clip alone:
+padding and masking live in `infer`, batches are padded to the transform's own fixed `rows`, and the padded
+length is decided by the item itself (`bucket`). Then neither order, companions nor batch size can
+change a byte.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar, Generic, TypeVar
+
+import pyarrow as pa
+
+from mer_pipeline.clips import Clip, Row
+from mer_pipeline.errors import Skip
+
+if TYPE_CHECKING:
+    import torch
+
+    from mer_pipeline.params import Section
+
+Item = TypeVar("Item")
+
+
+@dataclass(frozen=True)
+class Source:
+    """A table that a transform reads, by the columns that decide its result.
+
+    Attributes:
+        table: "manifest" or a stage's name.
+        columns: they enter the clip's `input_digest` (a stage's table enters by its rows' own `digest`).
+        locators: columns that say where to look and not what is there, such as paths: renaming a
+            folder recomputes nothing.
+    """
+
+    table: str
+    columns: tuple[str, ...]
+    locators: tuple[str, ...] = ()
+
+
+class Transform(ABC, Generic[Item]):
+    """One expensive step from clips to rows. Subclasses are one concept, one file.
+
+    Attributes:
+        name: of the stage or encoder, in lower case.
+        sources: what is read; the first decides which clips there are, the others are joined to it.
+        schema: Arrow schema of the value columns, one row per clip.
+        params: the section of params.yaml that it was made from.
+        uses_torch: whether `infer` runs on torch's device; where not, torch is never imported.
+    """
+
+    name: str
+    sources: ClassVar[tuple[Source, ...]] | tuple[Source, ...]
+    schema: pa.Schema
+    params: Section
+    uses_torch: bool = False
+
+    def setup(self, device: torch.device) -> None:
+        """Load what `infer` needs; called once where `uses_torch`, before any thread starts.
+
+        Raises:
+            CheckpointError: a model's files are missing or unfit.
+        """
+        del device
+
+    @abstractmethod
+    def prepare(self, clip: Clip) -> Item:
+        """Read, decode, resize, tokenise: all that needs no device. Runs in parallel.
+
+        Raises:
+            Skip: there is nothing to compute (a row with `valid=false`).
+            BadInput: the clip is broken (quarantine).
+            Transient: it may go well when tried again.
+        """
+
+    @abstractmethod
+    def infer(self, items: Sequence[Item]) -> list[Row | Skip]:
+        """Turn prepared items of one bucket into rows of `schema`, in their order; a Skip is a result too."""
+
+    def bucket(self, item: Item) -> int:
+        """The padded length that this item alone decides; only items of one bucket meet in a batch."""
+        del item
+        return 0

@@ -1,0 +1,1 @@
+"""Pictures: frames, faces and their encoders."""

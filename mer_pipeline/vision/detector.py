@@ -1,0 +1,87 @@
+"""The face detector's interface, and MTCNN behind it.
+
+A detector sees the frames of one clip per call: MTCNN's later nets and its suppression of overlapping
+boxes span all images of a call, so mixing clips would move boxes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from mer_pipeline.params import FaceParams
+
+if TYPE_CHECKING:
+    import torch
+
+Floats = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Detections:
+    """The faces found in one picture, in its pixels.
+
+    Attributes:
+        boxes: (k, 4) float32: left, top, right, bottom.
+        scores: (k,) float32 in [0, 1].
+        landmarks: (k, 5, 2) float32: x and y of left eye, right eye, nose, mouth left, mouth right, as seen.
+    """
+
+    boxes: Floats
+    scores: Floats
+    landmarks: Floats
+
+    @classmethod
+    def none(cls) -> Detections:
+        """No face."""
+        return cls(np.zeros((0, 4), np.float32), np.zeros(0, np.float32), np.zeros((0, 5, 2), np.float32))
+
+    def scaled(self, factor: float) -> Detections:
+        """The same faces in a picture `factor` times as large."""
+        return Detections(self.boxes * np.float32(factor), self.scores, self.landmarks * np.float32(factor))
+
+
+class Detector(Protocol):
+    """Finds faces in the frames of one clip."""
+
+    def setup(self, device: torch.device) -> None:
+        """Load weights."""
+
+    def detect(self, pictures: npt.NDArray[np.uint8]) -> list[Detections]:
+        """Faces of each picture of (n, height, width, 3) uint8 RGB, one entry per picture."""
+
+
+class Mtcnn:
+    """MTCNN (Zhang et al. 2016) by facenet-pytorch, whose wheel carries the weights."""
+
+    SMALLEST = 12  # pixels of the first net's window: a picture below it has no face that could be found
+
+    def __init__(self, min_face: int) -> None:
+        self.min_face = min_face
+
+    def setup(self, device: torch.device) -> None:
+        """Load the three nets."""
+        from facenet_pytorch import MTCNN
+
+        self._net = MTCNN(keep_all=True, min_face_size=self.min_face, device=device).eval()
+
+    def detect(self, pictures: npt.NDArray[np.uint8]) -> list[Detections]:
+        """As Detector.detect."""
+        if min(pictures.shape[1:3]) < self.SMALLEST * max(1.0, self.min_face / self.SMALLEST):
+            return [Detections.none() for _ in pictures]
+        found = []
+        for boxes, scores, points in zip(*self._net.detect(pictures, landmarks=True), strict=True):
+            if boxes is None:
+                found.append(Detections.none())
+            else:
+                shapes = ((boxes, (-1, 4)), (scores, (-1,)), (points, (-1, 5, 2)))
+                found.append(Detections(*(np.asarray(value, np.float32).reshape(shape) for value, shape in shapes)))
+        return found
+
+
+def make_detector(params: FaceParams) -> Detector:
+    """The detector that the params name."""
+    return {"mtcnn": Mtcnn}[params.detector](params.min_face)

@@ -1,0 +1,59 @@
+"""`facenet`: InceptionResnetV1 (Schroff et al. 2015; weights by facenet-pytorch) on face crops."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from mer_pipeline.errors import CheckpointError
+from mer_pipeline.models.checkpoint import check_complete, resolve
+from mer_pipeline.params import EncoderParams
+from mer_pipeline.vision.image_encoder import ImageEncoder
+
+if TYPE_CHECKING:
+    import torch
+
+DIM = 512
+SIDE = 160
+
+
+class Facenet(ImageEncoder):
+    """Face crops to identity-and-expression vectors of unit length."""
+
+    def __init__(self, name: str, params: EncoderParams) -> None:
+        assert params.checkpoint is not None
+        self.folder = resolve(params.checkpoint)
+        super().__init__(name, params, DIM)
+
+    def load(self, device: torch.device) -> None:
+        """Load the state dict; the classifier on top, if the file has it, is left out."""
+        from facenet_pytorch import InceptionResnetV1
+        from safetensors import SafetensorError
+        from safetensors.torch import load_file
+
+        model = InceptionResnetV1(pretrained=None, classify=False)
+        try:
+            state: dict[str, torch.Tensor] = {}
+            for file in sorted(self.folder.glob("*.safetensors")):
+                state |= {name: value for name, value in load_file(file).items() if not name.startswith("logits.")}
+            check_complete(self.folder, model.state_dict().keys() - state.keys())
+            model.load_state_dict(state)
+        except (SafetensorError, RuntimeError) as error:
+            raise CheckpointError(f"{self.folder} cannot be loaded: {' '.join(str(error).split())[:300]}") from None
+        self._model = model.eval().requires_grad_(False).to(device)
+
+    def preprocess(self, picture: npt.NDArray[np.uint8]) -> torch.Tensor:
+        """To 160 pixels and (x - 127.5) / 128, as it was trained."""
+        import torch
+
+        image = Image.fromarray(picture).resize((SIDE, SIDE), Image.Resampling.BILINEAR)
+        pixels = (np.asarray(image, np.float32) - np.float32(127.5)) / np.float32(128)
+        return torch.from_numpy(pixels.transpose(2, 0, 1).copy())
+
+    def network(self, pictures: torch.Tensor) -> torch.Tensor:
+        """Embeddings."""
+        vectors: torch.Tensor = self._model(pictures)
+        return vectors

@@ -1,0 +1,177 @@
+"""Face cropping: detect on a downscaled copy, choose one primary face, crop it aligned from the full frame.
+
+The crop is a similarity transform (rotation, scale, shift) that brings the five landmarks nearest to a fixed
+layout, so that eyes and mouth lie at the same pixels in every crop and what is left to see is expression.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+from PIL import Image
+
+from mer_pipeline.clips import Clip, Row
+from mer_pipeline.errors import Skip
+from mer_pipeline.media import jpeg
+from mer_pipeline.params import FaceParams
+from mer_pipeline.transform import Source, Transform
+from mer_pipeline.vision.detector import Detections, Floats, make_detector
+from mer_pipeline.vision.frames import Frames
+from mer_pipeline.vision.track import primary_track
+
+if TYPE_CHECKING:
+    import torch
+
+Pictures = npt.NDArray[np.uint8]
+
+# Where the landmarks come to lie, in fractions of the crop's side, at margin 0: the five-point layout that
+# face-recognition crops of 112 pixels share.
+LAYOUT = np.array(
+    [[0.3419, 0.4616], [0.6565, 0.4598], [0.5003, 0.6405], [0.3710, 0.8247], [0.6315, 0.8232]], dtype=np.float64
+)
+
+
+@dataclass(frozen=True)
+class Faces:
+    """A clip's row of `data/faces/`: the primary face, in the frames that show it.
+
+    Attributes:
+        crops: JPEG pictures, square.
+        times: seconds.
+        boxes: (faces, 4) float32, pixels of the frame.
+        landmarks: (faces, 5, 2) float32, pixels of the frame.
+        coverage: share of the clip's frames that show it.
+    """
+
+    crops: Sequence[bytes]
+    times: Sequence[float]
+    boxes: Floats
+    landmarks: Floats
+    coverage: float
+
+    @classmethod
+    def of(cls, row: Row) -> Faces:
+        """From a row."""
+        return cls(
+            row["crops"],  # type: ignore[arg-type]  # typed by CropFaces.schema, as are the others
+            row["times"],  # type: ignore[arg-type]
+            np.array(row["boxes"], np.float32).reshape(-1, 4),
+            np.array(row["landmarks"], np.float32).reshape(-1, 5, 2),
+            row["coverage"],  # type: ignore[arg-type]
+        )
+
+
+class CropFaces(Transform[tuple[Frames, Pictures]]):
+    """Frames to aligned crops of the primary face. An item is a clip's frames and their decoded pictures."""
+
+    name = "faces"
+    uses_torch = True
+    sources = (Source("frames", ("jpegs", "times")),)
+    schema = pa.schema(
+        [
+            pa.field("crops", pa.list_(pa.binary())),
+            pa.field("times", pa.list_(pa.float64())),
+            pa.field("frame_index", pa.list_(pa.int32())),  # which of the clip's frames each crop is from
+            pa.field("boxes", pa.list_(pa.list_(pa.float32(), 4))),
+            pa.field("landmarks", pa.list_(pa.list_(pa.float32(), 10))),
+            pa.field("scores", pa.list_(pa.float32())),
+            pa.field("coverage", pa.float32()),
+            # Every box that the detector gave, of whatever face and score.
+            pa.field(
+                "candidates",
+                pa.list_(
+                    pa.struct([("frame", pa.int32()), ("box", pa.list_(pa.float32(), 4)), ("score", pa.float32())])
+                ),
+            ),
+        ]
+    )
+
+    def __init__(self, params: FaceParams) -> None:
+        self.params: FaceParams = params
+        self.detector = make_detector(params)
+
+    def setup(self, device: torch.device) -> None:
+        """Load the detector."""
+        self.detector.setup(device)
+
+    def prepare(self, clip: Clip) -> tuple[Frames, Pictures]:
+        """Decode the frames."""
+        frames = Frames.of(clip.need("frames"))
+        return frames, np.stack([jpeg.decode(data) for data in frames.jpegs])
+
+    def infer(self, items: Sequence[tuple[Frames, Pictures]]) -> list[Row | Skip]:
+        """One detector call per clip."""
+        return [self._faces(frames, pictures) for frames, pictures in items]
+
+    def _faces(self, frames: Frames, pictures: Pictures) -> Row | Skip:
+        small = np.stack([jpeg.shrink(picture, self.params.detect_side) for picture in pictures])
+        factor = pictures.shape[2] / small.shape[2]
+        detections = [found.scaled(factor) for found in self.detector.detect(small)]
+        track = primary_track(detections, self.params.min_score)
+        if track is None:
+            return Skip("no face found")
+        chosen = [_pick(detections[at], pick) for at, pick in zip(track.frames, track.picks, strict=True)]
+        crops = [
+            align(pictures[at], face.landmarks[0], self.params.size, self.params.margin)
+            for at, face in zip(track.frames, chosen, strict=True)
+        ]
+        return {
+            "crops": [jpeg.encode(crop, self.params.jpeg_quality) for crop in crops],
+            "times": [frames.times[at] for at in track.frames],
+            "frame_index": track.frames,
+            "boxes": np.concatenate([face.boxes for face in chosen]),
+            "landmarks": np.concatenate([face.landmarks for face in chosen]).reshape(-1, 10),
+            "scores": [float(face.scores[0]) for face in chosen],
+            "coverage": len(track.frames) / len(pictures),
+            "candidates": [
+                {"frame": at, "box": box.tolist(), "score": float(score)}
+                for at, found in enumerate(detections)
+                for box, score in zip(found.boxes, found.scores, strict=True)
+            ],
+        }
+
+
+def _pick(found: Detections, at: int) -> Detections:
+    return Detections(found.boxes[at : at + 1], found.scores[at : at + 1], found.landmarks[at : at + 1])
+
+
+def align(picture: Pictures, landmarks: Floats, size: int, margin: float) -> Pictures:
+    """Crop a face so that its landmarks lie as near to LAYOUT as a similarity transform can bring them.
+
+    Args:
+        picture: (height, width, 3) uint8.
+        landmarks: (5, 2), pixels of the picture.
+        size: of the square crop, pixels.
+        margin: added on each side, in fractions of the face's size.
+
+    Returns:
+        (size, size, 3) uint8; black where the crop reaches beyond the picture.
+    """
+    target = (LAYOUT + margin) / (1 + 2 * margin) * size
+    matrix = similarity(target, landmarks.astype(np.float64))  # from crop pixels to picture pixels
+    scale = float(np.hypot(matrix[0, 0], matrix[1, 0]))
+    if scale > 1:  # the affine warp does not smooth, so shrink first
+        small = jpeg.shrink(picture, max(1, round(max(picture.shape[:2]) / scale)))
+        matrix = np.diag([small.shape[1] / picture.shape[1], small.shape[0] / picture.shape[0]]) @ matrix
+        picture = small
+    image = Image.fromarray(picture).transform(
+        (size, size), Image.Transform.AFFINE, tuple(matrix.ravel()), Image.Resampling.BICUBIC
+    )
+    return np.asarray(image)
+
+
+def similarity(source: npt.NDArray[np.float64], target: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """(2, 3) matrix of the least-squares similarity that takes (n, 2) source points to target points.
+
+    Umeyama (1991), without reflection, in complex numbers: t = a·s + b.
+    """
+    s, t = (points[:, 0] + 1j * points[:, 1] for points in (source, target))
+    s0, t0 = s - s.mean(), t - t.mean()
+    a = np.vdot(s0, t0) / np.vdot(s0, s0).real
+    b = t.mean() - a * s.mean()
+    return np.array([[a.real, -a.imag, b.real], [a.imag, a.real, b.imag]])

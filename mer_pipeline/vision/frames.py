@@ -1,0 +1,108 @@
+"""Frame sampling: each clip is decoded once, for every visual encoder.
+
+Modes (params `frames`): `uniform` takes the frame shown at the centre of each of n equal spans of time, `fps` one
+every 1/fps seconds, `all` every frame; the last two at most `max_frames`, spread evenly.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from mer_pipeline.clips import Clip, Row
+from mer_pipeline.errors import Skip
+from mer_pipeline.media import jpeg
+from mer_pipeline.media.decode import read_pictures
+from mer_pipeline.params import FrameParams
+from mer_pipeline.transform import Source, Transform
+
+
+@dataclass(frozen=True)
+class Frames:
+    """A clip's row of `data/frames/`: JPEG pictures and their times in seconds."""
+
+    jpegs: Sequence[bytes]
+    times: Sequence[float]
+
+    @classmethod
+    def of(cls, row: Row) -> Frames:
+        """From a row."""
+        return cls(row["jpegs"], row["times"])  # type: ignore[arg-type]  # typed by SampleFrames.schema
+
+
+def choose(params: FrameParams, times: npt.NDArray[np.float64], end: float) -> npt.NDArray[np.int64]:
+    """Indices of the frames to keep, ascending and distinct.
+
+    Args:
+        params: mode and numbers.
+        times: (frames,) presentation times in seconds, ascending.
+        end: the time at which the last frame ends.
+    """
+    start = float(times[0])
+    if params.mode == "all":
+        return _spread(np.arange(len(times)), params.max_frames)
+    if params.mode == "fps":
+        moments = np.arange(start, max(end, start + 1e-9), 1.0 / params.fps)
+        return _spread(_shown_at(times, moments), params.max_frames)
+    return _shown_at(times, start + (np.arange(params.n) + 0.5) * (end - start) / params.n)
+
+
+def _shown_at(times: npt.NDArray[np.float64], moments: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
+    # A frame is shown from its time until the next one's; the small step forgives rounding of the division.
+    return np.unique(np.clip(np.searchsorted(times, moments + 1e-6, side="right") - 1, 0, len(times) - 1))
+
+
+def _spread(indices: npt.NDArray[np.int64], limit: int) -> npt.NDArray[np.int64]:
+    if len(indices) <= limit:
+        return indices
+    return indices[((np.arange(limit) + 0.5) * len(indices) / limit).astype(np.int64)]
+
+
+class SampleFrames(Transform[Row]):
+    """Video to JPEG frames with true timestamps; all the work is in `prepare`."""
+
+    name = "frames"
+    sources = (Source("manifest", ("video_sha256", "fps", "duration"), locators=("video",)),)
+    schema = pa.schema(
+        [
+            pa.field("jpegs", pa.list_(pa.binary())),
+            pa.field("times", pa.list_(pa.float64())),  # seconds from the clip's start
+            pa.field("width", pa.int32()),  # pixels of the stored pictures
+            pa.field("height", pa.int32()),
+        ]
+    )
+
+    def __init__(self, params: FrameParams, root: Path) -> None:
+        self.params: FrameParams = params
+        self.root = root
+
+    def prepare(self, clip: Clip) -> Row:
+        """Decode, turn upright, bound the size, encode."""
+        row = clip.need("manifest")
+        if row["video"] is None:
+            raise Skip("no picture: the dataset has no video of this clip")
+        fps, duration = row["fps"], row["duration"]
+        assert isinstance(fps, float | None)
+        assert isinstance(duration, float | None)
+        jpegs, times, shape = [], [], (0, 0, 3)
+        pictures = read_pictures(
+            self.root / str(row["video"]),
+            lambda stamps, end: choose(self.params, stamps, end),
+            fps=fps,
+            duration=duration,
+        )
+        for picture in pictures:
+            small = jpeg.shrink(picture.rgb, self.params.max_side)
+            shape = small.shape
+            jpegs.append(jpeg.encode(small, self.params.jpeg_quality))
+            times.append(picture.time)
+        return {"jpegs": jpegs, "times": times, "width": shape[1], "height": shape[0]}
+
+    def infer(self, items: Sequence[Row]) -> list[Row | Skip]:
+        """Nothing is left to do."""
+        return list(items)

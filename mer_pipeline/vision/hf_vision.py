@@ -1,0 +1,59 @@
+"""`hf-vision`: Hugging Face image models: CLIP's projected image features, or the class token of ViT-like models."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from mer_pipeline.models.checkpoint import resolve
+from mer_pipeline.models.huggingface import check_layers, load_config, load_model, sum_layers
+from mer_pipeline.params import EncoderParams
+from mer_pipeline.vision.image_encoder import ImageEncoder
+
+if TYPE_CHECKING:
+    import torch
+
+# Models whose first token stands for the whole picture; their checkpoints may carry a classifier, which is left out.
+CLASS_TOKEN = ("vit", "dinov2", "deit", "beit")
+
+
+class HfVision(ImageEncoder):
+    """Pictures to vectors. `layers` sums the class token over hidden layers; CLIP has its projection instead."""
+
+    def __init__(self, name: str, params: EncoderParams) -> None:
+        assert params.checkpoint is not None
+        self.folder = resolve(params.checkpoint)
+        self.config = load_config(self.folder, ("clip", *CLASS_TOKEN))
+        self.is_clip = self.config.model_type == "clip"
+        if not self.is_clip:
+            check_layers(params.layers, self.config.num_hidden_layers, self.folder)
+        super().__init__(name, params, self.config.projection_dim if self.is_clip else self.config.hidden_size)
+
+    def load(self, device: torch.device) -> None:
+        """Load the model and its image processor."""
+        import transformers
+
+        loader = transformers.CLIPVisionModelWithProjection if self.is_clip else transformers.AutoModel
+        self._model = load_model(loader, self.folder, device)
+        self._processor = transformers.AutoImageProcessor.from_pretrained(self.folder, local_files_only=True)
+
+    def preprocess(self, picture: npt.NDArray[np.uint8]) -> torch.Tensor:
+        """The checkpoint's own resize, crop and normalisation."""
+        tensor: torch.Tensor = self._processor(picture, return_tensors="pt", input_data_format="channels_last")[
+            "pixel_values"
+        ][0]
+        return tensor
+
+    def network(self, pictures: torch.Tensor) -> torch.Tensor:
+        """Projected features, or class tokens."""
+        if self.is_clip:
+            vectors: torch.Tensor = self._model(pixel_values=pictures).image_embeds
+            return vectors
+        if self.params.layers == 1:
+            # The last hidden state is the one after the final normalisation.
+            vectors = self._model(pixel_values=pictures).last_hidden_state[:, 0]
+            return vectors
+        states = self._model(pixel_values=pictures, output_hidden_states=True).hidden_states
+        return sum_layers(states, self.params.layers)[:, 0]

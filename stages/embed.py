@@ -1,0 +1,21 @@
+"""Stage `embed@NAME`: one encoder over all clips."""
+
+import typer
+
+from mer_pipeline.cli.stage import run_stage, stage
+from mer_pipeline.encoders import make_encoder
+from mer_pipeline.errors import ParamsError, did_you_mean
+from mer_pipeline.params import load_params
+
+
+@stage
+def main(name: str) -> str:
+    """Embed every clip with the encoder NAME of params.yaml."""
+    params = load_params()
+    if name not in params.encoders:
+        raise ParamsError(f"params.yaml has no encoder '{name}'{did_you_mean(name, params.encoders)}")
+    return run_stage(make_encoder(name, params.encoders[name]), f"features/{name}", params.shards, params.quality)
+
+
+if __name__ == "__main__":
+    typer.run(main)

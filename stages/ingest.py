@@ -1,0 +1,27 @@
+"""Stage `ingest`: a dataset's folder to manifest, transcript, votes, truth and folds."""
+
+import typer
+
+from mer_pipeline.cli.stage import progress_bar, stage
+from mer_pipeline.datasets.ingest import IngestPaths, ingest
+from mer_pipeline.params import load_params
+from mer_pipeline.runtime import load_runtime
+
+
+@stage
+def main() -> str:
+    """List the dataset's clips, probe their files, write the tables that everything else starts from."""
+    params = load_params()
+    return ingest(
+        params.dataset,
+        params.folds,
+        params.shards,
+        params.quality,
+        load_runtime(),
+        IngestPaths(),
+        progress_bar("ingest"),
+    )
+
+
+if __name__ == "__main__":
+    typer.run(main)
