@@ -1,16 +1,16 @@
 """Every error that this project raises on purpose, and what becomes of each.
 
-    MerError                    one clear sentence: what, where, and how to mend it
-    ├── UsageError              exit 2: what a person gave is wrong; found before any work is done
-    │   ├── ParamsError         params.yaml
-    │   ├── DatasetError        the dataset folder or one of its CSVs
-    │   └── CheckpointError     a model's files
-    ├── StageError              exit 1: the stage ran and could not finish
-    │   └── TooManyFailed       more clips failed than `quality.max_failed` allows
-    └── ClipError               one clip; data, never the end of a run
-        ├── Skip                nothing to do: a row with `valid=false` and the reason (no face, no sound)
-        ├── BadInput            the clip itself is broken: quarantined and remembered
-        └── Transient           may go well next time: retried, then quarantined, never remembered
+MerError                    one clear sentence: what, where, and how to mend it
+├── UsageError              exit 2: what a person gave is wrong; found before any work is done
+│   ├── ParamsError         params.yaml
+│   ├── DatasetError        the dataset folder or one of its CSVs
+│   └── CheckpointError     a model's files
+├── StageError              exit 1: the stage ran and could not finish
+│   └── TooManyFailed       more clips failed than `quality.max_failed` allows
+└── ClipError               one clip; data, never the end of a run
+    ├── Skip                nothing to do: a row with `valid=false` and the reason (no face, no sound)
+    ├── BadInput            the clip itself is broken: quarantined and remembered
+    └── Transient           may go well next time: retried, then quarantined, never remembered
 """
 
 from __future__ import annotations

@@ -48,7 +48,9 @@ class DatasetParams(Section):
 
     adapter: Literal["mer2025", "mer2026", "folder"] = "mer2025"
     root: str
-    csv: str | None = None  # folder adapter; also a path outside `root`; none: every clip is unlabelled
+    # folder adapter: the CSV that describes the clips, in or outside of root. Without one it is root again, because
+    # DVC watches both and cannot watch nothing; then every clip is unlabelled.
+    csv: str
     columns: ColumnParams = ColumnParams()
     classes: tuple[str, ...] = MER_CLASSES
     group_pattern: str | None = None  # a regex on the clip's name whose first group is the speaker or scene
@@ -116,7 +118,15 @@ class EncoderParams(Section):
     """One encoder: `family` says which code, `input` what it reads."""
 
     family: Literal[
-        "appearance", "face-geometry", "logmel", "char-ngram", "open-clip", "facenet", "hf-vision", "hf-speech", "hf-text"
+        "appearance",
+        "face-geometry",
+        "logmel",
+        "char-ngram",
+        "open-clip",
+        "facenet",
+        "hf-vision",
+        "hf-speech",
+        "hf-text",
     ]
     input: EncoderInput
     dtype: Literal["float16", "float32"] = "float32"  # of the stored vectors
@@ -250,7 +260,8 @@ def load_params(path: Path = Path("params.yaml")) -> Params:
     Raises:
         ParamsError: the file is missing, is not YAML, or a key or value in it is wrong; one sentence each.
     """
-    from ruamel.yaml import YAML, YAMLError
+    from ruamel.yaml import YAML
+    from ruamel.yaml.error import YAMLError
 
     try:
         raw = YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))

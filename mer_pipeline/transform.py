@@ -14,7 +14,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Generic, TypeVar
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 import pyarrow as pa
 
@@ -57,7 +57,7 @@ class Transform(ABC, Generic[Item]):
     """
 
     name: str
-    sources: ClassVar[tuple[Source, ...]] | tuple[Source, ...]
+    sources: tuple[Source, ...]
     schema: pa.Schema
     params: Section
     uses_torch: bool = False

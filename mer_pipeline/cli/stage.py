@@ -58,7 +58,16 @@ def run_stage(transform: Transform[Item], out: str, shards: ShardParams, quality
     quarantine = Path("data/quarantine", f"{transform.name}.parquet")
     runtime, bar = load_runtime(), progress_bar(transform.name)
     return str(
-        run(transform, places, Path("data", out), quarantine, shards=shards, quality=quality, runtime=runtime, progress=bar)
+        run(
+            transform,
+            places,
+            Path("data", out),
+            quarantine,
+            shards=shards,
+            quality=quality,
+            runtime=runtime,
+            progress=bar,
+        )
     )
 
 
@@ -77,9 +86,8 @@ def progress_bar(label: str) -> Progress:
     if not sys.stderr.isatty():
         return lambda done, total: None
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, ProgressColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import BarColumn, MofNCompleteColumn, ProgressColumn, Task, TextColumn, TimeRemainingColumn
     from rich.progress import Progress as Bar
-    from rich.progress import Task
     from rich.text import Text
 
     class Rate(ProgressColumn):
@@ -89,8 +97,14 @@ def progress_bar(label: str) -> Progress:
             return Text("" if task.speed is None else f"{task.speed:.1f}/s", style="dim")
 
     bar = Bar(
-        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), Rate(), TextColumn("left"),
-        TimeRemainingColumn(), console=Console(stderr=True), transient=True,
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        Rate(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+        console=Console(stderr=True),
+        transient=True,
     )
     task = bar.add_task(label, total=None)
     started = time.monotonic()

@@ -1,8 +1,8 @@
 """A plain folder of clips, and a CSV that describes them (or none: then every clip is unlabelled).
 
-    anything/below/it.mp4                    name: anything/below/it
-    video/a.mp4 and audio/a.wav              one clip, "a"
-    CSV: name[,label][,split][,group][,transcript][,fps][,duration], the columns' names by params
+anything/below/it.mp4                    name: anything/below/it
+video/a.mp4 and audio/a.wav              one clip, "a"
+CSV: name[,label][,split][,group][,transcript][,fps][,duration], the columns' names by params
 """
 
 from __future__ import annotations
@@ -26,14 +26,15 @@ def list_folder(params: DatasetParams) -> Listing:
         DatasetError: no media below it, or the CSV is not as described.
     """
     root = Path(params.root)
-    videos, sounds = (_below(root, kind, suffixes) for kind, suffixes in
-                      (("video", VIDEO_SUFFIXES), ("audio", AUDIO_SUFFIXES)))
+    videos, sounds = (
+        _below(root, kind, suffixes) for kind, suffixes in (("video", VIDEO_SUFFIXES), ("audio", AUDIO_SUFFIXES))
+    )
     if not videos and not sounds:
         known = " ".join(sorted(VIDEO_SUFFIXES | AUDIO_SUFFIXES))
         raise DatasetError(f"no media below {root} (looked for {known})")
     listing = Listing()
     add_media(listing, videos, sounds)
-    if params.csv is not None:
+    if Path(params.csv) != root:
         _add_csv(listing, params, Path(params.csv))
     return listing
 
@@ -41,9 +42,7 @@ def list_folder(params: DatasetParams) -> Listing:
 def _below(root: Path, kind: str, suffixes: frozenset[str]) -> dict[str, str]:
     """Files of one kind; in a folder of that kind's name, they are named from there."""
     inside = media_files(root / kind, root, suffixes)
-    others = {
-        name: place for name, place in media_files(root, root, suffixes).items() if place not in inside.values()
-    }
+    others = {name: place for name, place in media_files(root, root, suffixes).items() if place not in inside.values()}
     for name in others.keys() & inside.keys():
         raise DatasetError(f"two files are called '{name}': {inside[name]} and {others[name]}; rename or remove one")
     return {**others, **inside}

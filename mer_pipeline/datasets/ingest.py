@@ -1,11 +1,11 @@
 """Ingest: a dataset's folder to tables. The one place where a dataset's own layout is known.
 
-    adapter ─► listing ─► probe every file ─► data/manifest.parquet        every clip, one row
-                                              data/transcript/             its words
-                                              data/votes/given.parquet     who said what about it
-                                              data/truth.parquet           for evaluation only
-                                              data/folds.parquet
-                                              data/quarantine/ingest.parquet
+adapter ─► listing ─► probe every file ─► data/manifest.parquet        every clip, one row
+                                          data/transcript/             its words
+                                          data/votes/given.parquet     who said what about it
+                                          data/truth.parquet           for evaluation only
+                                          data/folds.parquet
+                                          data/quarantine/ingest.parquet
 """
 
 from __future__ import annotations
@@ -36,7 +36,9 @@ from mer_pipeline.transform import Transform
 ADAPTERS = {"mer2025": list_mer, "mer2026": list_mer, "folder": list_folder}
 
 TRANSCRIPT_SCHEMA = pa.schema([pa.field("zh", pa.string()), pa.field("en", pa.string())])
-VOTE_SCHEMA = pa.schema([pa.field(name, pa.string(), nullable=False) for name in ("clip_id", "source", "family", "label")])
+VOTE_SCHEMA = pa.schema(
+    [pa.field(name, pa.string(), nullable=False) for name in ("clip_id", "source", "family", "label")]
+)
 TRUTH_SCHEMA = pa.schema([pa.field(name, pa.string(), nullable=False) for name in ("clip_id", "label")])
 FOLD_SCHEMA = pa.schema(
     [pa.field("clip_id", pa.string(), nullable=False), pa.field("fold", pa.int32(), nullable=False)]
@@ -72,7 +74,9 @@ def list_dataset(params: DatasetParams) -> Listing:
         add_truth(listing, root / name, params.classes)
     add_groups(listing, params.group_pattern)
     given = [Vote(e.clip_id, "given", "human", e.label) for e in listing.entries.values() if e.label is not None]
-    listing.votes = sorted([*given, *listing.votes], key=lambda vote: (vote.clip_id, vote.source != "given", vote.source))
+    listing.votes = sorted(
+        [*given, *listing.votes], key=lambda vote: (vote.clip_id, vote.source != "given", vote.source)
+    )
     return listing
 
 
@@ -143,7 +147,9 @@ def ingest(
     write_table(paths.manifest, to_table(rows, MANIFEST_SCHEMA))
     _write_transcripts(entries, shards, paths.transcript)
     write_table(paths.votes, to_table([asdict(vote) for vote in listing.votes], VOTE_SCHEMA))
-    write_table(paths.truth, to_table([{"clip_id": k, "label": v} for k, v in sorted(listing.truth.items())], TRUTH_SCHEMA))
+    write_table(
+        paths.truth, to_table([{"clip_id": k, "label": v} for k, v in sorted(listing.truth.items())], TRUTH_SCHEMA)
+    )
     write_table(paths.folds, to_table([{"clip_id": k, "fold": v} for k, v in sorted(dealt.of.items())], FOLD_SCHEMA))
     metrics = {
         "clips": {split: counts[split] for split in SPLITS},
@@ -182,7 +188,11 @@ def _write_transcripts(entries: Sequence[Entry], shards: ShardParams, out: Path)
         words = {"zh": entry.zh, "en": entry.en}
         silent = entry.zh is None and entry.en is None
         row = complete_row(
-            entry.clip_id, digest(words), None if silent else words, "no subtitle" if silent else None, TRANSCRIPT_SCHEMA
+            entry.clip_id,
+            digest(words),
+            None if silent else words,
+            "no subtitle" if silent else None,
+            TRANSCRIPT_SCHEMA,
         )
         buckets[bucket_of(entry.clip_id, shards.count)].append(row)
     with new_folder(out) as folder:

@@ -1,8 +1,8 @@
 """The MER2025 and MER2026 layouts, as released (their toolkit's file names).
 
-    video/{name}.mp4   audio/{name}.wav   subtitle_chieng.csv (name,chinese,english)
-    MER2025: track1_train_disdim.csv (name,discrete,...)   track_all_candidates.csv (name)
-    MER2026: track1_train.csv                              track1_track2_candidate.csv
+video/{name}.mp4   audio/{name}.wav   subtitle_chieng.csv (name,chinese,english)
+MER2025: track1_train_disdim.csv (name,discrete,...)   track_all_candidates.csv (name)
+MER2026: track1_train.csv                              track1_track2_candidate.csv
 """
 
 from __future__ import annotations
@@ -39,7 +39,9 @@ def list_mer(params: DatasetParams) -> Listing:
     if not (root / "video").is_dir() and not (root / "audio").is_dir():
         raise DatasetError(f"{root} has neither video/ nor audio/; is dataset.adapter = '{params.adapter}' right?")
     if not train.exists() and not candidates.exists():
-        raise DatasetError(f"{root} has neither {train.name} nor {candidates.name}; another release? see dataset.adapter")
+        raise DatasetError(
+            f"{root} has neither {train.name} nor {candidates.name}; another release? see dataset.adapter"
+        )
     listing = Listing()
     videos = media_files(root / "video", root, VIDEO_SUFFIXES)
     sounds = media_files(root / "audio", root, AUDIO_SUFFIXES)

@@ -55,18 +55,16 @@ def stream(transform: Transform[Item], clips: Iterable[Clip], runtime: Runtime) 
         infer_threads = runtime.workers if device.type == "cpu" else 1
     window = runtime.batch * (runtime.workers + infer_threads + 1)
     source = iter(clips)
-    preparing: set[Future[_Prepared[Item] | Outcome]] = set()
-    inferring: set[Future[list[Outcome]]] = set()
+    pending: set[Future[_Prepared[Item] | list[Outcome]]] = set()
     held: defaultdict[int, list[_Prepared[Item]]] = defaultdict(list)
     in_flight = 0
     exhausted = False
-
     initializer = _fix_threads if transform.uses_torch else None
     prepare_pool = ThreadPoolExecutor(runtime.workers, "prepare", initializer)
     infer_pool = ThreadPoolExecutor(infer_threads, "infer", initializer)
 
     def start_infer(bucket: int) -> None:
-        inferring.add(infer_pool.submit(_infer, transform, held.pop(bucket)))
+        pending.add(infer_pool.submit(_infer, transform, held.pop(bucket)))
 
     try:
         while True:
@@ -75,31 +73,24 @@ def stream(transform: Transform[Item], clips: Iterable[Clip], runtime: Runtime) 
                 if clip is None:
                     exhausted = True
                 else:
-                    preparing.add(prepare_pool.submit(_prepare, transform, clip))
+                    pending.add(prepare_pool.submit(_prepare, transform, clip))
                     in_flight += 1
-            if not preparing and not inferring and held:
+            if not pending:
+                if not held:
+                    return
                 # Nothing else can fill these up: the source is empty, or the window is full of part batches.
                 for bucket in list(held):
                     start_infer(bucket)
-            if not preparing and not inferring:
-                return
-            done, _ = wait({*preparing, *inferring}, return_when=FIRST_COMPLETED)
-            for future in done & inferring:
-                inferring.discard(future)  # type: ignore[arg-type]  # the set is a union of two kinds of future
-                outcomes = future.result()
-                assert isinstance(outcomes, list)
-                in_flight -= len(outcomes)
-                yield from outcomes
-            for future in done & preparing:
-                preparing.discard(future)  # type: ignore[arg-type]  # as above
+            done, pending = wait(pending, return_when=FIRST_COMPLETED)
+            for future in done:
                 result = future.result()
-                if isinstance(result, Outcome):
-                    in_flight -= 1
-                    yield result
-                elif isinstance(result, _Prepared):
+                if isinstance(result, _Prepared):
                     held[result.bucket].append(result)
                     if len(held[result.bucket]) == runtime.batch:
                         start_infer(result.bucket)
+                else:
+                    in_flight -= len(result)
+                    yield from result
     finally:
         prepare_pool.shutdown(cancel_futures=True)
         infer_pool.shutdown(cancel_futures=True)
@@ -111,23 +102,23 @@ def _fix_threads() -> None:
     torch.set_num_threads(INTRA_OP_THREADS)
 
 
-def _prepare(transform: Transform[Item], clip: Clip) -> _Prepared[Item] | Outcome:
+def _prepare(transform: Transform[Item], clip: Clip) -> _Prepared[Item] | list[Outcome]:
     for attempt in range(TRANSIENT_TRIES):
         try:
             item = transform.prepare(clip)
             return _Prepared(clip, item, transform.bucket(item))
         except Skip as skip:
-            return Outcome(clip, skipped=str(skip))
+            return [Outcome(clip, skipped=str(skip))]
         except Transient as error:
             if attempt == TRANSIENT_TRIES - 1:
-                return Outcome(clip, failed=error)
+                return [Outcome(clip, failed=error)]
             time.sleep(TRANSIENT_PAUSE_S * 2**attempt)
         except Exception as error:  # whatever one clip does must not end the run; the threshold judges
-            return Outcome(clip, failed=error)
+            return [Outcome(clip, failed=error)]
     raise AssertionError("unreachable")
 
 
-def _infer(transform: Transform[Item], batch: list[_Prepared[Item]]) -> list[Outcome]:
+def _infer(transform: Transform[Item], batch: list[_Prepared[Item]]) -> _Prepared[Item] | list[Outcome]:
     try:
         results = transform.infer([prepared.item for prepared in batch])
     except MerError:
@@ -136,7 +127,8 @@ def _infer(transform: Transform[Item], batch: list[_Prepared[Item]]) -> list[Out
         if len(batch) == 1:
             return [Outcome(batch[0].clip, failed=error)]
         # Find the one that spoils the batch; a row does not depend on its companions, so this changes no value.
-        return [outcome for prepared in batch for outcome in _infer(transform, [prepared])]
+        alone = (_infer(transform, [prepared]) for prepared in batch)
+        return [outcome for outcomes in alone if isinstance(outcomes, list) for outcome in outcomes]
     return [
         Outcome(prepared.clip, skipped=str(result)) if isinstance(result, Skip) else Outcome(prepared.clip, row=result)
         for prepared, result in zip(batch, results, strict=True)

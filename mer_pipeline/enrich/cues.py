@@ -159,11 +159,15 @@ def cue_words(measures: Sequence[Row], group_of: Mapping[str, str], language: st
     members: dict[str, list[Row]] = {}
     for row in valid:
         members.setdefault(group_of[str(row["clip_id"])], []).append(row)
-    habits = {group: {scale.measure: _habit(rows, scale.measure) for scale in SCALES} for group, rows in members.items()}
+    habits = {
+        group: {scale.measure: _habit(rows, scale.measure) for scale in SCALES} for group, rows in members.items()
+    }
     words = {}
     for row in valid:
         clip_id = str(row["clip_id"])
-        named = [_word(scale, row[scale.measure], habits[group_of[clip_id]][scale.measure], language) for scale in SCALES]
+        named = [
+            _word(scale, row[scale.measure], habits[group_of[clip_id]][scale.measure], language) for scale in SCALES
+        ]
         coverage = row["coverage"]
         seen = UNSEEN[language] if coverage is None else PARTLY[language] if float(str(coverage)) < 0.7 else None
         heard = UNHEARD[language] if row["loudness"] is None else None

@@ -56,9 +56,7 @@ def read_pictures(
             raise Skip("no picture in the file")
         packets = [p for p in container.demux(stream) if p.size]
         if len(packets) < COMPLETE * stream.frames:
-            raise BadInput(
-                f"{path.name} is cut off: {len(packets)} of {stream.frames} frames are there; copy it again"
-            )
+            raise BadInput(f"{path.name} is cut off: {len(packets)} of {stream.frames} frames are there; copy it again")
         # Packets that an edit list discards are decoded for the others' sake and never shown.
         stamps = [p.pts if p.pts is not None else p.dts for p in packets if not p.is_discard]
         if not stamps or stream.time_base is None or any(stamp is None for stamp in stamps):
@@ -121,8 +119,8 @@ def _true_times(
     """Frame times, overridden where the dataset knows better, and the time at which the last frame ends."""
     count = len(times)
     if fps is not None:
-        return np.arange(count) / fps, count / fps
+        return np.arange(count, dtype=np.float64) / fps, count / fps
     if duration is not None:
-        return np.arange(count) * (duration / count), duration
+        return np.arange(count, dtype=np.float64) * (duration / count), duration
     step = float(np.median(np.diff(times))) if count > 1 else 0.0
     return times, float(times[-1]) + step

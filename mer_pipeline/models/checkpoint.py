@@ -1,9 +1,9 @@
 """A checkpoint spec of params.yaml to a folder on this machine; safetensors only, nothing is downloaded.
 
-    dir:PATH                 that folder
-    hf:org/name[@rev]        models/org--name[@rev]/          a Hugging Face snapshot
-    openclip:ARCH/TAG        models/openclip--ARCH--TAG/      open_clip_config.json and safetensors
-    facenet:NAME             models/facenet--NAME/            InceptionResnetV1's state dict as safetensors
+dir:PATH                 that folder
+hf:org/name[@rev]        models/org--name[@rev]/          a Hugging Face snapshot
+openclip:ARCH/TAG        models/openclip--ARCH--TAG/      open_clip_config.json and safetensors
+facenet:NAME             models/facenet--NAME/            InceptionResnetV1's state dict as safetensors
 """
 
 from __future__ import annotations
@@ -27,16 +27,20 @@ def resolve(spec: str) -> Path:
     match = SPEC.fullmatch(spec)
     if match is None:
         raise CheckpointError(
-            f"checkpoint '{spec}' is of no known kind; write dir:PATH, hf:org/name@rev, openclip:ARCH/TAG or facenet:NAME"
+            f"checkpoint '{spec}' is of no known kind; write dir:PATH, hf:org/name@rev, "
+            "openclip:ARCH/TAG or facenet:NAME"
         )
     kind, name = match.groups()
     folder = Path(name) if kind == "dir" else MODELS / _folder_name(kind, name)
     if not folder.is_dir():
-        remedy = "make a small one with `mer models tiny`" if kind == "dir" else f"put its files there ({_how(kind, name)})"
+        remedy = (
+            "make a small one with `mer models tiny`" if kind == "dir" else f"put its files there ({_how(kind, name)})"
+        )
         raise CheckpointError(f"checkpoint '{spec}': there is no folder {folder}; {remedy}")
     if not any(folder.glob(WEIGHTS)):
         raise CheckpointError(
-            f"checkpoint '{spec}': {folder} holds no .safetensors; pickled weights (.bin, .pt) are refused, convert them"
+            f"checkpoint '{spec}': {folder} holds no .safetensors; pickled weights (.bin, .pt) are "
+            "refused, convert them"
         )
     return folder
 
@@ -70,5 +74,6 @@ def check_complete(folder: Path, missing: set[str], allowed: tuple[str, ...] = (
     lacking = sorted(name for name in missing if not name.startswith(allowed or ("\0",)))
     if lacking:
         raise CheckpointError(
-            f"{folder} lacks {len(lacking)} of the model's weights (first: {lacking[0]}); is it complete, and of this family?"
+            f"{folder} lacks {len(lacking)} of the model's weights (first: {lacking[0]}); "
+            "is it complete, and of this family?"
         )

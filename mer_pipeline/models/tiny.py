@@ -161,7 +161,7 @@ def _tokenizer(folder: Path, first: str, last: str | None) -> int:
     from tokenizers import models, normalizers, pre_tokenizers, processors, trainers
 
     special = ["[PAD]", "[UNK]", first, *([last] if last else [])]
-    tokenizer = tokenizers.Tokenizer(models.WordPiece(unk_token="[UNK]"))  # type: ignore[call-arg]
+    tokenizer = tokenizers.Tokenizer(models.WordPiece(unk_token="[UNK]"))
     tokenizer.normalizer = normalizers.BertNormalizer()
     tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
     tokenizer.train_from_iterator(CORPUS, trainers.WordPieceTrainer(vocab_size=300, special_tokens=special))

@@ -70,7 +70,7 @@ class Prosody:
         # A syllable stands out from the dip before it by at least 2 dB.
         dips = [smooth[a:b].min() for a, b in zip([0, *peaks[:-1]], peaks, strict=True)]
         clear = sum(smooth[p] - dip > 2.0 for p, dip in zip(peaks, dips, strict=True))
-        return clear / (len(self.level) / 100)
+        return float(clear) / (len(self.level) / 100)
 
 
 def prosody(samples: Samples) -> Prosody:
@@ -116,7 +116,7 @@ def semitones(pitch: Contour) -> Contour:
 
 
 def prosody_functionals(voice: Prosody) -> Contour:
-    """(PROSODY_DIM,) numbers: pitch (mean, deviation, percentiles, slope, change), level (likewise), pace and pauses."""
+    """(PROSODY_DIM,) numbers: pitch (mean, deviation, percentiles, slope, change), level likewise, pace, pauses."""
     tones = semitones(voice.pitch[voice.voiced]) if voice.voiced.any() else np.zeros(1)
     loud = voice.level[voice.sounding] if voice.sounding.any() else voice.level
     parts = []

@@ -90,8 +90,8 @@ def to_table(rows: Sequence[Row], schema: pa.Schema) -> pa.Table:
 def _column(values: list[object], kind: pa.DataType) -> pa.Array:
     if pa.types.is_fixed_size_list(kind) and all(v is None or isinstance(v, np.ndarray) for v in values):
         empty = np.zeros(kind.list_size, dtype=kind.value_type.to_pandas_dtype())
-        dense = [empty if v is None else v for v in values]
-        if any(getattr(v, "shape", None) != (kind.list_size,) for v in dense):
+        dense = [v if isinstance(v, np.ndarray) else empty for v in values]
+        if any(v.shape != empty.shape for v in dense):
             raise ValueError(f"a vector does not have the {kind.list_size} values of its column")
         flat = np.concatenate(dense).astype(empty.dtype, copy=False) if dense else empty[:0]
         return pa.FixedSizeListArray.from_arrays(

@@ -53,7 +53,8 @@ def change(steps: Vectors) -> Vectors:
     """Mean absolute change between neighbours of (steps, dim): (dim,); zeros for a single step."""
     if len(steps) < 2:
         return np.zeros(steps.shape[1], np.float32)
-    return np.abs(np.diff(steps, axis=0)).mean(axis=0)
+    moved: Vectors = np.abs(np.diff(steps, axis=0)).mean(axis=0)
+    return moved
 
 
 def pictures_of(clip: Clip, table: str) -> Sequence[bytes]:

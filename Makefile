@@ -1,0 +1,47 @@
+# Two commands: `make repro` runs the pipeline, `make test` lints, type-checks and tests it. Both set up .venv first.
+PYTHON ?= python3
+UV := $(shell command -v uv 2>/dev/null || echo .tools/bin/uv)
+BIN := $(CURDIR)/.venv/bin
+export PATH := $(BIN):$(PATH)
+
+.PHONY: help repro test lint setup dev clean
+
+help:
+	@echo "make repro   set up .venv, run the pipeline on params.yaml, say where the report is"
+	@echo "make test    set up .venv, then lint, types and tests"
+	@echo "make setup   only set up .venv (make dev: with the tools for tests)"
+	@echo "make clean   remove .venv and caches; data and the DVC cache stay"
+
+repro: setup
+	dvc repro
+	@mer summary
+
+test: dev
+	ruff check .
+	ruff format --check .
+	mypy
+	pytest
+
+setup: .venv/.base
+dev: .venv/.dev
+
+.tools/bin/uv:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "error: Python 3.11 or newer is needed, $(PYTHON) is older; try make PYTHON=python3.12" >&2; exit 2; }
+	@$(PYTHON) -m venv .tools || \
+	  { echo "error: $(PYTHON) has no venv; install it (Debian: apt install python3-venv)" >&2; exit 2; }
+	.tools/bin/python -m pip install --quiet uv
+
+# The locks have exact versions and hashes; the second is the first and the tools for tests.
+.venv/.base: requirements.lock pyproject.toml | $(if $(findstring .tools,$(UV)),.tools/bin/uv)
+	test -x $(BIN)/python || $(UV) venv --quiet --python $(PYTHON) .venv
+	VIRTUAL_ENV=.venv $(UV) pip install --quiet --require-hashes -r requirements.lock
+	VIRTUAL_ENV=.venv $(UV) pip install --quiet --no-deps -e .
+	@touch $@
+
+.venv/.dev: .venv/.base requirements-dev.lock
+	VIRTUAL_ENV=.venv $(UV) pip install --quiet --require-hashes -r requirements-dev.lock
+	@touch $@
+
+clean:
+	rm -rf .venv .tools .mypy_cache .ruff_cache .pytest_cache .hypothesis

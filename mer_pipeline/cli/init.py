@@ -1,0 +1,156 @@
+"""`mer init`: a profile's params with the dataset section written for a person's own folder."""
+
+from __future__ import annotations
+
+import csv as csv_module
+import os
+from collections.abc import Mapping, Sequence
+from io import StringIO
+from pathlib import Path
+
+from ruamel.yaml import YAML
+from ruamel.yaml.comments import CommentedMap
+
+from mer_pipeline.datasets.listing import clean, present
+from mer_pipeline.datasets.mer import TRAIN
+from mer_pipeline.errors import DatasetError, UsageError, did_you_mean
+from mer_pipeline.params import MER_CLASSES, ColumnParams, parse_params
+
+PROFILES = Path("profiles")
+PARAMS = Path("params.yaml")
+
+# What people call the columns, most usual first.
+SYNONYMS: dict[str, tuple[str, ...]] = {
+    "name": ("name", "clip", "clip_id", "file", "filename", "file_name", "video", "path", "id"),
+    "label": ("label", "emotion", "discrete", "class", "category"),
+    "split": ("split", "subset", "partition"),
+    "group": ("group", "speaker", "actor", "subject", "speaker_id", "scene"),
+    "transcript": ("transcript", "text", "sentence", "utterance", "subtitle"),
+    "fps": ("fps", "frame_rate"),
+    "duration": ("duration", "seconds"),
+}
+
+
+def write_params(profile: str, data: Path, csv: Path | None, *, force: bool) -> str:
+    """Write params.yaml; returns what to print.
+
+    Raises:
+        UsageError: no such profile, or params.yaml was edited and `force` is off.
+        DatasetError: no such folder, or the CSV cannot be used.
+    """
+    known = sorted(path.stem for path in PROFILES.glob("*.yaml"))
+    if profile not in known:
+        where = "" if known else f"; run this in the project's root, where {PROFILES}/ is"
+        raise UsageError(f"no profile '{profile}'{did_you_mean(profile, known)}{where}")
+    if not data.is_dir():
+        raise DatasetError(f"there is no folder {data}")
+    if PARAMS.exists() and not force and not _is_untouched(PARAMS.read_text(encoding="utf-8"), known):
+        raise UsageError(f"{PARAMS} was edited; keep a copy and run `mer init` again with --force")
+    yaml = _yaml()
+    params = yaml.load(PROFILES / f"{profile}.yaml")
+    dataset = _describe(data, csv)
+    params["dataset"] = dataset
+    parse_params(_plain(params), str(PARAMS))  # what is written must be readable
+    with PARAMS.open("w", encoding="utf-8") as file:
+        yaml.dump(params, file)
+    return _story(profile, dataset)
+
+
+def _describe(data: Path, csv: Path | None) -> CommentedMap:
+    root = _portable(data)
+    for adapter, train in TRAIN.items():
+        if csv is None and (data / train).exists() and (data / "video").is_dir():
+            return CommentedMap(adapter=adapter, root=root, csv=root)
+    csv = csv or find_csv(data)
+    dataset = CommentedMap(adapter="folder", root=root, csv=root if csv is None else _portable(csv))
+    if csv is not None:
+        columns, labels = read_header(csv)
+        if columns:
+            dataset["columns"] = CommentedMap(columns)
+        classes = order_classes(labels)
+        if len(classes) > 1 and classes != list(MER_CLASSES):
+            dataset["classes"] = classes
+    return dataset
+
+
+def find_csv(data: Path) -> Path | None:
+    """The CSV that describes a folder: the only one in it, or the one beside it with the folder's name."""
+    inside, beside = sorted(data.glob("*.csv")), data.resolve().with_suffix(".csv")
+    if len(inside) == 1:
+        return inside[0]
+    if not inside and beside.exists():
+        return data.parent / beside.name
+    return None
+
+
+def read_header(csv: Path) -> tuple[dict[str, str], list[str]]:
+    """A CSV's columns by meaning, where they differ from the default names; and its distinct labels.
+
+    Raises:
+        DatasetError: it cannot be read or has no column for the clip's name.
+    """
+    try:
+        with csv.open(encoding="utf-8-sig", newline="") as file:
+            reader = csv_module.DictReader(file)
+            header = list(reader.fieldnames or [])
+            found = {key: column for key in SYNONYMS if (column := _find(header, SYNONYMS[key])) is not None}
+            label = found.get("label")
+            labels = {clean(text) for row in reader if label and (text := present(row[label])) is not None}
+    except (OSError, UnicodeDecodeError, csv_module.Error) as error:
+        raise DatasetError(f"{csv} cannot be read as a UTF-8 CSV: {error}") from None
+    if "name" not in found:
+        raise DatasetError(f"{csv} has no column for the clip's name (looked for {', '.join(SYNONYMS['name'])})")
+    defaults = ColumnParams()
+    return {key: column for key, column in found.items() if column != getattr(defaults, key)}, sorted(labels)
+
+
+def order_classes(labels: Sequence[str]) -> list[str]:
+    """The MER classes where the labels are among them; else the labels, neutral first, then by the alphabet."""
+    if set(labels) <= set(MER_CLASSES):
+        return list(MER_CLASSES)
+    return sorted(labels, key=lambda label: (label != "neutral", label))
+
+
+def _find(header: Sequence[str], names: Sequence[str]) -> str | None:
+    lowered = {column.lower(): column for column in header}
+    return next((lowered[name] for name in names if name in lowered), None)
+
+
+def _portable(path: Path) -> str:
+    """Relative to the project where the path lies inside it, so that a colleague's clone finds it too."""
+    relative = os.path.relpath(path)
+    return str(path.resolve()) if relative.startswith("..") else Path(relative).as_posix()
+
+
+def _is_untouched(text: str, profiles: Sequence[str]) -> bool:
+    """Whether params.yaml is a profile but for its dataset section."""
+    mine = {**_yaml().load(text), "dataset": None}
+    return any(mine == {**_yaml().load(PROFILES / f"{name}.yaml"), "dataset": None} for name in profiles)
+
+
+def _yaml() -> YAML:
+    yaml = YAML()
+    yaml.width = 120
+    yaml.preserve_quotes = True
+    return yaml
+
+
+def _plain(params: Mapping[str, object]) -> Mapping[str, object]:
+    out = StringIO()
+    _yaml().dump(params, out)
+    loaded: Mapping[str, object] = YAML(typ="safe", pure=True).load(out.getvalue())
+    return loaded
+
+
+def _story(profile: str, dataset: CommentedMap) -> str:
+    lines = [f"wrote {PARAMS}: profile {profile}, adapter {dataset['adapter']}, clips in {dataset['root']}"]
+    if dataset["adapter"] == "folder":
+        described = dataset["csv"] != dataset["root"]
+        lines.append(
+            f"  described by {dataset['csv']}" if described else "  no CSV found: every clip is unlabelled (--csv)"
+        )
+    for key, column in dataset.get("columns", {}).items():
+        lines.append(f"  {key}: column '{column}'")
+    if "classes" in dataset:
+        lines.append(f"  classes: {', '.join(dataset['classes'])}")
+    return "\n".join([*lines, "next: dvc repro"])

@@ -1,0 +1,1 @@
+"""Stage `labels`: all votes to one refined label per training clip, with an audit row for each."""
