@@ -147,6 +147,8 @@ class EncoderParams(Section):
         if (self.family in CHECKPOINT_FAMILIES) != (self.checkpoint is not None):
             need = "needs a checkpoint (e.g. dir:models/name)" if self.checkpoint is None else "takes no checkpoint"
             raise ValueError(f"family '{self.family}' {need}")
+        if self.std and self.family in WHOLE_CLIP_FAMILIES:
+            raise ValueError(f"family '{self.family}' describes a clip as a whole: there is no `std` over time")
         return self
 
 
@@ -161,6 +163,7 @@ FAMILY_INPUTS: dict[str, tuple[EncoderInput, ...]] = {
     "hf-speech": ("audio",),
     "hf-text": ("transcript", "enriched"),
 }
+WHOLE_CLIP_FAMILIES = frozenset({"logmel", "char-ngram"})
 CHECKPOINT_FAMILIES = frozenset({"open-clip", "facenet", "hf-vision", "hf-speech", "hf-text"})
 
 

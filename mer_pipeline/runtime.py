@@ -1,4 +1,4 @@
-"""What belongs to this machine and not to the values: workers, device, batch. From `.mer.toml`.
+"""What belongs to this machine and not to the values: workers, device, batch (from `.mer.toml`), signals.
 
 None of it is a parameter of a stage and none of it may change a result: whatever is set here,
 the same params and clips give the same rows (on one device kind).
@@ -7,8 +7,10 @@ the same params and clips give the same rows (on one device kind).
 from __future__ import annotations
 
 import os
+import signal
 import tomllib
 from pathlib import Path
+from types import FrameType
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field, ValidationError
@@ -22,6 +24,34 @@ if TYPE_CHECKING:
 # Sums are split by thread, so their rounding depends on the thread count: it is a constant of the value
 # path, whatever the machine has. Cores are used by running clips in parallel instead.
 INTRA_OP_THREADS = 1
+
+
+class Stopped(KeyboardInterrupt):
+    """Ctrl-C or SIGTERM."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(signal.Signals(number).name)
+        self.exit_code = 128 + number
+
+
+_stops: list[int] = []
+
+
+def stop_on_signals() -> None:
+    """Turn SIGINT and SIGTERM into Stopped, in the main thread."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _stop)
+
+
+def _stop(number: int, frame: FrameType | None) -> None:
+    _stops.append(number)
+    raise Stopped(number)
+
+
+def raise_if_stopped() -> None:
+    """Raise a Stopped that was lost: C code that the main thread was in may clear whatever a handler raises."""
+    if _stops:
+        raise Stopped(_stops[0])
 
 
 class Runtime(Section):

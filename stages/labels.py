@@ -1,1 +1,27 @@
 """Stage `labels`: all votes to one refined label per training clip, with an audit row for each."""
+
+from pathlib import Path
+
+import typer
+
+from mer_pipeline.cli.stage import stage
+from mer_pipeline.labels.audit import LabelPaths, write_labels
+from mer_pipeline.params import load_params
+
+
+@stage
+def main() -> str:
+    """Refine the labels by `labels.method`, once for good and once without each fold."""
+    params = load_params()
+    paths = LabelPaths(
+        votes=Path("data/votes/given.parquet"),
+        folds=Path("data/folds.parquet"),
+        labels=Path("data/labels.parquet"),
+        metrics=Path("metrics/labels.json"),
+    )
+    agreement = write_labels(params.dataset.classes, params.labels, paths)
+    return f"labels: {agreement['labelled']} labels, {agreement['changed']} changed ({agreement['method']})"
+
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -63,3 +63,7 @@ def main() -> None:
     except MerError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
+
+
+if __name__ == "__main__":
+    main()

@@ -9,24 +9,19 @@ A stage is a function of no or few arguments that returns the line to print:
 from __future__ import annotations
 
 import functools
-import signal
 import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from types import FrameType
 from typing import ParamSpec
 
 from mer_pipeline.errors import MerError
 from mer_pipeline.params import QualityParams, ShardParams
 from mer_pipeline.run import Progress, run
-from mer_pipeline.runtime import load_runtime
+from mer_pipeline.runtime import Stopped, load_runtime, stop_on_signals
 from mer_pipeline.transform import Item, Transform
 
 P = ParamSpec("P")
-
-INTERRUPTED = 130
-TERMINATED = 143
 
 
 def stage(main: Callable[P, str]) -> Callable[P, None]:
@@ -37,15 +32,15 @@ def stage(main: Callable[P, str]) -> Callable[P, None]:
 
     @functools.wraps(main)
     def wrapped(*args: P.args, **kwargs: P.kwargs) -> None:
-        signal.signal(signal.SIGTERM, _terminate)
+        stop_on_signals()
         try:
             print(main(*args, **kwargs))
         except MerError as error:
             print(f"error: {error}", file=sys.stderr)
             sys.exit(error.exit_code)
-        except KeyboardInterrupt:
+        except Stopped as stop:
             print("stopped; nothing is half written, run the same command to go on", file=sys.stderr)
-            sys.exit(INTERRUPTED)
+            sys.exit(stop.exit_code)
 
     # typer reads the signature; the wrapped function prints, so it returns nothing.
     wrapped.__annotations__ = {**main.__annotations__, "return": None}
@@ -75,10 +70,6 @@ def table_place(table: str) -> Path:
     """Where a table of the pipeline lies: a stage's folder of shards, or a single file."""
     single = {"manifest", "cue_words"}
     return Path("data", f"{table}.parquet" if table in single else table)
-
-
-def _terminate(number: int, frame: FrameType | None) -> None:
-    sys.exit(TERMINATED)
 
 
 def progress_bar(label: str) -> Progress:

@@ -44,6 +44,8 @@ def make_folds(clips: Sequence[tuple[str, str, str]], params: FoldParams) -> Fol
     groups = [group for _, _, group in ordered]
     most = max(Counter(labels).values(), default=0)
     notes = []
+    if not ordered:
+        return Folds({}, 0, "there are no labelled clips")
     if most < 2:
         return Folds({}, 0, f"{len(ordered)} labelled clips and no class with two: cross-validation is impossible")
     if len(set(groups)) == 1:

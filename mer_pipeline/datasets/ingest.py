@@ -150,7 +150,8 @@ def ingest(
     write_table(
         paths.truth, to_table([{"clip_id": k, "label": v} for k, v in sorted(listing.truth.items())], TRUTH_SCHEMA)
     )
-    write_table(paths.folds, to_table([{"clip_id": k, "fold": v} for k, v in sorted(dealt.of.items())], FOLD_SCHEMA))
+    fold_rows = [{"clip_id": k, "fold": v} for k, v in sorted(dealt.of.items())]
+    write_table(paths.folds, to_table(fold_rows, FOLD_SCHEMA), {"note": dealt.note})
     metrics = {
         "clips": {split: counts[split] for split in SPLITS},
         "groups": len({entry.group for entry in entries}),

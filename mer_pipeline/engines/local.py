@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from typing import Generic
 
 from mer_pipeline.clips import Clip, Row
-from mer_pipeline.errors import MerError, Skip, Transient
-from mer_pipeline.runtime import INTRA_OP_THREADS, Runtime
+from mer_pipeline.errors import Skip, Transient, UsageError
+from mer_pipeline.runtime import INTRA_OP_THREADS, Runtime, raise_if_stopped
 from mer_pipeline.transform import Item, Transform
 
 TRANSIENT_TRIES = 3
@@ -46,6 +46,7 @@ def stream(transform: Transform[Item], clips: Iterable[Clip], runtime: Runtime) 
 
     Raises:
         UsageError: what `transform.setup` finds wrong, before any clip is touched.
+        Stopped: Ctrl-C or SIGTERM.
     """
     infer_threads = runtime.workers
     if transform.uses_torch:
@@ -68,6 +69,7 @@ def stream(transform: Transform[Item], clips: Iterable[Clip], runtime: Runtime) 
 
     try:
         while True:
+            raise_if_stopped()
             while not exhausted and in_flight < window:
                 clip = next(source, None)
                 if clip is None:
@@ -121,7 +123,7 @@ def _prepare(transform: Transform[Item], clip: Clip) -> _Prepared[Item] | list[O
 def _infer(transform: Transform[Item], batch: list[_Prepared[Item]]) -> _Prepared[Item] | list[Outcome]:
     try:
         results = transform.infer([prepared.item for prepared in batch])
-    except MerError:
+    except UsageError:
         raise
     except Exception as error:
         if len(batch) == 1:

@@ -41,7 +41,7 @@ class HfVision(ImageEncoder):
 
     def preprocess(self, picture: npt.NDArray[np.uint8]) -> torch.Tensor:
         """The checkpoint's own resize, crop and normalisation."""
-        tensor: torch.Tensor = self._processor(picture, return_tensors="pt", input_data_format="channels_last")[
+        tensor: torch.Tensor = self._processor(picture.copy(), return_tensors="pt", input_data_format="channels_last")[
             "pixel_values"
         ][0]
         return tensor

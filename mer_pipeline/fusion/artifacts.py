@@ -1,0 +1,122 @@
+"""`data/fusion/` on disk: one config.json and a safetensors file per member. No pickle, no absolute path.
+
+    config.json                                       what the heads are of; `empty` says why there are none
+    fused/HEAD/seed-S_fold-F.safetensors              all modalities
+    single/MODALITY/HEAD/seed-S_fold-F.safetensors    one
+    out_of_fold.parquet                               what the fused heads say of clips that they have not seen
+
+The bytes depend on the values alone.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+from pydantic import ValidationError
+from safetensors import SafetensorError
+from safetensors.numpy import load_file, save_file
+
+from mer_pipeline.errors import StageError
+from mer_pipeline.fusion.heads import HEADS
+from mer_pipeline.fusion.member import Member
+from mer_pipeline.fusion.scaler import Scaler
+from mer_pipeline.params import HeadName, Section, TrainParams
+
+CONFIG = "config.json"
+OUT_OF_FOLD = "out_of_fold.parquet"
+FUSED = None  # the feature set of all modalities; a single one is called by its name
+
+
+class FusionConfig(Section):
+    """config.json: what a reader needs to load any member."""
+
+    classes: tuple[str, ...]
+    modalities: tuple[str, ...]
+    dims: tuple[int, ...]  # of each modality; empty where there are no heads
+    folds: int
+    params: TrainParams
+    selected: HeadName | None
+    empty: str | None
+
+
+def member_path(root: Path, modality: str | None, head: HeadName, seed: int, fold: int) -> Path:
+    """Where a member lies; `modality` is FUSED or a modality's name."""
+    parent = root / "fused" if modality is FUSED else root / "single" / modality
+    return parent / head / f"seed-{seed}_fold-{fold}.safetensors"
+
+
+def save_member(path: Path, member: Member, names: Sequence[str]) -> None:
+    """Write a member of these modalities."""
+    tensors = {"prior": member.prior}
+    for name, mean, inverse in zip(names, member.scaler.mean, member.scaler.inverse, strict=True):
+        tensors |= {f"scaler.{name}.mean": mean, f"scaler.{name}.inverse": inverse}
+    if member.head is not None:
+        tensors |= {f"head.{name}": array for name, array in member.head.tensors().items()}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    save_file({name: np.ascontiguousarray(array) for name, array in tensors.items()}, path)
+
+
+def load_member(path: Path, config: FusionConfig, modality: str | None, head: HeadName) -> Member:
+    """Read what `save_member` wrote.
+
+    Raises:
+        StageError: the file is missing, torn, or of other features than config.json says.
+    """
+    dims = dict(zip(config.modalities, config.dims, strict=True))
+    names = config.modalities if modality is FUSED else (modality,)
+    try:
+        tensors = load_file(path)
+        mean, inverse = ([tensors[f"scaler.{name}.{part}"] for name in names] for part in ("mean", "inverse"))
+        learnt = {name.removeprefix("head."): t for name, t in tensors.items() if name.startswith("head.")}
+        built = HEADS[head](tuple(dims[name] for name in names), len(config.classes), config.params) if learnt else None
+        if built is not None:
+            built.restore(learnt)
+        return Member(Scaler(tuple(mean), tuple(inverse)), built, tensors["prior"])
+    except (OSError, SafetensorError, KeyError, RuntimeError) as error:
+        raise StageError(f"{path} is no member of this fusion ({error}); run `dvc repro train`") from None
+
+
+def load_config(root: Path) -> FusionConfig:
+    """Read config.json.
+
+    Raises:
+        StageError: it is missing or of another version.
+    """
+    try:
+        return FusionConfig.model_validate_json((root / CONFIG).read_text(encoding="utf-8"))
+    except (OSError, ValidationError) as error:
+        raise StageError(f"{root / CONFIG} cannot be read ({error}); run `dvc repro train`") from None
+
+
+def predictions_schema(classes: int, *extra: pa.Field) -> pa.Schema:
+    """Columns of out_of_fold.parquet and data/predictions.parquet: clip_id, `extra`, then what a head says."""
+    return pa.schema(
+        [
+            pa.field("clip_id", pa.string(), nullable=False),
+            *extra,
+            pa.field("head", pa.string()),
+            pa.field("label", pa.string(), nullable=False),
+            pa.field("probabilities", pa.list_(pa.float32(), classes), nullable=False),
+            pa.field("weights", pa.list_(pa.float32())),
+        ]
+    )
+
+
+def write_json(path: Path, value: Mapping[str, object]) -> None:
+    """Write a metric file: keys sorted."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """Write a CSV as DVC plots and the official scorer read it: UTF-8, newline-ended lines."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(header)
+        writer.writerows(rows)

@@ -1,0 +1,89 @@
+"""The feature tables of chosen encoders as one matrix and one mask per modality, for given clips.
+
+Absent is not zero: a clip whose row is missing, not valid or null has `mask` false there, and what stands in
+`x` means nothing. Rows are matched to clips by id, never by position.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from mer_pipeline.errors import StageError
+from mer_pipeline.store.shards import read_folder
+
+Matrix = NDArray[np.float32]
+Mask = NDArray[np.bool_]
+Rows = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Features:
+    """n clips seen through M modalities.
+
+    Attributes:
+        names: M encoder names, in token order.
+        x: per modality float32 (n, D_m); zeros where the mask is false.
+        mask: bool (n, M), true where the clip has the modality.
+    """
+
+    names: tuple[str, ...]
+    x: tuple[Matrix, ...]
+    mask: Mask
+
+    def __len__(self) -> int:
+        """n."""
+        return len(self.mask)
+
+    @property
+    def dims(self) -> tuple[int, ...]:
+        """D of each modality."""
+        return tuple(matrix.shape[1] for matrix in self.x)
+
+    def take(self, rows: Rows) -> Features:
+        """Some of the clips."""
+        return Features(self.names, tuple(matrix[rows] for matrix in self.x), self.mask[rows])
+
+    def only(self, name: str) -> Features:
+        """One of the modalities."""
+        m = self.names.index(name)
+        return Features((name,), (self.x[m],), self.mask[:, m : m + 1])
+
+
+def load_features(root: Path, names: Sequence[str], clip_ids: Sequence[str]) -> Features:
+    """Read `root/NAME/` of exactly these encoders; other folders there are never looked at.
+
+    Raises:
+        StageError: a folder has no shards, has no vectors of one fixed length, or holds a value that
+            is not finite.
+    """
+    loaded = [_load(root / name, clip_ids) for name in names]
+    mask = np.stack([m for _, m in loaded], axis=1) if loaded else np.zeros((len(clip_ids), 0), dtype=bool)
+    return Features(tuple(names), tuple(x for x, _ in loaded), mask)
+
+
+def _load(folder: Path, clip_ids: Sequence[str]) -> tuple[Matrix, Mask]:
+    table = read_folder(folder, ["clip_id", "vector", "valid"])
+    kind = table.schema.field("vector").type
+    if not pa.types.is_fixed_size_list(kind):
+        raise StageError(f"{folder}: column 'vector' is {kind}, not a fixed number of floats; make it with `dvc repro`")
+    table = table.filter(pc.and_(table["valid"], pc.is_valid(table["vector"])))
+    flat = table["vector"].combine_chunks().flatten().to_numpy(zero_copy_only=False)
+    vectors = flat.reshape(-1, kind.list_size).astype(np.float32)
+    found = table["clip_id"].to_pylist()
+    if not (finite := np.isfinite(vectors).all(axis=1)).all():
+        broken = found[int(np.argmin(finite))]
+        raise StageError(f"{folder}: the vector of clip '{broken}' is not finite; run its embed stage again")
+
+    place = {clip_id: i for i, clip_id in enumerate(found)}
+    at = np.array([place.get(clip_id, -1) for clip_id in clip_ids], dtype=np.int64)
+    mask = at >= 0
+    x = np.zeros((len(clip_ids), kind.list_size), dtype=np.float32)
+    x[mask] = vectors[at[mask]]
+    return x, mask

@@ -1,0 +1,70 @@
+"""What a fusion head is: it learns from standardised features, and scores groups of exactly GROUP clips.
+
+At one fixed shape a row's result does not depend on its companions, so a clip alone and in any batch gets the same
+bytes; `member.py` makes the groups. It also answers, with the training prior, for a clip that has no modality at
+all: what a head says about such a row is finite and never read.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar
+
+from mer_pipeline.fusion.features import Features, Matrix, Rows
+from mer_pipeline.params import TrainParams
+
+GROUP = 64
+
+
+@dataclass(frozen=True)
+class Examples:
+    """Clips to learn from or to watch: standardised features (n rows), their labels and their folds, int64 (n,)."""
+
+    features: Features
+    label: Rows
+    fold: Rows
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """One line of a training history; `watched_f1` is None where nothing is watched."""
+
+    epoch: int
+    train_loss: float
+    watched_f1: float | None
+
+
+@dataclass(frozen=True)
+class Logits:
+    """Unnormalised log-probabilities float32 (n, C), and modality weights float32 (n, M)."""
+
+    values: Matrix
+    weights: Matrix
+
+
+class Head(ABC):
+    """A fusion head for modalities of `dims` values and `classes` classes."""
+
+    seeded: ClassVar[bool] = True  # false: every seed gives the same head, so one is enough
+    watches: ClassVar[bool] = True  # false: it needs no fold for early stopping and learns from that one too
+
+    def __init__(self, dims: tuple[int, ...], classes: int, params: TrainParams) -> None:
+        self.dims, self.classes, self.params = dims, classes, params
+
+    @abstractmethod
+    def fit(self, train: Examples, watched: Examples | None, seed: int) -> list[Epoch]:
+        """Learn; every training row has at least one modality."""
+
+    @abstractmethod
+    def score(self, group: Features) -> Logits:
+        """Score exactly GROUP rows, each on its own."""
+
+    @abstractmethod
+    def tensors(self) -> dict[str, Matrix]:
+        """All that was learnt, by name."""
+
+    @abstractmethod
+    def restore(self, tensors: Mapping[str, Matrix]) -> None:
+        """Become the head that `tensors` were taken from."""

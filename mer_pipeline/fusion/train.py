@@ -1,0 +1,238 @@
+"""The train stage: every head on all modalities and on each alone, cross-validated; the best one is selected.
+
+Writes data/fusion/ (whole or not at all), metrics/train.json and the plots' CSVs. The head is selected by the
+out-of-fold weighted F1 on the *given* labels: refined ones would be easier for the head that learnt their bias, and
+the truth is for looking only. Where nothing can be trained there is an empty head with the reason, and no error.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypedDict
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from mer_pipeline.clips import Row
+from mer_pipeline.fusion.artifacts import (
+    CONFIG,
+    FUSED,
+    OUT_OF_FOLD,
+    FusionConfig,
+    member_path,
+    predictions_schema,
+    save_member,
+    write_csv,
+    write_json,
+)
+from mer_pipeline.fusion.features import Features, load_features
+from mer_pipeline.fusion.member import fixed_threads
+from mer_pipeline.fusion.metrics import Score, score
+from mer_pipeline.fusion.training import Labels, Validated, cross_validate, read_labels, seeds_of
+from mer_pipeline.labels.votes import MISSING
+from mer_pipeline.params import HeadName, TrainParams
+from mer_pipeline.store.rows import to_table
+from mer_pipeline.store.shards import new_folder, write_table
+
+Results = dict[str | None, dict[HeadName, Validated]]  # by feature set, FUSED first, then by head
+
+
+class HeadScores(TypedDict):
+    """A head's out-of-fold scores against the given labels, and against the truth where there is one."""
+
+    given: Score
+    true: Score | None
+
+
+@dataclass(frozen=True)
+class TrainPaths:
+    """Where the train stage reads and writes."""
+
+    features: Path  # folder of the encoders' folders
+    labels: Path
+    folds: Path
+    truth: Path
+    fusion: Path  # folder
+    metrics: Path  # metrics/train.json
+    plots: Path  # folder
+
+
+def train(
+    params: TrainParams,
+    modalities: Sequence[str],
+    classes: tuple[str, ...],
+    folds_asked: int,
+    paths: TrainPaths,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> str:
+    """Run the stage; returns one line that says what came out.
+
+    Args:
+        params: how.
+        modalities: encoder names in token order; exactly these folders of `paths.features` are read.
+        classes: in order.
+        folds_asked: how many folds were asked for; the folds file decides how many there are.
+        paths: where.
+        progress: told after every member, with how many are trained and how many there will be.
+
+    Raises:
+        StageError: a table is missing or does not fit another.
+    """
+    labels = read_labels(paths.labels, paths.folds, paths.truth, classes)
+    empty = _why_empty(labels, paths.folds)
+    features = None
+    if empty is None:
+        features = load_features(paths.features, modalities, labels.clip_ids)
+        empty = None if features.mask.any() else "no labelled clip has any modality"
+    results: Results = {}
+    if features is not None and empty is None:
+        with fixed_threads():
+            results = _train_all(features, labels, len(classes), params, progress)
+    heads = {name: _scores(v, labels, len(classes)) for name, v in results.get(FUSED, {}).items()}
+    # The first of equals, so the earlier in params.heads.
+    selected = next(iter(sorted(heads, key=lambda name: -heads[name]["given"]["weighted_f1"])), None)
+    config = FusionConfig(
+        classes=classes,
+        modalities=tuple(modalities),
+        dims=() if features is None or empty is not None else features.dims,
+        folds=labels.folds,
+        params=params,
+        selected=selected,
+        empty=empty,
+    )
+    single = {
+        str(modality): {name: _scores(v, labels, len(classes)) for name, v in validated.items()}
+        for modality, validated in results.items()
+        if modality is not FUSED
+    }
+    _write_fusion(paths.fusion, config, results, labels)
+    summary = {
+        "classes": list(classes),
+        "modalities": list(modalities),
+        "folds": labels.folds,
+        "folds_asked": folds_asked,
+        "labelled": len(labels.clip_ids),
+        "seeds": list(params.seeds),
+        "selected": config.selected,
+        "heads": heads,
+        "single": single,
+        "labels": _label_summary(labels),
+        "empty": empty,
+    }
+    write_json(paths.metrics, summary)
+    _write_plots(paths.plots, results, heads, single)
+    if selected is None:
+        return f"train: no head: {empty}"
+    f1 = heads[selected]["given"]["weighted_f1"]
+    return f"train: {len(heads)} heads on {len(labels.clip_ids)} clips; {selected} with weighted F1 {f1:.3f} out of fold"
+
+
+def _why_empty(labels: Labels, folds: Path) -> str | None:
+    if not labels.clip_ids:
+        # Who dealt the folds knows why there are none: no labels, or too few of each class.
+        note = (pq.read_schema(folds).metadata or {}).get(b"mer.note", b"").decode()
+        return note or "there are no labelled clips"
+    if len(np.unique(labels.given)) < 2:
+        return "all labelled clips have the same label"
+    if labels.folds < 2:
+        return "all labelled clips are in one fold (one group), so nothing can be cross-validated"
+    return None
+
+
+def _train_all(
+    features: Features,
+    labels: Labels,
+    classes: int,
+    params: TrainParams,
+    progress: Callable[[int, int], None],
+) -> Results:
+    sets = [FUSED, *(features.names if params.single_modality else ())]
+    total = len(sets) * labels.folds * sum(len(seeds_of(name, params)) for name in params.heads)
+    done = 0
+
+    def tick() -> None:
+        nonlocal done
+        done += 1
+        progress(done, total)
+
+    results: Results = {}
+    for modality in sets:
+        chosen = features if modality is FUSED else features.only(modality)
+        results[modality] = {name: cross_validate(name, chosen, labels, classes, params, tick) for name in params.heads}
+    return results
+
+
+def _scores(validated: Validated, labels: Labels, classes: int) -> HeadScores:
+    predicted = list(validated.probabilities.argmax(axis=2))
+    known = labels.true != MISSING
+    true = score(labels.true[known], [one[known] for one in predicted], classes) if known.any() else None
+    return {"given": score(labels.given, predicted, classes), "true": true}
+
+
+def _label_summary(labels: Labels) -> dict[str, object]:
+    known = labels.true != MISSING
+    agreement = None
+    if known.any():
+        agreement = {
+            name: round(float((column[known] == labels.true[known]).mean()), 6)
+            for name, column in (("given", labels.given), ("refined", labels.final))
+        }
+    return {"changed": int((labels.given != labels.final).sum()), "agreement_with_true": agreement}
+
+
+def _write_fusion(out: Path, config: FusionConfig, results: Results, labels: Labels) -> None:
+    schema = predictions_schema(len(config.classes), pa.field("fold", pa.int32(), nullable=False))
+    rows: list[Row] = []
+    for name, validated in results.get(FUSED, {}).items():
+        probabilities, weights = validated.probabilities.mean(axis=0), validated.weights.mean(axis=0)
+        rows += [
+            {
+                "clip_id": clip_id,
+                "fold": int(labels.fold[i]),
+                "head": name,
+                "label": config.classes[int(probabilities[i].argmax())],
+                "probabilities": probabilities[i],
+                "weights": None if validated.by_prior[i] else weights[i],
+            }
+            for i, clip_id in enumerate(labels.clip_ids)
+        ]
+    rows.sort(key=lambda row: (str(row["head"]), str(row["clip_id"])))
+    with new_folder(out) as folder:
+        (folder / CONFIG).write_text(config.model_dump_json(indent=2) + "\n", encoding="utf-8")
+        write_table(folder / OUT_OF_FOLD, to_table(rows, schema), {"stage": "train"})
+        for modality, heads in results.items():
+            names = config.modalities if modality is FUSED else (modality,)
+            for name, validated in heads.items():
+                for one in validated.members:
+                    save_member(member_path(folder, modality, name, one.seed, one.fold), one.member, names)
+
+
+def _write_plots(
+    plots: Path,
+    results: Results,
+    heads: Mapping[HeadName, HeadScores],
+    single: Mapping[str, Mapping[HeadName, HeadScores]],
+) -> None:
+    table = {"all": heads, **single}
+    write_csv(
+        plots / "heads.csv",
+        ("head", "features", "weighted_f1"),
+        [(name, set_, of["given"]["weighted_f1"]) for set_, scores in table.items() for name, of in scores.items()],
+    )
+    write_csv(
+        plots / "history.csv",
+        ("head", "seed", "fold", "epoch", "train_loss", "watched_f1"),
+        [
+            (name, one.seed, one.fold, at.epoch, round(at.train_loss, 6), _blank(at.watched_f1))
+            for name, validated in results.get(FUSED, {}).items()
+            for one in validated.members
+            for at in one.history
+        ],
+    )
+
+
+def _blank(value: float | None) -> float | str:
+    return "" if value is None else round(value, 6)

@@ -1,0 +1,156 @@
+"""Cross-validation: k folds times the seeds, one member each.
+
+    fold f           is scored: neither its labels nor its features reach the member
+    fold (f+1) mod k is watched for early stopping, on its given labels
+    the rest         is trained on, with labels that were refined without fold f
+
+A head that does not watch (logreg) trains on the watched fold too. So does every head, for `patience` epochs, where
+there are only two folds, or where the rest lacks a class that the watched fold has: a class that was never trained
+on costs more than a guessed number of epochs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+
+from mer_pipeline.errors import StageError
+from mer_pipeline.fusion.features import Features, Mask, Matrix, Rows
+from mer_pipeline.fusion.heads import HEADS
+from mer_pipeline.fusion.heads.base import Epoch, Examples
+from mer_pipeline.fusion.member import Member
+from mer_pipeline.labels.audit import FINAL
+from mer_pipeline.labels.votes import MISSING
+from mer_pipeline.params import HeadName, TrainParams
+
+
+@dataclass(frozen=True)
+class Labels:
+    """The n labelled clips; labels are int64 class indices.
+
+    Attributes:
+        clip_ids: sorted.
+        fold: int64 (n,), 0..k-1.
+        given: (n,).
+        final: (n,), refined with all votes.
+        held_out: (k, n), refined without fold f at [f]; MISSING on fold f's own clips.
+        true: (n,), MISSING where it is not known.
+    """
+
+    clip_ids: tuple[str, ...]
+    fold: Rows
+    given: Rows
+    final: Rows
+    held_out: Rows
+    true: Rows
+
+    @property
+    def folds(self) -> int:
+        """k."""
+        return len(self.held_out)
+
+
+@dataclass(frozen=True)
+class Trained:
+    """One member and where it stands in the cross-validation."""
+
+    seed: int
+    fold: int
+    member: Member
+    history: list[Epoch]
+
+
+@dataclass(frozen=True)
+class Validated:
+    """A head's members, and what they say of the clips that they have not seen.
+
+    Attributes:
+        members: seeds times folds.
+        probabilities: float32 (S, n, C), out of fold.
+        weights: float32 (S, n, M).
+        by_prior: bool (n,), some member had nothing to go by.
+    """
+
+    members: list[Trained]
+    probabilities: Matrix
+    weights: Matrix
+    by_prior: Mask
+
+
+def read_labels(labels: Path, folds: Path, truth: Path, classes: Sequence[str]) -> Labels:
+    """Join data/labels.parquet, data/folds.parquet and data/truth.parquet.
+
+    Raises:
+        StageError: labels and folds are not of the same clips.
+    """
+    index = {label: c for c, label in enumerate(classes)}
+    table = pq.read_table(folds)
+    fold_of: dict[str, int] = dict(zip(table["clip_id"].to_pylist(), table["fold"].to_pylist(), strict=True))
+    clip_ids = sorted(fold_of)
+    place = {clip_id: i for i, clip_id in enumerate(clip_ids)}
+    k = max(fold_of.values(), default=-1) + 1
+    given = np.full(len(place), MISSING, dtype=np.int64)
+    refined = np.full((k + 1, len(place)), MISSING, dtype=np.int64)  # the last row is FINAL
+    for row in pq.read_table(labels, columns=["clip_id", "held_out_fold", "given", "label"]).to_pylist():
+        if row["clip_id"] in place and FINAL <= row["held_out_fold"] < k:
+            i = place[row["clip_id"]]
+            given[i] = index[row["given"]]
+            refined[row["held_out_fold"], i] = index[row["label"]]
+    fold = np.array([fold_of[clip_id] for clip_id in clip_ids], dtype=np.int64)
+    if ((refined[:k] == MISSING) != (fold == np.arange(k)[:, None])).any() or (refined[FINAL] == MISSING).any():
+        raise StageError(f"{labels} was not made from {folds}: their clips differ; run `dvc repro labels`")
+    known = pq.read_table(truth)
+    true_of = dict(zip(known["clip_id"].to_pylist(), known["label"].to_pylist(), strict=True))
+    true = np.array([index[true_of[c]] if c in true_of else MISSING for c in clip_ids], dtype=np.int64)
+    return Labels(tuple(clip_ids), fold, given, refined[FINAL], refined[:k], true)
+
+
+def cross_validate(
+    name: HeadName,
+    features: Features,
+    labels: Labels,
+    classes: int,
+    params: TrainParams,
+    tick: Callable[[], None] = lambda: None,
+) -> Validated:
+    """Train a head for every seed and fold; `features` are of `labels.clip_ids`, raw. `tick` follows each member."""
+    seeds = seeds_of(name, params)
+    probabilities = np.zeros((len(seeds), len(features), classes), dtype=np.float32)
+    weights = np.zeros((len(seeds), *features.mask.shape), dtype=np.float32)
+    by_prior = np.zeros(len(features), dtype=bool)
+    members = []
+    for s, seed in enumerate(seeds):
+        for f in range(labels.folds):
+            train, watched = split(labels, features, f, HEADS[name].watches)
+            member, history = Member.fit(name, train, watched, classes, params, seed)
+            members.append(Trained(seed, f, member, history))
+            scored = np.flatnonzero(labels.fold == f)
+            predicted = member.predict(features.take(scored))
+            probabilities[s, scored], weights[s, scored] = predicted.probabilities, predicted.weights
+            by_prior[scored] |= predicted.by_prior
+            tick()
+    return Validated(members, probabilities, weights, by_prior)
+
+
+def seeds_of(name: HeadName, params: TrainParams) -> tuple[int, ...]:
+    """The seeds that a head is trained with: the first alone where chance plays no part in it."""
+    return params.seeds if HEADS[name].seeded else params.seeds[:1]
+
+
+def split(labels: Labels, features: Features, f: int, watches: bool) -> tuple[Examples, Examples | None]:
+    """What the member of fold f trains on and what it watches."""
+    label, others = labels.held_out[f], labels.fold != f
+    beside = labels.fold == (f + 1) % labels.folds
+    train = _examples(labels, features, label, np.flatnonzero(others & ~beside))
+    watched = _examples(labels, features, labels.given, np.flatnonzero(beside))
+    if watches and labels.folds > 2 and np.isin(label[beside], train.label).all():
+        return train, watched
+    return _examples(labels, features, label, np.flatnonzero(others)), None
+
+
+def _examples(labels: Labels, features: Features, label: Rows, rows: Rows) -> Examples:
+    return Examples(features.take(rows), label[rows], labels.fold[rows])

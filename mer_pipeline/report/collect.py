@@ -1,0 +1,246 @@
+"""Everything that the page is about, read once into frozen values.
+
+Narrow columns of every table are read whole (labels, states, reasons); pictures, sound and words of the few
+clips that the gallery shows are read later, by `gallery.py`.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from mer_pipeline.clips import Row
+from mer_pipeline.errors import StageError
+from mer_pipeline.report.metrics import Metrics, PredictMetrics, TrainMetrics
+from mer_pipeline.report.sources import REMEDY, ReportPaths, read_json, read_rows
+
+STAGES = ("frames", "faces", "audio", "transcript", "enriched")
+
+
+@dataclass(frozen=True)
+class ClipFact:
+    """A clip as the manifest knows it; `seconds` is None where it could not be measured."""
+
+    clip_id: str
+    group: str
+    split: str
+    given: str | None
+    seconds: float | None
+
+
+@dataclass(frozen=True)
+class Guess:
+    """One head's prediction for a clip.
+
+    Attributes:
+        probabilities: one per class.
+        weights: one per modality, None where the modality is absent; empty where the head has none.
+        flag: what was unusual about the prediction.
+    """
+
+    head: str
+    label: str
+    probabilities: tuple[float, ...]
+    weights: tuple[float | None, ...]
+    flag: str | None = None
+
+
+@dataclass(frozen=True)
+class Refined:
+    """What the labels stage decided for a training clip (the final labels, no fold held out)."""
+
+    clip_id: str
+    given: str | None
+    label: str
+    changed: bool
+    reason: str | None
+    votes: str | None
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A quarantined clip."""
+
+    stage: str
+    clip_id: str
+    error: str
+    message: str
+
+
+@dataclass(frozen=True)
+class Coverage:
+    """How many clips of a stage have a value, and why the others have none."""
+
+    stage: str
+    valid: int
+    skipped: tuple[tuple[str, int], ...]  # reason, count; the most frequent first
+    quarantined: int
+
+
+@dataclass(frozen=True)
+class Facts:
+    """The whole input of the page, by clip id where it is about clips."""
+
+    classes: tuple[str, ...]
+    metrics: Metrics
+    clips: dict[str, ClipFact]
+    truth: dict[str, str]
+    labels: dict[str, Refined]
+    predictions: dict[str, Guess]
+    out_of_fold: dict[str, dict[str, Guess]]  # head, clip
+    coverage: tuple[Coverage, ...]
+    problems: tuple[Problem, ...]
+    lacking: dict[str, tuple[str, ...]] = field(default_factory=dict)  # clip: "faces: no face"
+    params: str | None = None
+
+    def guess(self, clip_id: str) -> Guess | None:
+        """The selected head's prediction for a clip: as a candidate, else out-of-fold."""
+        if clip_id in self.predictions:
+            return self.predictions[clip_id]
+        return self.out_of_fold.get(self.metrics.selected or "", {}).get(clip_id)
+
+    def answer(self, clip_id: str) -> str | None:
+        """What a prediction is judged by: the true label where it is known, else the given one."""
+        return self.truth.get(clip_id) or self.clips[clip_id].given
+
+
+def collect(paths: ReportPaths, classes: Sequence[str]) -> Facts:
+    """Read a project's tables and metrics.
+
+    Raises:
+        StageError: a needed file is missing, or one that is there is not what the stages write.
+    """
+    train = read_json(paths.metrics / "train.json", TrainMetrics)
+    if train is None:
+        raise StageError(f"{paths.metrics / 'train.json'} is missing; make it with `dvc repro train`")
+    if train.classes != tuple(classes):
+        raise StageError(
+            f"{paths.metrics / 'train.json'} is about the classes {', '.join(train.classes)}, "
+            f"params.yaml names {', '.join(classes)}; {REMEDY}"
+        )
+    clips = _clips(paths.table("manifest"))
+    problems = _problems(paths.data / "quarantine")
+    coverage, lacking = _coverage(paths, train.modalities, problems)
+    metrics = Metrics(train, read_json(paths.metrics / "predict.json", PredictMetrics))
+    known = set(clips)
+    return Facts(
+        classes=tuple(classes),
+        metrics=metrics,
+        clips=clips,
+        truth={
+            str(row["clip_id"]): str(row["label"])
+            for row in read_rows(paths.table("truth"), ["clip_id", "label"])
+            if row["clip_id"] in known and row["label"] in classes
+        },
+        labels=_labels(paths.table("labels"), known),
+        predictions={i: g for i, g in _predictions(paths.table("predictions"), len(classes)) if i in known},
+        out_of_fold=_out_of_fold(paths.data / "fusion" / "out_of_fold.parquet", len(classes), known),
+        coverage=coverage,
+        problems=problems,
+        lacking=lacking,
+        params=paths.params.read_text(encoding="utf-8", errors="replace") if paths.params.is_file() else None,
+    )
+
+
+def _clips(path: Path) -> dict[str, ClipFact]:
+    if not path.is_file():
+        raise StageError(f"{path} is missing; make it with `dvc repro ingest`")
+    facts = (
+        ClipFact(str(row["clip_id"]), str(row["group"]), str(row["split"]), text(row["label"]), number(row["seconds"]))
+        for row in read_rows(path, ["clip_id", "group", "split", "label", "seconds"])
+    )
+    return {fact.clip_id: fact for fact in sorted(facts, key=lambda fact: fact.clip_id)}
+
+
+def _labels(path: Path, known: set[str]) -> dict[str, Refined]:
+    columns = ["clip_id", "held_out_fold", "given", "label", "changed", "reason", "votes"]
+    rows = (
+        Refined(
+            clip_id=str(row["clip_id"]),
+            given=text(row["given"]),
+            label=str(row["label"]),
+            changed=bool(row["changed"]),
+            reason=text(row["reason"]),
+            votes=text(row["votes"]),
+        )
+        for row in read_rows(path, columns)
+        if row["held_out_fold"] == -1 and row["clip_id"] in known
+    )
+    return {row.clip_id: row for row in sorted(rows, key=lambda row: row.clip_id)}
+
+
+def _predictions(path: Path, classes: int) -> list[tuple[str, Guess]]:
+    columns = ["clip_id", "head", "label", "probabilities", "weights", "flag"]
+    return [(str(row["clip_id"]), _guess(row, classes, path)) for row in read_rows(path, columns)]
+
+
+def _out_of_fold(path: Path, classes: int, known: set[str]) -> dict[str, dict[str, Guess]]:
+    found: dict[str, dict[str, Guess]] = {}
+    for row in read_rows(path, ["clip_id", "head", "label", "probabilities", "weights"]):
+        if row["clip_id"] in known:
+            found.setdefault(str(row["head"]), {})[str(row["clip_id"])] = _guess(row, classes, path)
+    return found
+
+
+def _guess(row: Row, classes: int, path: Path) -> Guess:
+    probabilities = tuple(value or 0.0 for value in numbers(row["probabilities"]))
+    if probabilities and len(probabilities) != classes:
+        raise StageError(f"{path} has {len(probabilities)} probabilities for {classes} classes; {REMEDY}")
+    head, label, flag = text(row["head"]) or "", text(row["label"]) or "", text(row.get("flag"))
+    return Guess(head, label, probabilities, numbers(row["weights"]), flag)
+
+
+def _problems(folder: Path) -> tuple[Problem, ...]:
+    found = [
+        Problem(_stage(file, folder), str(row["clip_id"]), str(row["error"]), str(row["message"]))
+        for file in folder.rglob("*.parquet")
+        for row in read_rows(file, ["clip_id", "error", "message"])
+    ]
+    return tuple(sorted(found, key=lambda problem: (problem.stage, problem.clip_id, problem.message)))
+
+
+def _stage(file: Path, folder: Path) -> str:
+    """The stage whose quarantine a file is: `embed-voice` for `embed-voice.parquet`."""
+    return file.relative_to(folder).with_suffix("").as_posix()
+
+
+def _coverage(
+    paths: ReportPaths, modalities: Sequence[str], problems: Sequence[Problem]
+) -> tuple[tuple[Coverage, ...], dict[str, tuple[str, ...]]]:
+    """Each stage's count of valid, skipped and failed clips; and per clip what failed or its media lack."""
+    failed = Counter(problem.stage for problem in problems)
+    found: list[Coverage] = []
+    lacking: dict[str, tuple[str, ...]] = {}
+    for problem in problems:
+        lacking[problem.clip_id] = (*lacking.get(problem.clip_id, ()), f"{problem.stage} failed: {problem.message}")
+    for stage in (*STAGES, *(f"features/{name}" for name in modalities)):
+        rows = read_rows(paths.data / stage, ["clip_id", "valid", "reason"])
+        skipped = [row for row in rows if not row["valid"]]
+        reasons = Counter(text(row["reason"]) or "no reason given" for row in skipped)
+        ordered = sorted(reasons.items(), key=lambda item: (-item[1], item[0]))
+        quarantined = sum(failed[name] for name in {stage, stage.replace("features/", "embed-")})
+        if rows or quarantined:
+            found.append(Coverage(stage, len(rows) - len(skipped), tuple(ordered), quarantined))
+        # What no clip has (pictures, in a set of sound files) is lacking in none.
+        if stage in ("frames", "faces", "audio", "transcript") and len(skipped) < len(rows):
+            for row in skipped:
+                clip_id = str(row["clip_id"])
+                lacking[clip_id] = (*lacking.get(clip_id, ()), f"{stage}: {text(row['reason']) or 'nothing'}")
+    return tuple(found), lacking
+
+
+def text(value: object) -> str | None:
+    """A cell as words, None where it is null or blank."""
+    return str(value).strip() or None if value is not None else None
+
+
+def number(value: object) -> float | None:
+    """A cell as a number, None where it is null."""
+    return float(value) if isinstance(value, int | float) else None
+
+
+def numbers(value: object) -> tuple[float | None, ...]:
+    """A list cell as numbers; a null list is empty."""
+    return tuple(number(item) for item in value) if isinstance(value, list) else ()

@@ -1,0 +1,220 @@
+"""The gallery: a few clips, chosen by rule, with all that the pipeline saw in them and made of them.
+
+The choice takes turns between four kinds (wrong, right, label changed, odd) and, within a kind, between the classes;
+it depends on the data alone. Only the chosen clips' pictures, sound and words are read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from hashlib import blake2b
+from itertools import zip_longest
+
+from mer_pipeline.clips import Row
+from mer_pipeline.report.collect import Facts, Guess, number, numbers, text
+from mer_pipeline.report.pictures import outline, thumbnail
+from mer_pipeline.report.sources import ReportPaths, rows_of
+
+FRAMES, FRAME_SIDE, FACE_SIDE = 3, 200, 160
+WORDS = 600  # characters of one text that a card shows
+
+KINDS = {
+    "wrong": "Wrong",
+    "right": "Right",
+    "changed": "Label changed",
+    "odd": "Something missing",
+    "open": "No answer known",
+}
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A picture of a clip; `uri` holds the picture itself."""
+
+    uri: str
+    alt: str
+    caption: str
+
+
+@dataclass(frozen=True)
+class Bar:
+    """A named value; `share` is its length in 0..1, `marked` the one to look at."""
+
+    name: str
+    value: float | None
+    share: float
+    marked: bool = False
+
+
+@dataclass(frozen=True)
+class Card:
+    """One clip of the gallery."""
+
+    clip_id: str
+    split: str
+    group: str
+    seconds: float | None
+    kinds: tuple[str, ...]
+    frames: tuple[Picture, ...]
+    face: Picture | None
+    sound: str | None  # SVG path
+    loudness: float | None  # dBFS, RMS
+    zh: str | None
+    en: str | None
+    enriched: str | None
+    given: str | None
+    refined: str | None
+    predicted: str | None
+    true: str | None
+    source: str | None  # of the prediction
+    reason: str | None  # of the changed label
+    probabilities: tuple[Bar, ...]
+    weights: tuple[Bar, ...]
+    notes: tuple[str, ...]
+
+
+def choose(facts: Facts, size: int) -> list[str]:
+    """The ids of at most `size` clips to show.
+
+    The surest mistakes come first among the wrong; everything else is in the order of a hash of the id, so that
+    neighbours in name are not neighbours here.
+    """
+    members: dict[str, list[str]] = {kind: [] for kind in KINDS}
+    for clip_id in sorted(facts.clips, key=_shuffled):
+        for kind in kinds_of(facts, clip_id):
+            members[kind].append(clip_id)
+    members["wrong"].sort(key=lambda clip_id: -_confidence(facts.guess(clip_id)))
+    turns = zip_longest(*(_spread(facts, members[kind]) for kind in KINDS if kind != "open"))
+    order = [*(clip_id for turn in turns for clip_id in turn if clip_id), *_spread(facts, members["open"])]
+    return list(dict.fromkeys(order))[:size]
+
+
+def kinds_of(facts: Facts, clip_id: str) -> tuple[str, ...]:
+    """What is worth seeing in a clip, as keys of KINDS; never empty."""
+    guess, answer = facts.guess(clip_id), facts.answer(clip_id)
+    verdict = ("right" if guess.label == answer else "wrong") if guess and answer else "open"
+    refined = facts.labels.get(clip_id)
+    odd = clip_id in facts.lacking or (guess is not None and guess.flag is not None)
+    return (verdict, *(["changed"] if refined and refined.changed else []), *(["odd"] if odd else []))
+
+
+def gallery(facts: Facts, paths: ReportPaths, size: int) -> tuple[Card, ...]:
+    """The cards of the chosen clips.
+
+    Raises:
+        StageError: a table lacks a column, or a picture in it is none.
+    """
+    chosen = choose(facts, size)
+    frames = rows_of(paths.data / "frames", chosen, ["jpegs", "times"])
+    faces = rows_of(paths.data / "faces", chosen, ["crops", "times", "scores"])
+    audio = rows_of(paths.data / "audio", chosen, ["pcm", "rms_dbfs"])
+    words = rows_of(paths.data / "transcript", chosen, ["zh", "en"])
+    enriched = rows_of(paths.data / "enriched", chosen, ["text"])
+    cards: list[Card] = []
+    for clip_id in chosen:
+        fact, guess, refined = facts.clips[clip_id], facts.guess(clip_id), facts.labels.get(clip_id)
+        pcm = audio.get(clip_id, {}).get("pcm")
+        cards.append(
+            Card(
+                clip_id=clip_id,
+                split=fact.split,
+                group=fact.group,
+                seconds=fact.seconds,
+                kinds=kinds_of(facts, clip_id),
+                frames=_frames(clip_id, frames.get(clip_id)),
+                face=_face(clip_id, faces.get(clip_id)),
+                sound=outline(pcm) if isinstance(pcm, bytes) else None,
+                loudness=number(audio.get(clip_id, {}).get("rms_dbfs")),
+                zh=_short(words.get(clip_id, {}).get("zh")),
+                en=_short(words.get(clip_id, {}).get("en")),
+                enriched=_short(enriched.get(clip_id, {}).get("text")),
+                given=fact.given,
+                refined=refined.label if refined else None,
+                predicted=guess.label if guess else None,
+                true=facts.truth.get(clip_id),
+                source=_source(facts, clip_id, guess),
+                reason=refined.reason if refined and refined.changed else None,
+                probabilities=_probabilities(facts, guess),
+                weights=_weights(facts, guess),
+                notes=(*facts.lacking.get(clip_id, ()), *([guess.flag] if guess and guess.flag else [])),
+            )
+        )
+    return tuple(cards)
+
+
+def _frames(clip_id: str, row: Row | None) -> tuple[Picture, ...]:
+    """FRAMES pictures, at the middles of as many equal spans of the clip's frames."""
+    jpegs, times = _bytes(row, "jpegs"), numbers(row["times"]) if row else ()
+    count = min(FRAMES, len(jpegs))
+    picks = [(2 * at + 1) * len(jpegs) // (2 * count) for at in range(count)]
+    return tuple(
+        Picture(
+            thumbnail(jpegs[at], FRAME_SIDE, f"frame {at} of '{clip_id}' in data/frames"),
+            f"Frame {at + 1} of {len(jpegs)} of clip {clip_id}",
+            _seconds(times[at] if at < len(times) else None),
+        )
+        for at in picks
+    )
+
+
+def _face(clip_id: str, row: Row | None) -> Picture | None:
+    """The crop that the detector was surest of."""
+    crops, scores, times = _bytes(row, "crops"), *((numbers(row[n]) if row else ()) for n in ("scores", "times"))
+    if not crops:
+        return None
+    best = max(range(len(crops)), key=lambda at: ((scores[at] or 0.0) if at < len(scores) else 0.0, -at))
+    uri = thumbnail(crops[best], FACE_SIDE, f"crop {best} of '{clip_id}' in data/faces")
+    when = _seconds(times[best] if best < len(times) else None)
+    return Picture(uri, f"Face crop {best + 1} of {len(crops)} of clip {clip_id}", f"face, {when}" if when else "face")
+
+
+def _probabilities(facts: Facts, guess: Guess | None) -> tuple[Bar, ...]:
+    if guess is None:
+        return ()
+    pairs = zip(facts.classes, guess.probabilities, strict=False)
+    return tuple(Bar(name, value, min(1.0, max(0.0, value)), name == guess.label) for name, value in pairs)
+
+
+def _weights(facts: Facts, guess: Guess | None) -> tuple[Bar, ...]:
+    if guess is None or not guess.weights:
+        return ()
+    top = max(1.0, *(abs(value or 0.0) for value in guess.weights))
+    pairs = zip(facts.metrics.train.modalities, guess.weights, strict=False)
+    return tuple(Bar(name, value, abs(value or 0.0) / top) for name, value in pairs)
+
+
+def _source(facts: Facts, clip_id: str, guess: Guess | None) -> str | None:
+    if guess is None:
+        return None
+    return f"{guess.head}, submitted" if clip_id in facts.predictions else f"{guess.head}, out-of-fold"
+
+
+def _spread(facts: Facts, clip_ids: Sequence[str]) -> Iterable[str]:
+    """The same clips, taking turns between the classes; the order within a class stays."""
+    queues: dict[str | None, list[str]] = {}
+    for clip_id in clip_ids:
+        queues.setdefault(facts.answer(clip_id), []).append(clip_id)
+    return [clip_id for turn in zip_longest(*queues.values()) for clip_id in turn if clip_id]
+
+
+def _shuffled(clip_id: str) -> bytes:
+    return blake2b(clip_id.encode(), digest_size=16, person=b"mer-gallery").digest()
+
+
+def _confidence(guess: Guess | None) -> float:
+    return max(guess.probabilities, default=0.0) if guess else 0.0
+
+
+def _bytes(row: Row | None, column: str) -> list[bytes]:
+    value = row[column] if row else None
+    return [item for item in value if isinstance(item, bytes)] if isinstance(value, list) else []
+
+
+def _short(value: object) -> str | None:
+    words = text(value)
+    return words if words is None or len(words) <= WORDS else words[: WORDS - 1].rstrip() + "…"
+
+
+def _seconds(value: float | None) -> str:
+    return "" if value is None else f"{value:.1f} s"

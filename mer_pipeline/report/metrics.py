@@ -1,0 +1,167 @@
+"""The two metric files, `train.json` and `predict.json`, and the three bases a score can stand on.
+
+    test    predictions of test candidates          against their true labels
+    given   out-of-fold predictions, training clips against the given (noisy) labels
+    true    out-of-fold predictions, training clips against their true labels
+
+Scores of different bases are never compared with each other.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict
+
+Basis = Literal["test", "given", "true"]
+BASES: tuple[Basis, ...] = ("test", "given", "true")
+
+
+class _Read(BaseModel):
+    """A part of a metric file; keys that the report does not show are left alone."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+
+class Score(_Read):
+    """Means over seeds; fractions in 0..1."""
+
+    n: int
+    weighted_f1: float
+    macro_f1: float
+    uar: float
+    weighted_f1_sd: float = 0.0
+
+
+class OutOfFold(_Read):
+    """One head's cross-validated scores."""
+
+    given: Score | None = None
+    true: Score | None = None
+
+
+class Agreement(_Read):
+    """Share of training clips whose label equals the true one, before and after refinement."""
+
+    given: float
+    refined: float
+
+
+class LabelCounts(_Read):
+    """What the labels stage changed."""
+
+    changed: int = 0
+    agreement_with_true: Agreement | None = None
+
+
+class TrainMetrics(_Read):
+    """metrics/train.json."""
+
+    classes: tuple[str, ...]
+    modalities: tuple[str, ...] = ()
+    folds: int = 0
+    folds_asked: int = 0
+    labelled: int = 0
+    seeds: tuple[int, ...] = ()
+    selected: str | None = None
+    heads: dict[str, OutOfFold] = {}
+    single: dict[str, dict[str, OutOfFold]] = {}
+    labels: LabelCounts = LabelCounts()
+    empty: str | None = None
+
+
+class ClassScore(_Read):
+    """One class of the detailed result."""
+
+    precision: float
+    recall: float
+    f1: float
+    support: int
+
+
+class Detail(_Read):
+    """The predictions themselves, scored: one label per clip, seeds and folds already combined."""
+
+    n: int
+    weighted_f1: float
+    per_class: dict[str, ClassScore]
+    confusion: tuple[tuple[int, ...], ...]  # rows true, columns predicted, in the order of the classes
+
+
+class TestScores(_Read):
+    """Scores on the test candidates whose truth is known."""
+
+    heads: dict[str, Score] = {}
+    single: dict[str, dict[str, Score]] = {}
+    selected: Detail
+
+
+class PredictMetrics(_Read):
+    """metrics/predict.json."""
+
+    selected: str | None = None
+    test: TestScores | None = None
+    candidates: int = 0
+    pool: int = 0
+    flagged: int = 0
+
+
+@dataclass(frozen=True)
+class Metrics:
+    """Both files together, asked by basis."""
+
+    train: TrainMetrics
+    predict: PredictMetrics | None
+
+    def fused(self, basis: Basis) -> dict[str, Score]:
+        """Scores of the heads on all modalities, best first."""
+        test = self.predict.test if self.predict else None
+        if basis == "test":
+            return _ranked(dict(test.heads) if test else {})
+        return _ranked(_on(self.train.heads, basis))
+
+    def single(self, basis: Basis) -> dict[str, dict[str, Score]]:
+        """Scores of the heads on one modality each, by modality in token order; heads best first."""
+        test = self.predict.test if self.predict else None
+        if basis == "test":
+            found = {name: _ranked(dict(heads)) for name, heads in test.single.items()} if test else {}
+        else:
+            found = {name: _ranked(_on(heads, basis)) for name, heads in self.train.single.items()}
+        order = {name: at for at, name in enumerate(self.train.modalities)}
+        return {name: found[name] for name in sorted(found, key=lambda n: (order.get(n, len(order)), n)) if found[name]}
+
+    @property
+    def basis(self) -> Basis:
+        """What the headline stands on: the test where its truth is known, else out-of-fold on given labels."""
+        return "test" if self.fused("test") else "given"
+
+    @property
+    def selected(self) -> str | None:
+        """The head whose predictions are used."""
+        return None if self.train.empty else self.train.selected
+
+
+def confusion_detail(classes: tuple[str, ...], pairs: list[tuple[str, str]]) -> Detail:
+    """Score (true, predicted) pairs; a class without support or without predictions scores 0 there."""
+    counts = [[0] * len(classes) for _ in classes]
+    for actual, predicted in pairs:
+        counts[classes.index(actual)][classes.index(predicted)] += 1
+    per_class: dict[str, ClassScore] = {}
+    for at, name in enumerate(classes):
+        hit, support, said = counts[at][at], sum(counts[at]), sum(row[at] for row in counts)
+        f1 = 2 * hit / (support + said) if support + said else 0.0
+        per_class[name] = ClassScore(
+            precision=hit / said if said else 0.0, recall=hit / support if support else 0.0, f1=f1, support=support
+        )
+    weighted = sum(score.f1 * score.support for score in per_class.values()) / max(1, len(pairs))
+    return Detail(n=len(pairs), weighted_f1=weighted, per_class=per_class, confusion=tuple(tuple(c) for c in counts))
+
+
+def _on(heads: dict[str, OutOfFold], basis: Basis) -> dict[str, Score]:
+    both = {name: scores.given if basis == "given" else scores.true for name, scores in heads.items()}
+    return {name: score for name, score in both.items() if score is not None}
+
+
+def _ranked(scores: dict[str, Score]) -> dict[str, Score]:
+    return dict(sorted(scores.items(), key=lambda item: (-item[1].weighted_f1, item[0])))

@@ -1,0 +1,136 @@
+"""Where the report reads: the project's tables and metric files, each as checked, typed values.
+
+A file that may be absent gives nothing; a file that is there and is not what it should be gives a StageError of
+one sentence. Bulky tables (pictures, sound) are only read row by row, for the clips that are asked for.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from pydantic import BaseModel, ValidationError
+
+from mer_pipeline.clips import Row
+from mer_pipeline.errors import StageError
+from mer_pipeline.store.shards import bucket_of, shard_name
+
+Model = TypeVar("Model", bound=BaseModel)
+
+REMEDY = "make it again with `dvc repro`"
+BATCH = 16  # rows of a bulky table that are in memory at once
+
+
+@dataclass(frozen=True)
+class ReportPaths:
+    """Where a project's tables lie and where the page goes.
+
+    Attributes:
+        data: folder of the stages' tables; `manifest.parquet` in it is needed, all else may be absent.
+        metrics: folder of `train.json` (needed) and `predict.json`.
+        params: the YAML file whose text the page shows.
+        out: folder of the page.
+    """
+
+    data: Path = Path("data")
+    metrics: Path = Path("metrics")
+    params: Path = Path("params.yaml")
+    out: Path = Path("report")
+
+    def table(self, stage: str) -> Path:
+        """The place of a stage's table: a folder of shards, or one Parquet file."""
+        folder = self.data / stage
+        return folder if folder.is_dir() else self.data / f"{stage}.parquet"
+
+
+def read_rows(path: Path, columns: Sequence[str]) -> list[Row]:
+    """Some columns of a table (one file or a folder of shards) as rows; none where it is absent.
+
+    Raises:
+        StageError: it is no Parquet file or lacks one of the columns.
+    """
+    return [row for file in parts(path) for row in _open(file, columns).read(list(columns)).to_pylist()]
+
+
+def rows_of(path: Path, clip_ids: Sequence[str], columns: Sequence[str]) -> dict[str, Row]:
+    """The valid rows of a few clips from a stage's folder, without holding a whole shard.
+
+    Raises:
+        StageError: as `read_rows`.
+    """
+    files = parts(path)
+    wanted: dict[Path, set[str]] = {}
+    for clip_id in clip_ids:
+        if files:
+            wanted.setdefault(path / shard_name(bucket_of(clip_id, len(files))), set()).add(clip_id)
+    found: dict[str, Row] = {}
+    for file in sorted(wanted):
+        for row in _matching(_open(file, ["clip_id", *columns, "valid"]), wanted[file], columns):
+            found[str(row["clip_id"])] = row
+    return found
+
+
+def parts(path: Path) -> list[Path]:
+    """The files of a table, none where it is absent."""
+    if path.is_dir():
+        return sorted(path.glob("part-*.parquet"))
+    return [path] if path.is_file() else []
+
+
+def footer(path: Path) -> dict[str, str]:
+    """What the writer of a table said about its making: the footer's `mer.` keys, without that prefix."""
+    files = parts(path)
+    if not files:
+        return {}
+    raw: Mapping[bytes, bytes] = _open(files[0], []).schema_arrow.metadata or {}
+    told = {key.decode(): value.decode(errors="replace") for key, value in raw.items()}
+    return {key[4:]: told[key] for key in sorted(told) if key.startswith("mer.") and key != "mer.shard"}
+
+
+def read_json(path: Path, model: type[Model]) -> Model | None:
+    """A metric file as its model, or None where it is absent.
+
+    Raises:
+        StageError: it is no JSON, or a value in it is missing or of the wrong type.
+    """
+    if not path.is_file():
+        return None
+    try:
+        return model.model_validate_json(path.read_bytes())
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        where = ".".join(str(part) for part in first["loc"])
+        at = f"'{where}': " if where else ""
+        raise StageError(f"{path}: {at}{first['msg'].lower()}; {REMEDY}") from None
+
+
+def sha256(path: Path) -> str:
+    """Hex sha256 of a file's bytes."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _open(file: Path, columns: Sequence[str]) -> pq.ParquetFile:
+    try:
+        opened = pq.ParquetFile(file)
+    except (pa.ArrowInvalid, OSError) as error:
+        raise StageError(f"{file} cannot be read as Parquet ({' '.join(str(error).split())}); {REMEDY}") from None
+    absent = [name for name in columns if name not in opened.schema_arrow.names]
+    if absent:
+        raise StageError(f"{file} has no column '{absent[0]}'; {REMEDY}")
+    return opened
+
+
+def _matching(file: pq.ParquetFile, clip_ids: set[str], columns: Sequence[str]) -> Iterator[Row]:
+    for group in range(file.num_row_groups):
+        if clip_ids.isdisjoint(file.read_row_group(group, ["clip_id"])["clip_id"].to_pylist()):
+            continue
+        for batch in file.iter_batches(BATCH, row_groups=[group], columns=["clip_id", *columns, "valid"]):
+            for at, clip_id in enumerate(batch.column("clip_id").to_pylist()):
+                if clip_id in clip_ids and batch.column("valid")[at].as_py():
+                    yield batch.slice(at, 1).to_pylist()[0]

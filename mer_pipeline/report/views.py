@@ -1,0 +1,240 @@
+"""What the page says about the numbers: which score stands beside which, and in what words.
+
+Nothing here computes a score; it chooses among those of one basis (`metrics.py`) and says what they mean.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from math import sqrt
+
+from mer_pipeline.report.collect import Facts, Guess, Refined
+from mer_pipeline.report.metrics import BASES, Basis, Detail, Score, confusion_detail
+
+COLUMN = {
+    "test": "Test, true labels",
+    "given": "Cross-validated, given labels",
+    "true": "Cross-validated, true labels",
+}
+MEANING = {
+    "test": "test candidates, compared with their true labels",
+    "given": "labelled training clips out-of-fold, compared with the given labels",
+    "true": "labelled training clips out-of-fold, compared with their true labels",
+}
+
+
+@dataclass(frozen=True)
+class Headline:
+    """The first figure of the page, what it is and what it is not."""
+
+    score: float
+    error: float  # standard error from the number of clips alone
+    basis: Basis
+    n: int
+    explanation: str
+    comparison: str | None
+
+
+@dataclass(frozen=True)
+class HeadRow:
+    """One head on all modalities, by basis."""
+
+    name: str
+    selected: bool
+    scores: dict[Basis, Score]
+
+
+@dataclass(frozen=True)
+class SingleTable:
+    """Scores of each modality alone on one basis; `fused` is the best head on all of them."""
+
+    basis: Basis
+    heads: tuple[str, ...]
+    rows: tuple[tuple[str, dict[str, Score]], ...]  # modality, heads best first
+    fused: tuple[str, Score] | None
+
+
+@dataclass(frozen=True)
+class Weights:
+    """Mean weight of each modality over all clips and over the clips of each predicted class."""
+
+    head: str
+    clips: int
+    source: str
+    classes: tuple[tuple[str, int], ...]  # name, clips
+    rows: tuple[tuple[str, float | None, tuple[float | None, ...]], ...]  # modality, overall, per class
+    top: float  # the largest absolute value, for the scale
+
+
+@dataclass(frozen=True)
+class Labels:
+    """What refinement did to the training labels."""
+
+    trained: int
+    changed: tuple[Refined, ...]
+    judged: int  # changed labels whose truth is known
+    mended: int  # of these, now equal to the truth
+    broken: int  # of these, equal to the truth before
+
+
+def headline(facts: Facts) -> Headline | None:
+    """The headline, or None where no head was scored."""
+    metrics, name = facts.metrics, facts.metrics.selected
+    basis = metrics.basis
+    scores = metrics.fused(basis)
+    if name is None or name not in scores:
+        return None
+    test = metrics.predict.test if metrics.predict else None
+    own, value, n = scores[name], scores[name].weighted_f1, scores[name].n
+    if basis == "test" and test:
+        value, n = test.selected.weighted_f1, test.selected.n
+        explanation = (
+            f"The {name} head's submitted predictions for the {n} test candidates whose true label is known, compared "
+            "with those true labels. None of these clips was used to train a head or to choose one."
+        )
+        if round(1000 * abs(value - own.weighted_f1)) > 0 and metrics.train.seeds:
+            explanation += (
+                f" A submitted prediction combines all trained copies of the head; a single seed scores "
+                f"{100 * own.weighted_f1:.1f} on average, and that is what comparisons below use."
+            )
+    else:
+        explanation = (
+            f"No test candidate with a known true label was scored, so this is cross-validated: each of the {n} "
+            f"labelled training clips was predicted by a head ({name}) that had not seen its fold, and compared with "
+            "the given label, which is noisy itself. The head was chosen by this figure, which flatters it a little."
+        )
+    error = sqrt(max(0.0, value * (1 - value)) / n) if n else 0.0
+    return Headline(value, error, basis, n, explanation, _against_single(facts, basis, own, error))
+
+
+def _against_single(facts: Facts, basis: Basis, own: Score, error: float) -> str | None:
+    best = [(modality, *next(iter(heads.items()))) for modality, heads in facts.metrics.single(basis).items()]
+    if not best:
+        return None
+    modality, head, score = max(best, key=lambda item: item[2].weighted_f1)
+    gap = own.weighted_f1 - score.weighted_f1
+    side = "above" if gap >= 0 else "below"
+    small = ", a gap smaller than the standard error of either figure" if abs(gap) < error else ""
+    return (
+        f"{100 * abs(gap):.1f} points {side} the best single modality on the same clips: {modality} alone with {head}, "
+        f"{100 * score.weighted_f1:.1f}{small}."
+    )
+
+
+def bases(facts: Facts) -> tuple[Basis, ...]:
+    """The bases that have scores: the headline's first."""
+    first = facts.metrics.basis
+    return tuple(basis for basis in (first, *(b for b in BASES if b != first)) if facts.metrics.fused(basis))
+
+
+def head_rows(facts: Facts) -> tuple[HeadRow, ...]:
+    """The heads, best first on the headline's basis."""
+    found: dict[str, dict[Basis, Score]] = {}
+    for basis in bases(facts):
+        for name, score in facts.metrics.fused(basis).items():
+            found.setdefault(name, {})[basis] = score
+    return tuple(HeadRow(name, name == facts.metrics.selected, scores) for name, scores in found.items())
+
+
+def remarks(facts: Facts) -> tuple[str, ...]:
+    """Plain sentences on what the heads table shows and a reader may overlook."""
+    said: list[str] = []
+    beaten: list[str] = []
+    for basis in bases(facts):
+        scores = facts.metrics.fused(basis)
+        linear, ours = scores.get("logreg"), scores.get("ecmf")
+        if linear and ours and linear.weighted_f1 > ours.weighted_f1:
+            beaten.append(f"{_pair(linear, ours)} on {MEANING[basis]}")
+    if beaten:
+        said.append(
+            f"Logistic regression scores higher than the ECMF head: {'; '.join(beaten)}. "
+            "There the plain linear model is the one to beat."
+        )
+    test, selected = facts.metrics.fused("test"), facts.metrics.selected
+    best = next(iter(test), None)
+    if best and selected in test and test[best].weighted_f1 > test[selected].weighted_f1:
+        said.append(
+            f"On the test {best} scores higher than the selected {selected} ({_pair(test[best], test[selected])}). "
+            "The choice was made by cross-validation before the test was looked at, and stays."
+        )
+    train = facts.metrics.train
+    if train.folds and train.folds < train.folds_asked:
+        said.append(f"{train.folds_asked} folds were asked for; the groups of the data allow {train.folds}.")
+    return tuple(said)
+
+
+def single_tables(facts: Facts) -> tuple[SingleTable, ...]:
+    """One table per basis, the headline's first."""
+    tables: list[SingleTable] = []
+    for basis in bases(facts):
+        single = facts.metrics.single(basis)
+        heads = tuple(dict.fromkeys(name for row in head_rows(facts) for name in [row.name] if _any(single, name)))
+        fused = next(iter(facts.metrics.fused(basis).items()), None)
+        if single:
+            tables.append(SingleTable(basis, heads, tuple(single.items()), fused))
+    return tuple(tables)
+
+
+def detail(facts: Facts) -> tuple[Detail, Basis] | None:
+    """Scores per class and the confusion matrix, on the headline's basis."""
+    test = facts.metrics.predict.test if facts.metrics.predict else None
+    if facts.metrics.basis == "test" and test:
+        return test.selected, "test"
+    guesses = facts.out_of_fold.get(facts.metrics.selected or "", {})
+    pairs = [(facts.clips[clip_id].given, guess.label) for clip_id, guess in sorted(guesses.items())]
+    known = [(given, label) for given, label in pairs if given in facts.classes and label in facts.classes]
+    return (confusion_detail(facts.classes, [(str(g), p) for g, p in known]), "given") if known else None
+
+
+def weights(facts: Facts) -> Weights | None:
+    """Mean weights of the selected head; of another that has weights (named as such) where it has none."""
+    selected = facts.metrics.selected
+    ordered = sorted(facts.out_of_fold, key=lambda name: (name != selected, name != "ecmf", name))
+    sources = [(selected or "", "predicted clips", facts.predictions)]
+    sources += [(name, "training clips, out-of-fold", facts.out_of_fold[name]) for name in ordered]
+    for head, source, guesses in sources:
+        weighted = [guess for _, guess in sorted(guesses.items()) if guess.weights]
+        if weighted:
+            return _mean_weights(facts, head, source, weighted)
+    return None
+
+
+def _mean_weights(facts: Facts, head: str, source: str, guesses: list[Guess]) -> Weights:
+    names = facts.metrics.train.modalities
+    groups = [[guess for guess in guesses if guess.label == name] for name in facts.classes]
+    rows = tuple(
+        (name, _mean(_at(guesses, at)), tuple(_mean(_at(group, at)) for group in groups))
+        for at, name in enumerate(names)
+    )
+    top = max((abs(value) for _, all_, each in rows for value in (all_, *each) if value is not None), default=0.0)
+    sizes = tuple((name, len(group)) for name, group in zip(facts.classes, groups, strict=True))
+    return Weights(head, len(guesses), source, sizes, rows, top or 1.0)
+
+
+def labels(facts: Facts) -> Labels | None:
+    """What refinement changed, or None where the labels stage left nothing."""
+    if not facts.labels:
+        return None
+    changed = tuple(row for row in facts.labels.values() if row.changed)
+    known = [(row, facts.truth[row.clip_id]) for row in changed if row.clip_id in facts.truth]
+    mended = sum(row.label == true for row, true in known)
+    return Labels(len(facts.labels), changed, len(known), mended, sum(row.given == true for row, true in known))
+
+
+def _at(guesses: Iterable[Guess], at: int) -> list[float]:
+    """One modality's weights, where it was there."""
+    found = (guess.weights[at] for guess in guesses if at < len(guess.weights))
+    return [value for value in found if value is not None]
+
+
+def _mean(values: list[float]) -> float | None:
+    return sum(values) / len(values) if values else None
+
+
+def _any(single: dict[str, dict[str, Score]], head: str) -> bool:
+    return any(head in heads for heads in single.values())
+
+
+def _pair(first: Score, second: Score) -> str:
+    return f"{100 * first.weighted_f1:.1f} against {100 * second.weighted_f1:.1f}"

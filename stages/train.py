@@ -1,0 +1,29 @@
+"""Stage `train`: the fusion heads over folds and seeds, and the choice among them."""
+
+from pathlib import Path
+
+import typer
+
+from mer_pipeline.cli.stage import progress_bar, stage
+from mer_pipeline.fusion.train import TrainPaths, train
+from mer_pipeline.params import load_params
+
+
+@stage
+def main() -> str:
+    """Train every head on all modalities and on each alone; write members, out-of-fold predictions and scores."""
+    params = load_params()
+    paths = TrainPaths(
+        features=Path("data/features"),
+        labels=Path("data/labels.parquet"),
+        folds=Path("data/folds.parquet"),
+        truth=Path("data/truth.parquet"),
+        fusion=Path("data/fusion"),
+        metrics=Path("metrics/train.json"),
+        plots=Path("plots"),
+    )
+    return train(params.train, params.modalities, params.dataset.classes, params.folds.n, paths, progress_bar("train"))
+
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -1,0 +1,46 @@
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mer_pipeline.datasets.folds import make_folds
+from mer_pipeline.params import FoldParams
+
+CLIPS = st.lists(
+    st.tuples(st.sampled_from("abc"), st.integers(0, 6)), min_size=2, max_size=60
+).map(lambda drawn: [(f"clip{at:03d}", label, f"speaker{group}") for at, (label, group) in enumerate(drawn)])  # fmt: skip
+
+
+@given(CLIPS, st.integers(0, 3))
+def test_groups_stay_together(clips: list[tuple[str, str, str]], seed: int) -> None:
+    """No speaker is in two folds, unless there is only one speaker, and then that is said."""
+    folds = make_folds(clips, FoldParams(n=5, seed=seed))
+    if not folds.of:
+        assert "impossible" in folds.note
+        return
+    assert set(folds.of) == {clip_id for clip_id, _, _ in clips}
+    by_group: dict[str, set[int]] = {}
+    for clip_id, _, group in clips:
+        by_group.setdefault(group, set()).add(folds.of[clip_id])
+    if len(by_group) == 1:
+        assert "one group" in folds.note
+    else:
+        assert all(len(found) == 1 for found in by_group.values())
+    if folds.n < 5:
+        assert f"{folds.n} folds instead of 5" in folds.note
+
+
+@given(CLIPS, st.randoms())
+def test_folds_are_a_function_of_the_clips(clips: list[tuple[str, str, str]], random: object) -> None:
+    """The order in which clips are listed does not matter."""
+    shuffled = list(clips)
+    random.shuffle(shuffled)  # type: ignore[attr-defined]
+    assert make_folds(clips, FoldParams()) == make_folds(shuffled, FoldParams())
+
+
+def test_folds_are_stratified() -> None:
+    """With enough groups every fold has its share of every class."""
+    clips = [(f"c{at}", "abc"[at % 3], f"g{at // 6}") for at in range(180)]
+    folds = make_folds(clips, FoldParams(n=5))
+    counts = {(fold, label): 0 for fold in range(5) for label in "abc"}
+    for clip_id, label, _ in clips:
+        counts[folds.of[clip_id], label] += 1
+    assert set(counts.values()) == {12}

@@ -1,0 +1,63 @@
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+from mer_pipeline.clips import MANIFEST_SCHEMA
+from mer_pipeline.datasets.ingest import IngestPaths, ingest
+from mer_pipeline.errors import TooManyFailed
+from mer_pipeline.params import DatasetParams, FoldParams, QualityParams, ShardParams
+from mer_pipeline.runtime import Runtime
+from tests.conftest import rows_of
+
+
+@pytest.fixture
+def go(tmp_path: Path, make_film: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> Callable[..., str]:
+    """Four films, one of them broken, ingested inside the test's folder."""
+    for at in range(3):
+        make_film(f"clips/c{at}.mp4", frames=5, tone=None if at == 2 else 200.0)
+    (tmp_path / "clips/broken.mp4").write_bytes(b"")
+    (tmp_path / "clips.csv").write_text("name,label,group,transcript\nc0,sad,s1,hello\nc1,happy,s2,\nc2,sad,s2,\n")
+    monkeypatch.chdir(tmp_path)
+
+    def run(max_failed: float = 0.5) -> str:
+        dataset = DatasetParams(adapter="folder", root="clips", csv="clips.csv")
+        runtime = Runtime(workers=2)
+        return ingest(
+            dataset, FoldParams(n=2), ShardParams(count=2), QualityParams(max_failed=max_failed), runtime, IngestPaths()
+        )
+
+    return run
+
+
+def test_tables(go: Callable[..., str]) -> None:
+    """Every clip has a manifest row and a transcript row; the broken one is in the quarantine as well."""
+    assert go() == "ingest: 4 clips (3 train, 0 test, 1 pool); 1 broken; 0 notes"
+    table = pq.read_table("data/manifest.parquet")
+    assert table.schema.equals(MANIFEST_SCHEMA)
+    rows = {row["clip_id"]: row for row in table.to_pylist()}
+    assert (rows["c0"]["width"], rows["c0"]["has_sound"], rows["c2"]["has_sound"]) == (64, True, False)
+    assert (rows["broken"]["width"], len(rows["broken"]["video_sha256"])) == (None, 64)
+    words = {row["clip_id"]: (row["en"], row["valid"], row["reason"]) for row in rows_of(Path("data/transcript"))}
+    assert words["c0"] == ("hello", True, None)
+    assert words["c1"] == (None, False, "no subtitle")
+    problem = pq.read_table("data/quarantine/ingest.parquet").to_pylist()[0]
+    assert (problem["clip_id"], problem["error"]) == ("broken", "BadInput")
+    assert len(pq.read_table("data/folds.parquet")) == 3
+    assert json.loads(Path("metrics/ingest.json").read_text())["folds"] == 2
+
+
+def test_twice_is_the_same_bytes(go: Callable[..., str]) -> None:
+    """Ingest has no memory and no clock."""
+    go()
+    before = {path: path.read_bytes() for path in Path("data").rglob("*.parquet")}
+    go()
+    assert {path: path.read_bytes() for path in Path("data").rglob("*.parquet")} == before
+
+
+def test_too_many_broken_files_stop_it(go: Callable[..., str]) -> None:
+    """Half a copied dataset is noticed at the first stage."""
+    with pytest.raises(TooManyFailed, match=r"1 of 4 clips failed.*'broken'"):
+        go(max_failed=0.1)

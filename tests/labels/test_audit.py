@@ -1,0 +1,109 @@
+"""data/labels.parquet: its rows, its held-out folds, its words, and the agreement summary."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+import pytest
+from sklearn.metrics import cohen_kappa_score
+
+from mer_pipeline.labels.audit import LabelPaths, agree, label_schema, refine, write_labels
+from mer_pipeline.params import LabelParams
+
+CLASSES = ("neutral", "angry", "happy")
+SOURCES = {"given": "human", "crowd": "crowd", "listener": "listener", "reader": "reader"}
+N = 90
+
+
+def planted(seed: int = 0) -> dict[str, np.ndarray]:
+    """Each source's labels of N clips, three in four right."""
+    rng = np.random.default_rng(seed)
+    true = rng.integers(3, size=N)
+    return {s: np.where(rng.random(N) < 0.75, true, rng.integers(3, size=N)) for s in SOURCES}
+
+
+def tables(said: dict[str, np.ndarray]) -> tuple[pa.Table, pa.Table]:
+    """Votes and folds."""
+    rows = [(f"c{i:03d}", s, SOURCES[s], CLASSES[c]) for s, column in said.items() for i, c in enumerate(column)]
+    rows = rows[::-1]
+    votes = pa.table({n: [row[i] for row in rows] for i, n in enumerate(("clip_id", "source", "family", "label"))})
+    folds = pa.table({"clip_id": [f"c{i:03d}" for i in range(N)], "fold": pa.array(np.arange(N) % 3, pa.int32())})
+    return votes, folds
+
+
+def part(labels: pa.Table, fold: int) -> pa.Table:
+    """The rows of one held-out fold."""
+    return labels.filter(pc.equal(labels["held_out_fold"], fold))
+
+
+def test_rows_are_those_of_the_contract() -> None:
+    """Fold -1 has every clip, fold f all but its own; `changed` and the sentence say what happened."""
+    votes, folds = tables(planted())
+    labels = refine(votes, folds, CLASSES, LabelParams())
+    assert labels.schema == label_schema(3)
+    assert part(labels, -1)["clip_id"].to_pylist() == sorted(folds["clip_id"].to_pylist())
+    for f in range(3):
+        assert part(labels, f)["clip_id"].to_pylist() == [f"c{i:03d}" for i in range(N) if i % 3 != f]
+    rows = labels.to_pylist()
+    assert any(row["changed"] for row in rows)
+    for row in rows:
+        assert row["changed"] == (row["label"] != row["given"])
+        assert row["votes"].startswith(f"given={row['given']} crowd=")
+        assert (f"{row['given']} changed to {row['label']}" in row["reason"]) == row["changed"]
+        assert sum(row["posterior"]) == pytest.approx(1)
+
+
+def test_a_fold_held_out_has_no_say() -> None:
+    """Other votes on fold 1's clips leave every label, posterior and word of held_out_fold=1 as they are."""
+    said = planted()
+    before = refine(*tables(said), CLASSES, LabelParams())
+    own = np.arange(N) % 3 == 1
+    other = {s: np.where(own, (column + 1) % 3, column) for s, column in said.items() if s != "crowd"}
+    other["crowd"] = said["crowd"]
+    after = refine(*tables(other), CLASSES, LabelParams())
+    assert part(before, 1).equals(part(after, 1))
+    assert not part(before, -1).equals(part(after, -1))
+    assert not part(before, 0).equals(part(after, 0))
+
+
+def test_agreement_is_scikit_learns_kappa() -> None:
+    """Observed agreement and Cohen's kappa of every pair, on the clips that both vote on."""
+    said = planted()
+    votes, folds = tables(said)
+    votes = votes.filter(pc.invert(pc.and_(pc.equal(votes["source"], "crowd"), pc.less(votes["clip_id"], "c030"))))
+    labels = refine(votes, folds, CLASSES, LabelParams())
+    summary = agree(votes, labels, CLASSES, LabelParams())
+    assert [(p["a"], p["b"]) for p in summary["pairs"]][:2] == [("human", "crowd"), ("human", "listener")]
+    pair = summary["pairs"][0]
+    assert pair["n"] == 60
+    assert pair["agreement"] == pytest.approx((said["given"][30:] == said["crowd"][30:]).mean(), abs=1e-6)
+    assert pair["kappa"] == pytest.approx(cohen_kappa_score(said["given"][30:], said["crowd"][30:]), abs=1e-6)
+    assert summary["families"]["crowd"] == {"sources": ["crowd"], "votes": 60}
+    assert summary["changed"] == sum(part(labels, -1)["changed"].to_pylist())
+    assert summary["changed"] == sum(summary["changed_by_class"].values())
+
+
+def test_the_stage_writes_both_files_and_takes_no_labels(tmp_path: Path) -> None:
+    """Without a labelled clip the table has no rows and the summary says 0."""
+    votes, folds = tables(planted())
+    for name, v, f in (("full", votes, folds), ("none", votes.slice(0, 0), folds.slice(0, 0))):
+        paths = LabelPaths(*(tmp_path / name / file for file in ("v.parquet", "f.parquet", "l.parquet", "m.json")))
+        paths.votes.parent.mkdir()
+        pq.write_table(v, paths.votes)
+        pq.write_table(f, paths.folds)
+        write_labels(CLASSES, LabelParams(), paths)
+        assert json.loads(paths.metrics.read_text())["labelled"] == f.num_rows
+        assert part(pq.read_table(paths.labels), -1).num_rows == f.num_rows
+
+
+def test_labels_need_no_torch() -> None:
+    """Importing the package stays light."""
+    code = "import sys, mer_pipeline.labels.audit; assert not {'torch', 'sklearn', 'scipy'} & set(sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True)

@@ -1,0 +1,88 @@
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from mer_pipeline.errors import BadInput
+from mer_pipeline.media import container
+from mer_pipeline.media.container import probe, sniff
+
+Make = Callable[..., Path]
+
+
+def test_probe_reads_the_header(make_film: Make) -> None:
+    """Size, rate, length and the presence of sound."""
+    info = probe(make_film(frames=20, rate=10, size=(64, 48)))
+    assert (info.width, info.height, info.frame_rate, info.has_sound) == (64, 48, 10.0, True)
+    assert info.seconds == pytest.approx(2.0, abs=0.11)
+
+
+def test_sound_alone_has_no_size(make_film: Make) -> None:
+    """A sound file is a clip without pictures."""
+    info = probe(make_film(frames=0, seconds=1.0))
+    assert (info.width, info.has_sound) == (None, True)
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (b"", "is empty"),
+        (b"hello, this is text", "not a known media container"),
+        (b"\0\0\0\x20ftypisom" + b"x" * 400, "decoded"),
+    ],
+)
+def test_broken_files_are_bad_input(tmp_path: Path, content: bytes, says: str) -> None:
+    """Empty, foreign and garbled files are named with what is wrong."""
+    path = tmp_path / "x.mp4"
+    path.write_bytes(content)
+    with pytest.raises(BadInput, match=says):
+        probe(path)
+
+
+def test_a_missing_file_is_bad_input(tmp_path: Path) -> None:
+    """A file that goes away while a stage runs is that clip's problem."""
+    with pytest.raises(BadInput, match="is missing"):
+        probe(tmp_path / "gone.mp4")
+
+
+@pytest.mark.parametrize(
+    "playlist",
+    [
+        "#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\n{target}\n#EXT-X-ENDLIST\n",
+        "ffconcat version 1.0\nfile '{target}'\n",
+        "<?xml version='1.0'?><MPD><BaseURL>{target}</BaseURL></MPD>",
+        "v=0\no=- 0 0 IN IP4 127.0.0.1\nm=video 5004 RTP/AVP 96\n",
+    ],
+)
+def test_a_playlist_named_mp4_opens_nothing_else(make_film: Make, tmp_path: Path, playlist: str) -> None:
+    """Neither another file nor the network can be reached through a clip."""
+    path = tmp_path / "evil.mp4"
+    path.write_text(playlist.format(target=make_film("secret.mp4").as_posix()))
+    with pytest.raises(BadInput):
+        probe(path)
+
+
+def test_a_name_that_looks_like_an_address_is_a_file(make_film: Make) -> None:
+    """Colons and percent signs in a name mean nothing."""
+    assert probe(make_film("http:%2f%03d.mp4")).width == 64
+
+
+def test_limits(make_film: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Length and size of a clip are bounded before it is decoded."""
+    path = make_film(frames=20)
+    monkeypatch.setattr(container, "MAX_SECONDS", 1.0)
+    with pytest.raises(BadInput, match="longer than 1 s"):
+        probe(path)
+    monkeypatch.setattr(container, "MAX_SECONDS", 60.0)
+    monkeypatch.setattr(container, "MAX_PIXELS", 100)
+    with pytest.raises(BadInput, match="larger than 100 pixels"):
+        probe(path)
+
+
+def test_sniff_knows_the_containers_by_their_bytes() -> None:
+    """The first bytes decide, not the name."""
+    assert sniff(b"RIFF\0\0\0\0AVI LIST") == "avi"
+    assert sniff(b"RIFF\0\0\0\0WAVEfmt ") == "wav"
+    assert sniff(b"\x1aE\xdf\xa3" + b"\0" * 12) == "matroska"
+    assert sniff(b"fLaC" + b"\0" * 12) == "flac"
+    assert sniff(b"RIFF\0\0\0\0XXXX") is None

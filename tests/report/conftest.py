@@ -1,0 +1,300 @@
+"""A small synthetic project, written with the store's own writers, in the variants that the page must survive."""
+
+from __future__ import annotations
+
+import io
+import json
+import random
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from PIL import Image, ImageDraw
+
+from mer_pipeline.clips import MANIFEST_SCHEMA, PROBLEM_SCHEMA, Row
+from mer_pipeline.params import MER_CLASSES
+from mer_pipeline.report.sources import ReportPaths
+from mer_pipeline.store.rows import complete_row, stage_schema, to_table
+from mer_pipeline.store.shards import bucket_of, write_shard, write_table
+
+SHARDS = 2
+MODALITIES = ("scene", "face", "voice", "words")
+HOSTILE = "<script>alert(1)</script> \"'&{{ 7*7 }}"
+PROBABILITIES = pa.list_(pa.float32(), len(MER_CLASSES))
+
+FRAMES = pa.schema([("jpegs", pa.list_(pa.binary())), ("times", pa.list_(pa.float64()))])
+FACES = pa.schema(
+    [("crops", pa.list_(pa.binary())), ("times", pa.list_(pa.float64())), ("scores", pa.list_(pa.float32()))]
+)
+AUDIO = pa.schema([("pcm", pa.binary()), ("seconds", pa.float32()), ("rms_dbfs", pa.float32())])
+WORDS = pa.schema([("zh", pa.string()), ("en", pa.string())])
+ENRICHED = pa.schema([("text", pa.string())])
+VECTOR = pa.schema([("vector", pa.list_(pa.float32(), 2))])
+LABELS = pa.schema(
+    [
+        ("clip_id", pa.string()), ("held_out_fold", pa.int32()), ("given", pa.string()), ("label", pa.string()),
+        ("posterior", PROBABILITIES), ("changed", pa.bool_()), ("reason", pa.string()), ("votes", pa.string()),
+    ]
+)  # fmt: skip
+GUESSES = [
+    ("clip_id", pa.string()), ("head", pa.string()), ("label", pa.string()), ("probabilities", PROBABILITIES),
+    ("weights", pa.list_(pa.float32())),
+]  # fmt: skip
+PREDICTIONS = pa.schema([*GUESSES, ("split", pa.string()), ("flag", pa.string())])
+OUT_OF_FOLD = pa.schema([*GUESSES, ("fold", pa.int32())])
+
+
+@dataclass(frozen=True)
+class Variant:
+    """What the project has."""
+
+    truth: bool = True  # the true labels are known
+    labels: bool = True  # training clips have labels, so that there are heads
+    video: bool = True
+    quarantine: bool = True  # some clips failed
+    train_clips: int = 36
+    test_clips: int = 24
+
+
+def picture(clip: int, at: int, size: tuple[int, int] = (320, 240)) -> bytes:
+    """A drawn head on a plain wall, a little different in every frame, as a JPEG."""
+    width, height = size
+    image = Image.new("RGB", size, (170 + clip * 7 % 60, 180, 190 - clip * 5 % 60))
+    draw = ImageDraw.Draw(image)
+    x, y, r = width / 2 + at, height * 0.48, height * 0.28
+    draw.ellipse((x - 2 * r, y + r, x + 2 * r, y + 4 * r), fill=(70, 80, 100 + clip % 9 * 10))
+    draw.ellipse((x - r * 0.8, y - r, x + r * 0.8, y + r), fill=(224, 190 - clip % 5 * 12, 160 - clip % 5 * 14))
+    for side in (-1, 1):
+        draw.ellipse((x + side * r * 0.35 - 4, y - 12, x + side * r * 0.35 + 4, y - 4), fill=(30, 30, 30))
+    draw.arc((x - r * 0.4, y, x + r * 0.4, y + r * 0.7), 20, 160, fill=(130, 40, 40), width=3)
+    out = io.BytesIO()
+    image.save(out, "JPEG", quality=90)
+    return out.getvalue()
+
+
+def speech(clip: int) -> bytes:
+    """Two seconds of a tone with syllables."""
+    time = np.arange(32000) / 16000
+    wave = np.sin(2 * np.pi * (120 + clip) * time) * np.abs(np.sin(2 * np.pi * (1.3 + clip % 4 / 3) * time)) ** 3
+    pcm: bytes = (wave * 9000).astype("<i2").tobytes()
+    return pcm
+
+
+def score(value: float, n: int, sd: float = 0.02) -> dict[str, float]:
+    """A SCORE of the metric files."""
+    return {"n": n, "weighted_f1": value, "macro_f1": value - 0.03, "uar": value - 0.02, "weighted_f1_sd": sd}
+
+
+class Maker:
+    """Writes a whole project folder."""
+
+    def __init__(self, root: Path, variant: Variant) -> None:
+        """Decide every clip's true and given label."""
+        self.paths = ReportPaths(root / "data", root / "metrics", root / "params.yaml", root / "report")
+        self.variant = variant
+        self.random = random.Random(7)
+        self.train = [f"train_{at:04d}" for at in range(variant.train_clips)]
+        self.test = [f"test_{at:04d}" for at in range(variant.test_clips)]
+        self.pool = [f"pool_{at:04d}" for at in range(6)]
+        self.all = [*self.train, *self.test, *self.pool]
+        self.true = {clip: MER_CLASSES[at % 6] for at, clip in enumerate(self.all)}
+        self.given = {clip: MER_CLASSES[(at + (at % 7 == 0)) % 6] for at, clip in enumerate(self.train)}
+
+    def make(self) -> ReportPaths:
+        """Write everything."""
+        data = self.paths.data
+        splits = {**dict.fromkeys(self.train, "train" if self.variant.labels else "pool")}
+        splits |= {**dict.fromkeys(self.test, "test"), **dict.fromkeys(self.pool, "pool")}
+        manifest = [
+            {
+                **dict.fromkeys(MANIFEST_SCHEMA.names),
+                "clip_id": clip,
+                "group": f"speaker{at % 5}",
+                "split": splits[clip],
+            }
+            | {"label": self.given.get(clip) if self.variant.labels else None, "seconds": 2.0, "has_sound": True}
+            for at, clip in enumerate(self.all)
+        ]
+        write_table(data / "manifest.parquet", to_table(manifest, MANIFEST_SCHEMA))
+        truth = [{"clip_id": clip, "label": self.true[clip]} for clip in (self.all if self.variant.truth else [])]
+        write_table(
+            data / "truth.parquet", to_table(truth, pa.schema([("clip_id", pa.string()), ("label", pa.string())]))
+        )
+        self._media()
+        if self.variant.labels:
+            self._decisions()
+        self._problems()
+        self.paths.metrics.mkdir(parents=True)
+        for name, metrics in (("train.json", self._train_metrics()), ("predict.json", self._predict_metrics())):
+            (self.paths.metrics / name).write_text(json.dumps(metrics, sort_keys=True))
+        self.paths.params.write_text("dataset:\n  root: data/demo  # <b>not bold</b>\nfolds:\n  n: 5\n")
+        return self.paths
+
+    def _media(self) -> None:
+        if self.variant.video:
+            self._stage(
+                "frames",
+                FRAMES,
+                lambda at: {"jpegs": [picture(at, k) for k in range(5)], "times": [0.2, 0.6, 1.0, 1.4, 1.8]},
+            )
+            self._stage(
+                "faces",
+                FACES,
+                lambda at: (
+                    "no face found"
+                    if at % 11 == 3
+                    else {
+                        "crops": [picture(at, k, (160, 160)) for k in range(2)],
+                        "times": [0.2, 1.0],
+                        "scores": [0.97, 0.99],
+                    }
+                ),
+            )
+        else:
+            self._stage("frames", FRAMES, lambda at: "no picture")
+        self._stage(
+            "audio",
+            AUDIO,
+            lambda at: "silent" if at % 13 == 5 else {"pcm": speech(at), "seconds": 2.0, "rms_dbfs": -22.5},
+        )
+        said = "你怎么现在才来, 我等了整整一个下午。"
+        self._stage("transcript", WORDS, lambda at: "no subtitle" if at % 17 == 6 else {"zh": said, "en": HOSTILE})
+        self._stage("enriched", ENRICHED, lambda at: {"text": f"The speaker raises her voice. {HOSTILE}"})
+        for name in MODALITIES:
+            self._stage(f"features/{name}", VECTOR, lambda at: {"vector": [0.0, 1.0]})
+
+    def _stage(self, name: str, schema: pa.Schema, make: Callable[[int], Row | str]) -> None:
+        """A stage's folder; a text instead of values is the reason of a skip."""
+        rows: list[list[Row]] = [[] for _ in range(SHARDS)]
+        for at, clip in enumerate(self.all):
+            made = make(at)
+            values, reason = (None, made) if isinstance(made, str) else (made, None)
+            rows[bucket_of(clip, SHARDS)].append(complete_row(clip, "0", values, reason, schema))
+        for bucket, members in enumerate(rows):
+            provenance = {"transform": name, "params": "{}", "shard": str(bucket)}
+            write_shard(self.paths.data / name, bucket, members, stage_schema(schema), provenance)
+
+    def _decisions(self) -> None:
+        """Labels, out-of-fold and submitted predictions."""
+        data = self.paths.data
+        labels = [
+            {
+                "clip_id": clip,
+                "held_out_fold": fold,
+                "given": self.given[clip],
+                "label": self.true[clip] if at % 14 else self.given[clip],
+            }
+            | {"posterior": [1.0, 0, 0, 0, 0, 0], "changed": at % 7 == 0 and at % 14 != 0}
+            | {
+                "reason": "crowd and listener agree on another label (posterior 0.93)"
+                if at % 7 == 0 and at % 14
+                else None
+            }
+            | {"votes": f"given={self.given[clip]} crowd={self.true[clip]} listener={self.true[clip]}"}
+            for fold in (-1, 0)
+            for at, clip in enumerate(self.train)
+        ]
+        write_table(data / "labels.parquet", to_table(labels, LABELS))
+        guesses = [
+            self._guess(clip, "ecmf") | {"split": "test" if clip in self.test else "pool"}
+            for clip in (*self.test, *self.pool)
+        ]
+        guesses[2] |= {"flag": "no modality: training prior"}
+        write_table(data / "predictions.parquet", to_table(guesses, PREDICTIONS))
+        folded = [
+            self._guess(clip, head) | {"fold": at % 5}
+            for head in ("ecmf", "logreg", "mertools")
+            for at, clip in enumerate(self.train)
+        ]
+        write_table(data / "fusion" / "out_of_fold.parquet", to_table(folded, OUT_OF_FOLD))
+
+    def _guess(self, clip: str, head: str) -> dict[str, object]:
+        right = MER_CLASSES.index(self.true[clip])
+        label = right if self.random.random() < 0.75 else self.random.randrange(6)
+        raw = [self.random.random() + 4 * (at == label) for at in range(6)]
+        look = [self.random.random() + at for at in range(4)]
+        weights: Sequence[float] | None = None if head == "logreg" else [value / sum(look) for value in look]
+        probabilities = [value / sum(raw) for value in raw]
+        guess: dict[str, object] = {"clip_id": clip, "head": head, "label": MER_CLASSES[label], "flag": None}
+        return {**guess, "probabilities": probabilities, "weights": weights}
+
+    def _problems(self) -> None:
+        rows = [
+            {
+                "clip_id": "test_0003",
+                "error": "BadInput",
+                "message": f"the container is truncated {HOSTILE}",
+                "input_digest": "0",
+            },
+            {"clip_id": "pool_0001", "error": "BadInput", "message": "no video stream", "input_digest": "0"},
+        ]
+        table = to_table(rows if self.variant.quarantine else [], PROBLEM_SCHEMA)
+        write_table(self.paths.data / "quarantine" / "frames.parquet", table)
+
+    def _train_metrics(self) -> Mapping[str, object]:
+        base: dict[str, object] = {"classes": MER_CLASSES, "modalities": MODALITIES, "folds_asked": 5}
+        if not self.variant.labels:
+            return base | {
+                "folds": 0,
+                "labelled": 0,
+                "selected": None,
+                "heads": {},
+                "single": {},
+                "empty": "no clip has a label",
+            }
+        n, truth = len(self.train), self.variant.truth
+
+        def both(value: float, sd: float = 0.02) -> dict[str, object]:
+            return {"given": score(value, n, sd), "true": score(value + 0.06, n, sd) if truth else None}
+
+        single = {
+            name: {"ecmf": both(0.40 + at / 20), "mertools": both(0.38 + at / 20), "logreg": both(0.41 + at / 18, 0.0)}
+            for at, name in enumerate(MODALITIES)
+        }
+        agreement = {"given": 0.852, "refined": 0.931} if truth else None
+        return base | {
+            "folds": 4, "labelled": n, "seeds": [0, 1, 2], "selected": "ecmf", "single": single, "empty": None,
+            "heads": {"ecmf": both(0.684), "mertools": both(0.651), "logreg": both(0.702, 0.0)},
+            "labels": {"changed": 3, "agreement_with_true": agreement},
+        }  # fmt: skip
+
+    def _predict_metrics(self) -> Mapping[str, object]:
+        base = {
+            "selected": "ecmf" if self.variant.labels else None,
+            "candidates": len(self.test),
+            "pool": 6,
+            "flagged": 1,
+        }
+        if not (self.variant.truth and self.variant.labels):
+            return base | {"test": None}
+        n = len(self.test)
+        confusion = [[3 if i == j else int((i + 1) % 6 == j) for j in range(6)] for i in range(6)]
+        per_class = {
+            name: {"precision": 0.75, "recall": 0.75, "f1": 0.5 + at / 20, "support": 4}
+            for at, name in enumerate(MER_CLASSES)
+        }
+        return base | {
+            "test": {
+                "heads": {"ecmf": score(0.731, n), "mertools": score(0.69, n), "logreg": score(0.702, n, 0.0)},
+                "single": {
+                    name: {"ecmf": score(0.44 + at / 20, n), "logreg": score(0.42 + at / 20, n, 0.0)}
+                    for at, name in enumerate(MODALITIES)
+                },
+                "selected": {**score(0.754, n), "per_class": per_class, "confusion": confusion},
+            }
+        }
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Callable[..., ReportPaths]:
+    """Makes a project under a fresh folder; keywords are the fields of Variant."""
+    return lambda **changes: Maker(tmp_path / "project", Variant(**changes)).make()
+
+
+@pytest.fixture
+def hostile() -> str:
+    """Markup that stands in subtitles, enriched texts and messages."""
+    return HOSTILE

@@ -1,0 +1,214 @@
+"""The page: complete, escaped, self-contained, honest about what its figures are, and the same every time."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from html.parser import HTMLParser
+
+import pytest
+
+from mer_pipeline.errors import StageError
+from mer_pipeline.params import MER_CLASSES
+from mer_pipeline.report.build import build
+from mer_pipeline.report.collect import collect
+from mer_pipeline.report.gallery import choose
+from mer_pipeline.report.sources import ReportPaths
+
+Project = Callable[..., ReportPaths]
+
+
+class Page(HTMLParser):
+    """Tags and visible text of a page."""
+
+    def __init__(self, html: str) -> None:
+        """Parse at once."""
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.words = ""
+        self.feed(html)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        """Keep the tag."""
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_data(self, data: str) -> None:
+        """Keep the text, spaces as one."""
+        self.words = " ".join(f"{self.words} {data}".split())
+
+
+def page_of(paths: ReportPaths) -> Page:
+    """Build and parse."""
+    return Page(build(paths).read_text(encoding="utf-8"))
+
+
+def test_hostile_words_are_text(project: Project, hostile: str) -> None:
+    """A subtitle, an enriched text, an error message and params.yaml with markup in them show as they are."""
+    paths = project()
+    html = build(paths).read_text(encoding="utf-8")
+    page = Page(html)
+    assert "<script" not in html
+    assert not {"script", "iframe", "object", "b>"} & {tag for tag, _ in page.tags}
+    assert page.words.count(hostile) > 3
+    assert "<b>not bold</b>" in page.words
+
+
+def test_nothing_is_loaded_from_elsewhere(project: Project) -> None:
+    """Every address in the page is a data URI or a place in the page, and the policy forbids all else."""
+    html = build(project()).read_text(encoding="utf-8")
+    for _, attributes in Page(html).tags:
+        for name in ("src", "href", "srcset", "action", "data", "poster"):
+            assert (attributes.get(name) or "#").startswith(("#", "data:"))
+    assert "http:" not in html
+    assert "https:" not in html
+    assert "url(" not in html
+    assert "@import" not in html
+    assert "default-src &#39;none&#39;" in html
+
+
+def test_the_policy_allows_this_style_alone(project: Project) -> None:
+    """No inline style attribute and no event handler is left for a policy without 'unsafe-inline' to refuse."""
+    page = page_of(project())
+    policy = next(a["content"] for tag, a in page.tags if a.get("http-equiv") == "Content-Security-Policy")
+    assert policy is not None
+    assert "unsafe" not in policy
+    assert not [name for _, attributes in page.tags for name in attributes if name == "style" or name.startswith("on")]
+
+
+def test_headline_is_the_test_score_where_truth_is_known(project: Project) -> None:
+    """The submitted predictions' weighted F1, said to be against true labels, with the single-seed mean beside it."""
+    words = page_of(project()).words
+    assert "75.4 % weighted F1" in words
+    assert "24 test candidates whose true label is known" in words
+    assert "a single seed scores 73.1 on average" in words
+    assert "14.1 points above the best single modality on the same clips: words alone with ecmf, 59.0" in words
+
+
+def test_headline_without_truth_is_out_of_fold_on_given_labels(project: Project) -> None:
+    """Without test truth the figure is cross-validated and said to stand on noisy labels."""
+    words = page_of(project(truth=False)).words
+    assert "68.4 % weighted F1" in words
+    assert "out-of-fold, given labels" in words
+    assert "Cross-validated, true labels" not in words
+    assert "Rows are the given labels" in words
+
+
+def test_a_linear_model_that_wins_is_named(project: Project) -> None:
+    """logreg above ecmf is said in words, on the basis where it is so."""
+    words = page_of(project()).words
+    assert "Logistic regression scores higher than the ECMF head: 70.2 against 68.4 on labelled training clips" in words
+    assert "5 folds were asked for; the groups of the data allow 4." in words
+
+
+def test_numbers_of_every_section_are_there(project: Project) -> None:
+    """Labels, weights, quarantine and skipped rows with their reasons."""
+    words = page_of(project()).words
+    assert "3 of 36 training labels were changed (8.3 %)" in words
+    assert "3 are right now, 0 were right before" in words
+    assert "crowd and listener agree on another label" in words
+    assert "where the head looked, not what mattered" in words
+    assert "the container is truncated" in words
+    assert "no face found" in words
+    assert "silent" in words
+    assert "no subtitle" in words
+
+
+def test_empty_head_explains_itself(project: Project) -> None:
+    """Without any label there is no score, and the page says why and what to do."""
+    page = page_of(project(labels=False, truth=False, quarantine=False))
+    assert "There is no head, and so no score. No clip has a label." in page.words
+    assert "No clip is in quarantine" in page.words
+    assert "weighted F1" not in page.words
+    assert [tag for tag, _ in page.tags].count("article") == 24
+
+
+def test_sound_only(project: Project) -> None:
+    """A dataset without pictures has cards with the outline of the sound and no image."""
+    page = page_of(project(video=False))
+    assert not [tag for tag, _ in page.tags if tag == "img"]
+    assert [a for tag, a in page.tags if tag == "svg" and a.get("class") == "sound"]
+    assert "66 no picture" in page.words
+    assert "frames: no picture" not in page.words
+
+
+def test_pictures_say_what_they_are_and_stay_small(project: Project) -> None:
+    """Each picture has an alternative text; the page stays far below four megabytes."""
+    paths = project()
+    page = page_of(paths)
+    images = [attributes for tag, attributes in page.tags if tag == "img"]
+    assert len(images) > 24
+    assert all(image["alt"] for image in images)
+    assert (paths.out / "index.html").stat().st_size < 2_000_000
+
+
+def test_same_inputs_same_bytes(project: Project) -> None:
+    """The page is a function of its inputs; building it again changes no byte and leaves no other file."""
+    paths = project()
+    first = build(paths).read_bytes()
+    assert build(paths).read_bytes() == first
+    assert [file.name for file in paths.out.iterdir()] == ["index.html"]
+
+
+def test_the_gallery_is_a_mix(project: Project) -> None:
+    """Wrong, right, changed and odd clips are all among the chosen, none twice."""
+    facts = collect(project(), MER_CLASSES)
+    chosen = choose(facts, 12)
+    assert len(set(chosen)) == 12
+    assert any(facts.labels[clip].changed for clip in chosen if clip in facts.labels)
+    assert any(clip in facts.lacking for clip in chosen)
+
+
+def test_optional_inputs_may_be_absent(project: Project) -> None:
+    """The manifest and train.json suffice."""
+    paths = project()
+    for file in [*paths.data.rglob("*.parquet"), paths.metrics / "predict.json", paths.params]:
+        if file.name != "manifest.parquet":
+            file.unlink()
+    assert "68.4 % weighted F1" in page_of(paths).words
+
+
+@pytest.mark.parametrize(
+    ("break_it", "sentence"),
+    [
+        (lambda p: (p.metrics / "train.json").unlink(), r"train\.json is missing; make it with"),
+        (lambda p: (p.metrics / "train.json").write_text("{"), r"train\.json: invalid json"),
+        (
+            lambda p: (p.metrics / "predict.json").write_text('{"test": {"selected": {}}}'),
+            r"'test\.selected\.n': field",
+        ),
+        (lambda p: (p.data / "manifest.parquet").write_bytes(b"no"), r"manifest\.parquet cannot be read as Parquet"),
+        (
+            lambda p: (p.data / "labels.parquet").write_bytes((p.data / "truth.parquet").read_bytes()),
+            "has no column 'held",
+        ),
+    ],
+)
+def test_wrong_inputs_are_one_sentence(
+    project: Project, break_it: Callable[[ReportPaths], object], sentence: str
+) -> None:
+    """A file that is not what the stages write is a StageError that names it; the old page stays."""
+    paths = project()
+    before = build(paths).read_bytes()
+    break_it(paths)
+    with pytest.raises(StageError, match=sentence):
+        build(paths)
+    assert (paths.out / "index.html").read_bytes() == before
+
+
+def test_other_classes_than_the_head_was_trained_on(project: Project) -> None:
+    """The dataset's classes and the metrics' must be the same, in order."""
+    with pytest.raises(StageError, match=r"params\.yaml names sad, happy"):
+        build(project(), ("sad", "happy"))
+
+
+def test_a_head_without_weights_is_replaced_by_name(project: Project) -> None:
+    """Where the selected head has no weights the page shows another's and says so."""
+    paths = project(truth=False)
+    train = json.loads((paths.metrics / "train.json").read_text())
+    (paths.metrics / "train.json").write_text(json.dumps(train | {"selected": "logreg"}))
+    (paths.data / "predictions.parquet").unlink()
+    words = page_of(paths).words
+    assert re.search(
+        r"the ecmf head gave each modality, over 36 training clips, out-of-fold \(the selected head, logreg,", words
+    )

@@ -1,0 +1,236 @@
+"""Facts about every encoder family, driven through the real loading code on small seeded checkpoints."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from mer_pipeline.clips import Clip, Row
+from mer_pipeline.encoder import Encoder
+from mer_pipeline.encoders import make_encoder
+from mer_pipeline.errors import CheckpointError, Skip
+from mer_pipeline.models.tiny import KINDS, make_tiny
+from mer_pipeline.params import EncoderParams
+from mer_pipeline.store.rows import to_table
+from tests.conftest import clip, face_row, pictures, sound_row, valid
+
+FAMILIES: dict[str, tuple[str, str]] = {
+    "appearance": ("appearance", "frames"),
+    "face-geometry": ("face-geometry", "faces"),
+    "logmel": ("logmel", "audio"),
+    "char-ngram": ("char-ngram", "transcript"),
+    "open-clip": ("open-clip", "frames"),
+    "facenet": ("facenet", "faces"),
+    "clip": ("hf-vision", "frames"),
+    "vit": ("hf-vision", "faces"),
+    "dinov2": ("hf-vision", "frames"),
+    "bert": ("hf-text", "transcript"),
+    "llama": ("hf-text", "transcript"),
+    **dict.fromkeys(("hubert", "wav2vec2", "wavlm", "data2vec-audio", "whisper"), ("hf-speech", "audio")),
+}
+
+
+@pytest.fixture(scope="session")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One small checkpoint of every kind."""
+    folder = tmp_path_factory.mktemp("tiny")
+    for kind in KINDS:
+        make_tiny(kind, folder / kind)
+    return folder
+
+
+def encoder(tiny: Path, kind: str, **options: object) -> Encoder[object]:
+    """An encoder, set up."""
+    family, source = FAMILIES[kind]
+    checkpoint = f"dir:{tiny / kind}" if kind in KINDS else None
+    params = EncoderParams(family=family, input=source, checkpoint=checkpoint, **options)  # type: ignore[arg-type]
+    made = make_encoder("x", params)
+    made.setup(torch.device("cpu"))
+    return made
+
+
+def noise(seconds: float, seed: int = 0) -> Row:
+    return sound_row(np.random.default_rng(seed).normal(0, 0.1, int(16_000 * seconds)))
+
+
+CLIPS = [
+    clip(str(at), frames=valid(jpegs=pictures(n, at), times=[0.1 * i for i in range(n)]), faces=face_row(n, at),
+         audio=noise(seconds, at), transcript=valid(zh=words, en=None))
+    for at, (n, seconds, words) in enumerate([
+        (3, 1.0, "今天天气真好"),
+        (8, 2.7, "你为什么不告诉我？我很生气，我真的很生气。"),
+        (1, 0.06, "好"),
+        (5, 1.4, "The bus leaves at nine."),
+        (2, 1.45, "我有点担心"),
+    ])
+]  # fmt: skip
+
+
+def embed(made: Encoder[object], clips: Sequence[Clip]) -> list[np.ndarray]:
+    """Vectors in the clips' order, batched by bucket as an engine does."""
+    items = [made.prepare(c) for c in clips]
+    buckets: dict[int, list[int]] = {}
+    for at, item in enumerate(items):
+        buckets.setdefault(made.bucket(item), []).append(at)
+    vectors: dict[int, np.ndarray] = {}
+    for members in buckets.values():
+        for at, row in zip(members, made.infer([items[m] for m in members]), strict=True):
+            assert isinstance(row, dict)
+            vectors[at] = row["vector"]
+    return [vectors[at] for at in range(len(clips))]
+
+
+@pytest.mark.parametrize("kind", FAMILIES)
+def test_a_clip_alone_and_in_any_company_gives_the_same_bytes(tiny: Path, kind: str) -> None:
+    """Longer, shorter and repeated companions, before and after: no bit of a clip's vector changes."""
+    made = encoder(tiny, kind)
+    alone = [embed(made, [c])[0] for c in CLIPS]
+    for company in (CLIPS, CLIPS[::-1], [CLIPS[1]] * 9 + CLIPS, [CLIPS[2], CLIPS[0], CLIPS[2]]):
+        for c, vector in zip(company, embed(made, company), strict=True):
+            assert np.array_equal(vector, alone[CLIPS.index(c)]), c.clip_id
+    assert all(np.isfinite(vector).all() for vector in alone)
+    assert not np.array_equal(alone[0], alone[1])
+
+
+@pytest.mark.parametrize("kind", ["appearance", "clip", "wav2vec2", "whisper", "bert", "logmel"])
+@pytest.mark.parametrize("dtype", ["float16", "float32"])
+def test_rows_fit_the_schema(tiny: Path, kind: str, dtype: str) -> None:
+    """Vectors have the promised length and type; the frame-level vectors' mean is the utterance vector."""
+    made = encoder(tiny, kind, dtype=dtype, frame_level=True, std=kind != "logmel")
+    row = made.infer([made.prepare(CLIPS[1])])[0]
+    assert isinstance(row, dict)
+    table = to_table([row], made.schema)
+    assert str(table.schema.field("vector").type.value_type) == {"float16": "halffloat", "float32": "float"}[dtype]
+    if kind != "logmel":  # its functionals are no mean over frames
+        dim = row["sequence"].shape[1]
+        mean = row["sequence"].astype(np.float64).mean(axis=0)
+        np.testing.assert_allclose(row["vector"][:dim], mean, atol=2e-2 if dtype == "float16" else 1e-5)
+        assert len(row["vector"]) == 2 * dim
+
+
+@pytest.mark.parametrize("kind", ["hubert", "wavlm", "wav2vec2", "data2vec-audio"])
+def test_silence_after_the_sound_is_not_in_the_mean(tiny: Path, kind: str) -> None:
+    """Pooling covers the clip's own steps: as many as its samples make, none of the padding's."""
+    made = encoder(tiny, kind, frame_level=True)
+    row = made.infer([made.prepare(clip(audio=noise(1.05)))])[0]
+    assert isinstance(row, dict)
+    assert len(row["sequence"]) == int(16_000 * 1.05) // 320
+
+
+def test_long_sound_is_cut_into_equal_chunks(tiny: Path) -> None:
+    """A clip longer than a chunk keeps all its steps."""
+    made = encoder(tiny, "hubert", frame_level=True, chunk_seconds=1.0)
+    item = made.prepare(clip(audio=noise(2.5)))
+    assert item.inputs.shape[0] == 3  # type: ignore[attr-defined]
+    row = made.infer([item])[0]
+    assert isinstance(row, dict)
+    assert 2.4 < len(row["sequence"]) / 50 < 2.6
+
+
+def test_special_tokens_are_not_in_the_mean(tiny: Path) -> None:
+    """The sequence has a vector per word piece, none for [CLS] and [SEP]."""
+    made = encoder(tiny, "bert", frame_level=True)
+    row = made.infer([made.prepare(clip(transcript=valid(zh="你好", en=None)))])[0]
+    assert isinstance(row, dict)
+    assert len(row["sequence"]) == 2
+
+
+def test_the_other_language_stands_in(tiny: Path) -> None:
+    """`language` is a preference: a clip with English words only is not without words."""
+    made = encoder(tiny, "char-ngram", language="zh")
+    english = embed(made, [clip(transcript=valid(zh=None, en="hello"))])[0]
+    assert np.array_equal(english, embed(made, [clip(transcript=valid(zh="hello", en="other"))])[0])
+
+
+def test_layers(tiny: Path) -> None:
+    """The sum of the last two is the sum of the two by index."""
+    last, listed = encoder(tiny, "hubert", layers=2), encoder(tiny, "hubert", layers=(2, 3))
+    assert np.array_equal(embed(last, CLIPS[:1])[0], embed(listed, CLIPS[:1])[0])
+    with pytest.raises(CheckpointError, match="has 3 layers"):
+        encoder(tiny, "hubert", layers=5)
+
+
+@pytest.mark.parametrize("table", ["frames", "faces", "audio", "transcript"])
+def test_absent_input_is_a_skip_with_its_reason(tiny: Path, table: str) -> None:
+    """No face, no sound, no words: the reason of the stage before is handed on."""
+    kind = {"frames": "appearance", "faces": "face-geometry", "audio": "logmel", "transcript": "char-ngram"}[table]
+    made = encoder(tiny, kind)
+    with pytest.raises(Skip, match="gone fishing"):
+        made.prepare(clip(**{table: {"valid": False, "reason": "gone fishing"}}))
+    with pytest.raises(Skip, match=f"nothing in {table}"):
+        made.prepare(clip(**{table: None}))
+
+
+def test_the_same_seed_makes_the_same_checkpoint(tmp_path: Path) -> None:
+    """Small checkpoints are a function of their seed."""
+    a, b, c = (make_tiny("vit", tmp_path / name, seed) for name, seed in (("a", 0), ("b", 0), ("c", 1)))
+    weights = [(folder / "model.safetensors").read_bytes() for folder in (a, b, c)]
+    assert weights[0] == weights[1] != weights[2]
+
+
+class TestBadCheckpoints:
+    """Each is one sentence, before any clip is touched."""
+
+    @pytest.mark.parametrize(
+        ("spec", "says"),
+        [
+            ("dir:nowhere", "there is no folder nowhere; make a small one with `mer models tiny`"),
+            ("hf:org/name@abc", "hf download org/name --revision abc --local-dir models/org--name@abc"),
+            ("openclip:ViT-L-14/openai", "models/openclip--ViT-L-14--openai"),
+            ("s3:bucket", "is of no known kind"),
+            ("hf:../../etc", "has '..' in its name"),
+        ],
+    )
+    def test_specs(self, spec: str, says: str) -> None:
+        """The remedy names a command or a folder."""
+        with pytest.raises(CheckpointError) as caught:
+            make_encoder("x", EncoderParams(family="hf-text", input="transcript", checkpoint=spec))
+        assert says in str(caught.value)
+
+    def test_pickles_are_refused(self, tiny: Path, tmp_path: Path) -> None:
+        """A folder with .bin weights holds no safetensors."""
+        (tmp_path / "config.json").write_text((tiny / "bert/config.json").read_text())
+        (tmp_path / "pytorch_model.bin").write_bytes(b"\x80\x04.")
+        with pytest.raises(CheckpointError, match="pickled weights"):
+            make_encoder("x", EncoderParams(family="hf-text", input="transcript", checkpoint=f"dir:{tmp_path}"))
+
+    def test_another_kind_of_model(self, tiny: Path) -> None:
+        """A text model as a speech encoder."""
+        with pytest.raises(CheckpointError, match="is a 'bert' model; this family loads hubert"):
+            make_encoder("x", EncoderParams(family="hf-speech", input="audio", checkpoint=f"dir:{tiny / 'bert'}"))
+        with pytest.raises(CheckpointError, match="no readable open_clip_config"):
+            make_encoder("x", EncoderParams(family="open-clip", input="frames", checkpoint=f"dir:{tiny / 'bert'}"))
+
+    def test_missing_weights_are_not_made_up(self, tiny: Path, tmp_path: Path) -> None:
+        """A checkpoint that lacks a layer would run with random numbers in it; it is refused."""
+        from safetensors.torch import load_file, save_file
+
+        make_tiny("bert", tmp_path)
+        state = load_file(tmp_path / "model.safetensors")
+        del state["encoder.layer.1.output.dense.weight"]
+        save_file(state, tmp_path / "model.safetensors", {"format": "pt"})
+        made = make_encoder("x", EncoderParams(family="hf-text", input="transcript", checkpoint=f"dir:{tmp_path}"))
+        with pytest.raises(CheckpointError, match="lacks 1 of the model's weights"):
+            made.setup(torch.device("cpu"))
+
+    def test_torn_weights(self, tmp_path: Path) -> None:
+        """Half a download is an error and not a crash."""
+        make_tiny("bert", tmp_path)
+        weights = tmp_path / "model.safetensors"
+        weights.write_bytes(weights.read_bytes()[:1000])
+        made = make_encoder("x", EncoderParams(family="hf-text", input="transcript", checkpoint=f"dir:{tmp_path}"))
+        with pytest.raises(CheckpointError, match="cannot be loaded"):
+            made.setup(torch.device("cpu"))
+
+    def test_code_in_a_checkpoint_is_never_run(self, tmp_path: Path) -> None:
+        """A config that points to Python code of its own is loaded without it."""
+        make_tiny("bert", tmp_path)
+        config = json.loads((tmp_path / "config.json").read_text())
+        config["auto_map"] = {"AutoModel": "evil.Model", "AutoConfig": "evil.Config"}
+        (tmp_path / "config.json").write_text(json.dumps(config))
+        (tmp_path / "evil.py").write_text("raise SystemExit('evil code was run')")
+        made = make_encoder("x", EncoderParams(family="hf-text", input="transcript", checkpoint=f"dir:{tmp_path}"))
+        made.setup(torch.device("cpu"))

@@ -1,0 +1,105 @@
+import re
+from pathlib import Path
+
+import pytest
+from ruamel.yaml import YAML
+
+from mer_pipeline.errors import ParamsError
+from mer_pipeline.params import FAMILY_INPUTS, Params, load_params, parse_params
+
+ROOT = Path(__file__).resolve().parent.parent
+GOOD = {
+    "dataset": {"root": "data/demo", "csv": "data/demo"},
+    "encoders": {"voice": {"family": "logmel", "input": "audio"}},
+}
+
+
+def changed(**sections: object) -> dict[str, object]:
+    return {**GOOD, **sections}
+
+
+@pytest.mark.parametrize("path", ["params.yaml", *(p.as_posix() for p in (ROOT / "profiles").glob("*.yaml"))])
+def test_committed_params_are_valid(path: str) -> None:
+    """params.yaml and every profile parse."""
+    assert load_params(ROOT / path).modalities
+
+
+def test_params_are_the_demo_profile() -> None:
+    """What is committed as params.yaml is the demo profile, so that `mer init` knows an untouched file."""
+    assert (ROOT / "params.yaml").read_text() == (ROOT / "profiles/demo.yaml").read_text()
+
+
+@pytest.mark.parametrize("name", ["ecmf", "mertools"])
+def test_profiles_state_every_section(name: str) -> None:
+    """A profile leaves nothing to a default of this version of the code."""
+    raw = YAML(typ="safe").load(ROOT / f"profiles/{name}.yaml")
+    assert set(raw) == set(Params.model_fields)
+    assert set(raw["train"]) == set(Params.model_fields["train"].annotation.model_fields) - {"features"}
+
+
+@pytest.mark.parametrize(
+    ("section", "says"),
+    [
+        ({"train": {"droput": 0.2}}, "unknown key 'train.droput' (did you mean 'dropout'?)"),
+        ({"trian": {}}, "unknown key 'trian' (did you mean 'train'?)"),
+        ({"encoders": {"v": {"family": "logmel", "input": "audio", "layer": 1}}}, "'encoders.v.layer' (did you mean 'layers'?)"),
+        ({"train": {"epochs": "ten"}}, "'train.epochs': Input should be a valid integer (got \"ten\")"),
+        ({"train": {"epochs": 2.5}}, "'train.epochs'"),
+        ({"train": {"features": ["vioce"]}}, "unknown encoder 'vioce' (did you mean 'voice'?)"),
+        ({"train": {"d": 10, "attention_heads": 4}}, "d (10) must be a multiple of attention_heads (4)"),
+        ({"encoders": {}}, "encoders: name at least one"),
+        ({"encoders": {"a.b": {"family": "logmel", "input": "audio"}}}, "'a.b' may only have small letters"),
+        ({"encoders": {"v": {"family": "logmel", "input": "faces"}}}, "family 'logmel' reads audio, not 'faces'"),
+        ({"encoders": {"v": {"family": "hf-speech", "input": "audio"}}}, "needs a checkpoint"),
+        ({"encoders": {"v": {"family": "logmel", "input": "audio", "checkpoint": "dir:x"}}}, "takes no checkpoint"),
+        ({"encoders": {"v": {"family": "logmel", "input": "audio", "std": True}}}, "no `std` over time"),
+        ({"encoders": {"v": {"family": "logmell", "input": "audio"}}}, "'encoders.v.family'"),
+        ({"dataset": {"csv": "x"}}, "'dataset.root' is missing"),
+        ({"dataset": {"root": "x", "csv": "x", "group_pattern": "("}}, "is not a regular expression"),
+        ({"dataset": {"root": "x", "csv": "x", "group_pattern": "s"}}, "needs a (group)"),
+        ({"dataset": {"root": "x", "csv": "x", "classes": ["a", "a"]}}, "different class names"),
+    ],
+)  # fmt: skip
+def test_bad_params_are_one_sentence_with_the_remedy(section: dict[str, object], says: str) -> None:
+    """Each mistake names the key and what was expected."""
+    with pytest.raises(ParamsError, match=re.escape(says)) as caught:
+        parse_params(changed(**section))
+    assert "\n" not in str(caught.value)
+    assert caught.value.exit_code == 2
+
+
+@pytest.mark.parametrize(
+    ("text", "says"), [("a: [", "not valid YAML"), ("", "empty or not a mapping"), ("- a", "mapping")]
+)
+def test_bad_yaml(tmp_path: Path, text: str, says: str) -> None:
+    """A file that is no params file is named."""
+    (tmp_path / "params.yaml").write_text(text)
+    with pytest.raises(ParamsError, match=says):
+        load_params(tmp_path / "params.yaml")
+
+
+def test_missing_file_names_the_command(tmp_path: Path) -> None:
+    """Outside a project the remedy is `mer init`."""
+    with pytest.raises(ParamsError, match="mer init"):
+        load_params(tmp_path / "params.yaml")
+
+
+def test_scientific_notation_is_a_number(tmp_path: Path) -> None:
+    """YAML 1.2 reads 1e-4 as a number, as DVC does."""
+    (tmp_path / "p.yaml").write_text(
+        "dataset: {root: a, csv: a}\nencoders: {v: {family: logmel, input: audio}}\ntrain: {lr: 1e-4}"
+    )
+    assert load_params(tmp_path / "p.yaml").train.lr == 1e-4
+
+
+def test_sections_are_frozen() -> None:
+    """Params cannot be changed behind a stage's back."""
+    with pytest.raises(ValueError, match="frozen"):
+        parse_params(GOOD).train.epochs = 1  # type: ignore[misc]
+
+
+def test_every_family_has_an_encoder() -> None:
+    """The families that params allow are those that can be made."""
+    from mer_pipeline.encoders import _FAMILIES
+
+    assert set(_FAMILIES) == set(FAMILY_INPUTS)
