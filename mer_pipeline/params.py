@@ -256,6 +256,11 @@ class Params(Section):
         """The encoders that the fusion head reads, in token order."""
         return self.train.features or tuple(self.encoders)
 
+    @property
+    def mixed(self) -> tuple[str, ...]:
+        """Those of them that read words and measured cues of voice and face at once: no single modality."""
+        return tuple(name for name in self.modalities if self.encoders[name].input == "enriched")
+
 
 def load_params(path: Path = Path("params.yaml")) -> Params:
     """Read and check params.yaml.

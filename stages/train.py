@@ -22,7 +22,8 @@ def main() -> str:
         metrics=Path("metrics/train.json"),
         plots=Path("plots"),
     )
-    return train(params.train, params.modalities, params.dataset.classes, params.folds.n, paths, progress_bar("train"))
+    classes, folds = params.dataset.classes, params.folds.n
+    return train(params.train, params.modalities, params.mixed, classes, folds, paths, progress_bar("train"))
 
 
 if __name__ == "__main__":

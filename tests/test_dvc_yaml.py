@@ -45,6 +45,7 @@ def test_params_are_those_that_the_script_reads(name: str) -> None:
     # `params.modalities` is made from the names of the encoders and from train.features.
     made_from = {
         "modalities": {"encoders", "train"},
+        "mixed": {"encoders", "train"},
         "encoders": {"encoders.${key}"} if name == "embed" else {"encoders"},
     }
     read = {key for chain in params_read(stage_script(PIPELINE[name])) for key in made_from.get(chain, {chain})}

@@ -63,6 +63,7 @@ class TrainPaths:
 def train(
     params: TrainParams,
     modalities: Sequence[str],
+    mixed: Sequence[str],
     classes: tuple[str, ...],
     folds_asked: int,
     paths: TrainPaths,
@@ -73,6 +74,7 @@ def train(
     Args:
         params: how.
         modalities: encoder names in token order; exactly these folders of `paths.features` are read.
+        mixed: those of them that are made of several modalities already; only the summary says so.
         classes: in order.
         folds_asked: how many folds were asked for; the folds file decides how many there are.
         paths: where.
@@ -112,6 +114,7 @@ def train(
     summary = {
         "classes": list(classes),
         "modalities": list(modalities),
+        "mixed": list(mixed),
         "folds": labels.folds,
         "folds_asked": folds_asked,
         "labelled": len(labels.clip_ids),
@@ -127,7 +130,9 @@ def train(
     if selected is None:
         return f"train: no head: {empty}"
     f1 = heads[selected]["given"]["weighted_f1"]
-    return f"train: {len(heads)} heads on {len(labels.clip_ids)} clips; {selected} with weighted F1 {f1:.3f} out of fold"
+    return (
+        f"train: {len(heads)} heads on {len(labels.clip_ids)} clips; {selected} with weighted F1 {f1:.3f} out of fold"
+    )
 
 
 def _why_empty(labels: Labels, folds: Path) -> str | None:

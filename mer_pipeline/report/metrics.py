@@ -60,6 +60,7 @@ class TrainMetrics(_Read):
 
     classes: tuple[str, ...]
     modalities: tuple[str, ...] = ()
+    mixed: tuple[str, ...] = ()  # those that are made of several modalities already
     folds: int = 0
     folds_asked: int = 0
     labelled: int = 0

@@ -109,7 +109,11 @@ def headline(facts: Facts) -> Headline | None:
 
 
 def _against_single(facts: Facts, basis: Basis, own: Score, error: float) -> str | None:
-    best = [(modality, *next(iter(heads.items()))) for modality, heads in facts.metrics.single(basis).items()]
+    best = [
+        (modality, *next(iter(heads.items())))
+        for modality, heads in facts.metrics.single(basis).items()
+        if modality not in facts.metrics.train.mixed
+    ]
     if not best:
         return None
     modality, head, score = max(best, key=lambda item: item[2].weighted_f1)

@@ -25,7 +25,7 @@ SCORE = {"n", "weighted_f1", "macro_f1", "uar", "weighted_f1_sd"}
 
 def both(project: Project, params: TrainParams) -> None:
     """Train, then predict."""
-    train(params, NAMES, CLASSES, 5, project.train)
+    train(params, NAMES, (), CLASSES, 5, project.train)
     predict(project.predict)
 
 
@@ -54,7 +54,7 @@ def test_files_are_those_of_the_contract(planted: Planted, project: Callable[...
     """Heads, out-of-fold rows, both metric files, the plots; progress counts every member once."""
     at, ticks = project(planted), list[tuple[int, int]]()
     quick = quick.model_copy(update={"seeds": (0, 1), "single_modality": True})
-    train(quick, NAMES, CLASSES, 7, at.train, lambda done, total: ticks.append((done, total)))
+    train(quick, NAMES, (), CLASSES, 7, at.train, lambda done, total: ticks.append((done, total)))
     members = len(list(at.train.fusion.rglob("*.safetensors")))
     assert members == (1 + 3) * 5 * (2 + 2 + 1)  # logreg has one seed
     assert ticks == [(i + 1, members) for i in range(members)]
@@ -207,7 +207,7 @@ def test_labels_of_other_folds_are_an_error(
     at = project(planted)
     folds = pq.read_table(at.train.folds)
     pq.write_table(folds.slice(1), at.train.folds)
-    train(quick.model_copy(update={"heads": ("logreg",)}), NAMES, CLASSES, 5, at.train)
+    train(quick.model_copy(update={"heads": ("logreg",)}), NAMES, (), CLASSES, 5, at.train)
     pq.write_table(folds.set_column(1, "fold", folds["fold"].take([*range(1, 60), 0])), at.train.folds)
     with pytest.raises(StageError, match="dvc repro labels"):
-        train(quick, NAMES, CLASSES, 5, at.train)
+        train(quick, NAMES, (), CLASSES, 5, at.train)
