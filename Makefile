@@ -45,3 +45,10 @@ dev: .venv/.dev
 
 clean:
 	rm -rf .venv .tools .mypy_cache .ruff_cache .pytest_cache .hypothesis
+
+# After a change of pyproject.toml. No addresses in the locks: they are the business of each machine's configuration.
+LOCK := pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate --no-header
+.PHONY: lock
+lock:
+	$(UV) $(LOCK) -o requirements.lock pyproject.toml
+	$(UV) $(LOCK) -o requirements-dev.lock -c requirements.lock --extra dev pyproject.toml

@@ -46,13 +46,13 @@ class ColumnParams(Section):
 class DatasetParams(Section):
     """Where the clips are and how they are described."""
 
-    adapter: Literal["mer2025", "mer2026", "folder"] = "mer2025"
-    root: str
+    adapter: Literal["mer2025", "mer2026", "folder"] = "mer2025"  # how the folder is laid out
+    root: str  # folder of the dataset
     # folder adapter: the CSV that describes the clips, in or outside of root. Without one it is root again, because
     # DVC watches both and cannot watch nothing; then every clip is unlabelled.
     csv: str
-    columns: ColumnParams = ColumnParams()
-    classes: tuple[str, ...] = MER_CLASSES
+    columns: ColumnParams = ColumnParams()  # folder adapter: what the CSV calls its columns
+    classes: tuple[str, ...] = MER_CLASSES  # in the order of every table and matrix; neutral first by custom
     group_pattern: str | None = None  # a regex on the clip's name whose first group is the speaker or scene
     votes: str | None = None  # CSV name,source,family,label of further annotators, relative to root
     truth: tuple[str, ...] = ()  # CSVs name,discrete, relative to root; for evaluation only
@@ -80,38 +80,38 @@ class DatasetParams(Section):
 class FoldParams(Section):
     """Cross-validation folds over the labelled training clips: stratified, whole groups together."""
 
-    n: Annotated[int, Field(ge=2)] = 5
-    seed: int = 0
+    n: Annotated[int, Field(ge=2)] = 5  # how many; fewer where there are fewer groups
+    seed: int = 0  # of the deal
 
 
 class FrameParams(Section):
     """Which pictures of a clip are kept, and how large."""
 
-    mode: Literal["uniform", "fps", "all"] = "uniform"
+    mode: Literal["uniform", "fps", "all"] = "uniform"  # see n, fps and max_frames
     n: Count = 8  # uniform: this many, at the centres of n equal spans of time
     fps: Annotated[float, Field(gt=0)] = 2.0  # fps: this many a second
     max_frames: Count = 64  # fps, all: never more than this
     max_side: Annotated[int, Field(ge=16)] = 640  # pixels of the longer side; smaller pictures stay as they are
-    jpeg_quality: Annotated[int, Field(ge=1, le=100)] = 90
+    jpeg_quality: Annotated[int, Field(ge=1, le=100)] = 90  # 4:2:0
 
 
 class FaceParams(Section):
     """Face detection, and the choice of one primary face per clip."""
 
-    detector: Literal["mtcnn"] = "mtcnn"
+    detector: Literal["mtcnn"] = "mtcnn"  # its weights ship with facenet-pytorch
     detect_side: Annotated[int, Field(ge=32)] = 320  # pixels of the longer side of the copy that is searched
     min_face: Annotated[int, Field(ge=12)] = 24  # pixels, in that copy
-    min_score: Fraction = 0.9
+    min_score: Fraction = 0.9  # of the detector; lower ones are kept as candidates only
     margin: Annotated[float, Field(ge=0.0, le=2.0)] = 0.1  # of the face's size, on each side
     size: Annotated[int, Field(ge=32)] = 160  # pixels, the aligned crop
-    jpeg_quality: Annotated[int, Field(ge=1, le=100)] = 95
+    jpeg_quality: Annotated[int, Field(ge=1, le=100)] = 95  # of the crops
 
 
 class AudioParams(Section):
     """16 kHz mono sound; loudness is information and stays untouched."""
 
     silence_dbfs: Annotated[float, Field(le=0.0)] = -60.0  # a clip whose loudest 50 ms is below this is silent
-    max_seconds: Annotated[float, Field(gt=0)] = 120.0
+    max_seconds: Annotated[float, Field(gt=0)] = 120.0  # a clip with more sound is broken input
 
 
 class EncoderParams(Section):
@@ -128,15 +128,15 @@ class EncoderParams(Section):
         "hf-speech",
         "hf-text",
     ]
-    input: EncoderInput
+    input: EncoderInput  # the table that is read; a family reads one or two of them
     dtype: Literal["float16", "float32"] = "float32"  # of the stored vectors
     frame_level: bool = False  # keep the vectors before pooling over time as well
     checkpoint: str | None = None  # dir:PATH, hf:org/name@rev, openclip:ARCH/TAG, facenet:NAME
     layers: Annotated[int, Field(ge=1)] | tuple[int, ...] = 1  # sum of the last n, or of these (0 = embeddings)
     std: bool = False  # append the standard deviation over time to the mean
     language: Literal["zh", "en"] = "zh"  # char-ngram and hf-text on `transcript`; the other when it is empty
-    dim: Count = 512  # char-ngram
-    max_tokens: Count = 512  # hf-text
+    dim: Count = 512  # char-ngram: length of the hashed vector
+    max_tokens: Count = 512  # hf-text: longer texts are cut
     chunk_seconds: Annotated[float, Field(gt=0.1)] = 20.0  # hf-speech: longer clips are cut into equal chunks
 
     @model_validator(mode="after")
@@ -170,14 +170,14 @@ CHECKPOINT_FAMILIES = frozenset({"open-clip", "facenet", "hf-vision", "hf-speech
 class EnrichParams(Section):
     """Context enrichment of the transcript."""
 
-    backend: Literal["template"] = "template"
+    backend: Literal["template"] = "template"  # what writes the enriched text
     language: Literal["zh", "en"] = "en"  # of the words that are added
 
 
 class LabelParams(Section):
     """How the votes on a training clip become the label that is trained on."""
 
-    method: Literal["given", "majority", "human-anchored"] = "human-anchored"
+    method: Literal["given", "majority", "human-anchored"] = "human-anchored"  # given: no refinement
     min_posterior: Fraction = 0.8  # human-anchored: change a label only at this posterior or above,
     min_families: Count = 2  # with this many other families in agreement,
     max_changed: Fraction = 0.3  # and never more than this fraction of a class
@@ -190,18 +190,20 @@ class TrainParams(Section):
     """The fusion heads. Values are ours where the paper is silent (docs/method.md)."""
 
     features: tuple[str, ...] = ()  # encoder names, each one modality token; empty: all, in params' order
-    heads: tuple[HeadName, ...] = ("ecmf", "mertools", "logreg")
-    seeds: tuple[int, ...] = (0, 1, 2)
+    heads: tuple[HeadName, ...] = ("ecmf", "mertools", "logreg")  # cross-validation selects among them
+    seeds: tuple[int, ...] = (0, 1, 2)  # a member per seed and fold; predictions are their mean
     single_modality: bool = True  # also train every head on each modality alone, for the report
-    d: Count = 64
-    attention_layers: Count = 1
-    attention_heads: Count = 4
-    dropout: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.3
-    modality_dropout: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.1
-    lr: Annotated[float, Field(gt=0)] = 1e-3
-    weight_decay: Annotated[float, Field(ge=0)] = 1e-5
-    batch_size: Count = 32
-    epochs: Count = 100
+    d: Count = 64  # width of a modality token
+    attention_layers: Count = 1  # ecmf
+    attention_heads: Count = 4  # ecmf
+    dropout: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.3  # ecmf, mertools
+    modality_dropout: Annotated[float, Field(ge=0.0, lt=1.0)] = (
+        0.1  # ecmf: chance that a present modality is hidden in training
+    )
+    lr: Annotated[float, Field(gt=0)] = 1e-3  # AdamW (ecmf), Adam (mertools)
+    weight_decay: Annotated[float, Field(ge=0)] = 1e-5  # likewise
+    batch_size: Count = 32  # clips
+    epochs: Count = 100  # at most
     patience: Count = 20  # epochs without a better watched score
     logreg_c: tuple[float, ...] = (1e-4, 1e-3, 1e-2, 1e-1)  # candidates for the inverse regularisation
 
@@ -215,13 +217,13 @@ class TrainParams(Section):
 class ShardParams(Section):
     """Canonical shards: a clip's shard is a stable hash of its id modulo `count`."""
 
-    count: Annotated[int, Field(ge=1, le=100_000)] = 4
+    count: Annotated[int, Field(ge=1, le=100_000)] = 4  # files per stage; about 100 MB each is a good size
 
 
 class QualityParams(Section):
     """When a stage must stop and call a person."""
 
-    max_failed: Fraction = 0.05
+    max_failed: Fraction = 0.05  # of a stage's clips; above it the stage fails
 
 
 class Params(Section):

@@ -27,7 +27,7 @@ def _one_thread() -> Iterator[None]:
     import torch
 
     torch.set_num_threads(1)
-    yield
+    return
 
 
 @pytest.fixture

@@ -146,7 +146,8 @@ def test_folder_pairs_video_and_audio(tmp_path: Path) -> None:
 
 def test_folder_csv(tmp_path: Path) -> None:
     """Columns by the params' names; splits follow from labels; numbers are read."""
-    csv = "file,emotion,speaker,split,transcript,duration\na.mp4,sad,1,,Guten Tag,3.6\nsub/b,,2,,你好,\nc,happy,1,test,,\n"
+    csv = "file,emotion,speaker,split,transcript,duration\na.mp4,sad,1,,Guten Tag,3.6\nsub/b,,2,,你好,\n"
+    csv += "c,happy,1,test,,\n"
     params = folder(tmp_path, csv, ("a.mp4", "sub/b.mp4", "c.mp4"), name="file", label="emotion", group="speaker")
     listing = list_dataset(params)
     a, b, c = (listing.entries[name] for name in ("a", "sub/b", "c"))

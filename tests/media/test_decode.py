@@ -58,7 +58,7 @@ def test_a_cut_off_file_is_bad_input(make_film: Make) -> None:
     path = make_film(frames=40, size=(160, 120))
     data = path.read_bytes()
     path.write_bytes(data[: int(len(data) * 0.6)])
-    with pytest.raises(BadInput, match="cut off|decoded"):
+    with pytest.raises(BadInput, match=r"cut off|decoded"):
         list(read_pictures(path, every))
 
 

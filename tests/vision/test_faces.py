@@ -20,7 +20,7 @@ def crop() -> Iterator[CropFaces]:
     """The stage with its real detector."""
     transform = CropFaces(FaceParams(margin=0.1))
     transform.setup(torch.device("cpu"))
-    yield transform
+    return transform
 
 
 def scene(faces: list[tuple[int, int, int]], size: tuple[int, int] = (360, 640)) -> np.ndarray:

@@ -22,7 +22,7 @@ def test_chosen_frames_exist_and_ascend(params: FrameParams, times: np.ndarray, 
     chosen = choose(params, times, float(times[-1]) + last)
     assert len(chosen) >= 1
     assert (np.diff(chosen) > 0).all()
-    assert 0 <= chosen[0]
+    assert chosen[0] >= 0
     assert chosen[-1] < len(times)
     assert len(chosen) <= (params.n if params.mode == "uniform" else params.max_frames)
 
