@@ -117,6 +117,7 @@ class AudioParams(Section):
 class EncoderParams(Section):
     """One encoder: `family` says which code, `input` what it reads."""
 
+    # which code: docs/encoders.md
     family: Literal[
         "appearance",
         "face-geometry",
@@ -197,9 +198,7 @@ class TrainParams(Section):
     attention_layers: Count = 1  # ecmf
     attention_heads: Count = 4  # ecmf
     dropout: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.3  # ecmf, mertools
-    modality_dropout: Annotated[float, Field(ge=0.0, lt=1.0)] = (
-        0.1  # ecmf: chance that a present modality is hidden in training
-    )
+    modality_dropout: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.1  # ecmf: chance to hide a present modality
     lr: Annotated[float, Field(gt=0)] = 1e-3  # AdamW (ecmf), Adam (mertools)
     weight_decay: Annotated[float, Field(ge=0)] = 1e-5  # likewise
     batch_size: Count = 32  # clips

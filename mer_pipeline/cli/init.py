@@ -60,16 +60,15 @@ def _describe(data: Path, csv: Path | None) -> CommentedMap:
     root = _portable(data)
     for adapter, train in TRAIN.items():
         if csv is None and (data / train).exists() and (data / "video").is_dir():
-            return CommentedMap(adapter=adapter, root=root, csv=root)
+            return CommentedMap(adapter=adapter, root=root, csv=root, classes=list(MER_CLASSES))
     csv = csv or find_csv(data)
     dataset = CommentedMap(adapter="folder", root=root, csv=root if csv is None else _portable(csv))
+    labels: list[str] = []
     if csv is not None:
         columns, labels = read_header(csv)
         if columns:
             dataset["columns"] = CommentedMap(columns)
-        classes = order_classes(labels)
-        if len(classes) > 1 and classes != list(MER_CLASSES):
-            dataset["classes"] = classes
+    dataset["classes"] = order_classes(labels)
     return dataset
 
 
@@ -105,10 +104,11 @@ def read_header(csv: Path) -> tuple[dict[str, str], list[str]]:
 
 
 def order_classes(labels: Sequence[str]) -> list[str]:
-    """The MER classes where the labels are among them; else the labels, neutral first, then by the alphabet."""
-    if set(labels) <= set(MER_CLASSES):
+    """The labels that occur: in the order of the MER classes, then by the alphabet; the MER classes where there are
+    too few labels to tell."""
+    if len(labels) < 2:
         return list(MER_CLASSES)
-    return sorted(labels, key=lambda label: (label != "neutral", label))
+    return sorted(labels, key=lambda label: (MER_CLASSES.index(label) if label in MER_CLASSES else 99, label))
 
 
 def _find(header: Sequence[str], names: Sequence[str]) -> str | None:
@@ -151,6 +151,5 @@ def _story(profile: str, dataset: CommentedMap) -> str:
         )
     for key, column in dataset.get("columns", {}).items():
         lines.append(f"  {key}: column '{column}'")
-    if "classes" in dataset:
-        lines.append(f"  classes: {', '.join(dataset['classes'])}")
+    lines.append(f"  classes: {', '.join(dataset['classes'])}")
     return "\n".join([*lines, "next: dvc repro"])

@@ -8,8 +8,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from ruamel.yaml import YAML
 
-from mer_pipeline.cli.init import write_params
+from mer_pipeline.cli.init import order_classes, write_params
 from mer_pipeline.datasets.ingest import list_dataset
 from mer_pipeline.errors import DatasetError, UsageError
 from mer_pipeline.params import load_params
@@ -67,6 +68,32 @@ def test_init_for_a_mer_folder(project: Path) -> None:
     (project / "mer/track1_train.csv").write_text("name,discrete\n")
     write_params("ecmf", Path("mer"), None, force=False)
     assert load_params().dataset.adapter == "mer2026"
+
+
+@pytest.mark.parametrize(
+    ("labels", "classes"),
+    [
+        (["sad", "happy", "neutral"], ["neutral", "happy", "sad"]),
+        (["calm", "neutral", "angry"], ["neutral", "angry", "calm"]),
+        (["sad"], ["neutral", "angry", "happy", "sad", "worried", "surprise"]),
+    ],
+)
+def test_classes_are_those_that_occur(labels: list[str], classes: list[str]) -> None:
+    """In the order of the MER classes, further ones by the alphabet."""
+    assert order_classes(labels) == classes
+
+
+def test_init_writes_every_key_that_dvc_needs(project: Path) -> None:
+    """DVC reads params.yaml itself and knows no defaults."""
+    (project / "clips").mkdir()
+    pipeline = YAML(typ="safe").load(ROOT / "dvc.yaml")["stages"]
+    keys = {key for stage in pipeline.values() for key in stage.get("do", stage).get("params", [])} | {"dataset.csv"}
+    for profile in ("demo", "ecmf", "mertools"):
+        write_params(profile, Path("clips"), None, force=False)
+        params = YAML(typ="safe").load(project / "params.yaml")
+        for key in keys - {"encoders.${key}"}:
+            section, _, name = key.partition(".")
+            assert name in params[section] if name else section in params, (profile, key)
 
 
 def test_init_without_a_csv(project: Path) -> None:

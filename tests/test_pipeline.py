@@ -1,0 +1,210 @@
+"""The pipeline as a user runs it: real DVC on a part of the demo split, in a copy of the project."""
+
+import csv
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import polars as pl
+import pyarrow.parquet as pq
+import pytest
+
+from tests.conftest import rows_of
+
+ROOT = Path(__file__).resolve().parent.parent
+DEMO = ROOT / "data/demo"
+SETTINGS = {
+    "epochs: 100": "epochs: 4",
+    "seeds: [0, 1, 2]": "seeds: [0]",
+    "heads: [ecmf, mertools, logreg]": "heads: [ecmf, logreg]",
+}
+SETTINGS |= {"single_modality: true": "single_modality: false", "n: 8,": "n: 4,", "max_failed: 0.05": "max_failed: 0.1"}
+
+pytestmark = pytest.mark.slow
+
+
+def dvc(project: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    bin_folder = Path(sys.executable).parent
+    path = {
+        "PATH": f"{bin_folder}{os.pathsep}{os.environ['PATH']}",
+        "PYTHONPATH": str(project),
+        "DVC_NO_ANALYTICS": "1",
+    }
+    return subprocess.run(
+        [bin_folder / "dvc", *words], cwd=project, env={**os.environ, **path}, capture_output=True, text=True
+    )
+
+
+def repro(project: Path, *words: str) -> list[str]:
+    """Run it; the names of the stages that were run."""
+    done = dvc(project, "repro", *words)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return re.findall(r"Running stage '([^']+)'", done.stdout)
+
+
+def edit(project: Path, old: str, new: str) -> None:
+    text = (project / "params.yaml").read_text()
+    assert old in text
+    (project / "params.yaml").write_text(text.replace(old, new))
+
+
+def some_of_the_demo(out: Path) -> None:
+    """All odd clips, every third training clip, every eighth candidate."""
+    odd = {row["name"] for row in csv.DictReader((DEMO / "odd.csv").open(encoding="utf-8"))}
+    tables = {path.name: list(csv.DictReader(path.open(encoding="utf-8"))) for path in DEMO.glob("*.csv")}
+    train = [row["name"] for row in tables["track1_train_disdim.csv"]][::3]
+    test = [row["name"] for row in tables["track_all_candidates.csv"]][::8]
+    kept = {*odd, *train, *test}
+    (out / "video").mkdir(parents=True)
+    for path in (DEMO / "video").iterdir():
+        if path.stem in kept:
+            shutil.copy(path, out / "video")
+    for name, rows in tables.items():
+        with (out / name).open("w", encoding="utf-8", newline="") as file:
+            writer = csv.DictWriter(file, rows[0].keys())
+            writer.writeheader()
+            writer.writerows(row for row in rows if row["name"] in kept)
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A copy of the tracked files with a small split, after its first `dvc repro`."""
+    folder = tmp_path_factory.mktemp("project")
+    listed = subprocess.run(
+        ["git", "ls-files", "-co", "--exclude-standard"], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout.splitlines()
+    for name in listed:
+        source = ROOT / name.strip('"')
+        if source.is_file() and not name.startswith(("data/demo", '"data/demo', "dvc.lock", "metrics/", "plots/")):
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(source, folder / name)
+    some_of_the_demo(folder / "data/demo")
+    for old, new in SETTINGS.items():
+        edit(folder, old, new)
+    subprocess.run(["git", "init", "-q"], cwd=folder, check=True)
+    ran = repro(folder)
+    assert {name.split("@")[0] for name in ran} == {
+        "ingest", "frames", "faces", "audio", "enrich", "embed", "labels", "train", "predict", "report",
+    }  # fmt: skip
+    return folder
+
+
+def test_odd_clips_become_what_the_docs_say(project: Path) -> None:
+    """Each of data/demo/odd.csv's outcomes, read from the tables."""
+    quarantined = {
+        stage: pq.read_table(project / f"data/quarantine/{stage}.parquet").to_pylist()
+        for stage in ("ingest", "frames", "audio")
+    }
+    rows = {
+        table: {r["clip_id"]: r for r in rows_of(project / "data" / table)}
+        for table in ("frames", "faces", "audio", "transcript")
+    }
+    table_of = {"audio": "audio", "face": "faces", "text": "transcript"}
+    for odd in csv.DictReader((DEMO / "odd.csv").open(encoding="utf-8")):
+        name, expected = odd["name"], odd["expected"]
+        if expected == "quarantine":
+            assert any(p["clip_id"] == name for p in quarantined["frames"]), odd
+            assert name not in rows["frames"]
+        elif expected == "problem":
+            assert [p["error"] for p in quarantined["ingest"] if p["clip_id"] == name] == ["NoClip"]
+        else:
+            skipped = table_of.get(expected.removeprefix("skip "))
+            for table, by_clip in rows.items():
+                assert by_clip[name]["valid"] == (table != skipped), (odd, table, by_clip[name]["reason"])
+
+
+def test_two_faces_rotation_rate_and_one_frame(project: Path) -> None:
+    """The larger face is the primary one; a turned film is upright; times are the file's own; one picture is enough."""
+    what = {row["what"]: row["name"] for row in csv.DictReader((DEMO / "odd.csv").open(encoding="utf-8"))}
+    faces = {row["clip_id"]: row for row in rows_of(project / "data/faces")}
+    frames = {row["clip_id"]: row for row in rows_of(project / "data/frames")}
+    two = faces[what["two faces"]]
+    areas = {True: [], False: []}
+    primary = {(at, tuple(box)) for at, box in zip(two["frame_index"], two["boxes"], strict=True)}
+    for candidate in two["candidates"]:
+        left, top, right, bottom = candidate["box"]
+        areas[(candidate["frame"], tuple(candidate["box"])) in primary].append((right - left) * (bottom - top))
+    assert min(areas[True]) > max(areas[False])
+    turned = frames[what["rotated"]]
+    assert (turned["width"], turned["height"]) == (240, 320)
+    assert faces[what["rotated"]]["coverage"] == 1.0
+    upright = faces[what["rotated"]]["landmarks"][0]
+    assert upright[1] < upright[5] < upright[7], "eyes above nose above mouth"
+    assert frames[what["one frame"]]["times"] == [0.0]
+    steps = [
+        b - a
+        for a, b in zip(
+            frames[what["variable frame rate"]]["times"], frames[what["variable frame rate"]]["times"][1:], strict=False
+        )
+    ]
+    assert max(steps) - min(steps) > 0.01
+
+
+def test_every_candidate_is_in_the_submission(project: Path) -> None:
+    """Joined by name; only known labels."""
+    asked = [
+        row["name"] for row in csv.DictReader((project / "data/demo/track_all_candidates.csv").open(encoding="utf-8"))
+    ]
+    given = list(csv.DictReader((project / "data/submission.csv").open(encoding="utf-8")))
+    assert sorted(row["name"] for row in given) == sorted(asked)
+    classes = {"neutral", "angry", "happy", "sad", "worried", "surprise"}
+    assert {row["discrete"] for row in given} <= classes
+
+
+def test_the_documented_reader_reads_the_features(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The Python blocks of docs/encoders.md are executed as they stand."""
+    monkeypatch.chdir(project)
+    names: dict[str, object] = {}
+    for block in re.findall(r"```python\n(.*?)```", (ROOT / "docs/encoders.md").read_text(), re.S):
+        exec(block, names)
+    matrix = names["matrix"]
+    assert matrix.ndim == 2  # type: ignore[attr-defined]
+    assert isinstance(names["features"], pl.DataFrame)
+
+
+def test_metrics_are_functions_of_the_inputs(project: Path) -> None:
+    """No time, no path and no host in what DVC tracks."""
+    for path in [*(project / "metrics").iterdir(), *(project / "plots").iterdir()]:
+        assert str(project) not in path.read_text()
+    train = json.loads((project / "metrics/train.json").read_text())
+    assert train["selected"] in train["heads"]
+    assert (project / "report/index.html").stat().st_size > 10_000
+
+
+class TestWhatReruns:
+    """In order: each test changes one thing and puts nothing back."""
+
+    def test_nothing_changed(self, project: Path) -> None:
+        """Nothing runs, and `dvc status -q` says so."""
+        assert repro(project) == []
+        assert dvc(project, "status", "-q").returncode == 0
+
+    def test_a_training_param(self, project: Path) -> None:
+        """Training and what follows."""
+        edit(project, "  dropout: 0.3", "  dropout: 0.4")
+        assert dvc(project, "status", "-q").returncode == 1
+        assert repro(project) == ["train", "predict", "report"]
+
+    def test_one_encoders_params(self, project: Path) -> None:
+        """That encoder and what follows."""
+        edit(project, "language: zh, dim: 1024", "language: en, dim: 1024")
+        assert repro(project) == ["embed@words", "train", "predict", "report"]
+
+    def test_another_encoder(self, project: Path) -> None:
+        """The new entry and what follows; the others' features stay as they are."""
+        edit(project, "  voice: {", "  crop: {family: appearance, input: faces}\n  voice: {")
+        before = {path: path.stat().st_mtime_ns for path in (project / "data/features/voice").iterdir()}
+        assert repro(project) == ["embed@crop", "train", "predict", "report"]
+        assert {path: path.stat().st_mtime_ns for path in before} == before
+
+    def test_another_machine_makes_the_same_bytes(self, project: Path) -> None:
+        """Everything again with one worker and batches of one: dvc.lock, with a hash of every output, is the same."""
+        before = (project / "dvc.lock").read_text()
+        (project / ".mer.toml").write_text("workers = 1\nbatch = 1\n")
+        assert len(repro(project, "--force")) == 15
+        assert (project / "dvc.lock").read_text() == before
