@@ -141,7 +141,7 @@ def check_quality(stage: str, problems: Sequence[Row], clips: int, quality: Qual
         TooManyFailed: more than `quality.max_failed` of the clips are in the quarantine.
     """
     if len(problems) > quality.max_failed * clips:
-        first = problems[0]
+        first = min(problems, key=lambda row: str(row["clip_id"]))
         raise TooManyFailed(
             f"{stage}: {len(problems)} of {clips} clips failed, more than quality.max_failed = {quality.max_failed:g}; "
             f"the first is '{first['clip_id']}': {first['message']} (all: {quarantine})"

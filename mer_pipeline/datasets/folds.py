@@ -50,7 +50,9 @@ def make_folds(clips: Sequence[tuple[str, str, str]], params: FoldParams) -> Fol
         return Folds({}, 0, f"{len(ordered)} labelled clips and no class with two: cross-validation is impossible")
     if len(set(groups)) == 1:
         groups = [clip_id for clip_id, _, _ in ordered]
-        notes.append("all labelled clips are of one group, so its clips are split: the score says nothing about others")
+        notes.append(
+            "all labelled clips are of one group (one speaker): folds split it, and the scores say nothing about others"
+        )
     n = min(params.n, len(set(groups)), most)
     if n < params.n:
         notes.append(f"{n} folds instead of {params.n}: there are {len(set(groups))} groups")

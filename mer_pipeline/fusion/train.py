@@ -84,7 +84,9 @@ def train(
         StageError: a table is missing or does not fit another.
     """
     labels = read_labels(paths.labels, paths.folds, paths.truth, classes)
-    empty = _why_empty(labels, paths.folds)
+    # Who dealt the folds knows why there are fewer than asked, or none.
+    note = (pq.read_schema(paths.folds).metadata or {}).get(b"mer.note", b"").decode()
+    empty = _why_empty(labels, note)
     features = None
     if empty is None:
         features = load_features(paths.features, modalities, labels.clip_ids)
@@ -117,6 +119,7 @@ def train(
         "mixed": list(mixed),
         "folds": labels.folds,
         "folds_asked": folds_asked,
+        "folds_note": note,
         "labelled": len(labels.clip_ids),
         "seeds": list(params.seeds),
         "selected": config.selected,
@@ -135,10 +138,8 @@ def train(
     )
 
 
-def _why_empty(labels: Labels, folds: Path) -> str | None:
+def _why_empty(labels: Labels, note: str) -> str | None:
     if not labels.clip_ids:
-        # Who dealt the folds knows why there are none: no labels, or too few of each class.
-        note = (pq.read_schema(folds).metadata or {}).get(b"mer.note", b"").decode()
         return note or "there are no labelled clips"
     if len(np.unique(labels.given)) < 2:
         return "all labelled clips have the same label"

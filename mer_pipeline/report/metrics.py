@@ -63,6 +63,7 @@ class TrainMetrics(_Read):
     mixed: tuple[str, ...] = ()  # those that are made of several modalities already
     folds: int = 0
     folds_asked: int = 0
+    folds_note: str = ""  # what a reader of the scores must know
     labelled: int = 0
     seeds: tuple[int, ...] = ()
     selected: str | None = None

@@ -163,7 +163,9 @@ def remarks(facts: Facts) -> tuple[str, ...]:
             "The choice was made by cross-validation before the test was looked at, and stays."
         )
     train = facts.metrics.train
-    if train.folds and train.folds < train.folds_asked:
+    if train.folds_note:
+        said.append(f"Of the folds: {train.folds_note}.")
+    elif train.folds and train.folds < train.folds_asked:
         said.append(f"{train.folds_asked} folds were asked for; the groups of the data allow {train.folds}.")
     return tuple(said)
 

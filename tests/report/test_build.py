@@ -212,3 +212,12 @@ def test_a_head_without_weights_is_replaced_by_name(project: Project) -> None:
     assert re.search(
         r"the ecmf head gave each modality, over 36 training clips, out-of-fold \(the selected head, logreg,", words
     )
+
+
+def test_what_is_special_about_the_folds_is_said(project: Project) -> None:
+    """All clips of one speaker: a reader must know before believing a score."""
+    paths = project()
+    place = paths.metrics / "train.json"
+    note = "all labelled clips are of one group (one speaker)"
+    place.write_text(json.dumps({**json.loads(place.read_text()), "folds_note": note}))
+    assert note in page_of(paths).words
