@@ -1,18 +1,18 @@
 """From an entry under `encoders` in params.yaml to the encoder: the one list of families.
 
-A new kind of encoder is one file in the package of its modality and one line here. Imports are inside the
-functions: a stage pays only for the family that it runs.
+A new kind of encoder is one file in the package of its modality and one case here. Imports are inside the cases:
+a stage pays only for the family that it runs.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import TypeAlias
 
 from mer_pipeline.encoder import Encoder
 from mer_pipeline.params import EncoderParams
 
-# The type of the items between prepare and infer is each encoder's own affair.
+# What passes from prepare to infer is each encoder's own affair, so nobody else may depend on its type; that is
+# what the ignores below are about.
 AnyEncoder: TypeAlias = Encoder[object]
 
 
@@ -22,71 +22,40 @@ def make_encoder(name: str, params: EncoderParams) -> AnyEncoder:
     Raises:
         CheckpointError: its model's files are missing or unfit.
     """
-    return _FAMILIES[params.family](name, params)
+    match params.family:
+        case "appearance":
+            from mer_pipeline.vision.appearance import Appearance
 
+            return Appearance(name, params)  # type: ignore[return-value]
+        case "face-geometry":
+            from mer_pipeline.vision.geometry import FaceGeometry
 
-def _appearance(name: str, params: EncoderParams) -> AnyEncoder:
-    from mer_pipeline.vision.appearance import Appearance
+            return FaceGeometry(name, params)  # type: ignore[return-value]
+        case "logmel":
+            from mer_pipeline.speech.logmel import LogMel
 
-    return Appearance(name, params)  # type: ignore[return-value]  # see AnyEncoder, here and below
+            return LogMel(name, params)  # type: ignore[return-value]
+        case "char-ngram":
+            from mer_pipeline.text.char_ngram import CharNgram
 
+            return CharNgram(name, params)  # type: ignore[return-value]
+        case "open-clip":
+            from mer_pipeline.vision.open_clip import OpenClip
 
-def _face_geometry(name: str, params: EncoderParams) -> AnyEncoder:
-    from mer_pipeline.vision.geometry import FaceGeometry
+            return OpenClip(name, params)  # type: ignore[return-value]
+        case "facenet":
+            from mer_pipeline.vision.facenet import Facenet
 
-    return FaceGeometry(name, params)  # type: ignore[return-value]
+            return Facenet(name, params)  # type: ignore[return-value]
+        case "hf-vision":
+            from mer_pipeline.vision.hf_vision import HfVision
 
+            return HfVision(name, params)  # type: ignore[return-value]
+        case "hf-speech":
+            from mer_pipeline.speech.hf_speech import HfSpeech
 
-def _logmel(name: str, params: EncoderParams) -> AnyEncoder:
-    from mer_pipeline.speech.logmel import LogMel
+            return HfSpeech(name, params)  # type: ignore[return-value]
+        case "hf-text":
+            from mer_pipeline.text.hf_text import HfText
 
-    return LogMel(name, params)  # type: ignore[return-value]
-
-
-def _char_ngram(name: str, params: EncoderParams) -> AnyEncoder:
-    from mer_pipeline.text.char_ngram import CharNgram
-
-    return CharNgram(name, params)  # type: ignore[return-value]
-
-
-def _open_clip(name: str, params: EncoderParams) -> AnyEncoder:
-    from mer_pipeline.vision.open_clip import OpenClip
-
-    return OpenClip(name, params)  # type: ignore[return-value]
-
-
-def _facenet(name: str, params: EncoderParams) -> AnyEncoder:
-    from mer_pipeline.vision.facenet import Facenet
-
-    return Facenet(name, params)  # type: ignore[return-value]
-
-
-def _hf_vision(name: str, params: EncoderParams) -> AnyEncoder:
-    from mer_pipeline.vision.hf_vision import HfVision
-
-    return HfVision(name, params)  # type: ignore[return-value]
-
-
-def _hf_speech(name: str, params: EncoderParams) -> AnyEncoder:
-    from mer_pipeline.speech.hf_speech import HfSpeech
-
-    return HfSpeech(name, params)  # type: ignore[return-value]
-
-
-def _hf_text(name: str, params: EncoderParams) -> AnyEncoder:
-    from mer_pipeline.text.hf_text import HfText
-
-    return HfText(name, params)  # type: ignore[return-value]
-
-
-_FAMILIES: dict[str, Callable[[str, EncoderParams], AnyEncoder]] = {
-    "appearance": _appearance,
-    "face-geometry": _face_geometry,
-    "logmel": _logmel,
-    "char-ngram": _char_ngram,
-    "open-clip": _open_clip,
-    "facenet": _facenet,
-    "hf-vision": _hf_vision,
-    "hf-speech": _hf_speech,
-    "hf-text": _hf_text,
-}
+            return HfText(name, params)  # type: ignore[return-value]

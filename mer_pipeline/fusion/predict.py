@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from mer_pipeline.clips import Row
+from mer_pipeline.errors import UsageError
 from mer_pipeline.fusion.artifacts import (
     FUSED,
     OUT_OF_FOLD,
@@ -67,6 +68,7 @@ def predict(paths: PredictPaths, progress: Callable[[int, int], None] = lambda d
 
     Raises:
         StageError: a table or a member is missing or does not fit another.
+        UsageError: a modality's vectors have another length than the heads were trained on.
     """
     config = load_config(paths.fusion)
     manifest = pq.read_table(paths.manifest, columns=["clip_id", "split", "label"]).to_pylist()
@@ -85,6 +87,7 @@ def predict(paths: PredictPaths, progress: Callable[[int, int], None] = lambda d
         flags: list[str | None] = [f"no head: {config.empty}"] * len(ids)
     else:
         features = load_features(paths.features, config.modalities, ids)
+        _check_dims(features, config, paths.features)
         with fixed_threads():
             scorer = _Scorer(paths.fusion, config, progress, scored=bool(len(known)))
             chosen = scorer(FUSED, config.selected, features)
@@ -129,6 +132,15 @@ def predict(paths: PredictPaths, progress: Callable[[int, int], None] = lambda d
         pairs = _out_of_fold(paths.fusion, config, given, index)
     _write_plots(paths.plots, pairs, config.classes)
     return f"predict: {len(candidates)} candidates and {len(rows) - len(candidates)} of the pool"
+
+
+def _check_dims(features: Features, config: FusionConfig, root: Path) -> None:
+    for name, found, trained in zip(features.names, features.dims, config.dims, strict=True):
+        if found != trained:
+            raise UsageError(
+                f"{root / name} has {found} values a clip and the heads were trained on {trained}; "
+                "train them again with `dvc repro`"
+            )
 
 
 class _Scorer:

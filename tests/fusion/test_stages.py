@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from mer_pipeline.errors import StageError
+from mer_pipeline.errors import StageError, UsageError
 from mer_pipeline.fusion.artifacts import load_config
 from mer_pipeline.fusion.predict import NO_MODALITY, predict
 from mer_pipeline.fusion.train import train
@@ -211,3 +211,18 @@ def test_labels_of_other_folds_are_an_error(
     pq.write_table(folds.set_column(1, "fold", folds["fold"].take([*range(1, 60), 0])), at.train.folds)
     with pytest.raises(StageError, match="dvc repro labels"):
         train(quick, NAMES, (), CLASSES, 5, at.train)
+
+
+def test_features_of_another_length_are_an_error(
+    planted: Planted, project: Callable[..., Project], quick: TrainParams
+) -> None:
+    """An encoder that was changed and heads that were not: one sentence, exit code 2, no prediction written."""
+    at = project(planted)
+    train(quick, NAMES, (), CLASSES, 5, at.train)
+    shorter = replace(planted.features, x=(planted.features.x[0][:, :-1], *planted.features.x[1:]))
+    other = project(replace(planted, features=shorter), name="shorter")
+    paths = replace(other.predict, fusion=at.predict.fusion)
+    with pytest.raises(UsageError, match="the heads were trained on") as caught:
+        predict(paths)
+    assert caught.value.exit_code == 2
+    assert not paths.predictions.exists()
