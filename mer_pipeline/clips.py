@@ -35,6 +35,12 @@ MANIFEST_SCHEMA = pa.schema(
     ]
 )
 
+# Votes in long form: one row per clip and source; sources of one family are not independent of each other.
+VOTES_SCHEMA = pa.schema(
+    [pa.field(name, pa.string(), nullable=False) for name in ("clip_id", "source", "family", "label")]
+)
+GIVEN = "given"  # the source of the label that the dataset came with
+
 PROBLEM_SCHEMA = pa.schema(
     [
         pa.field("clip_id", pa.string(), nullable=False),

@@ -13,6 +13,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from mer_pipeline.clips import Row
+from mer_pipeline.errors import BadInput
 from mer_pipeline.params import EncoderParams
 from mer_pipeline.transform import Source, Transform
 
@@ -56,9 +57,16 @@ class Encoder(Transform[Item]):
         return self.row(vector, sequence)
 
     def row(self, vector: npt.NDArray[np.floating], sequence: Vectors | None = None) -> Row:
-        """A row from a vector that is pooled already, rounded to the stored type."""
+        """A row from a vector that is pooled already, rounded to the stored type.
+
+        Raises:
+            BadInput: a value is not finite, or too large for the stored type.
+        """
         dtype = np.float16 if self.params.dtype == "float16" else np.float32
-        row: dict[str, object] = {"vector": vector.astype(dtype)}
+        with np.errstate(over="ignore"):
+            row: dict[str, object] = {"vector": (stored := vector.astype(dtype))}
+        if not np.isfinite(stored).all():
+            raise BadInput(f"the encoder gives a value that {self.params.dtype} cannot hold (infinite or not a number)")
         if self.params.frame_level:
             steps = vector[None] if sequence is None else sequence
             row["sequence"] = steps.astype(dtype)

@@ -22,6 +22,8 @@ MER_CLASSES = ("neutral", "angry", "happy", "sad", "worried", "surprise")
 
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 Count = Annotated[int, Field(ge=1)]
+Seed = Annotated[int, Field(ge=0, lt=2**32)]
+Strength = Annotated[float, Field(gt=0)]
 EncoderInput = Literal["frames", "faces", "audio", "transcript", "enriched"]
 
 
@@ -81,7 +83,7 @@ class FoldParams(Section):
     """Cross-validation folds over the labelled training clips: stratified, whole groups together."""
 
     n: Annotated[int, Field(ge=2)] = 5  # how many; fewer where there are fewer groups
-    seed: int = 0  # of the deal
+    seed: Seed = 0  # of the deal
 
 
 class FrameParams(Section):
@@ -89,7 +91,7 @@ class FrameParams(Section):
 
     mode: Literal["uniform", "fps", "all"] = "uniform"  # see n, fps and max_frames
     n: Count = 8  # uniform: this many, at the centres of n equal spans of time
-    fps: Annotated[float, Field(gt=0)] = 2.0  # fps: this many a second
+    fps: Annotated[float, Field(gt=0, le=1000)] = 2.0  # fps: this many a second
     max_frames: Count = 64  # fps, all: never more than this
     max_side: Annotated[int, Field(ge=16)] = 640  # pixels of the longer side; smaller pictures stay as they are
     jpeg_quality: Annotated[int, Field(ge=1, le=100)] = 90  # 4:2:0
@@ -133,7 +135,8 @@ class EncoderParams(Section):
     dtype: Literal["float16", "float32"] = "float32"  # of the stored vectors
     frame_level: bool = False  # keep the vectors before pooling over time as well
     checkpoint: str | None = None  # dir:PATH, hf:org/name@rev, openclip:ARCH/TAG, facenet:NAME
-    layers: Annotated[int, Field(ge=1)] | tuple[int, ...] = 1  # sum of the last n, or of these (0 = embeddings)
+    # sum of the last n hidden layers, or of these (0 = embeddings)
+    layers: Count | Annotated[tuple[int, ...], Field(min_length=1)] = 1
     std: bool = False  # append the standard deviation over time to the mean
     language: Literal["zh", "en"] = "zh"  # char-ngram and hf-text on `transcript`; the other when it is empty
     dim: Count = 512  # char-ngram: length of the hashed vector
@@ -191,8 +194,16 @@ class TrainParams(Section):
     """The fusion heads. Values are ours where the paper is silent (docs/method.md)."""
 
     features: tuple[str, ...] = ()  # encoder names, each one modality token; empty: all, in params' order
-    heads: tuple[HeadName, ...] = ("ecmf", "mertools", "logreg")  # cross-validation selects among them
-    seeds: tuple[int, ...] = (0, 1, 2)  # a member per seed and fold; predictions are their mean
+    heads: Annotated[tuple[HeadName, ...], Field(min_length=1)] = (
+        "ecmf",
+        "mertools",
+        "logreg",
+    )  # cross-validation selects among them
+    seeds: Annotated[tuple[Seed, ...], Field(min_length=1)] = (
+        0,
+        1,
+        2,
+    )  # a member per seed and fold; predictions are their mean
     single_modality: bool = True  # also train every head on each modality alone, for the report
     d: Count = 64  # width of a modality token
     attention_layers: Count = 1  # ecmf
@@ -204,10 +215,18 @@ class TrainParams(Section):
     batch_size: Count = 32  # clips
     epochs: Count = 100  # at most
     patience: Count = 20  # epochs without a better watched score
-    logreg_c: tuple[float, ...] = (1e-4, 1e-3, 1e-2, 1e-1)  # candidates for the inverse regularisation
+    logreg_c: Annotated[tuple[Strength, ...], Field(min_length=1)] = (
+        1e-4,
+        1e-3,
+        1e-2,
+        1e-1,
+    )  # candidates for the inverse regularisation
 
     @model_validator(mode="after")
     def _divides(self) -> TrainParams:
+        for name in ("features", "heads", "seeds", "logreg_c"):
+            if len(set(getattr(self, name))) < len(getattr(self, name)):
+                raise ValueError(f"{name} has an entry twice")
         if self.d % self.attention_heads:
             raise ValueError(f"d ({self.d}) must be a multiple of attention_heads ({self.attention_heads})")
         return self
@@ -276,7 +295,7 @@ def load_params(path: Path = Path("params.yaml")) -> Params:
         raw = YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise ParamsError(f"{path} is missing; run this from the project's root, or make one with `mer init`") from None
-    except (YAMLError, UnicodeDecodeError) as error:
+    except (YAMLError, UnicodeDecodeError, OSError) as error:
         raise ParamsError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
     if not isinstance(raw, Mapping):
         raise ParamsError(f"{path} is empty or not a mapping; make one with `mer init`")
@@ -286,7 +305,8 @@ def load_params(path: Path = Path("params.yaml")) -> Params:
 def parse_params(raw: Mapping[str, object], where: str = "params") -> Params:
     """Check a mapping as `load_params` does; `where` names it in errors."""
     try:
-        return Params.model_validate_json(json.dumps(raw), strict=True)
+        # What JSON does not know (a YAML date, say) becomes text, and then the wrong type for its key.
+        return Params.model_validate_json(json.dumps(raw, default=str), strict=True)
     except ValidationError as error:
         raise ParamsError(f"{where}: " + "; ".join(_sentence(item) for item in error.errors())) from None
 

@@ -135,16 +135,19 @@ def write_problems(path: Path, problems: Sequence[Row]) -> None:
 
 
 def check_quality(stage: str, problems: Sequence[Row], clips: int, quality: QualityParams, quarantine: Path) -> None:
-    """Stop a stage of which too much failed.
+    """Stop a stage of which too much failed. In a small folder one broken clip is not too much, unless it is the only
+    one or `max_failed` is 0.
 
     Raises:
         TooManyFailed: more than `quality.max_failed` of the clips are in the quarantine.
     """
-    if len(problems) > quality.max_failed * clips:
+    allowed = max(quality.max_failed * clips, 1 if quality.max_failed > 0 and clips > 1 else 0)
+    if len(problems) > allowed:
         first = min(problems, key=lambda row: str(row["clip_id"]))
         raise TooManyFailed(
             f"{stage}: {len(problems)} of {clips} clips failed, more than quality.max_failed = {quality.max_failed:g}; "
-            f"the first is '{first['clip_id']}': {first['message']} (all: {quarantine})"
+            f"the first is '{first['clip_id']}': {first['message']} (all: {quarantine}). "
+            "Mend or remove them, or raise quality.max_failed in params.yaml"
         )
 
 

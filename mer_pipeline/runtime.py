@@ -85,7 +85,7 @@ def load_runtime(path: Path = Path(".mer.toml")) -> Runtime:
     try:
         raw = tomllib.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
         return Runtime.model_validate(raw, strict=True)
-    except tomllib.TOMLDecodeError as error:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
         raise ParamsError(f"{path} is not valid TOML: {error}") from None
     except ValidationError as error:
         first = error.errors()[0]

@@ -7,6 +7,7 @@ import typer
 from mer_pipeline.cli.stage import progress_bar, stage
 from mer_pipeline.fusion.train import TrainPaths, train
 from mer_pipeline.params import load_params
+from mer_pipeline.store.shards import forget_others
 
 
 @stage
@@ -22,6 +23,7 @@ def main() -> str:
         metrics=Path("metrics/train.json"),
         plots=Path("plots"),
     )
+    forget_others(paths.features, params.encoders, Path("data/quarantine"))
     classes, folds = params.dataset.classes, params.folds.n
     return train(params.train, params.modalities, params.mixed, classes, folds, paths, progress_bar("train"))
 

@@ -11,7 +11,7 @@ import torch
 from mer_pipeline.clips import Clip, Row
 from mer_pipeline.encoder import Encoder
 from mer_pipeline.encoders import make_encoder
-from mer_pipeline.errors import CheckpointError, Skip
+from mer_pipeline.errors import BadInput, CheckpointError, Skip
 from mer_pipeline.models.tiny import KINDS, make_tiny
 from mer_pipeline.params import EncoderParams
 from mer_pipeline.store.rows import to_table
@@ -118,6 +118,26 @@ def test_silence_after_the_sound_is_not_in_the_mean(tiny: Path, kind: str) -> No
     row = made.infer([made.prepare(clip(audio=noise(1.05)))])[0]
     assert isinstance(row, dict)
     assert len(row["sequence"]) == int(16_000 * 1.05) // 320
+
+
+@pytest.mark.parametrize("kind", ["hubert", "wav2vec2"])
+def test_short_sound_has_its_own_steps_only(tiny: Path, kind: str) -> None:
+    """A tenth of a second or less is not filled up; what is too short for the model is skipped."""
+    made = encoder(tiny, kind, frame_level=True)
+    row = made.infer([made.prepare(clip(audio=noise(0.05)))])[0]
+    assert isinstance(row, dict)
+    assert len(row["sequence"]) == 2
+    with pytest.raises(Skip, match="too short"):
+        made.prepare(clip(audio=noise(0.01)))
+
+
+def test_a_value_that_cannot_be_stored_is_bad_input(tiny: Path) -> None:
+    """Infinity in a vector would stop training later; the clip is quarantined where it arises."""
+    made = encoder(tiny, "appearance", dtype="float16")
+    with pytest.raises(BadInput, match="float16 cannot hold"):
+        made.row(np.array([1e6]))
+    with pytest.raises(BadInput):
+        made.row(np.array([np.nan]))
 
 
 def test_long_sound_is_cut_into_equal_chunks(tiny: Path) -> None:

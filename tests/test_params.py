@@ -1,3 +1,4 @@
+import datetime
 import re
 from pathlib import Path
 from typing import get_args
@@ -48,6 +49,12 @@ def test_profiles_state_every_section(name: str) -> None:
         ({"train": {"epochs": 2.5}}, "'train.epochs'"),
         ({"train": {"features": ["vioce"]}}, "unknown encoder 'vioce' (did you mean 'voice'?)"),
         ({"train": {"d": 10, "attention_heads": 4}}, "d (10) must be a multiple of attention_heads (4)"),
+        ({"train": {"seeds": []}}, "'train.seeds'"),
+        ({"train": {"seeds": [-1]}}, "'train.seeds.0'"),
+        ({"train": {"heads": ["ecmf", "ecmf"]}}, "heads has an entry twice"),
+        ({"train": {"logreg_c": [0.0]}}, "'train.logreg_c.0'"),
+        ({"folds": {"seed": -1}}, "'folds.seed'"),
+        ({"folds": {"n": datetime.date(2025, 1, 1)}}, "'folds.n'"),
         ({"encoders": {}}, "encoders: name at least one"),
         ({"encoders": {"a.b": {"family": "logmel", "input": "audio"}}}, "'a.b' may only have small letters"),
         ({"encoders": {"v": {"family": "logmel", "input": "faces"}}}, "family 'logmel' reads audio, not 'faces'"),

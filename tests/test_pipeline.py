@@ -202,9 +202,22 @@ class TestWhatReruns:
         assert repro(project) == ["embed@crop", "train", "predict", "report"]
         assert {path: path.stat().st_mtime_ns for path in before} == before
 
+    def test_an_encoder_less(self, project: Path) -> None:
+        """Its features go, so that `data/features` is what a colleague's clone has."""
+        edit(project, "  crop: {family: appearance, input: faces}\n", "")
+        mine = project / "data/features/mine"
+        mine.mkdir()
+        (mine / "notes.txt").write_text("not the pipeline's")
+        assert repro(project) == ["train", "predict", "report"]
+        assert not (project / "data/features/crop").exists()
+        assert not (project / "data/quarantine/embed-crop.parquet").exists()
+        shutil.rmtree(mine)
+        assert repro(project) == ["train", "predict", "report"]
+        assert dvc(project, "status", "-q").returncode == 0
+
     def test_another_machine_makes_the_same_bytes(self, project: Path) -> None:
         """Everything again with one worker and batches of one: dvc.lock, with a hash of every output, is the same."""
         before = (project / "dvc.lock").read_text()
         (project / ".mer.toml").write_text("workers = 1\nbatch = 1\n")
-        assert len(repro(project, "--force")) == 15
+        assert len(repro(project, "--force")) == 14
         assert (project / "dvc.lock").read_text() == before

@@ -10,11 +10,12 @@ from pathlib import Path
 
 from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap
+from ruamel.yaml.error import YAMLError
 
 from mer_pipeline.datasets.listing import clean, present
 from mer_pipeline.datasets.mer import TRAIN
 from mer_pipeline.errors import DatasetError, UsageError, did_you_mean
-from mer_pipeline.params import MER_CLASSES, ColumnParams, parse_params
+from mer_pipeline.params import MER_CLASSES, parse_params
 
 PROFILES = Path("profiles")
 PARAMS = Path("params.yaml")
@@ -31,8 +32,10 @@ SYNONYMS: dict[str, tuple[str, ...]] = {
 }
 
 
-def write_params(profile: str, data: Path, csv: Path | None, *, force: bool) -> str:
-    """Write params.yaml; returns what to print.
+def write_params(
+    profile: str, data: Path, csv: Path | None, *, force: bool, columns: Mapping[str, str] | None = None
+) -> str:
+    """Write params.yaml; returns what to print. `columns` names columns of the CSV that are called otherwise.
 
     Raises:
         UsageError: no such profile, or params.yaml was edited and `force` is off.
@@ -43,12 +46,12 @@ def write_params(profile: str, data: Path, csv: Path | None, *, force: bool) -> 
         where = "" if known else f"; run this in the project's root, where {PROFILES}/ is"
         raise UsageError(f"no profile '{profile}'{did_you_mean(profile, known)}{where}")
     if not data.is_dir():
-        raise DatasetError(f"there is no folder {data}")
-    if PARAMS.exists() and not force and not _is_untouched(PARAMS.read_text(encoding="utf-8"), known):
+        raise DatasetError(f"there is no folder {data}; --data names the folder of the clips")
+    if PARAMS.exists() and not force and not _is_untouched(PARAMS.read_text("utf-8", errors="replace"), known):
         raise UsageError(f"{PARAMS} was edited; keep a copy and run `mer init` again with --force")
     yaml = _yaml()
     params = yaml.load(PROFILES / f"{profile}.yaml")
-    dataset = _describe(data, csv)
+    dataset = _describe(data, csv, columns or {})
     params["dataset"] = dataset
     parse_params(_plain(params), str(PARAMS))  # what is written must be readable
     with PARAMS.open("w", encoding="utf-8") as file:
@@ -56,7 +59,7 @@ def write_params(profile: str, data: Path, csv: Path | None, *, force: bool) -> 
     return _story(profile, dataset)
 
 
-def _describe(data: Path, csv: Path | None) -> CommentedMap:
+def _describe(data: Path, csv: Path | None, named: Mapping[str, str]) -> CommentedMap:
     root = _portable(data)
     for adapter, train in TRAIN.items():
         if csv is None and (data / train).exists() and (data / "video").is_dir():
@@ -65,7 +68,7 @@ def _describe(data: Path, csv: Path | None) -> CommentedMap:
     dataset = CommentedMap(adapter="folder", root=root, csv=root if csv is None else _portable(csv))
     labels: list[str] = []
     if csv is not None:
-        columns, labels = read_header(csv)
+        columns, labels = read_header(csv, named)
         if columns:
             dataset["columns"] = CommentedMap(columns)
     dataset["classes"] = order_classes(labels)
@@ -82,25 +85,39 @@ def find_csv(data: Path) -> Path | None:
     return None
 
 
-def read_header(csv: Path) -> tuple[dict[str, str], list[str]]:
-    """A CSV's columns by meaning, where they differ from the default names; and its distinct labels.
+def read_header(csv: Path, named: Mapping[str, str]) -> tuple[dict[str, str], list[str]]:
+    """A CSV's columns by meaning, and its distinct labels.
+
+    Args:
+        csv: the file.
+        named: columns by meaning, as a person names them; the others are found under their usual names.
 
     Raises:
-        DatasetError: it cannot be read or has no column for the clip's name.
+        DatasetError: it cannot be read, or lacks a column that is named or the one for the clip's name.
     """
+    for key in named:
+        if key not in SYNONYMS:
+            raise UsageError(f"--column {key}: no such meaning{did_you_mean(key, SYNONYMS)}")
     try:
         with csv.open(encoding="utf-8-sig", newline="") as file:
             reader = csv_module.DictReader(file)
             header = list(reader.fieldnames or [])
-            found = {key: column for key in SYNONYMS if (column := _find(header, SYNONYMS[key])) is not None}
+            for wanted in named.values():
+                if wanted not in header:
+                    raise DatasetError(f"{csv}: no column '{wanted}'{did_you_mean(wanted, header)}")
+            free = [column for column in header if column not in named.values()]
+            guessed = {key: column for key in SYNONYMS if (column := _find(free, SYNONYMS[key])) is not None}
+            found = {**guessed, **named}
             label = found.get("label")
             labels = {clean(text) for row in reader if label and (text := present(row[label])) is not None}
     except (OSError, UnicodeDecodeError, csv_module.Error) as error:
-        raise DatasetError(f"{csv} cannot be read as a UTF-8 CSV: {error}") from None
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise DatasetError(f"{csv} cannot be read as a UTF-8 CSV: {reason}") from None
     if "name" not in found:
-        raise DatasetError(f"{csv} has no column for the clip's name (looked for {', '.join(SYNONYMS['name'])})")
-    defaults = ColumnParams()
-    return {key: column for key, column in found.items() if column != getattr(defaults, key)}, sorted(labels)
+        raise DatasetError(
+            f"{csv} has no column for the clip's name among {', '.join(header)}; say which with --column name=COLUMN"
+        )
+    return {key: found[key] for key in SYNONYMS if key in found}, sorted(labels)
 
 
 def order_classes(labels: Sequence[str]) -> list[str]:
@@ -123,9 +140,20 @@ def _portable(path: Path) -> str:
 
 
 def _is_untouched(text: str, profiles: Sequence[str]) -> bool:
-    """Whether params.yaml is a profile but for its dataset section."""
-    mine = {**_yaml().load(text), "dataset": None}
-    return any(mine == {**_yaml().load(PROFILES / f"{name}.yaml"), "dataset": None} for name in profiles)
+    """Whether params.yaml is a profile but for its dataset section, comments included."""
+    shipped = {_without_dataset((PROFILES / f"{name}.yaml").read_text(encoding="utf-8")) for name in profiles}
+    return not text.strip() or _without_dataset(text) in shipped
+
+
+def _without_dataset(text: str) -> str:
+    """The text from the section after `dataset` on, layout as this command writes it; as it is if it is no YAML."""
+    try:
+        loaded = _yaml().load(text)
+        out = StringIO()
+        _yaml().dump(loaded, out)
+    except YAMLError:
+        return text
+    return out.getvalue().partition("\nfolds:")[2]
 
 
 def _yaml() -> YAML:
@@ -149,7 +177,12 @@ def _story(profile: str, dataset: CommentedMap) -> str:
         lines.append(
             f"  described by {dataset['csv']}" if described else "  no CSV found: every clip is unlabelled (--csv)"
         )
-    for key, column in dataset.get("columns", {}).items():
-        lines.append(f"  {key}: column '{column}'")
+        if described:
+            columns = dataset.get("columns", {})
+            found = [f"{key} '{columns[key]}'" for key in SYNONYMS if key in columns]
+            absent = [key for key in SYNONYMS if key not in columns]
+            lines.append(f"  columns: {', '.join(found)}; not there: {', '.join(absent) or 'none'}")
+            if "group" not in columns:
+                lines.append("  no speaker column: each clip counts as its own speaker (--column group=COLUMN)")
     lines.append(f"  classes: {', '.join(dataset['classes'])}")
     return "\n".join([*lines, "next: dvc repro"])

@@ -9,7 +9,8 @@ from typing import Annotated
 import typer
 
 app = typer.Typer(
-    help="Folders of emotional talking-head clips to features, clean labels and a trained emotion recogniser.",
+    help="Folders of emotional talking-head clips to features, clean labels and a trained emotion recogniser. "
+    "`mer init` describes your clips, `dvc repro` does the work, `mer summary` says what came out.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_show_locals=False,
@@ -25,12 +26,17 @@ def init(
     csv: Annotated[
         Path | None, typer.Option(help="CSV that describes the clips; found by itself where possible.")
     ] = None,
+    column: Annotated[
+        list[str] | None,
+        typer.Option(help="KEY=COLUMN, e.g. group=actor; may be given again. Keys: name label split group transcript."),
+    ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace a params.yaml that was edited.")] = False,
 ) -> None:
     """Write params.yaml for a folder of clips."""
     from mer_pipeline.cli.init import write_params
 
-    print(write_params(profile, data, csv, force=force))
+    pairs = [pair.partition("=")[::2] for pair in column or ()]
+    print(write_params(profile, data, csv, force=force, columns=dict(pairs)))
 
 
 @app.command()
@@ -44,7 +50,9 @@ def summary() -> None:
 @models.command()
 def tiny(
     folder: Annotated[Path, typer.Argument(help="Where to write them; one folder each.")] = Path("models/tiny"),
-    kind: Annotated[list[str] | None, typer.Option(help="Only this kind; may be given again.")] = None,
+    kind: Annotated[
+        list[str] | None, typer.Option(help="Only this kind, e.g. bert or whisper; may be given again.")
+    ] = None,
     seed: Annotated[int, typer.Option(help="Of the random weights.")] = 0,
 ) -> None:
     """Write small random checkpoints in the real formats, to try every encoder family without a download."""

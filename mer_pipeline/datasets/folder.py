@@ -42,7 +42,8 @@ def list_folder(params: DatasetParams) -> Listing:
 def _below(root: Path, kind: str, suffixes: frozenset[str]) -> dict[str, str]:
     """Files of one kind; in a folder of that kind's name, they are named from there."""
     inside = media_files(root / kind, root, suffixes)
-    others = {name: place for name, place in media_files(root, root, suffixes).items() if place not in inside.values()}
+    taken = set(inside.values())
+    others = {name: place for name, place in media_files(root, root, suffixes).items() if place not in taken}
     for name in others.keys() & inside.keys():
         raise DatasetError(f"two files are called '{name}': {inside[name]} and {others[name]}; rename or remove one")
     return {**others, **inside}
@@ -51,7 +52,9 @@ def _below(root: Path, kind: str, suffixes: frozenset[str]) -> dict[str, str]:
 def _add_csv(listing: Listing, params: DatasetParams, path: Path) -> None:
     columns = params.columns
     names = _Names(listing)
-    for row in read_csv(path, (columns.name,), unique=columns.name):
+    # A column that params.yaml names is there, or it is misspelled: a lost speaker column would let scores flatter.
+    asked = {columns.name, *(getattr(columns, key) for key in columns.model_fields_set)}
+    for row in read_csv(path, sorted(asked), unique=columns.name):
         name = names.find(row[columns.name], path)
         where = f"{path}, '{name}'"
         label = present(row.get(columns.label))
@@ -76,6 +79,11 @@ def _add_csv(listing: Listing, params: DatasetParams, path: Path) -> None:
             fps=_number(row, columns.fps, where),
             duration=_number(row, columns.duration, where),
         )
+    if names.seen and all(listing.entries[name].video is listing.entries[name].audio is None for name in names.seen):
+        example, there = next(iter(names.seen)), next(iter(names.files))
+        raise DatasetError(
+            f"{path}: none of its names is a file below {params.root}: it says '{example}', there is '{there}'"
+        )
 
 
 class _Names:
@@ -83,6 +91,7 @@ class _Names:
 
     def __init__(self, listing: Listing) -> None:
         self.known = listing.entries
+        self.files = tuple(listing.entries)
         self.bare: dict[str, str] = {}
         counts = Counter(PurePosixPath(name).name for name in listing.entries)
         for name in listing.entries:

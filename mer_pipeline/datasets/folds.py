@@ -17,8 +17,8 @@ class Folds:
     """A fold per clip.
 
     Attributes:
-        of: clip to fold, 0..n-1; empty where cross-validation is impossible.
-        n: how many there are.
+        of: clip to fold, 0..n-1.
+        n: how many there are; 1 where cross-validation is impossible.
         note: what a reader of a score must know, or "".
     """
 
@@ -47,7 +47,8 @@ def make_folds(clips: Sequence[tuple[str, str, str]], params: FoldParams) -> Fol
     if not ordered:
         return Folds({}, 0, "there are no labelled clips")
     if most < 2:
-        return Folds({}, 0, f"{len(ordered)} labelled clips and no class with two: cross-validation is impossible")
+        note = f"{len(ordered)} labelled clips and no class with two: cross-validation is impossible"
+        return Folds({clip_id: 0 for clip_id, _, _ in ordered}, 1, note)
     if len(set(groups)) == 1:
         groups = [clip_id for clip_id, _, _ in ordered]
         notes.append(

@@ -18,13 +18,13 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from mer_pipeline.clips import MANIFEST_SCHEMA, SPLITS, Clip, Row
+from mer_pipeline.clips import GIVEN, MANIFEST_SCHEMA, SPLITS, VOTES_SCHEMA, Clip, Row
 from mer_pipeline.datasets.folder import list_folder
 from mer_pipeline.datasets.folds import make_folds
 from mer_pipeline.datasets.listing import Entry, Listing, Vote, add_groups, add_truth, add_votes
 from mer_pipeline.datasets.mer import list_mer
 from mer_pipeline.engines.local import stream
-from mer_pipeline.errors import BadInput, DatasetError, Skip, StageError
+from mer_pipeline.errors import ClipError, DatasetError, Skip, StageError
 from mer_pipeline.media.container import file_sha256, probe
 from mer_pipeline.params import DatasetParams, FoldParams, QualityParams, ShardParams
 from mer_pipeline.run import Progress, check_quality, write_problems
@@ -36,9 +36,6 @@ from mer_pipeline.transform import Transform
 ADAPTERS = {"mer2025": list_mer, "mer2026": list_mer, "folder": list_folder}
 
 TRANSCRIPT_SCHEMA = pa.schema([pa.field("zh", pa.string()), pa.field("en", pa.string())])
-VOTE_SCHEMA = pa.schema(
-    [pa.field(name, pa.string(), nullable=False) for name in ("clip_id", "source", "family", "label")]
-)
 TRUTH_SCHEMA = pa.schema([pa.field(name, pa.string(), nullable=False) for name in ("clip_id", "label")])
 FOLD_SCHEMA = pa.schema(
     [pa.field("clip_id", pa.string(), nullable=False), pa.field("fold", pa.int32(), nullable=False)]
@@ -73,10 +70,8 @@ def list_dataset(params: DatasetParams) -> Listing:
     for name in params.truth:
         add_truth(listing, root / name, params.classes)
     add_groups(listing, params.group_pattern)
-    given = [Vote(e.clip_id, "given", "human", e.label) for e in listing.entries.values() if e.label is not None]
-    listing.votes = sorted(
-        [*given, *listing.votes], key=lambda vote: (vote.clip_id, vote.source != "given", vote.source)
-    )
+    given = [Vote(e.clip_id, GIVEN, "human", e.label) for e in listing.entries.values() if e.label is not None]
+    listing.votes = sorted([*given, *listing.votes], key=lambda vote: (vote.clip_id, vote.source != GIVEN, vote.source))
     return listing
 
 
@@ -99,12 +94,12 @@ class ProbeMedia(Transform[Row]):
         listed = clip.need("listing")
         video, audio = (None if listed[key] is None else self.root / str(listed[key]) for key in ("video", "audio"))
         row: dict[str, object] = {name: listed.get(name) for name in self.schema.names}
-        row["video_sha256"] = None if video is None else file_sha256(video)
-        row["audio_sha256"] = None if audio is None else file_sha256(audio)
         row["has_sound"] = False
         try:
+            row["video_sha256"] = None if video is None else file_sha256(video)
+            row["audio_sha256"] = None if audio is None else file_sha256(audio)
             infos = [probe(place) for place in (video, audio) if place is not None]
-        except BadInput as error:
+        except ClipError as error:
             return {**row, "problem": str(error)}
         if infos:
             first = infos[0]
@@ -146,7 +141,7 @@ def ingest(
     counts = Counter(entry.split for entry in entries)
     write_table(paths.manifest, to_table(rows, MANIFEST_SCHEMA))
     _write_transcripts(entries, shards, paths.transcript)
-    write_table(paths.votes, to_table([asdict(vote) for vote in listing.votes], VOTE_SCHEMA))
+    write_table(paths.votes, to_table([asdict(vote) for vote in listing.votes], VOTES_SCHEMA))
     write_table(
         paths.truth, to_table([{"clip_id": k, "label": v} for k, v in sorted(listing.truth.items())], TRUTH_SCHEMA)
     )
@@ -164,7 +159,8 @@ def ingest(
     paths.metrics.parent.mkdir(parents=True, exist_ok=True)
     paths.metrics.write_text(json.dumps(metrics, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     split = ", ".join(f"{counts[name]} {name}" for name in SPLITS)
-    return f"ingest: {len(rows)} clips ({split}); {len(broken)} broken; {len(notes)} notes"
+    seen = f" (see {paths.quarantine})" if broken or notes else ""
+    return f"ingest: {len(rows)} clips ({split}); {len(broken)} broken; {len(notes)} notes{seen}"
 
 
 def _probe(entries: Sequence[Entry], transform: ProbeMedia, runtime: Runtime, progress: Progress) -> list[Row]:

@@ -7,12 +7,14 @@ in a CSV is only ever looked up among the files that are there and cannot lead o
 from __future__ import annotations
 
 import csv
+import os
 import re
 import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from mer_pipeline.clips import GIVEN
 from mer_pipeline.errors import DatasetError, did_you_mean
 
 ABSENT = frozenset({"", "nan", "none", "null", "n/a"})
@@ -80,19 +82,39 @@ def media_files(folder: Path, root: Path, suffixes: frozenset[str]) -> dict[str,
     """Media below a folder: name (path below it without suffix, NFC) to path relative to root.
 
     Raises:
-        DatasetError: two files of one name.
+        DatasetError: two files of one name, or a name that is not UTF-8.
     """
     found: dict[str, str] = {}
-    for path in sorted(folder.rglob("*")):
-        relative = path.relative_to(folder)
-        if path.suffix.lower() not in suffixes or any(part.startswith(".") for part in relative.parts):
+    for path in sorted(_files(folder)):
+        if path.suffix.lower() not in suffixes:
             continue
+        relative = path.relative_to(folder)
+        try:
+            relative.as_posix().encode()
+        except UnicodeEncodeError:
+            shown = os.fsencode(relative).decode(errors="replace")
+            raise DatasetError(f"the file name '{shown}' in {folder} is not UTF-8; rename it (try convmv)") from None
         name = clean(relative.with_suffix("").as_posix())
         place = path.relative_to(root).as_posix()
         if name in found:
             raise DatasetError(f"two files are called '{name}': {found[name]} and {place}; rename or remove one")
         found[name] = place
     return found
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    """Regular files and broken links below a folder, through linked folders, but not the hidden ones or in circles."""
+    seen: set[str] = set()
+    for place, folders, files in os.walk(folder, followlinks=True):
+        real = os.path.realpath(place)
+        if real in seen:
+            folders.clear()
+            continue
+        seen.add(real)
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        for path in (Path(place, name) for name in files if not name.startswith(".")):
+            if path.is_file() or path.is_symlink():
+                yield path
 
 
 def add_media(listing: Listing, videos: Mapping[str, str], sounds: Mapping[str, str]) -> None:
@@ -125,25 +147,41 @@ def read_csv(path: Path, columns: Sequence[str], unique: str | None = "name") ->
     seen: set[str] = set()
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.DictReader(file)
+            reader = csv.DictReader(file, strict=True)
             header = reader.fieldnames or []
-            for column in columns:
-                if column not in header:
-                    raise DatasetError(f"{path}: no column '{column}'{did_you_mean(column, header)}")
+            _check_header(path, header, columns)
             for row in reader:
-                cells = {key: value or "" for key, value in row.items() if key is not None}
+                if None in row:
+                    raise DatasetError(f"{path}, line {reader.line_num}: more cells than columns; quote the commas")
+                cells = {key: value or "" for key, value in row.items()}
                 if unique is not None:
                     name = cells[unique] = clean(cells[unique])
+                    if not name or not name.isprintable():
+                        raise DatasetError(f"{path}, line {reader.line_num}: a name is empty or has control characters")
                     if name in seen:
                         raise DatasetError(f"{path}: '{name}' stands there twice; keep one of the rows")
                     seen.add(name)
                 yield cells
-    except FileNotFoundError:
-        raise DatasetError(f"{path} is missing") from None
+    except OSError as error:
+        raise DatasetError(
+            f"{path} cannot be read ({error.strerror}); see the section `dataset` of params.yaml"
+        ) from None
     except UnicodeDecodeError:
         raise DatasetError(f"{path} is not UTF-8; save it as UTF-8") from None
     except csv.Error as error:
         raise DatasetError(f"{path} is not a readable CSV: {error}") from None
+
+
+def _check_header(path: Path, header: Sequence[str], columns: Sequence[str]) -> None:
+    if not header:
+        raise DatasetError(f"{path} is empty; it needs a line with the names of its columns")
+    for column in columns:
+        if column not in header:
+            apart = " (is it separated by semicolons or tabs? save it with commas)" if len(header) == 1 else ""
+            raise DatasetError(f"{path}: no column '{column}'{did_you_mean(column, header)}{apart}")
+    for column in header:
+        if list(header).count(column) > 1:
+            raise DatasetError(f"{path}: two columns are called '{column}'; rename or remove one")
 
 
 def check_label(label: str, classes: Sequence[str], where: str) -> str:
@@ -167,6 +205,10 @@ def add_votes(listing: Listing, path: Path, classes: Sequence[str]) -> None:
     seen: set[tuple[str, str]] = set()
     for row in read_csv(path, ("name", "source", "family", "label"), unique=None):
         vote = Vote(clean(row["name"]), row["source"], row["family"], check_label(row["label"], classes, str(path)))
+        if vote.source == GIVEN or not vote.source or not vote.family:
+            raise DatasetError(
+                f"{path}: a vote needs a family and a source other than '{GIVEN}', the dataset's own label"
+            )
         if (vote.clip_id, vote.source) in seen:
             raise DatasetError(f"{path}: source '{vote.source}' votes twice on '{vote.clip_id}'")
         seen.add((vote.clip_id, vote.source))
@@ -192,4 +234,4 @@ def add_groups(listing: Listing, pattern: str | None) -> None:
     for name, entry in listing.entries.items():
         if entry.group is None:
             match = re.search(pattern, name) if pattern else None
-            listing.entries[name] = replace(entry, group=match.group(1) if match else name)
+            listing.entries[name] = replace(entry, group=(match and match.group(1)) or name)

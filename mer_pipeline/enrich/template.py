@@ -45,5 +45,5 @@ def _lexicon() -> tuple[tuple[re.Pattern[str], str], ...]:
     for line in text.splitlines():
         word, sign = line.split("\t")
         # English words stand alone; Chinese has no blanks between words.
-        by_sign.setdefault(sign, []).append(rf"\b{word}\b" if word.isascii() else word)
+        by_sign.setdefault(sign, []).append(rf"\b{re.escape(word)}\b" if word.isascii() else re.escape(word))
     return tuple((re.compile("|".join(words)), sign) for sign, words in sorted(by_sign.items()))

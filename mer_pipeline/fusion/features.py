@@ -79,7 +79,9 @@ def _load(folder: Path, clip_ids: Sequence[str]) -> tuple[Matrix, Mask]:
     found = table["clip_id"].to_pylist()
     if not (finite := np.isfinite(vectors).all(axis=1)).all():
         broken = found[int(np.argmin(finite))]
-        raise StageError(f"{folder}: the vector of clip '{broken}' is not finite; run its embed stage again")
+        raise StageError(
+            f"{folder}: the vector of clip '{broken}' is not finite; check what made it, or leave the clip out"
+        )
 
     place = {clip_id: i for i, clip_id in enumerate(found)}
     at = np.array([place.get(clip_id, -1) for clip_id in clip_ids], dtype=np.int64)

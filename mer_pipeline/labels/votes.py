@@ -14,14 +14,10 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from mer_pipeline.clips import GIVEN, VOTES_SCHEMA
 from mer_pipeline.errors import DatasetError, did_you_mean
 
-GIVEN = "given"  # the source whose label the dataset came with
 MISSING = -1
-
-VOTES_SCHEMA = pa.schema(
-    [pa.field(name, pa.string(), nullable=False) for name in ("clip_id", "source", "family", "label")]
-)
 
 
 @dataclass(frozen=True)

@@ -10,12 +10,17 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
 from mer_pipeline.errors import BadInput, Skip
 from mer_pipeline.media.container import open_media, picture_stream, sound_stream
+
+if TYPE_CHECKING:
+    from av.audio.stream import AudioStream
+    from av.video.stream import VideoStream
 
 SAMPLE_RATE = 16_000
 
@@ -55,29 +60,41 @@ def read_pictures(
         if stream is None:
             raise Skip("no picture in the file")
         packets = [p for p in container.demux(stream) if p.size]
-        if len(packets) < COMPLETE * stream.frames:
-            raise BadInput(f"{path.name} is cut off: {len(packets)} of {stream.frames} frames are there; copy it again")
+        _check_complete(path, len(packets), stream, "frames")
         # Packets that an edit list discards are decoded for the others' sake and never shown.
-        stamps = [p.pts if p.pts is not None else p.dts for p in packets if not p.is_discard]
-        if not stamps or stream.time_base is None or any(stamp is None for stamp in stamps):
+        found = [p.pts if p.pts is not None else p.dts for p in packets if not p.is_discard]
+        if not found or stream.time_base is None or any(stamp is None for stamp in found):
             raise BadInput(f"{path.name} has no frames with a time; convert it to mp4")
+        stamps = np.sort(np.array(found, dtype=np.int64))
         start = (container.start_time or 0) / 1_000_000
-        times = np.sort(np.array(stamps, dtype=np.float64)) * float(stream.time_base) - start
-        times, end = _true_times(times, fps, duration)
-        wanted = {int(at) for at in choose(times, end)}
+        times, end = _true_times(stamps.astype(np.float64) * float(stream.time_base) - start, fps, duration)
+        wanted = [int(stamps[at]) for at in choose(times, end)]
         if not wanted:
             raise BadInput(f"{path.name}: no frame was chosen")
         container.seek(0, backward=True, any_frame=False)
-        last = max(wanted)
-        for at, frame in enumerate(container.decode(stream)):
-            if at in wanted:
+        for order, frame in enumerate(container.decode(stream)):
+            shown = frame.pts if frame.pts is not None else frame.dts
+            at = order if shown is None else int(np.searchsorted(stamps, shown))
+            at = min(at, len(stamps) - 1)
+            # A frame that the decoder had to drop is stood in for by the next one, with that one's own time.
+            if wanted and stamps[at] >= wanted[0]:
                 rgb = frame.to_ndarray(format="rgb24")
-                wanted.discard(at)
                 yield Picture(float(times[at]), np.rot90(rgb, k=frame.rotation // 90 % 4))
-            if at >= last:
-                break
-        if wanted:
-            raise BadInput(f"{path.name} is cut off: {len(wanted)} of its frames do not decode; copy it again")
+                wanted = [stamp for stamp in wanted if stamp > stamps[at]]
+            if not wanted:
+                return
+        raise BadInput(f"{path.name} is cut off: {len(wanted)} of its frames do not decode; copy it again")
+
+
+def _check_complete(path: Path, there: int, stream: VideoStream | AudioStream, what: str) -> None:
+    """Compare with the promise in the header, where it counts packets: in mp4 and mov, and not for raw samples.
+
+    Raises:
+        BadInput: the file ends early.
+    """
+    promised = 0 if stream.codec_context.name.startswith("pcm") else stream.frames
+    if stream.container.format.name.startswith("mov") and there < COMPLETE * promised - 1:
+        raise BadInput(f"{path.name} is cut off: {there} of {promised} {what} are there; copy it again")
 
 
 def read_sound(path: Path, max_seconds: float) -> npt.NDArray[np.float32]:
@@ -93,20 +110,20 @@ def read_sound(path: Path, max_seconds: float) -> npt.NDArray[np.float32]:
         stream = sound_stream(container)
         if stream is None:
             raise Skip("no sound track")
-        resampler = av.AudioResampler(format="fltp", layout="mono", rate=SAMPLE_RATE)
+        # The channels are averaged here: the resampler's own mix to mono would make stereo 3 dB louder and clip it.
+        resampler = av.AudioResampler(format="fltp", rate=SAMPLE_RATE)
         pieces: list[npt.NDArray[np.float32]] = []
         samples = packets = 0
         for packet in container.demux(stream):
             packets += bool(packet.size)
             for frame in packet.decode():
                 for resampled in resampler.resample(frame):
-                    pieces.append(resampled.to_ndarray()[0])
+                    pieces.append(resampled.to_ndarray().mean(axis=0))
                     samples += pieces[-1].size
             if samples > max_seconds * SAMPLE_RATE:
                 raise BadInput(f"{path.name}: more than {max_seconds:g} s of sound (audio.max_seconds)")
-        pieces += [frame.to_ndarray()[0] for frame in resampler.resample(None)]
-        if packets < COMPLETE * stream.frames:
-            raise BadInput(f"{path.name} is cut off: {packets} of {stream.frames} packets of sound are there")
+        pieces += [frame.to_ndarray().mean(axis=0) for frame in resampler.resample(None)]
+        _check_complete(path, packets, stream, "packets of sound")
         sound = np.concatenate(pieces) if pieces else np.zeros(0, np.float32)
         if not sound.size:
             raise BadInput(f"{path.name} has a sound track without sound in it; convert it again")

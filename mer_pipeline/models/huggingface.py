@@ -38,6 +38,14 @@ def load_config(folder: Path, known: tuple[str, ...]) -> PretrainedConfig:
     return AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
 
 
+def quiet() -> None:
+    """Without transformers' report of unused weights and its bars; what matters is checked here."""
+    from transformers.utils import logging
+
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+
+
 def load_model(model_class: type[PreTrainedModel], folder: Path, device: torch.device) -> PreTrainedModel:
     """A model in fp32 for inference.
 
@@ -46,11 +54,8 @@ def load_model(model_class: type[PreTrainedModel], folder: Path, device: torch.d
     """
     import torch
     from safetensors import SafetensorError
-    from transformers.utils import logging
 
-    # Its report of unused weights and its bars are for people who train; what matters is checked below.
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
+    quiet()
     try:
         model, info = model_class.from_pretrained(
             folder,

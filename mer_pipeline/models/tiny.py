@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mer_pipeline.errors import UsageError, did_you_mean
+from mer_pipeline.models.huggingface import quiet
 
 if TYPE_CHECKING:
     import transformers
@@ -38,6 +39,7 @@ def make_tiny(kind: str, folder: Path, seed: int = 0) -> Path:
     if kind not in KINDS:
         raise UsageError(f"no small model '{kind}'{did_you_mean(kind, KINDS)}")
     folder.mkdir(parents=True, exist_ok=True)
+    quiet()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         KINDS[kind](folder)

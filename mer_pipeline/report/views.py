@@ -109,11 +109,8 @@ def headline(facts: Facts) -> Headline | None:
 
 
 def _against_single(facts: Facts, basis: Basis, own: Score, error: float) -> str | None:
-    best = [
-        (modality, *next(iter(heads.items())))
-        for modality, heads in facts.metrics.single(basis).items()
-        if modality not in facts.metrics.train.mixed
-    ]
+    alone = [(modality, *next(iter(heads.items()))) for modality, heads in facts.metrics.single(basis).items()]
+    best = [item for item in alone if item[0] not in facts.metrics.train.mixed]
     if not best:
         return None
     modality, head, score = max(best, key=lambda item: item[2].weighted_f1)
@@ -123,6 +120,11 @@ def _against_single(facts: Facts, basis: Basis, own: Score, error: float) -> str
     return (
         f"{100 * abs(gap):.1f} points {side} the best single modality on the same clips: {modality} alone with {head}, "
         f"{100 * score.weighted_f1:.1f}{small}."
+        + "".join(
+            f" {name}, which joins words with measured cues of voice and face, alone: {100 * mixed.weighted_f1:.1f}."
+            for name, _, mixed in alone
+            if name in facts.metrics.train.mixed
+        )
     )
 
 

@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 
 MODELS = ("hubert", "wav2vec2", "wavlm", "data2vec-audio", "whisper")
 STEP = SAMPLE_RATE // 2  # padded lengths are multiples of this
-SHORTEST = 1600  # samples; below it the convolutions have nothing to slide over
 WHISPER_SECONDS = 30
 WHISPER_HOP = 320  # samples per encoder step
 
@@ -78,7 +77,8 @@ class HfSpeech(Encoder[Chunks]):
         samples = Sound.of(clip.need("audio")).samples
         limit = min(self.params.chunk_seconds, WHISPER_SECONDS if self.is_whisper else np.inf)
         pieces = np.array_split(samples, int(np.ceil(len(samples) / (limit * SAMPLE_RATE))))
-        pieces = [np.pad(piece, (0, max(0, SHORTEST - len(piece)))) for piece in pieces]
+        if min(self._steps(len(piece)) for piece in pieces) < 1:
+            raise Skip("too short for the model")
         features = [torch.from_numpy(self._extract(piece)) for piece in pieces]
         if not self.is_whisper:
             length = self._padded(max(map(len, pieces)))
@@ -105,14 +105,18 @@ class HfSpeech(Encoder[Chunks]):
         lengths = torch.tensor([length for item in items for length in item.lengths])
         # Chunks of one clip may differ by a sample in exact length; padding them would enter a group norm.
         states = (
-            [self._network(chunk[None, :n], n[None])[0] for chunk, n in zip(inputs, lengths, strict=True)]
+            (
+                state
+                for chunk, n in zip(inputs, lengths, strict=True)
+                for state in forward_rows(self._network, [chunk[None, :n], n[None]], self.rows, self._device)
+            )
             if self.exact_length
             else forward_rows(self._network, [inputs, lengths], self.rows, self._device)
         )
         rows: list[Row | Skip] = []
         steps = iter(states)
         for item in items:
-            valid = [next(steps)[: self._steps(length)].float().cpu().numpy() for length in item.lengths]
+            valid = [next(steps)[: self._steps(length)].float().numpy() for length in item.lengths]
             rows.append(self.pooled(np.concatenate(valid)))
         return rows
 
@@ -120,12 +124,10 @@ class HfSpeech(Encoder[Chunks]):
         """(rows, samples) or (rows, mels, frames) to (rows, steps, dim)."""
         import torch
 
-        inputs, lengths = inputs.to(self._device), lengths.to(self._device)
         options = {}
         if not self.is_whisper and not self.exact_length:
             options["attention_mask"] = (torch.arange(inputs.shape[1], device=self._device) < lengths[:, None]).long()
-        with torch.inference_mode():
-            states = self._model(inputs, output_hidden_states=True, **options).hidden_states
+        states = self._model(inputs, output_hidden_states=True, **options).hidden_states
         return sum_layers(states, self.params.layers)
 
     def _steps(self, length: int) -> int:

@@ -8,9 +8,8 @@ all: it is written under a temporary name beside its place and renamed.
 from __future__ import annotations
 
 import hashlib
-import os
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -35,7 +34,7 @@ def shard_name(bucket: int) -> str:
 @contextmanager
 def new_folder(out: Path) -> Iterator[Path]:
     """A temporary folder that becomes `out` when the block ends well, and goes when it does not."""
-    temporary = out.with_name(f".{out.name}.{os.getpid()}.tmp")
+    temporary = out.with_name(f".{out.name}.tmp")  # one name: what a kill leaves behind, the next run removes
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir(parents=True)
     try:
@@ -54,7 +53,7 @@ def write_table(path: Path, table: pa.Table, provenance: Mapping[str, str] | Non
     """
     metadata = {f"mer.{key}": value for key, value in (provenance or {}).items()}
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = path.with_name(f".{path.name}.tmp")
     try:
         pq.write_table(
             table.replace_schema_metadata(metadata),
@@ -95,9 +94,30 @@ def read_folder(folder: Path, columns: Sequence[str] | None = None) -> pa.Table:
     """All rows of a stage's folder, shard by shard.
 
     Raises:
-        StageError: there are no shards.
+        StageError: there are no shards, or one cannot be read.
     """
     parts = sorted(folder.glob("part-*.parquet"))
     if not parts:
         raise StageError(f"{folder} has no shards; make it with `dvc repro`")
-    return pa.concat_tables(pq.read_table(part, columns=None if columns is None else list(columns)) for part in parts)
+    try:
+        return pa.concat_tables(
+            pq.read_table(part, columns=None if columns is None else list(columns)) for part in parts
+        )
+    except pa.ArrowException as error:
+        raise StageError(f"{folder} has a torn or foreign shard ({error}); make it again with `dvc repro`") from None
+
+
+def forget_others(features: Path, encoders: Iterable[str], quarantine: Path) -> None:
+    """Remove what encoders left behind that params.yaml no longer names.
+
+    DVC leaves a removed stage's outputs in the workspace, and they would count among `data/features` on this machine
+    and not on a colleague's. DVC's cache still has them. Folders that no encoder stage wrote are a person's and stay.
+    """
+    kept = set(encoders)
+    for folder in features.iterdir() if features.is_dir() else ():
+        part = folder / shard_name(0)
+        if folder.name in kept or not part.is_file():
+            continue
+        if (pq.read_schema(part).metadata or {}).get(b"mer.transform") == f"embed-{folder.name}".encode():
+            shutil.rmtree(folder)
+            (quarantine / f"embed-{folder.name}.parquet").unlink(missing_ok=True)

@@ -17,8 +17,7 @@ from mer_pipeline.encoder import Encoder, Vectors
 from mer_pipeline.errors import Skip
 from mer_pipeline.media import jpeg
 from mer_pipeline.params import EncoderParams
-from mer_pipeline.vision.faces import Faces
-from mer_pipeline.vision.frames import Frames
+from mer_pipeline.vision.faces import pictures_of
 
 SIDE = 96  # pixels of the square that a picture is scaled to
 CELLS = 6
@@ -55,16 +54,6 @@ def change(steps: Vectors) -> Vectors:
         return np.zeros(steps.shape[1], np.float32)
     moved: Vectors = np.abs(np.diff(steps, axis=0)).mean(axis=0)
     return moved
-
-
-def pictures_of(clip: Clip, table: str) -> Sequence[bytes]:
-    """JPEG bytes of a clip's frames or face crops.
-
-    Raises:
-        Skip: there are none.
-    """
-    row = clip.need(table)
-    return Faces.of(row).crops if table == "faces" else Frames.of(row).jpegs
 
 
 class Appearance(Encoder[Row]):

@@ -66,6 +66,16 @@ class Faces:
         )
 
 
+def pictures_of(clip: Clip, table: str) -> Sequence[bytes]:
+    """JPEG bytes of a clip's frames or face crops.
+
+    Raises:
+        Skip: there are none.
+    """
+    row = clip.need(table)
+    return Faces.of(row).crops if table == "faces" else Frames.of(row).jpegs
+
+
 class CropFaces(Transform[tuple[Frames, Pictures]]):
     """Frames to aligned crops of the primary face. An item is a clip's frames and their decoded pictures."""
 
@@ -172,6 +182,6 @@ def similarity(source: npt.NDArray[np.float64], target: npt.NDArray[np.float64])
     """
     s, t = (points[:, 0] + 1j * points[:, 1] for points in (source, target))
     s0, t0 = s - s.mean(), t - t.mean()
-    a = np.vdot(s0, t0) / np.vdot(s0, s0).real
+    a = np.vdot(s0, t0) / max(np.vdot(s0, s0).real, 1e-12)  # points that all coincide have no scale
     b = t.mean() - a * s.mean()
     return np.array([[a.real, -a.imag, b.real], [a.imag, a.real, b.imag]])

@@ -21,6 +21,8 @@ from mer_pipeline.media.decode import read_pictures
 from mer_pipeline.params import FrameParams
 from mer_pipeline.transform import Source, Transform
 
+MAX_MOMENTS = 1_000_000
+
 
 @dataclass(frozen=True)
 class Frames:
@@ -47,8 +49,9 @@ def choose(params: FrameParams, times: npt.NDArray[np.float64], end: float) -> n
     if params.mode == "all":
         return _spread(np.arange(len(times)), params.max_frames)
     if params.mode == "fps":
-        moments = np.arange(start, max(end, start + 1e-9), 1.0 / params.fps)
-        return _spread(_shown_at(times, moments), params.max_frames)
+        # No more moments than could matter: a wrong duration in a CSV must not fill the memory.
+        count = int(np.clip(np.ceil((end - start) * params.fps), 1, MAX_MOMENTS))
+        return _spread(_shown_at(times, start + np.arange(count) / params.fps), params.max_frames)
     return _shown_at(times, start + (np.arange(params.n) + 0.5) * (end - start) / params.n)
 
 

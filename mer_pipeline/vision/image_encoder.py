@@ -14,7 +14,7 @@ from mer_pipeline.clips import Clip, Row
 from mer_pipeline.encoder import Encoder
 from mer_pipeline.errors import Skip
 from mer_pipeline.media import jpeg
-from mer_pipeline.vision.appearance import pictures_of
+from mer_pipeline.vision.faces import pictures_of
 
 if TYPE_CHECKING:
     import torch

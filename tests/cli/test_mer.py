@@ -55,7 +55,8 @@ def test_init_for_a_plain_folder(project: Path, make_film: Callable[..., Path]) 
     (project / "clips.csv").write_text("file,emotion,actor\nx.mp4,fear,7\n,joy,8\n".replace("\n,", "\ny,"))
     said = write_params("demo", Path("clips"), None, force=False)
     assert "adapter folder" in said
-    assert "group: column 'actor'" in said
+    assert "group 'actor'" in said
+    assert "not there: split, transcript, fps, duration" in said
     dataset = load_params().dataset
     assert (dataset.root, dataset.csv, dataset.classes) == ("clips", "clips.csv", ("fear", "joy"))
     entry = list_dataset(dataset).entries["x"]
@@ -123,6 +124,33 @@ def test_init_does_not_overwrite_edits(project: Path) -> None:
     write_params("demo", Path("clips"), None, force=True)
 
 
+def test_init_with_columns_of_any_name(project: Path, make_film: Callable[..., Path]) -> None:
+    """What is not found under a usual name is named; without a speaker column a person is told."""
+    make_film("clips/x.mp4", frames=3)
+    (project / "clips.csv").write_text("file_id,feeling,person\nx,fear,7\n")
+    with pytest.raises(
+        DatasetError, match=re.escape("among file_id, feeling, person; say which with --column name=COLUMN")
+    ):
+        write_params("demo", Path("clips"), None, force=False)
+    assert "no speaker column" in write_params("demo", Path("clips"), None, force=False, columns={"name": "file_id"})
+    named = {"name": "file_id", "label": "feeling", "group": "person"}
+    write_params("demo", Path("clips"), None, force=False, columns=named)
+    entry = list_dataset(load_params().dataset.model_copy(update={"classes": ("fear", "joy")})).entries["x"]
+    assert (entry.label, entry.group) == ("fear", "7")
+    with pytest.raises(UsageError, match="no such meaning"):
+        write_params("demo", Path("clips"), None, force=False, columns={"spaeker": "person"})
+
+
+def test_init_does_not_overwrite_comments(project: Path) -> None:
+    """A note is a person's work too."""
+    (project / "clips").mkdir()
+    (project / "params.yaml").write_text(
+        (project / "params.yaml").read_text().replace("quality:", "# my note\nquality:")
+    )
+    with pytest.raises(UsageError, match="--force"):
+        write_params("demo", Path("clips"), None, force=False)
+
+
 def test_init_errors(project: Path) -> None:
     """Profile, folder and CSV are named."""
     (project / "clips").mkdir()
@@ -138,7 +166,10 @@ def test_init_errors(project: Path) -> None:
 def test_errors_are_one_line_and_an_exit_code(project: Path) -> None:
     """No traceback for what a person can mend."""
     done = mer("init", "--data", "none", cwd=project)
-    assert (done.returncode, done.stderr) == (2, "error: there is no folder none\n")
+    assert (done.returncode, done.stderr) == (
+        2,
+        "error: there is no folder none; --data names the folder of the clips\n",
+    )
     done = mer("summary", cwd=project)
     assert done.returncode == 1
     assert "dvc repro" in done.stderr
@@ -149,6 +180,11 @@ def test_errors_are_one_line_and_an_exit_code(project: Path) -> None:
     [
         ("ingest", ("root: data/demo", "root: data/nowhere"), "no folder data/nowhere"),
         ("frames", ("n: 8", "n: eight"), "'frames.n': Input should be a valid integer"),
+        (
+            "ingest",
+            ("{family: appearance, input: frames}", '{family: hf-vision, input: frames, checkpoint: "dir:no"}'),
+            "no folder no",
+        ),
         ("embed", ("input: audio", "input: audoi"), "'encoders.voice.input'"),
         ("train", ("dropout: 0.3", "droput: 0.3"), "did you mean 'dropout'?"),
     ],

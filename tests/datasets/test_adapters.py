@@ -1,3 +1,4 @@
+import os
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -165,12 +166,53 @@ def test_folder_csv(tmp_path: Path) -> None:
         ("name,duration\na,-1\n", "duration must be a positive number"),
         ("name\na\na.mp4\n", "'a.mp4' and 'a' are the same clip"),
         ("clip\na\n", "no column 'name'"),
+        ("name;label\na;sad\n", "is it separated by semicolons"),
+        ("name,label\nb,sad\n", "none of its names is a file below"),
+        ("name,label,label\na,sad,happy\n", "two columns are called 'label'"),
+        ("name,label\na,sad,happy\n", "more cells than columns"),
+        ("name,label\n,sad\n", "a name is empty"),
+        ('name,label\n"a,sad\n', "is not a readable CSV"),
+        ("", "is empty"),
     ],
 )
 def test_a_wrong_folder_csv_is_one_sentence(tmp_path: Path, csv: str, says: str) -> None:
     """As for MER folders."""
     with pytest.raises(DatasetError, match=re.escape(says)):
         list_dataset(folder(tmp_path, csv, ("a.mp4",)))
+
+
+def test_a_column_that_params_name_must_be_there(tmp_path: Path) -> None:
+    """A misspelled speaker column would otherwise make every clip its own group, and every score flatter."""
+    with pytest.raises(DatasetError, match=re.escape("no column 'spekaer' (did you mean 'speaker'?)")):
+        list_dataset(folder(tmp_path, "name,speaker\na,7\n", ("a.mp4",), group="spekaer"))
+
+
+def test_odd_entries_of_a_folder(tmp_path: Path) -> None:
+    """A folder or a pipe with a media name is no clip; linked folders are followed, but not in circles."""
+    (tmp_path / "x.mp4").mkdir()
+    os.mkfifo(tmp_path / "pipe.mp4")
+    gen(tmp_path / "elsewhere", {"s1/b.mp4": b""})
+    gen(tmp_path / "data", {"a.mp4": b""})
+    (tmp_path / "data/linked").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "data/circle").symlink_to(tmp_path / "data")
+    (tmp_path / "data/gone.mp4").symlink_to(tmp_path / "nowhere.mp4")
+    params = DatasetParams(adapter="folder", root=str(tmp_path / "data"), csv=str(tmp_path / "data"))
+    assert sorted(list_dataset(params).entries) == ["a", "gone", "linked/s1/b"]
+
+
+def test_a_name_that_is_not_utf8_is_one_sentence(tmp_path: Path) -> None:
+    """Archives from other systems leave such names."""
+    (tmp_path / "a.mp4").write_bytes(b"")
+    Path(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9.mp4")).write_bytes(b"")
+    with pytest.raises(DatasetError, match="is not UTF-8; rename it"):
+        list_dataset(DatasetParams(adapter="folder", root=str(tmp_path), csv=str(tmp_path)))
+
+
+def test_a_vote_may_not_pass_for_the_given_label(tmp_path: Path) -> None:
+    """The source `given` is the dataset's own."""
+    params = mer(tmp_path, votes_csv="name,source,family,label\na_1,given,crowd,sad\n")
+    with pytest.raises(DatasetError, match="other than 'given'"):
+        list_dataset(params.model_copy(update={"votes": "votes.csv"}))
 
 
 def test_an_empty_folder_says_what_was_looked_for(tmp_path: Path) -> None:
@@ -183,6 +225,6 @@ def test_names_in_a_csv_cannot_leave_the_folder(tmp_path: Path, make_film: Calla
     """`../` in a CSV names no file: names are only looked up among those that are there."""
     make_film("secret.mp4")
     inside = tmp_path / "data"
-    listing = list_dataset(folder(inside, "name\n../secret\n/etc/passwd\n", ("a.mp4",)))
+    listing = list_dataset(folder(inside, "name\na\n../secret\n/etc/passwd\n", ("a.mp4",)))
     assert listing.entries["../secret"].video is None
     assert [note.kind for note in listing.notes] == ["NoFile", "NoFile"]

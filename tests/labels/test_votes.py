@@ -10,8 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mer_pipeline.clips import VOTES_SCHEMA
 from mer_pipeline.errors import DatasetError
-from mer_pipeline.labels.votes import MISSING, VOTES_SCHEMA, read_votes
+from mer_pipeline.labels.votes import MISSING, read_votes
 
 CLASSES = ("neutral", "angry", "happy")
 FAMILY_OF = {"given": "human", "second": "human", "third": "human", "a1": "a", "a2": "a", "b": "b"}

@@ -1,6 +1,7 @@
 from collections.abc import Callable
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 
@@ -90,3 +91,47 @@ def test_edited_films_start_where_they_are_shown(real: Path) -> None:
     """Packets that an edit list hides are neither counted as missing nor shown."""
     found = list(read_pictures(real / "edge/no_face.mp4", every))
     assert len(found) == 95
+
+
+def write_sound(path: Path, channels: int, codec: str, rate: int = 16_000, loudness: float = 0.9) -> Path:
+    """The same sine on every channel."""
+    wave = (loudness * np.sin(2 * np.pi * 200 * np.arange(rate) / rate)).astype(np.float32)
+    with av.open(str(path), "w") as out:
+        layout = {1: "mono", 2: "stereo", 6: "5.1"}[channels]
+        stream = out.add_stream(codec, rate=rate, layout=layout)
+        sound = np.round(np.repeat(wave[:, None], channels, axis=1) * 32767).astype(np.int16).reshape(1, -1)
+        frame = av.AudioFrame.from_ndarray(sound, format="s16", layout=layout)
+        frame.sample_rate, frame.pts = rate, 0
+        out.mux(stream.encode(frame))
+        out.mux(stream.encode(None))
+    return path
+
+
+@pytest.mark.parametrize("channels", [1, 2, 6])
+@pytest.mark.parametrize("name", ["a.wav", "a.mov", "a.avi"])
+def test_channels_are_averaged(tmp_path: Path, channels: int, name: str) -> None:
+    """One sine on all channels is as loud as on one, and raw samples in a film are not taken for a cut-off file."""
+    sound = read_sound(write_sound(tmp_path / name, channels, "pcm_s16le"), 10)
+    assert np.abs(sound[2000:-2000]).max() == pytest.approx(0.9, abs=0.01)
+    assert len(sound) == pytest.approx(16_000, abs=40)
+
+
+def test_frames_that_the_decoder_drops_do_not_shift_the_others(make_film: Make, tmp_path: Path) -> None:
+    """A film that begins in the middle of a group of pictures: each frame keeps its own time."""
+    path = make_film(frames=40, rate=10, tone=None)
+    reds = [int(p.rgb[40, 32, 0]) for p in read_pictures(path, every)]
+    cut = tmp_path / "cut.mkv"
+    with av.open(str(path)) as source, av.open(str(cut), "w") as out:
+        stream = out.add_stream_from_template(source.streams.video[0])
+        packets = [p for p in source.demux(source.streams.video[0]) if p.size]
+        key = next(at for at, p in enumerate(packets) if p.is_keyframe)
+        for packet in packets[key + 3 :]:
+            packet.stream = stream
+            out.mux(packet)
+    first = packets[key + 3].pts * float(packets[key + 3].time_base)
+    try:
+        found = list(read_pictures(cut, every))
+    except BadInput:
+        return  # nothing in it decodes without its key frame: that is said, and no frame gets a wrong time
+    for picture in found:
+        assert abs(int(picture.rgb[40, 32, 0]) - reds[round((picture.time + first) * 10)]) <= 12
