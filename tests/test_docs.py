@@ -53,6 +53,9 @@ def test_make_targets_exist(page: Path) -> None:
 def test_mer_commands_of_the_docs_run(tmp_path: Path) -> None:
     """`mer ...` lines in shell blocks are run as they stand, in a folder with clips where the docs assume one."""
     (tmp_path / "profiles").symlink_to(ROOT / "profiles")
+    (tmp_path / "metrics").symlink_to(ROOT / "metrics")
+    (tmp_path / "report").mkdir()
+    (tmp_path / "report/index.html").touch()
     clips = tmp_path / "path/to/clips"
     clips.mkdir(parents=True)
     (tmp_path / "path/to/clips.csv").write_text("name,label,speaker\na,happy,1\n")
