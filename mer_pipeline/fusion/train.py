@@ -140,11 +140,11 @@ def train(
 
 def _why_empty(labels: Labels, note: str) -> str | None:
     if not labels.clip_ids:
-        return note or "there are no labelled clips"
+        return "there are no labelled clips"
     if len(np.unique(labels.given)) < 2:
         return "all labelled clips have the same label"
     if labels.folds < 2:
-        return "all labelled clips are in one fold (one group), so nothing can be cross-validated"
+        return note or "all labelled clips are in one fold, so nothing can be cross-validated"
     return None
 
 

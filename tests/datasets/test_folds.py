@@ -42,3 +42,10 @@ def test_folds_are_stratified() -> None:
     for clip_id, label, _ in clips:
         counts[folds.of[clip_id], label] += 1
     assert set(counts.values()) == {12}
+
+
+def test_clips_without_folds_are_still_listed() -> None:
+    """One clip of each class: no cross-validation, but the labels are there for who reads them, and the note says why."""
+    folds = make_folds([("a", "sad", "s"), ("b", "happy", "s")], FoldParams())
+    assert (folds.of, folds.n) == ({"a": 0, "b": 0}, 1)
+    assert "no class with two" in folds.note
