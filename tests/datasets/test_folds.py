@@ -45,7 +45,7 @@ def test_folds_are_stratified() -> None:
 
 
 def test_clips_without_folds_are_still_listed() -> None:
-    """One clip of each class: no cross-validation, but the labels are there for who reads them, and the note says why."""
+    """One clip of each class: no cross-validation, but the labels can be read, and the note says why."""
     folds = make_folds([("a", "sad", "s"), ("b", "happy", "s")], FoldParams())
     assert (folds.of, folds.n) == ({"a": 0, "b": 0}, 1)
     assert "no class with two" in folds.note
