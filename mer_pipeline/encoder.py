@@ -6,6 +6,8 @@ where the params ask for it the vectors before pooling over time (`sequence`).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
@@ -14,6 +16,7 @@ import pyarrow as pa
 
 from mer_pipeline.clips import Row
 from mer_pipeline.errors import BadInput
+from mer_pipeline.models.checkpoint import resolve, value_files
 from mer_pipeline.params import EncoderParams
 from mer_pipeline.transform import Source, Transform
 
@@ -48,6 +51,10 @@ class Encoder(Transform[Item]):
         if params.frame_level:
             fields.append(pa.field("sequence", pa.list_(pa.list_(kind, dim))))
         self.schema = pa.schema(fields)
+
+    def files(self) -> Sequence[Path]:
+        """Weights, configuration and tokeniser of its checkpoint, if it has one."""
+        return () if self.params.checkpoint is None else value_files(resolve(self.params.checkpoint))
 
     def pooled(self, sequence: Vectors) -> Row:
         """A row from the vectors over time, (steps, dim) float32: their mean, and the deviation where asked for."""

@@ -6,7 +6,9 @@ MerError                    one clear sentence: what, where, and how to mend it
 │   ├── DatasetError        the dataset folder or one of its CSVs
 │   └── CheckpointError     a model's files
 ├── StageError              exit 1: the stage ran and could not finish
-│   └── TooManyFailed       more clips failed than `quality.max_failed` allows
+│   ├── TooManyFailed       more clips failed than `quality.max_failed` allows
+│   └── StoreError          the store is full or cannot be reached
+│       └── ReadOnlyStore   rows can be read from it, and new ones not kept
 └── ClipError               one clip; data, never the end of a run
     ├── Skip                nothing to do: a row with `valid=false` and the reason (no face, no sound)
     ├── BadInput            the clip itself is broken: quarantined and remembered
@@ -49,6 +51,14 @@ class StageError(MerError):
 
 class TooManyFailed(StageError):
     """More clips failed than `quality.max_failed` allows."""
+
+
+class StoreError(StageError):
+    """The store of rows is full or cannot be reached."""
+
+
+class ReadOnlyStore(StoreError):
+    """Rows can be read from the store, and new ones not kept."""
 
 
 class ClipError(MerError):

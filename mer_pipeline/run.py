@@ -1,55 +1,41 @@
-"""Run any transform over the clips of its inputs and write its canonical shards.
+"""Run any transform over the clips of its inputs, computing only what the store does not have.
 
-    inputs ─► engine ─► rows ─► data/<stage>/part-*.parquet
-                          └───► data/quarantine/<stage>.parquet   (clips that failed, each with its reason)
+    inputs ─► keys ─► known? ─── yes ────────────────────► rows ─► data/<stage>/part-*.parquet
+                        └── no ─► engine ─► packs ──────────┘
+                                    └─────────────────────► data/quarantine/<stage>.parquet  (each with its reason)
 
+The bytes of the shards depend on the inputs alone, never on what was known, computed, interrupted or lost before.
 Nothing else in the project loops over clips.
 """
 
 from __future__ import annotations
 
-import json
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from mer_pipeline.clips import PROBLEM_SCHEMA, Clip, Row
-from mer_pipeline.engines.local import Outcome, stream
-from mer_pipeline.errors import TooManyFailed
+from mer_pipeline.clips import Clip, Row
+from mer_pipeline.engines.local import Outcome, set_up, stream
+from mer_pipeline.errors import BadInput, ReadOnlyStore
 from mer_pipeline.params import QualityParams, ShardParams
+from mer_pipeline.runs import Seconds, Summary, remember_run
 from mer_pipeline.runtime import Runtime
-from mer_pipeline.store.inputs import Inputs
-from mer_pipeline.store.rows import complete_row, stage_schema, to_table
-from mer_pipeline.store.shards import new_folder, write_shard, write_table
+from mer_pipeline.store.inputs import Inputs, Keys
+from mer_pipeline.store.memory import Memory
+from mer_pipeline.store.packs import Store
+from mer_pipeline.store.place import clone, disk_errors
+from mer_pipeline.store.quarantine import check_quality, write_problems
+from mer_pipeline.store.rows import complete_row, to_table
+from mer_pipeline.store.shards import bucket_of, new_folder, read_folder, shard_name, sorted_by_clip
 from mer_pipeline.transform import Item, Transform
 
-# Called with the number of clips done and the number of all.
+# Called with the number of clips computed and the number of all that have to be.
 Progress = Callable[[int, int], None]
 
-RUNS = Path(".mer/runs")
-
-
-@dataclass
-class Summary:
-    """What a run did. Timings are of this machine and never part of a stage's outputs."""
-
-    stage: str
-    clips: int = 0
-    done: int = 0
-    skipped: Counter[str] = field(default_factory=Counter)
-    failed: Counter[str] = field(default_factory=Counter)
-    seconds: float = 0.0
-
-    def __str__(self) -> str:
-        """One line for a person."""
-        parts = [f"{self.stage}: {self.done} of {self.clips} clips in {self.seconds:.1f} s"]
-        if self.skipped:
-            parts.append(f"{self.skipped.total()} without ({_most(self.skipped)})")
-        if self.failed:
-            parts.append(f"{self.failed.total()} quarantined ({_most(self.failed)})")
-        return "; ".join(parts)
+FLUSH_EARLY = 0.8  # of flush_s: what is being computed at that moment is lost work as well
 
 
 def run(
@@ -63,7 +49,7 @@ def run(
     runtime: Runtime,
     progress: Progress = lambda done, total: None,
 ) -> Summary:
-    """Compute a transform's rows and write them as canonical shards.
+    """Make a transform's rows, known or computed, and write them as canonical shards.
 
     Args:
         transform: what to do.
@@ -72,105 +58,217 @@ def run(
         quarantine: Parquet file of the clips that failed (PROBLEM_SCHEMA), written even when empty.
         shards: how many.
         quality: how many clips may fail.
-        runtime: this machine.
-        progress: told after every clip.
+        runtime: this machine, and its store.
+        progress: told as clips are computed.
 
     Raises:
         TooManyFailed: more than `quality.max_failed` of the clips failed; nothing but the quarantine is written.
         UsageError: a model or setting is unfit; nothing is written.
+        StoreError: the store is full, read-only or cannot be reached; what was computed before is kept.
     """
     started = time.perf_counter()
-    inputs = Inputs(transform.sources, places, shards.count)
-    summary = Summary(transform.name, clips=len(inputs))
-    schema = stage_schema(transform.schema)
-    provenance = {"transform": transform.name, "params": transform.params.model_dump_json()}
-    rows: dict[int, list[Row]] = {bucket: [] for bucket in range(shards.count)}
-    waiting = dict.fromkeys(rows, 0)
-    problems: list[Row] = []
-
-    def clips() -> Iterator[tuple[int, Clip]]:
-        for bucket in range(shards.count):
-            yield from ((bucket, clip) for clip in inputs.clips(bucket))
-
-    with new_folder(out) as folder:
-        home: dict[str, int] = {}
-
-        def feed() -> Iterator[Clip]:
-            for bucket, clip in clips():
-                home[clip.clip_id] = bucket
-                waiting[bucket] += 1
-                yield clip
-
-        def finish(upto: int) -> None:
-            """Write the shards before `upto` whose clips are all done, and let go of their rows."""
-            for bucket in [b for b in rows if b < upto and not waiting[b]]:
-                write_shard(folder, bucket, rows.pop(bucket), schema, {**provenance, "shard": str(bucket)})
-
-        for seen, outcome in enumerate(stream(transform, feed(), runtime), start=1):
-            bucket = home.pop(outcome.clip.clip_id)
-            waiting[bucket] -= 1
-            if outcome.failed is not None:
-                summary.failed[type(outcome.failed).__name__] += 1
-                problems.append(_problem(outcome))
-            else:
-                rows[bucket].append(_row(outcome, transform))
-                summary.done += outcome.row is not None
-                if outcome.skipped is not None:
-                    summary.skipped[outcome.skipped] += 1
-            # Clips come bucket by bucket: once one of a later bucket is in flight, the earlier are all known.
-            finish(max(home.values(), default=0))
-            progress(seen, summary.clips)
+    url = runtime.store_url
+    memory = Memory(
+        None if url is None else Store(url), transform, runtime.device_kind() if transform.uses_torch else "any"
+    )
+    job = _Job(transform, Inputs(transform.sources, places, shards.count), memory, runtime, shards.count)
+    with disk_errors(out.parent), new_folder(out) as folder:
+        job.carry_out(folder, progress)
+        problems = job.problems()
         write_problems(quarantine, problems)
-        check_quality(transform.name, problems, summary.clips, quality, quarantine)
-        finish(shards.count)
+        check_quality(transform.name, problems, job.summary.clips, quality, quarantine)
+    with suppress(ReadOnlyStore):
+        memory.close()
+    summary = job.summary
+    states = read_folder(out, ["valid", "reason"])
+    summary.done = sum(states["valid"].to_pylist())
+    summary.skipped = Counter(reason for reason in states["reason"].to_pylist() if reason is not None)
+    summary.failed = Counter(str(problem["error"]) for problem in problems)
     summary.seconds = time.perf_counter() - started
-    _remember(summary)
+    summary.bytes_out = sum(path.stat().st_size for path in out.iterdir())
+    summary.bytes_store = memory.written
+    summary.set_aside = memory.set_aside
+    remember_run(summary)
     return summary
 
 
-def write_problems(path: Path, problems: Sequence[Row]) -> None:
-    """Write a quarantine file, sorted by clip."""
-    ordered = sorted(problems, key=lambda row: (str(row["clip_id"]), str(row["message"])))
-    write_table(path, to_table(ordered, PROBLEM_SCHEMA))
+@dataclass
+class _Bucket:
+    """The clips of one shard.
 
-
-def check_quality(stage: str, problems: Sequence[Row], clips: int, quality: QualityParams, quarantine: Path) -> None:
-    """Stop a stage of which too much failed. In a small folder one broken clip is not too much, unless it is the only
-    one or `max_failed` is 0.
-
-    Raises:
-        TooManyFailed: more than `quality.max_failed` of the clips are in the quarantine.
+    Attributes:
+        keys: all of them.
+        todo: those that are to be computed.
+        fresh: rows that no pack has yet, with the batch rows that they were made with.
+        failed: clips that failed in this run.
     """
-    allowed = max(quality.max_failed * clips, 1 if quality.max_failed > 0 and clips > 1 else 0)
-    if len(problems) > allowed:
-        first = min(problems, key=lambda row: str(row["clip_id"]))
-        raise TooManyFailed(
-            f"{stage}: {len(problems)} of {clips} clips failed, more than quality.max_failed = {quality.max_failed:g}; "
-            f"the first is '{first['clip_id']}': {first['message']} (all: {quarantine}). "
-            "Mend or remove them, or raise quality.max_failed in params.yaml"
-        )
+
+    number: int
+    keys: Keys
+    todo: set[str] = field(default_factory=set)
+    fresh: dict[str, tuple[Row, int]] = field(default_factory=dict)
+    failed: dict[str, Row] = field(default_factory=dict)
+    unsaid: list[Row] = field(default_factory=list)  # failures to remember that the store does not know yet
 
 
-def _row(outcome: Outcome, transform: Transform[Item]) -> Row:
-    clip = outcome.clip
-    return complete_row(clip.clip_id, clip.input_digest, outcome.row, outcome.skipped, transform.schema)
+class _Job:
+    """One run: which clips are to be computed, and each shard as soon as all of its rows are there."""
+
+    def __init__(
+        self, transform: Transform[Item], inputs: Inputs, memory: Memory, runtime: Runtime, shards: int
+    ) -> None:
+        self.transform: Transform[Item] = transform
+        self.inputs, self.memory, self.runtime = inputs, memory, runtime
+        self.buckets = [_Bucket(number, inputs.keys(number)) for number in range(shards)]
+        self.spent = Seconds()
+        self.summary = Summary(transform.name, clips=sum(len(b.keys.clip_ids) for b in self.buckets), spent=self.spent)
+        self.unsaved_since: float | None = None
+        self.is_ready = False
+
+    def carry_out(self, folder: Path, progress: Progress) -> None:
+        """Write every shard into `folder`."""
+        for bucket in self.buckets:
+            self._find_missing(bucket)
+        total = sum(len(bucket.todo) for bucket in self.buckets)
+        self.summary.reused = self.summary.clips - total
+        open_buckets = {bucket.number: bucket for bucket in self.buckets}
+        started = time.perf_counter()
+        try:
+            # Once, unless a pack that was to be read turns out to be damaged: then its rows are computed after all.
+            while open_buckets:
+                self._get_ready(sum(len(bucket.todo) for bucket in self.buckets))
+                for outcomes in stream(self.transform, self._clips(), self.runtime, self.spent):
+                    touched = {self._take(outcome) for outcome in outcomes}
+                    for number in sorted(touched):
+                        if not self.buckets[number].todo:
+                            self._finish(open_buckets, number, folder)
+                    self._save_if_due()
+                    progress(self.summary.computed, max(total, self.summary.computed))
+                for number in [n for n, bucket in open_buckets.items() if not bucket.todo]:
+                    self._finish(open_buckets, number, folder)
+                    self._save_if_due()
+        finally:
+            self.summary.streamed = time.perf_counter() - started
+            self._save(self.buckets)
+
+    def problems(self) -> list[Row]:
+        """All clips that failed, in this run or before."""
+        return [problem for bucket in self.buckets for problem in bucket.failed.values()]
+
+    def _find_missing(self, bucket: _Bucket) -> None:
+        known = self.memory.knows(bucket.keys.input_digests)
+        for clip_id, key, is_known in zip(bucket.keys.clip_ids, bucket.keys.input_digests, known, strict=True):
+            if clip_id in bucket.fresh or clip_id in bucket.failed:
+                continue
+            if not is_known:
+                bucket.todo.add(clip_id)
+            elif (problem := self.memory.problem(key)) is not None:
+                bucket.failed[clip_id] = _problem(clip_id, key, *problem)
+
+    def _get_ready(self, missing: int) -> None:
+        """Load models, and make sure that rows can be kept, before anything is computed."""
+        try:
+            self.memory.open_for_writing()
+        except ReadOnlyStore as error:
+            if missing:
+                raise ReadOnlyStore(
+                    f"{self.transform.name}: {missing} clips are to be computed and the store cannot keep them "
+                    f"({error}); set MER_STORE to a place of your own, or run the stage with --no-store"
+                ) from None
+        if missing and not self.is_ready:
+            set_up(self.transform, self.runtime)
+            self.is_ready = True
+
+    def _clips(self) -> Iterator[Clip]:
+        for bucket in self.buckets:
+            yield from self.inputs.clips(bucket.number, frozenset(bucket.todo))
+
+    def _take(self, outcome: Outcome) -> int:
+        """Note what became of a clip; the number of its bucket."""
+        clip = outcome.clip
+        bucket = self.buckets[bucket_of(clip.clip_id, len(self.buckets))]
+        bucket.todo.discard(clip.clip_id)
+        self.summary.computed += 1
+        if outcome.failed is not None:
+            error = outcome.failed
+            problem = _problem(clip.clip_id, clip.input_digest, type(error).__name__, str(error) or repr(error))
+            bucket.failed[clip.clip_id] = problem
+            if isinstance(error, BadInput):  # of anything else nobody knows whether it will happen again
+                bucket.unsaid.append(problem)
+        else:
+            values = complete_row(clip.clip_id, clip.input_digest, outcome.row, outcome.skipped, self.transform.schema)
+            bucket.fresh[clip.clip_id] = (values, outcome.rows)
+        if self.unsaved_since is None:
+            self.unsaved_since = time.perf_counter()
+        return bucket.number
+
+    def _save_if_due(self) -> None:
+        flush_s = self.runtime.store.flush_s * FLUSH_EARLY
+        if self.unsaved_since is not None and time.perf_counter() - self.unsaved_since > flush_s:
+            self._save(self.buckets)
+
+    def _save(self, buckets: list[_Bucket]) -> None:
+        """Put new rows into packs. Without a store they stay in memory until their shard is whole."""
+        if not self.memory.has_store:
+            return
+        since = time.perf_counter()
+        for bucket in buckets:
+            by_rows: dict[int, list[Row]] = {}
+            for row, rows in bucket.fresh.values():
+                by_rows.setdefault(rows, []).append(row)
+            for rows, members in by_rows.items():
+                self.memory.keep(to_table(members, self.memory.schema), rows, str(bucket.number))
+            bucket.fresh.clear()
+            self.memory.keep_problems(bucket.unsaid)
+            bucket.unsaid.clear()
+        if len(buckets) == len(self.buckets):
+            self.unsaved_since = None
+        self.spent.write += time.perf_counter() - since
+
+    def _finish(self, open_buckets: dict[int, _Bucket], number: int, folder: Path) -> None:
+        """Write a shard all of whose rows are known; it stays open when one of them turns out to be lost."""
+        since = time.perf_counter()
+        bucket = open_buckets.get(number)
+        if bucket is None:
+            return
+        if self._write_shard(bucket, folder / shard_name(number)):
+            del open_buckets[number]
+        else:
+            self._find_missing(bucket)
+            self.summary.reused -= len(bucket.todo)
+        self.spent.write += time.perf_counter() - since
+
+    def _write_shard(self, bucket: _Bucket, path: Path) -> bool:
+        keys, shard = _without(bucket.keys, bucket.failed), str(bucket.number)
+        all_fresh = len(bucket.fresh) == len(keys.clip_ids)
+        if all_fresh and (
+            not self.memory.has_store or all(rows == self.memory.rows for _, rows in bucket.fresh.values())
+        ):
+            table = sorted_by_clip(to_table([row for row, _ in bucket.fresh.values()], self.memory.schema))
+            data = self.memory.bytes_of(table, shard)
+            self.memory.keep_shard(table, data)
+            bucket.fresh.clear()
+            path.write_bytes(data)
+            return True
+        self._save([bucket])
+        whole = self.memory.whole(keys.clip_ids, keys.input_digests, shard)
+        if whole is not None:
+            clone(*whole, path)
+            return True
+        table = self.memory.read(keys.clip_ids, keys.input_digests)
+        if table is None:
+            return False
+        data = self.memory.bytes_of(table, shard)
+        path.write_bytes(data)
+        with suppress(ReadOnlyStore):  # nothing is lost: the rows are in smaller packs
+            self.memory.settle(table, data)
+        return True
 
 
-def _problem(outcome: Outcome) -> Row:
-    error = outcome.failed
-    return {
-        "clip_id": outcome.clip.clip_id,
-        "error": type(error).__name__,
-        "message": str(error) or repr(error),
-        "input_digest": outcome.clip.input_digest,
-    }
+def _without(keys: Keys, failed: Mapping[str, Row]) -> Keys:
+    kept = [pair for pair in zip(keys.clip_ids, keys.input_digests, strict=True) if pair[0] not in failed]
+    return Keys([clip_id for clip_id, _ in kept], [key for _, key in kept])
 
 
-def _remember(summary: Summary) -> None:
-    RUNS.mkdir(parents=True, exist_ok=True)
-    text = json.dumps({**vars(summary)}, indent=2, ensure_ascii=False)
-    (RUNS / f"{summary.stage}.json").write_text(text + "\n", encoding="utf-8")
-
-
-def _most(counts: Counter[str]) -> str:
-    return ", ".join(f"{count} {name}" for name, count in counts.most_common(3))
+def _problem(clip_id: str, input_digest: str, error: str, message: str) -> Row:
+    return {"clip_id": clip_id, "error": error, "message": message, "input_digest": input_digest}

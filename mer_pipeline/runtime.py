@@ -21,6 +21,8 @@ from mer_pipeline.params import Section
 if TYPE_CHECKING:
     import torch
 
+NO_STORE = "none"
+
 # Sums are split by thread, so their rounding depends on the thread count: it is a constant of the value
 # path, whatever the machine has. Cores are used by running clips in parallel instead.
 INTRA_OP_THREADS = 1
@@ -54,12 +56,32 @@ def raise_if_stopped() -> None:
         raise Stopped(_stops[0])
 
 
+class StoreSettings(Section):
+    """Where computed rows are kept (`[store]` in .mer.toml)."""
+
+    url: str = ".mer/store"  # a path or an fsspec URL; $MER_STORE comes first
+    flush_s: Annotated[float, Field(gt=0)] = 30.0  # at most so much work is lost by a kill
+
+
 class Runtime(Section):
     """Settings of this machine; every one has a default that works."""
 
     workers: Annotated[int, Field(ge=1)] = max(1, os.cpu_count() or 1)
     batch: Annotated[int, Field(ge=1)] = 8  # clips handed to the device at a time
     device: Literal["auto", "cpu", "cuda"] = "auto"
+    store: StoreSettings = StoreSettings()
+
+    @property
+    def store_url(self) -> str | None:
+        """Where rows are kept: $MER_STORE, else `store.url`; None for nowhere (MER_STORE=none)."""
+        url = os.environ.get("MER_STORE") or self.store.url
+        return None if url == NO_STORE else url
+
+    def device_kind(self) -> str:
+        """ "cpu" or "cuda", as `torch_device`; torch is not imported where there can be no GPU."""
+        if self.device == "cpu" or (self.device == "auto" and not any(Path("/dev").glob("nvidia*"))):
+            return "cpu"
+        return self.torch_device().type
 
     def torch_device(self) -> torch.device:
         """The device that models run on.
@@ -90,5 +112,6 @@ def load_runtime(path: Path = Path(".mer.toml")) -> Runtime:
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(str(part) for part in first["loc"])
-        hint = did_you_mean(key, Runtime.model_fields) if first["type"] == "extra_forbidden" else ""
+        known = StoreSettings if first["loc"][0] == "store" else Runtime
+        hint = did_you_mean(str(first["loc"][-1]), known.model_fields) if first["type"] == "extra_forbidden" else ""
         raise ParamsError(f"{path}: '{key}': {first['msg']}{hint}") from None

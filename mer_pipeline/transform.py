@@ -14,6 +14,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 import pyarrow as pa
@@ -54,6 +55,8 @@ class Transform(ABC, Generic[Item]):
         schema: Arrow schema of the value columns, one row per clip.
         params: the section of params.yaml that it was made from.
         uses_torch: whether `infer` runs on torch's device; where not, torch is never imported.
+        rows: the fixed number of rows that a device batch is padded to. It is part of the value path: the engine
+            halves it when the device's memory is short, and the rows made so are remembered under another key.
     """
 
     name: str
@@ -61,6 +64,11 @@ class Transform(ABC, Generic[Item]):
     schema: pa.Schema
     params: Section
     uses_torch: bool = False
+    rows: int = 1
+
+    def files(self) -> Sequence[Path]:
+        """Files whose content decides the rows: weights, tokenisers, prompts. They enter the fingerprint by content."""
+        return ()
 
     def setup(self, device: torch.device) -> None:
         """Load what `infer` needs; called once where `uses_torch`, before any thread starts.

@@ -50,7 +50,7 @@ def module_files(name: str) -> set[Path]:
 def package_data(path: Path) -> set[Path]:
     """Files beside a module that it may read as package data."""
     text = path.read_text(encoding="utf-8")
-    if "importlib" not in text and "PackageLoader" not in text:
+    if "importlib.resources" not in text and "import resources" not in text and "PackageLoader" not in text:
         return set()
     return {p for p in path.parent.iterdir() if p.is_file() and p.suffix not in {".py", ".pyc"}}
 

@@ -13,6 +13,7 @@ from hypothesis import settings
 
 from mer_pipeline.clips import Clip, Row
 from mer_pipeline.media import jpeg
+from mer_pipeline.media.container import file_sha256
 
 # A first call may load a library; time is measured in benchmarks/, not here.
 settings.register_profile("project", deadline=None)
@@ -111,6 +112,14 @@ def valid(**values: object) -> Row:
 def clip(clip_id: str = "a", **tables: Row | None) -> Clip:
     """A clip with a row of each given table."""
     return Clip(clip_id, "", tables)
+
+
+def listed(root: Path, video: str | None = None, audio: str | None = None) -> Row:
+    """A manifest's row of files below a folder, as ingest would list them."""
+    row: dict[str, object] = {"video": video, "audio": audio, "fps": None, "duration": None}
+    for kind, name in (("video", video), ("audio", audio)):
+        row[f"{kind}_sha256"] = None if name is None else file_sha256(root / name)
+    return row
 
 
 def pictures(count: int, seed: int = 0, size: tuple[int, int] = (60, 80)) -> list[bytes]:

@@ -75,8 +75,34 @@ def test_every_stage_says_what_it_does(name: str) -> None:
 
 # A module imports from its own layer and from those before it.
 LAYERS = [
-    *("errors", "params", "runtime", "clips", "transform", "store", "media", "engines", "run", "batching", "models"),
-    *("encoder", "vision", "speech", "text", "encoders", "enrich", "datasets", "labels", "fusion", "report", "cli"),
+    *(
+        "errors",
+        "params",
+        "runtime",
+        "runs",
+        "clips",
+        "transform",
+        "store",
+        "features",
+        "media",
+        "engines",
+        "run",
+        "batching",
+    ),
+    *(
+        "models",
+        "encoder",
+        "vision",
+        "speech",
+        "text",
+        "encoders",
+        "enrich",
+        "datasets",
+        "labels",
+        "fusion",
+        "report",
+        "cli",
+    ),
 ]
 
 

@@ -1,6 +1,7 @@
 """Facts about the runner and the local engine, on transforms that cost nothing."""
 
 import hashlib
+import json
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,11 +15,16 @@ from mer_pipeline.clips import Clip, Row
 from mer_pipeline.engines import local
 from mer_pipeline.errors import BadInput, CheckpointError, Skip, StageError, TooManyFailed, Transient
 from mer_pipeline.params import QualityParams, Section, ShardParams
-from mer_pipeline.run import Summary, run
-from mer_pipeline.runtime import Runtime
+from mer_pipeline.run import run
+from mer_pipeline.runs import Summary, read_run
+from mer_pipeline.runtime import Runtime, StoreSettings
+from mer_pipeline.store.rows import digest
 from mer_pipeline.store.shards import write_table
 from mer_pipeline.transform import Source, Transform
 from tests.conftest import rows_of
+
+
+STOP = Path("stop")  # where it lies, Double is interrupted at its fifth batch
 
 
 class Double(Transform[int]):
@@ -54,6 +60,8 @@ class Double(Transform[int]):
 
     def infer(self, items: Sequence[int]) -> list[Row | Skip]:
         self.batches.append(len(items))
+        if STOP.exists() and len(self.batches) == 5:
+            raise KeyboardInterrupt
         assert len({item % 2 for item in items}) == 1, "buckets never mix"
         if any(item in self.broken for item in items):
             raise ValueError(f"{sorted(set(items) & self.broken)} spoils the batch")
@@ -68,7 +76,13 @@ def manifest(folder: Path, numbers: Sequence[int], place: str = "here") -> dict[
 
 
 def go(
-    transform: Transform[int], places: dict[str, Path], out: Path, max_failed: float = 0.5, **runtime: int
+    transform: Transform[int],
+    places: dict[str, Path],
+    out: Path,
+    max_failed: float = 0.5,
+    store: str = "none",
+    flush_s: float = 30.0,
+    **runtime: int,
 ) -> Summary:
     return run(
         transform,
@@ -77,7 +91,7 @@ def go(
         out / "quarantine.parquet",
         shards=ShardParams(count=3),
         quality=QualityParams(max_failed=max_failed),
-        runtime=Runtime(device="cpu", **runtime),
+        runtime=Runtime(device="cpu", store=StoreSettings(url=store, flush_s=flush_s), **runtime),
     )
 
 
@@ -206,8 +220,8 @@ def test_memory_is_bounded_by_the_window(tmp_path: Path) -> None:
             pulled += 1
             yield Clip(str(at), "", {"manifest": {"x": at}})
 
-    for _ in local.stream(Double(), source(), Runtime(workers=2, batch=4, device="cpu")):  # type: ignore[arg-type]
-        done += 1
+    for outcomes in local.stream(Double(), source(), Runtime(workers=2, batch=4, device="cpu")):  # type: ignore[arg-type]
+        done += len(outcomes)
         assert pulled - done <= 4 * (2 + 2 + 1)
     assert done == 500
 
@@ -222,3 +236,126 @@ def test_no_clips_still_make_all_shards(tmp_path: Path) -> None:
     """An empty dataset is a dataset: readers find the schema."""
     go(Double(), manifest(tmp_path, []), tmp_path)
     assert len(list((tmp_path / "rows").iterdir())) == 3
+
+
+def packs(folder: Path) -> list[Path]:
+    return sorted(path for path in (folder / "store/packs").rglob("*.parquet") if "problems" not in path.name)
+
+
+def test_a_second_run_computes_nothing(tmp_path: Path) -> None:
+    """Rows, skips and broken clips are known; what failed for an unknown reason is tried again."""
+    places = manifest(tmp_path, [1, 2, -1, -2, 13, -4])
+    first = go(Double(), places, tmp_path / "a", store="store")
+    again = Double()
+    second = go(again, places, tmp_path / "b", store="store")
+    assert (first.computed, first.reused, second.computed, second.reused) == (6, 0, 1, 5)
+    assert again.batches == []
+    assert second.failed == {"BadInput": 1, "ZeroDivisionError": 1}
+    assert fingerprint(tmp_path / "a") == fingerprint(tmp_path / "b")
+
+
+def test_an_added_clip_is_computed_alone(tmp_path: Path) -> None:
+    """And the shards are those of a run that knew nothing."""
+    go(Double(), manifest(tmp_path, list(range(20))), tmp_path / "a", store="store")
+    places = manifest(tmp_path, list(range(21)))
+    assert go(Double(), places, tmp_path / "a", store="store").computed == 1
+    go(Double(), places, tmp_path / "b")
+    assert fingerprint(tmp_path / "a") == fingerprint(tmp_path / "b")
+
+
+def test_renamed_and_moved_clips_are_known(tmp_path: Path) -> None:
+    """A row belongs to what it was made from, not to a name."""
+    go(Double(), manifest(tmp_path, [1, 2, 3]), tmp_path / "a", store="store")
+    path = manifest(tmp_path, [3, 1, 2], place="there")["manifest"]
+    table = pq.read_table(path)
+    write_table(path, table.set_column(0, "clip_id", pa.array(["x", "y", "z"])))
+    assert go(Double(), {"manifest": path}, tmp_path / "b", store="store").computed == 0
+    assert [(row["clip_id"], row["y"]) for row in rows_of(tmp_path / "b/rows")] == [("x", 6), ("y", 2), ("z", 4)]
+
+
+def test_a_damaged_pack_is_said_and_its_rows_are_computed_again(tmp_path: Path) -> None:
+    """The others are re-used; the shards come out as they were."""
+    places = manifest(tmp_path, list(range(30)))
+    go(Double(), places, tmp_path / "a", store="store")
+    victim = packs(tmp_path)[0]
+    lost = pq.read_metadata(victim).num_rows
+    victim.write_bytes(victim.read_bytes()[:-1] + b"!")
+    summary = go(Double(), places, tmp_path / "b", store="store")
+    assert (summary.computed, summary.reused) == (lost, 30 - lost)
+    assert "1 damaged packs set aside" in str(summary)
+    assert fingerprint(tmp_path / "a") == fingerprint(tmp_path / "b")
+
+
+def test_a_pack_that_is_the_shard_is_not_kept_twice(tmp_path: Path) -> None:
+    """A cold run's packs are its shards, byte for byte; later ones grow into one pack a shard again."""
+    go(Double(), manifest(tmp_path, list(range(30))), tmp_path / "a", store="store")
+    shards = {hashlib.sha256(p.read_bytes()).hexdigest() for p in (tmp_path / "a/rows").iterdir()}
+    assert shards == {path.stem for path in packs(tmp_path)}
+    for count in range(31, 40):
+        go(Double(), manifest(tmp_path, list(range(count))), tmp_path / "a", store="store")
+    shards = {hashlib.sha256(p.read_bytes()).hexdigest() for p in (tmp_path / "a/rows").iterdir()}
+    assert shards == {path.stem for path in packs(tmp_path)}
+
+
+def test_what_was_done_before_an_interruption_is_kept(tmp_path: Path) -> None:
+    """Ctrl-C: everything that came out of the engine until then is known to the next run."""
+
+    places = manifest(tmp_path, list(range(40)))
+    STOP.touch()
+    with pytest.raises(KeyboardInterrupt):
+        go(Double(), places, tmp_path / "a", store="store", workers=1, batch=2)
+    STOP.unlink()
+    second = go(Double(), places, tmp_path / "a", store="store")
+    assert 0 < second.reused < 40
+    assert second.computed == 40 - second.reused
+    go(Double(), places, tmp_path / "b")
+    assert fingerprint(tmp_path / "a") == fingerprint(tmp_path / "b")
+
+
+def test_out_of_device_memory_halves_the_batch_and_is_remembered_apart(tmp_path: Path) -> None:
+    """There is no GPU here: torch's own error is raised by hand above four rows. The run goes on with four, and its
+    rows are kept under a fingerprint that says so."""
+
+    class Large(Double):
+        uses_torch = True
+        rows = 16
+
+        def infer(self, items: Sequence[int]) -> list[Row | Skip]:
+            import torch
+
+            if self.rows > 4:
+                raise torch.OutOfMemoryError("CUDA out of memory")
+            return super().infer(items)
+
+    places = manifest(tmp_path, list(range(1, 9)))
+    transform = Large()
+    summary = go(transform, places, tmp_path / "a", store="store", workers=1)
+    assert (summary.done, transform.rows) == (8, 4)
+    parts = [json.loads(path.read_text()) for path in (tmp_path / "store/packs/double").glob("*/fingerprint.json")]
+    kept = {Path(path).parent.name for path in packs(tmp_path)}
+    assert [part["rows"] for part in parts if digest(part) in kept] == ["4"]
+    go(Double(), places, tmp_path / "b")
+    assert [row["y"] for row in rows_of(tmp_path / "a/rows")] == [row["y"] for row in rows_of(tmp_path / "b/rows")]
+
+
+def test_each_run_writes_what_it_did(tmp_path: Path) -> None:
+    """.mer/runs: counts, reasons, seconds and bytes; the rate of the last run that computed anything stays."""
+    places = manifest(tmp_path, [1, 2, -1, -2])
+    go(Double(), places, tmp_path, store="store")
+    first = read_run("double")
+    go(Double(), places, tmp_path, store="store")
+    second = read_run("double")
+    assert first is not None
+    assert second is not None
+    assert (first.computed, first.skipped, first.failed) == (4, {"negative": 1}, {"BadInput": 1})
+    assert first.bytes_out > 0 < first.bytes_store
+    assert first.spent.prepare > 0
+    assert (second.computed, second.reused, second.bytes_store, second.rate) == (0, 4, 0, first.rate)
+
+
+def test_provenance_is_in_the_footer(tmp_path: Path) -> None:
+    """What made the rows, and no time or place."""
+    go(Double(), manifest(tmp_path, [1, 2]), tmp_path)
+    footer = pq.read_schema(tmp_path / "rows/part-00000.parquet").metadata
+    assert {b"mer.transform", b"mer.fingerprint", b"mer.parts", b"mer.shard"} <= footer.keys()
+    assert str(tmp_path).encode() not in b"".join(footer.values())

@@ -18,20 +18,19 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from mer_pipeline.clips import GIVEN, MANIFEST_SCHEMA, SPLITS, VOTES_SCHEMA, Clip, Row
+from mer_pipeline.clips import GIVEN, MANIFEST_SCHEMA, SPLITS, VOTES_SCHEMA, Row
 from mer_pipeline.datasets.folder import list_folder
 from mer_pipeline.datasets.folds import make_folds
 from mer_pipeline.datasets.listing import Entry, Listing, Vote, add_groups, add_truth, add_votes
 from mer_pipeline.datasets.mer import list_mer
-from mer_pipeline.engines.local import stream
-from mer_pipeline.errors import ClipError, DatasetError, Skip, StageError
-from mer_pipeline.media.container import file_sha256, probe
+from mer_pipeline.datasets.probe import probe_files
+from mer_pipeline.errors import DatasetError
 from mer_pipeline.params import DatasetParams, FoldParams, QualityParams, ShardParams
-from mer_pipeline.run import Progress, check_quality, write_problems
+from mer_pipeline.run import Progress
 from mer_pipeline.runtime import Runtime
+from mer_pipeline.store.quarantine import check_quality, write_problems
 from mer_pipeline.store.rows import complete_row, digest, stage_schema, to_table
 from mer_pipeline.store.shards import bucket_of, new_folder, write_shard, write_table
-from mer_pipeline.transform import Transform
 
 ADAPTERS = {"mer2025": list_mer, "mer2026": list_mer, "folder": list_folder}
 
@@ -75,44 +74,6 @@ def list_dataset(params: DatasetParams) -> Listing:
     return listing
 
 
-class ProbeMedia(Transform[Row]):
-    """A clip's files to their hashes and headers; nothing is decoded but the first picture.
-
-    A broken file still has a row (its words may be fine), with `problem` set.
-    """
-
-    name = "ingest"
-    sources = ()
-    schema = pa.schema([*MANIFEST_SCHEMA, pa.field("problem", pa.string())])
-
-    def __init__(self, params: DatasetParams) -> None:
-        self.params: DatasetParams = params
-        self.root = Path(params.root)
-
-    def prepare(self, clip: Clip) -> Row:
-        """Hash and probe."""
-        listed = clip.need("listing")
-        video, audio = (None if listed[key] is None else self.root / str(listed[key]) for key in ("video", "audio"))
-        row: dict[str, object] = {name: listed.get(name) for name in self.schema.names}
-        row["has_sound"] = False
-        try:
-            row["video_sha256"] = None if video is None else file_sha256(video)
-            row["audio_sha256"] = None if audio is None else file_sha256(audio)
-            infos = [probe(place) for place in (video, audio) if place is not None]
-        except ClipError as error:
-            return {**row, "problem": str(error)}
-        if infos:
-            first = infos[0]
-            row |= {"width": first.width, "height": first.height}
-            row |= {"seconds": first.seconds, "frame_rate": first.frame_rate}
-            row["has_sound"] = any(info.has_sound for info in infos)
-        return row
-
-    def infer(self, items: Sequence[Row]) -> list[Row | Skip]:
-        """Nothing is left to do."""
-        return list(items)
-
-
 def ingest(
     dataset: DatasetParams,
     folds: FoldParams,
@@ -130,8 +91,13 @@ def ingest(
     """
     listing = list_dataset(dataset)
     entries = [listing.entries[name] for name in sorted(listing.entries)]
-    rows = _probe(entries, ProbeMedia(dataset), runtime, progress)
-    broken = [_problem(str(row["clip_id"]), "BadInput", str(row["problem"])) for row in rows if row["problem"]]
+    probed = probe_files(entries, Path(dataset.root), runtime, progress)
+    rows = [_manifest_row(entry, probed[entry.clip_id]) for entry in entries]
+    broken = [
+        _problem(entry.clip_id, "BadInput", str(probed[entry.clip_id]["problem"]))
+        for entry in entries
+        if probed[entry.clip_id]["problem"]
+    ]
     notes = [_problem(note.clip_id, note.kind, note.message) for note in listing.notes]
     write_problems(paths.quarantine, [*broken, *notes])
     check_quality("ingest", broken, len(rows), quality, paths.quarantine)
@@ -163,15 +129,10 @@ def ingest(
     return f"ingest: {len(rows)} clips ({split}); {len(broken)} broken; {len(notes)} notes{seen}"
 
 
-def _probe(entries: Sequence[Entry], transform: ProbeMedia, runtime: Runtime, progress: Progress) -> list[Row]:
-    clips = (Clip(entry.clip_id, "", {"listing": asdict(entry)}) for entry in entries)
-    rows = []
-    for outcome in stream(transform, clips, runtime):
-        if outcome.row is None:
-            raise StageError(f"ingest: '{outcome.clip.clip_id}': {outcome.failed or outcome.skipped}")
-        rows.append(outcome.row)
-        progress(len(rows), len(entries))
-    return sorted(rows, key=lambda row: str(row["clip_id"]))
+def _manifest_row(entry: Entry, probed: Row) -> Row:
+    listed = asdict(entry)
+    row = {name: probed[name] if name in probed else listed.get(name) for name in MANIFEST_SCHEMA.names}
+    return {**row, "has_sound": bool(row["has_sound"])}
 
 
 def _problem(clip_id: str, kind: str, message: str) -> Row:

@@ -12,26 +12,37 @@ import time
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Generic
 
 from mer_pipeline.clips import Clip, Row
 from mer_pipeline.errors import Skip, Transient, UsageError
+from mer_pipeline.runs import Seconds
 from mer_pipeline.runtime import INTRA_OP_THREADS, Runtime, raise_if_stopped
 from mer_pipeline.transform import Item, Transform
 
 TRANSIENT_TRIES = 3
 TRANSIENT_PAUSE_S = 0.2
+TICK_S = 0.5
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of one clip: exactly one of `row`, `skipped` and `failed` is set."""
+    """What became of one clip: exactly one of `row`, `skipped` and `failed` is set.
+
+    Attributes:
+        clip: which.
+        row: its values.
+        skipped: why there are none.
+        failed: what went wrong.
+        rows: the transform's number of rows when it was made; smaller after the device's memory was short.
+    """
 
     clip: Clip
     row: Row | None = None
     skipped: str | None = None
     failed: Exception | None = None
+    rows: int = 1
 
 
 @dataclass(frozen=True)
@@ -41,22 +52,54 @@ class _Prepared(Generic[Item]):
     bucket: int
 
 
-def stream(transform: Transform[Item], clips: Iterable[Clip], runtime: Runtime) -> Iterator[Outcome]:
-    """Carry out a transform over clips; outcomes come as they are ready, in any order.
+@dataclass
+class _Done(Generic[Item]):
+    """What a thread brings back: an item to infer, or outcomes."""
+
+    seconds: Seconds
+    prepared: _Prepared[Item] | None = None
+    outcomes: list[Outcome] = field(default_factory=list)
+
+
+def set_up(transform: Transform[Item], runtime: Runtime) -> None:
+    """Load the transform's models, in fp32 without shortcuts.
 
     Raises:
-        UsageError: what `transform.setup` finds wrong, before any clip is touched.
+        UsageError: a model or setting is unfit.
+    """
+    if transform.uses_torch:
+        import torch
+
+        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
+        _fix_threads()
+        transform.setup(runtime.torch_device())
+
+
+def stream(
+    transform: Transform[Item], clips: Iterable[Clip], runtime: Runtime, spent: Seconds | None = None
+) -> Iterator[list[Outcome]]:
+    """Carry out a transform, after `set_up`, over clips.
+
+    Args:
+        transform: what to do.
+        clips: pulled as they are needed.
+        runtime: this machine.
+        spent: the time is added to it.
+
+    Yields:
+        Outcomes as they are ready, in any order; an empty list at least every TICK_S, so that the caller
+        can keep time.
+
+    Raises:
+        UsageError: a model is found unfit while it runs.
         Stopped: Ctrl-C or SIGTERM.
     """
-    infer_threads = runtime.workers
-    if transform.uses_torch:
-        device = runtime.torch_device()
-        _fix_threads()
-        transform.setup(device)
-        infer_threads = runtime.workers if device.type == "cpu" else 1
+    spent = spent or Seconds()
+    on_cpu = not transform.uses_torch or runtime.device_kind() == "cpu"
+    infer_threads = runtime.workers if on_cpu else 1
     window = runtime.batch * (runtime.workers + infer_threads + 1)
     source = iter(clips)
-    pending: set[Future[_Prepared[Item] | list[Outcome]]] = set()
+    pending: set[Future[_Done[Item]]] = set()
     held: defaultdict[int, list[_Prepared[Item]]] = defaultdict(list)
     in_flight = 0
     exhausted = False
@@ -83,16 +126,21 @@ def stream(transform: Transform[Item], clips: Iterable[Clip], runtime: Runtime) 
                 # Nothing else can fill these up: the source is empty, or the window is full of part batches.
                 for bucket in list(held):
                     start_infer(bucket)
-            done, pending = wait(pending, return_when=FIRST_COMPLETED)
+            since = time.perf_counter()
+            done, pending = wait(pending, timeout=TICK_S, return_when=FIRST_COMPLETED)
+            spent.wait += time.perf_counter() - since
+            outcomes: list[Outcome] = []
             for future in done:
                 result = future.result()
-                if isinstance(result, _Prepared):
-                    held[result.bucket].append(result)
-                    if len(held[result.bucket]) == runtime.batch:
-                        start_infer(result.bucket)
-                else:
-                    in_flight -= len(result)
-                    yield from result
+                spent.prepare += result.seconds.prepare
+                spent.infer += result.seconds.infer
+                if result.prepared is not None:
+                    held[result.prepared.bucket].append(result.prepared)
+                    if len(held[result.prepared.bucket]) == runtime.batch:
+                        start_infer(result.prepared.bucket)
+                outcomes += result.outcomes
+            in_flight -= len(outcomes)
+            yield outcomes
     finally:
         prepare_pool.shutdown(cancel_futures=True)
         infer_pool.shutdown(cancel_futures=True)
@@ -104,34 +152,67 @@ def _fix_threads() -> None:
     torch.set_num_threads(INTRA_OP_THREADS)
 
 
-def _prepare(transform: Transform[Item], clip: Clip) -> _Prepared[Item] | list[Outcome]:
+def _prepare(transform: Transform[Item], clip: Clip) -> _Done[Item]:
+    started = time.perf_counter()
+    result = _try_prepare(transform, clip)
+    spent = Seconds(prepare=time.perf_counter() - started)
+    return _Done(spent, None, [result]) if isinstance(result, Outcome) else _Done(spent, result)
+
+
+def _try_prepare(transform: Transform[Item], clip: Clip) -> _Prepared[Item] | Outcome:
+    rows = transform.rows
     for attempt in range(TRANSIENT_TRIES):
         try:
             item = transform.prepare(clip)
             return _Prepared(clip, item, transform.bucket(item))
         except Skip as skip:
-            return [Outcome(clip, skipped=str(skip))]
+            return Outcome(clip, skipped=str(skip), rows=rows)
         except Transient as error:
             if attempt == TRANSIENT_TRIES - 1:
-                return [Outcome(clip, failed=error)]
+                return Outcome(clip, failed=error, rows=rows)
             time.sleep(TRANSIENT_PAUSE_S * 2**attempt)
         except Exception as error:  # whatever one clip does must not end the run; the threshold judges
-            return [Outcome(clip, failed=error)]
+            return Outcome(clip, failed=error, rows=rows)
     raise AssertionError("unreachable")
 
 
-def _infer(transform: Transform[Item], batch: list[_Prepared[Item]]) -> _Prepared[Item] | list[Outcome]:
+def _infer(transform: Transform[Item], batch: list[_Prepared[Item]]) -> _Done[Item]:
+    started = time.perf_counter()
+    outcomes = _outcomes(transform, batch)
+    return _Done(Seconds(infer=time.perf_counter() - started), None, outcomes)
+
+
+def _outcomes(transform: Transform[Item], batch: list[_Prepared[Item]]) -> list[Outcome]:
+    rows = transform.rows
     try:
         results = transform.infer([prepared.item for prepared in batch])
     except UsageError:
         raise
     except Exception as error:
+        if _is_out_of_memory(error) and rows > 1:
+            # For the rest of the run: what was too much once will be again. Another thread may have been here first.
+            transform.rows = min(transform.rows, rows // 2)
+            _free_device_memory()
+            return _outcomes(transform, batch)
         if len(batch) == 1:
-            return [Outcome(batch[0].clip, failed=error)]
+            return [Outcome(batch[0].clip, failed=error, rows=rows)]
         # Find the one that spoils the batch; a row does not depend on its companions, so this changes no value.
-        alone = (_infer(transform, [prepared]) for prepared in batch)
-        return [outcome for outcomes in alone if isinstance(outcomes, list) for outcome in outcomes]
+        return [outcome for prepared in batch for outcome in _outcomes(transform, [prepared])]
     return [
-        Outcome(prepared.clip, skipped=str(result)) if isinstance(result, Skip) else Outcome(prepared.clip, row=result)
+        Outcome(prepared.clip, skipped=str(result), rows=rows)
+        if isinstance(result, Skip)
+        else Outcome(prepared.clip, row=result, rows=rows)
         for prepared, result in zip(batch, results, strict=True)
     ]
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    """Of the device: torch.OutOfMemoryError, without importing torch for transforms that have no use for it."""
+    return any(kind.__name__ == "OutOfMemoryError" for kind in type(error).__mro__)
+
+
+def _free_device_memory() -> None:
+    import torch
+
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()

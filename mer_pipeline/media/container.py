@@ -160,3 +160,17 @@ def file_sha256(path: Path) -> str:
         raise BadInput(f"{path.name} is missing") from None
     except OSError as error:
         raise Transient(f"{path.name} cannot be read: {error.strerror}") from None
+
+
+def check_content(path: Path, sha256: object) -> None:
+    """Make sure that a file is still the one that was listed: what becomes of it is remembered under that content.
+
+    Raises:
+        Transient: it was altered or has gone since, or could not be read then.
+    """
+    if sha256 is None:
+        raise Transient(f"{path.name} could not be read when it was listed; run `dvc repro --force ingest`")
+    if not path.exists():
+        raise Transient(f"{path.name} is missing; mount the dataset or copy it again")
+    if file_sha256(path) != sha256:
+        raise Transient(f"{path.name} was altered after it was listed; run `dvc repro` again")

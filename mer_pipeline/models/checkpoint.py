@@ -18,6 +18,7 @@ from mer_pipeline.params import EncoderParams
 MODELS = Path("models")
 SPEC = re.compile(r"(dir|hf|openclip|facenet):(\S.*)")
 WEIGHTS = "*.safetensors"
+VALUE_SUFFIXES = frozenset({".safetensors", ".json", ".txt", ".model", ".jinja", ".vocab", ".bpe", ".tiktoken"})
 
 
 def resolve(spec: str) -> Path:
@@ -56,6 +57,11 @@ def check_present(encoders: Mapping[str, EncoderParams]) -> None:
     for encoder in encoders.values():
         if encoder.checkpoint is not None:
             resolve(encoder.checkpoint)
+
+
+def value_files(folder: Path) -> list[Path]:
+    """The files of a checkpoint that decide what comes out of it: weights, configuration, preprocessing, tokeniser."""
+    return sorted(path for path in folder.iterdir() if path.suffix in VALUE_SUFFIXES and path.is_file())
 
 
 def _folder_name(kind: str, name: str) -> str:

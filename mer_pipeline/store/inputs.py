@@ -1,8 +1,13 @@
-"""The tables that a transform reads, joined by clip and served bucket by bucket."""
+"""The tables that a transform reads, joined by clip and served bucket by bucket.
+
+Keys first: which clips there are and the digest of what each is made from needs only a few columns; whole rows
+are read for the clips that are computed.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
@@ -11,9 +16,20 @@ import pyarrow.parquet as pq
 
 from mer_pipeline.clips import Clip, Row
 from mer_pipeline.errors import StageError
-from mer_pipeline.store.rows import digest
+from mer_pipeline.store.rows import Encoded, digest_columns, encode
 from mer_pipeline.store.shards import bucket_of, read_shard
 from mer_pipeline.transform import Source
+
+# What a source's table says about a clip, as it enters the input digest; None where it has no row.
+Parts = Mapping[str, Encoded]
+
+
+@dataclass(frozen=True)
+class Keys:
+    """The clips of one bucket in the order of their ids, and the digest of what each is made from."""
+
+    clip_ids: list[str]
+    input_digests: list[str]
 
 
 class Inputs:
@@ -31,25 +47,33 @@ class Inputs:
             if not place.exists():
                 raise StageError(f"{place} ({table}) is missing; make it with `dvc repro`")
 
-    def __len__(self) -> int:
-        """How many clips there are."""
-        place = self._places[self.sources[0].table]
-        files = [place] if place.is_file() else sorted(place.glob("part-*.parquet"))
-        return sum(pq.ParquetFile(file).metadata.num_rows for file in files)
+    def keys(self, bucket: int) -> Keys:
+        """The clips of one bucket; no payload is read."""
+        parts = {source.table: self._parts(source, bucket) for source in self.sources}
+        clip_ids = list(parts[self.sources[0].table])
+        return Keys(clip_ids, input_digests(clip_ids, parts))
 
-    def clips(self, bucket: int) -> Iterator[Clip]:
-        """The clips of one bucket, in the order of their ids."""
-        first, *others = [(source, self._bucket(source, bucket)) for source in self.sources]
-        joined = [(source, {str(key): i for i, key in enumerate(t["clip_id"].to_pylist())}, t) for source, t in others]
-        for row in _rows(first[1]):
-            clip_id = str(row["clip_id"])
-            rows: dict[str, Row | None] = {first[0].table: row}
-            for source, places, table in joined:
-                at = places.get(clip_id)
-                rows[source.table] = None if at is None else next(_rows(table.slice(at, 1)))
-            yield Clip(clip_id, self._input_digest(rows), rows)
+    def clips(self, bucket: int, wanted: Collection[str]) -> Iterator[Clip]:
+        """The wanted clips of one bucket, in the order of their ids, with their rows."""
+        if not wanted:
+            return
+        keys = self.keys(bucket)
+        digest_of = dict(zip(keys.clip_ids, keys.input_digests, strict=True))
+        tables = [(source.table, self._read(source, bucket)) for source in self.sources]
+        rows_of = [(name, table, _positions(table)) for name, table in tables]
+        for clip_id in keys.clip_ids:
+            if clip_id in wanted:
+                rows = {name: _row(table, at.get(clip_id)) for name, table, at in rows_of}
+                yield Clip(clip_id, digest_of[clip_id], rows)
 
-    def _bucket(self, source: Source, bucket: int) -> pa.Table:
+    def _parts(self, source: Source, bucket: int) -> Parts:
+        place = self._places[source.table]
+        if place.is_file():
+            table = self._dealt[source.table][bucket]
+            return table_parts(table, source.columns)
+        return table_parts(read_shard(place, bucket, self.shards, ["clip_id", "digest"]), None)
+
+    def _read(self, source: Source, bucket: int) -> pa.Table:
         place = self._places[source.table]
         columns = ["clip_id", *source.columns, *source.locators]
         if place.is_file():
@@ -63,17 +87,22 @@ class Inputs:
             table: deal(pq.read_table(place), self.shards) for table, place in self._places.items() if place.is_file()
         }
 
-    def _input_digest(self, rows: Mapping[str, Row | None]) -> str:
-        parts: dict[str, object] = {}
-        for source in self.sources:
-            row = rows[source.table]
-            if row is None:
-                parts[source.table] = None
-            elif "digest" in row:
-                parts[source.table] = row["digest"]
-            else:
-                parts[source.table] = {name: row[name] for name in source.columns}
-        return digest(parts)
+
+def table_parts(table: pa.Table, columns: Sequence[str] | None) -> Parts:
+    """What each clip's row is for an input digest: the row's own digest, or the declared columns of a plain table."""
+    clip_ids = table["clip_id"].to_pylist()
+    if columns is None:
+        return {clip: Encoded(encode(value)) for clip, value in zip(clip_ids, table["digest"].to_pylist(), strict=True)}
+    names = sorted(columns)
+    parts = [[encode(name) + encode(value) for value in table[name].to_pylist()] for name in names]
+    start = b"m%d:" % len(names)
+    rows = zip(*parts, strict=True) if parts else [()] * len(clip_ids)
+    return {clip: Encoded(start + b"".join(row)) for clip, row in zip(clip_ids, rows, strict=True)}
+
+
+def input_digests(clip_ids: Sequence[str], parts: Mapping[str, Parts]) -> list[str]:
+    """Hash of exactly what a transform declares it reads, for each clip: `digest({table: part, ...})`."""
+    return digest_columns({table: [of.get(clip_id) for clip_id in clip_ids] for table, of in parts.items()})
 
 
 def deal(table: pa.Table, count: int) -> list[pa.Table]:
@@ -84,8 +113,13 @@ def deal(table: pa.Table, count: int) -> list[pa.Table]:
     return [table.take(pa.array([at for _, at in sorted(bucket)], pa.int64())) for bucket in members]
 
 
-def _rows(table: pa.Table) -> Iterator[Row]:
-    """Rows one at a time, so that a shard of pictures is never whole in Python objects."""
-    for batch in table.to_batches():
-        for at in range(batch.num_rows):
-            yield batch.slice(at, 1).to_pylist()[0]
+def _positions(table: pa.Table) -> dict[str, int]:
+    return {str(clip_id): at for at, clip_id in enumerate(table["clip_id"].to_pylist())}
+
+
+def _row(table: pa.Table, at: int | None) -> Row | None:
+    """One row at a time, so that a shard of pictures is never whole in Python objects."""
+    if at is None:
+        return None
+    row: Row = table.slice(at, 1).to_pylist()[0]
+    return row

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import struct
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
@@ -46,6 +47,31 @@ def digest(value: object) -> str:
     return hasher.hexdigest()
 
 
+@dataclass(frozen=True, slots=True)
+class Encoded:
+    """A value that is encoded already."""
+
+    data: bytes
+
+
+def digest_columns(columns: Mapping[str, Sequence[object]]) -> list[str]:
+    """`digest({name: value, ...})` of every row of a table given by columns; several times as fast."""
+    names = sorted(columns)
+    start = b"m%d:" % len(names)
+    parts = [[encode(name) + encode(value) for value in columns[name]] for name in names]
+    return [
+        hashlib.blake2b(start + b"".join(row), digest_size=DIGEST_BYTES).hexdigest() for row in zip(*parts, strict=True)
+    ]
+
+
+def encode(value: object) -> bytes:
+    """The bytes that `digest` hashes."""
+    if isinstance(value, str):  # by far the most frequent
+        data = value.encode()
+        return b"s%d:%b" % (len(data), data)
+    return b"".join(_encode(value))
+
+
 def _encode(value: object) -> Iterable[bytes | memoryview]:
     match value:
         case None:
@@ -68,6 +94,8 @@ def _encode(value: object) -> Iterable[bytes | memoryview]:
             yield np.ascontiguousarray(value).tobytes()
         case np.generic():
             yield from _encode(value.item())
+        case Encoded():
+            yield value.data
         case Mapping():
             yield b"m%d:" % len(value)
             for key in sorted(value):

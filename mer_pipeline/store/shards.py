@@ -20,6 +20,8 @@ from mer_pipeline.clips import Row
 from mer_pipeline.errors import StageError
 from mer_pipeline.store.rows import to_table
 
+ROW_GROUP = 1024  # rows
+
 
 def bucket_of(clip_id: str, count: int) -> int:
     """The shard of a clip: stable over versions, machines and Python's hash seed."""
@@ -51,32 +53,47 @@ def write_table(path: Path, table: pa.Table, provenance: Mapping[str, str] | Non
 
     `provenance` goes to the footer's key-value metadata, its keys prefixed with "mer.".
     """
-    metadata = {f"mer.{key}": value for key, value in (provenance or {}).items()}
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.tmp")
     try:
-        pq.write_table(
-            table.replace_schema_metadata(metadata),
-            temporary,
-            version="2.6",
-            compression="zstd",
-            compression_level=3,
-            use_dictionary=False,
-            write_statistics=True,
-            row_group_size=1024,
-            store_schema=True,
-        )
+        temporary.write_bytes(table_bytes(table, provenance))
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def table_bytes(table: pa.Table, provenance: Mapping[str, str] | None = None) -> bytes:
+    """A table as the bytes of a Parquet file; a function of its values, schema and provenance alone."""
+    metadata = {f"mer.{key}": value for key, value in (provenance or {}).items()}
+    sink = pa.BufferOutputStream()
+    pq.write_table(
+        # Pages end where chunks do, so how a table was put together would show.
+        table.combine_chunks().replace_schema_metadata(metadata),
+        sink,
+        version="2.6",
+        compression="zstd",
+        compression_level=3,
+        use_dictionary=False,
+        write_statistics=True,
+        row_group_size=ROW_GROUP,
+        store_schema=True,
+    )
+    data = sink.getvalue().to_pybytes()
+    assert isinstance(data, bytes)
+    return data
+
+
+def sorted_by_clip(table: pa.Table) -> pa.Table:
+    """Rows in the order of every shard."""
+    clips = table["clip_id"].to_pylist()
+    return table.take(pa.array(sorted(range(len(clips)), key=clips.__getitem__), pa.int64()))
 
 
 def write_shard(
     folder: Path, bucket: int, rows: Sequence[Row], schema: pa.Schema, provenance: Mapping[str, str]
 ) -> None:
     """Write the rows of one bucket, sorted by clip."""
-    ordered = sorted(rows, key=lambda row: str(row["clip_id"]))
-    write_table(folder / shard_name(bucket), to_table(ordered, schema), provenance)
+    write_table(folder / shard_name(bucket), sorted_by_clip(to_table(rows, schema)), provenance)
 
 
 def read_shard(folder: Path, bucket: int, count: int, columns: Sequence[str] | None = None) -> pa.Table:

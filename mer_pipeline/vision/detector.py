@@ -6,7 +6,10 @@ boxes span all images of a call, so mixing clips would move boxes.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
@@ -47,6 +50,9 @@ class Detections:
 class Detector(Protocol):
     """Finds faces in the frames of one clip."""
 
+    def files(self) -> Sequence[Path]:
+        """Its weights."""
+
     def setup(self, device: torch.device) -> None:
         """Load weights."""
 
@@ -61,6 +67,13 @@ class Mtcnn:
 
     def __init__(self, min_face: int) -> None:
         self.min_face = min_face
+
+    def files(self) -> Sequence[Path]:
+        """The three nets, beside the code of facenet-pytorch (found without importing it, which imports torch)."""
+        package = find_spec("facenet_pytorch")
+        assert package is not None
+        assert package.origin is not None
+        return sorted(Path(package.origin).parent.joinpath("data").glob("?net.pt"))
 
     def setup(self, device: torch.device) -> None:
         """Load the three nets."""

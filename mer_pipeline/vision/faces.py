@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -104,6 +105,10 @@ class CropFaces(Transform[tuple[Frames, Pictures]]):
     def __init__(self, params: FaceParams) -> None:
         self.params: FaceParams = params
         self.detector = make_detector(params)
+
+    def files(self) -> Sequence[Path]:
+        """The detector's weights."""
+        return self.detector.files()
 
     def setup(self, device: torch.device) -> None:
         """Load the detector."""

@@ -17,6 +17,7 @@ import pyarrow as pa
 from mer_pipeline.clips import Clip, Row
 from mer_pipeline.errors import Skip
 from mer_pipeline.media import jpeg
+from mer_pipeline.media.container import check_content
 from mer_pipeline.media.decode import read_pictures
 from mer_pipeline.params import FrameParams
 from mer_pipeline.transform import Source, Transform
@@ -89,12 +90,14 @@ class SampleFrames(Transform[Row]):
         row = clip.need("manifest")
         if row["video"] is None:
             raise Skip("no picture: the dataset has no video of this clip")
+        path = self.root / str(row["video"])
+        check_content(path, row["video_sha256"])
         fps, duration = row["fps"], row["duration"]
         assert isinstance(fps, float | None)
         assert isinstance(duration, float | None)
         jpegs, times, shape = [], [], (0, 0, 3)
         pictures = read_pictures(
-            self.root / str(row["video"]),
+            path,
             lambda stamps, end: choose(self.params, stamps, end),
             fps=fps,
             duration=duration,

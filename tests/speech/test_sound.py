@@ -8,7 +8,7 @@ from mer_pipeline.errors import Skip
 from mer_pipeline.params import AudioParams
 from mer_pipeline.speech.logmel import PROSODY_DIM, prosody, prosody_functionals
 from mer_pipeline.speech.track import ExtractAudio, Sound, dbfs, loudest_dbfs
-from tests.conftest import clip
+from tests.conftest import clip, listed
 
 RATE = 16_000
 
@@ -74,7 +74,7 @@ def stage(root: Path) -> ExtractAudio:
 def test_sound_of_a_clip(make_film: Callable[..., Path], tmp_path: Path) -> None:
     """16-bit samples at 16 kHz, with the loudness that it has."""
     make_film("a.mp4", loudness=0.25)
-    row = stage(tmp_path).prepare(clip(manifest={"video": "a.mp4", "audio": None}))
+    row = stage(tmp_path).prepare(clip(manifest=listed(tmp_path, video="a.mp4")))
     samples = Sound.of(row).samples
     assert row["seconds"] == pytest.approx(2.0, abs=0.1)
     assert np.abs(samples).max() == pytest.approx(0.25, abs=0.02)
@@ -85,7 +85,7 @@ def test_a_sound_file_beside_the_clip_comes_first(make_film: Callable[..., Path]
     """Where the dataset has cleaned sound, that is used."""
     make_film("a.mp4", tone=300.0)
     make_film("b.mp4", frames=0, seconds=1.0, tone=150.0)
-    row = stage(tmp_path).prepare(clip(manifest={"video": "a.mp4", "audio": "b.mp4"}))
+    row = stage(tmp_path).prepare(clip(manifest=listed(tmp_path, video="a.mp4", audio="b.mp4")))
     spectrum = np.abs(np.fft.rfft(Sound.of(row).samples))
     assert np.argmax(spectrum) * RATE / (2 * len(spectrum) - 2) == pytest.approx(150, abs=2)
 
@@ -97,4 +97,4 @@ def test_no_sound_is_a_skip(
     """Silence and absence are flagged, not embedded."""
     make_film("a.mp4", **options)
     with pytest.raises(Skip, match=reason):
-        stage(tmp_path).prepare(clip(manifest={"video": "a.mp4", "audio": None}))
+        stage(tmp_path).prepare(clip(manifest=listed(tmp_path, video="a.mp4")))

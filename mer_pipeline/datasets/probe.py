@@ -1,0 +1,134 @@
+"""Look into every file of a dataset: its hash and its headers; nothing is decoded but the first picture.
+
+What was found is remembered on this machine by the file's size, times and inode (the change time is set by the
+system at every write), so that one altered file among 100,000 costs the reading of one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+import pyarrow as pa
+
+from mer_pipeline.clips import Clip, Row
+from mer_pipeline.datasets.listing import Entry
+from mer_pipeline.engines.local import stream
+from mer_pipeline.errors import BadInput, Skip
+from mer_pipeline.media.container import file_sha256, probe
+from mer_pipeline.params import Section
+from mer_pipeline.runtime import Runtime
+from mer_pipeline.store.memory import Memory
+from mer_pipeline.store.packs import Store
+from mer_pipeline.store.rows import complete_row, digest, to_table
+from mer_pipeline.transform import Transform
+
+PLACE = ".mer/files"  # never shared: inodes and times are of this machine
+AT_A_TIME = 20_000  # files between two packs
+
+
+class ProbeMedia(Transform[Row]):
+    """A clip's files to their hashes and headers.
+
+    A broken file still has a row (its words may be fine), with `problem` set.
+    """
+
+    name = "probe"
+    sources = ()
+    schema = pa.schema(
+        [
+            pa.field("video_sha256", pa.string()),
+            pa.field("audio_sha256", pa.string()),
+            pa.field("width", pa.int32()),
+            pa.field("height", pa.int32()),
+            pa.field("seconds", pa.float64()),
+            pa.field("frame_rate", pa.float64()),
+            pa.field("has_sound", pa.bool_()),
+            pa.field("problem", pa.string()),
+        ]
+    )
+
+    params = Section()  # what a file says of itself depends on none
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def prepare(self, clip: Clip) -> Row:
+        """Hash and probe."""
+        listed = clip.need("listing")
+        video, audio = (None if listed[key] is None else self.root / str(listed[key]) for key in ("video", "audio"))
+        row: dict[str, object] = dict.fromkeys(self.schema.names)
+        row["has_sound"] = False
+        try:
+            row["video_sha256"] = None if video is None else file_sha256(video)
+            row["audio_sha256"] = None if audio is None else file_sha256(audio)
+            infos = [probe(place) for place in (video, audio) if place is not None]
+        except BadInput as error:
+            return {**row, "problem": str(error)}
+        if infos:
+            first = infos[0]
+            row |= {"width": first.width, "height": first.height}
+            row |= {"seconds": first.seconds, "frame_rate": first.frame_rate}
+            row["has_sound"] = any(info.has_sound for info in infos)
+        return row
+
+    def infer(self, items: Sequence[Row]) -> list[Row | Skip]:
+        """Nothing is left to do."""
+        return list(items)
+
+
+def probe_files(
+    entries: Sequence[Entry], root: Path, runtime: Runtime, progress: Callable[[int, int], None]
+) -> dict[str, Row]:
+    """Rows of ProbeMedia's table by clip; what could not be read for other reasons than its content has `problem`.
+
+    Args:
+        entries: what is listed.
+        root: the dataset's folder.
+        runtime: this machine.
+        progress: told as files are read.
+    """
+    transform = ProbeMedia(root)
+    memory = Memory(Store(PLACE), transform, "any")
+    keys = {entry.clip_id: _state(entry, root) for entry in entries}
+    rows = _remembered(memory, keys)
+    missing = [entry for entry in entries if entry.clip_id not in rows]
+    for start in range(0, len(missing), AT_A_TIME):
+        clips = [Clip(e.clip_id, keys[e.clip_id], {"listing": asdict(e)}) for e in missing[start : start + AT_A_TIME]]
+        fresh, done = [], start
+        for outcomes in stream(transform, clips, runtime):
+            done += len(outcomes)
+            for outcome in outcomes:
+                clip_id = outcome.clip.clip_id
+                if outcome.row is None:
+                    rows[clip_id] = {**dict.fromkeys(transform.schema.names), "problem": str(outcome.failed)}
+                else:
+                    rows[clip_id] = outcome.row
+                    fresh.append(complete_row(clip_id, keys[clip_id], outcome.row, None, transform.schema))
+            progress(done, len(missing))
+        memory.keep(to_table(fresh, memory.schema), memory.rows, "0")
+    memory.close()
+    return rows
+
+
+def _remembered(memory: Memory, keys: Mapping[str, str]) -> dict[str, Row]:
+    known = memory.knows(list(keys.values()))
+    found = [clip_id for clip_id, is_known in zip(keys, known, strict=True) if is_known]
+    table = memory.read(found, [keys[clip_id] for clip_id in found])
+    # A damaged pack is no loss: the files are read again.
+    return {} if table is None else {str(row["clip_id"]): row for row in table.to_pylist()}
+
+
+def _state(entry: Entry, root: Path) -> str:
+    """Digest of a clip's paths and of what the file system says of them."""
+    states: dict[str, list[object]] = {}
+    for kind, name in (("video", entry.video), ("audio", entry.audio)):
+        if name is not None:
+            path = root / name
+            try:
+                of = path.stat()
+                states[kind] = [str(path.absolute()), of.st_size, of.st_mtime_ns, of.st_ctime_ns, of.st_ino]
+            except OSError:
+                states[kind] = [str(path.absolute())]
+    return digest(states)
