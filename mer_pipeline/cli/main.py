@@ -16,7 +16,13 @@ app = typer.Typer(
     pretty_exceptions_show_locals=False,
 )
 models = typer.Typer(help="Model checkpoints.", no_args_is_help=True)
+store = typer.Typer(help="The store of computed rows.", no_args_is_help=True)
+quarantine = typer.Typer(help="Clips that a stage could not do.", no_args_is_help=True)
 app.add_typer(models, name="models")
+app.add_typer(store, name="store")
+app.add_typer(quarantine, name="quarantine")
+
+Url = Annotated[str | None, typer.Option("--store", help="Another store than the one that stages here use.")]
 
 
 @app.command()
@@ -45,6 +51,113 @@ def summary() -> None:
     from mer_pipeline.cli.summary import summarise
 
     print(summarise(Path()))
+
+
+@app.command()
+def plan() -> None:
+    """Say what `dvc repro` would do: which stages run and why, rows known and to compute, time and disk."""
+    from mer_pipeline.cli.plan import make_plan, plan_text
+
+    print(plan_text(make_plan(Path())))
+
+
+@app.command()
+def explain(
+    stage: Annotated[str, typer.Argument(help="frames, faces, audio, cues, enriched, or an encoder's name.")],
+    clip: Annotated[str, typer.Argument(help="The clip's name.")],
+    every: Annotated[bool, typer.Option("--all", help="Every definition that the stage's code reaches.")] = False,
+) -> None:
+    """Say why a row is re-used or computed: the parts of its key, and which of them changed."""
+    from mer_pipeline.cli.explain import explain as explained
+
+    print(explained(stage, clip, every_part=every))
+
+
+@app.command()
+def runs() -> None:
+    """Say what the last run of each stage did and where its time went."""
+    from mer_pipeline.cli.runs import runs_text
+
+    print(runs_text())
+
+
+@app.command()
+def verify(
+    sample: Annotated[int, typer.Option(min=1, help="Rows of each stage.")] = 8,
+    seed: Annotated[int, typer.Option(help="Of the sample.")] = 0,
+    tolerance: Annotated[float, typer.Option(min=0, help="Relative and absolute; 0: to the last bit.")] = 0.0,
+) -> None:
+    """Compute a random sample of rows of every stage again; exit with 1 and their names where any differ."""
+    from mer_pipeline.cli.verify import verify as verified
+
+    raise typer.Exit(verified(sample, seed, tolerance))
+
+
+@app.command()
+def diff(
+    a: Annotated[str, typer.Argument(metavar="A", help="A project's folder, a git revision, workspace, or a store.")],
+    b: Annotated[str, typer.Argument(metavar="B", help="Likewise; relative differences refer to it.")],
+    tolerance: Annotated[float, typer.Option(min=0.0, help="Relative and absolute, as in numpy.allclose.")] = 0.0,
+    as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
+) -> None:
+    """Compare two projects, revisions or stores by value: what differs, and by how much. Exit code 1 where any does."""
+    from mer_pipeline.cli.diff import run_diff
+
+    raise typer.Exit(run_diff(a, b, tolerance, Path(), json_wanted=as_json))
+
+
+@store.command()
+def stat(url: Url = None) -> None:
+    """List what is kept: per transform and fingerprint, packs, size and when it was last used."""
+    from mer_pipeline.cli.store import stat as listed
+    from mer_pipeline.cli.store import this_store
+
+    print(listed(this_store(url)))
+
+
+@store.command("verify")
+def verify_store(url: Url = None) -> None:
+    """Read every pack and compare it with its checksum; damaged ones are set aside, and the exit code is 1."""
+    from mer_pipeline.cli.store import this_store
+    from mer_pipeline.cli.store import verify as verified
+
+    wrong = verified(this_store(url))
+    print("\n".join(wrong) or "every pack is sound")
+    raise typer.Exit(bool(wrong))
+
+
+@store.command()
+def gc(
+    keep_days: Annotated[float, typer.Option(min=0, help="Keep what a run used within so many days.")],
+    url: Url = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would go.")] = False,
+) -> None:
+    """Make space: remove fingerprints that no run used lately."""
+    from mer_pipeline.cli.store import gc as collect
+    from mer_pipeline.cli.store import this_store
+
+    print(collect(this_store(url), keep_days, dry_run=dry_run))
+
+
+@quarantine.command("list")
+def list_quarantine(
+    stage: Annotated[str | None, typer.Argument(help="Only of this stage or encoder.")] = None,
+) -> None:
+    """List the clips that a stage could not do, each with its reason."""
+    from mer_pipeline.cli.quarantine import list_text, problems
+
+    print(list_text(problems(stage)))
+
+
+@quarantine.command()
+def retry(
+    stage: Annotated[str, typer.Argument(help="Stage or encoder.")],
+    clips: Annotated[list[str] | None, typer.Argument(help="Only these clips; default: all of the stage's.")] = None,
+) -> None:
+    """Forget that clips are broken and run the stage again on them."""
+    from mer_pipeline.cli.quarantine import retry as tried
+
+    print(tried(stage, clips or ()))
 
 
 @models.command()

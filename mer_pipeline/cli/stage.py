@@ -9,16 +9,21 @@ A stage is a function of no or few arguments that returns the line to print:
 from __future__ import annotations
 
 import functools
+import inspect
+import os
 import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import ParamSpec
+from typing import Annotated, ParamSpec
+
+import typer
 
 from mer_pipeline.errors import MerError
 from mer_pipeline.params import QualityParams, ShardParams
 from mer_pipeline.run import Progress, run
-from mer_pipeline.runtime import Stopped, load_runtime, stop_on_signals
+from mer_pipeline.runs import Summary, remember_run
+from mer_pipeline.runtime import NO_STORE, Stopped, load_runtime, stop_on_signals
 from mer_pipeline.transform import Item, Transform
 
 P = ParamSpec("P")
@@ -32,19 +37,37 @@ def stage(main: Callable[P, str]) -> Callable[P, None]:
 
     @functools.wraps(main)
     def wrapped(*args: P.args, **kwargs: P.kwargs) -> None:
+        if kwargs.pop("no_store", False):
+            os.environ["MER_STORE"] = NO_STORE
         stop_on_signals()
+        started = time.perf_counter()
         try:
             print(main(*args, **kwargs))
+            remember_run(Summary(f"stage-{Path(sys.argv[0]).stem}", seconds=time.perf_counter() - started))
         except MerError as error:
             print(f"error: {error}", file=sys.stderr)
             sys.exit(error.exit_code)
         except Stopped as stop:
-            print("stopped; nothing is half written, run the same command to go on", file=sys.stderr)
+            print(
+                "stopped; nothing is half written and what was computed is kept: run the same command to go on",
+                file=sys.stderr,
+            )
             sys.exit(stop.exit_code)
 
     # typer reads the signature; the wrapped function prints, so it returns nothing.
-    wrapped.__annotations__ = {**main.__annotations__, "return": None}
+    signature = inspect.signature(main, eval_str=True)
+    parameters = [*signature.parameters.values(), _NO_STORE]
+    wrapped.__signature__ = signature.replace(parameters=parameters, return_annotation=None)  # type: ignore[attr-defined]
+    wrapped.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
     return wrapped
+
+
+_NO_STORE = inspect.Parameter(
+    "no_store",
+    inspect.Parameter.KEYWORD_ONLY,
+    default=False,
+    annotation=Annotated[bool, typer.Option("--no-store", help="Neither use nor keep computed rows.")],
+)
 
 
 def run_stage(transform: Transform[Item], out: str, shards: ShardParams, quality: QualityParams) -> str:

@@ -1,0 +1,357 @@
+"""`mer diff A B`: what differs between two sides, by value, and by how much.
+
+A side is a project's folder, a git revision of this project ("workspace" for what lies there now), or a store of
+rows (a folder or URL with `packs/` in it). Of a project every Parquet table below data/ and the leaves of every
+metrics/*.json are compared; of two stores the rows that both have. Nothing is written and nothing is checked out:
+a revision's tables are read from DVC's cache. Exit code 0: equal within the tolerance; 1: not.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import math
+import re
+import subprocess
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from mer_pipeline.errors import StageError, UsageError
+from mer_pipeline.store.compare import DIGESTS, TableDiff, compare_tables
+
+WORKSPACE = "workspace"
+NESTED = ("features", "votes")  # folders below data/ whose own folders are tables
+SMALL = 64 << 20  # bytes; files up to this size are compared as bytes first
+COUNTS = ("rows A", "rows B", "only A", "only B", "equal", "within", "beyond", "digest only")  # of a TableDiff
+FOREIGN = {"dvc", "dvc_data", "dvc_objects", "scmrepo", "botocore"}  # whose errors are about places
+
+
+@dataclass(frozen=True)
+class Part:
+    """One Parquet file of a table.
+
+    Attributes:
+        path: for messages; its last piece is the same for parts that go together.
+        open: gives a seekable file.
+        size: in bytes, where that is known without reading it.
+        etag: equal where the bytes are, likewise.
+    """
+
+    path: str
+    open: Callable[[], IO[bytes]]
+    size: int | None = None
+    etag: str | None = None
+
+    @contextmanager
+    def parquet(self) -> Iterator[pq.ParquetFile]:
+        """The file, opened; what is wrong with it in one sentence."""
+        with self.open() as file:
+            try:
+                yield pq.ParquetFile(file)
+            except (pa.ArrowException, OSError) as error:
+                reason = " ".join(str(error).split())
+                raise StageError(f"{self.path} is torn or no Parquet file ({reason}); make it again") from None
+
+
+class ParquetSide:
+    """A table in any number of parts, as one side of `compare_tables`.
+
+    Raises:
+        StageError: a part is torn, or has other columns than the first one.
+    """
+
+    def __init__(self, parts: Sequence[Part]) -> None:
+        self.parts, self.schema = parts, pa.schema([])
+        for part in parts:
+            with part.parquet() as file:
+                if self.schema.names and set(self.schema.names) != set(file.schema_arrow.names):
+                    raise StageError(f"{part.path} has other columns than {parts[0].path}; make them again")
+                self.schema = self.schema if self.schema.names else file.schema_arrow
+
+    def keys(self, columns: Iterable[str]) -> pl.DataFrame:
+        """Those of the columns that there are, of all rows, and where each row is: `__part` and `__row`."""
+        nothing = {"__part": pl.Int64, "__row": pl.Int64, **({} if self.parts else dict.fromkeys(columns, pl.String))}
+        frames = [pl.DataFrame(schema=nothing)]
+        for at, part in enumerate(self.parts):
+            with part.parquet() as file:
+                table = file.read([name for name in columns if name in self.schema.names])
+                table = table.append_column("__row", pa.array(np.arange(file.metadata.num_rows)))
+            frames.append(pl.DataFrame(pl.from_arrow(table)).with_columns(pl.lit(at, pl.Int64).alias("__part")))
+        return pl.concat(frames, how="diagonal_relaxed")
+
+    def take(self, parts: pl.Series, rows: pl.Series, columns: list[str]) -> pa.Table:
+        """Columns of the rows at these places, in that order, each in one chunk; other row groups are not read."""
+        number, row = parts.to_numpy(), rows.to_numpy()
+        tables, order = [], []
+        for at in np.unique(number):
+            with self.parts[at].parquet() as file:
+                sizes = [file.metadata.row_group(group).num_rows for group in range(file.num_row_groups)]
+                starts = np.cumsum([0, *sizes])
+                mine = np.flatnonzero(number == at)
+                groups = np.searchsorted(starts, row[mine], side="right") - 1
+                for group in np.unique(groups):
+                    chosen = mine[groups == group]
+                    found = file.read_row_group(int(group), columns=columns)
+                    tables.append(found.take(pa.array(row[chosen] - starts[group])))
+                    order.append(chosen)
+        back = pa.array(np.argsort(np.concatenate(order)))
+        return pa.concat_tables(tables, promote_options="permissive").take(back).combine_chunks()
+
+
+@dataclass(frozen=True)
+class Tables:
+    """What one side has: the parts of each table, by its name. A store's row is identified by its input alone."""
+
+    title: str
+    tables: dict[str, list[Part]] = field(default_factory=dict)
+    is_store: bool = False
+
+
+def find_side(text: str, project: Path) -> Tables:
+    """What a person named.
+
+    Raises:
+        UsageError: it is nothing that can be compared.
+        StageError: it cannot be read, or a revision is not in DVC's cache.
+    """
+    import fsspec
+    from fsspec.implementations.local import LocalFileSystem
+
+    if "://" in text:
+        with _readable(f"store {text}", "a URL that this machine can reach"):
+            fs, root = fsspec.url_to_fs(text, use_listings_cache=False, skip_instance_cache=True)
+            return _store(text, fs, root)
+    folder = project if text == WORKSPACE else Path(text)
+    place = folder.absolute().as_posix()
+    if (folder / "packs").is_dir():
+        return _store(text, LocalFileSystem(), place)
+    if (folder / "data").is_dir():
+        return _project(text, LocalFileSystem(), f"{place}/", "`dvc repro`")
+    commit = _commit(text, project)
+    from dvc.api import DVCFileSystem
+
+    fs = DVCFileSystem(url=str(project.absolute()), rev=commit)
+    remedy = f"`dvc pull`, or `dvc fetch --all-commits` (this is of commit {commit[:7]})"
+    return _project(f"{text} ({commit[:7]})", fs, "", remedy)
+
+
+def _commit(text: str, project: Path) -> str:
+    """The commit that a revision of the project names."""
+    words = ["git", "-C", str(project), "rev-parse", "--verify", "--quiet", "--end-of-options", f"{text}^{{commit}}"]
+    with _readable(f"revision '{text}'", "git, which must be installed"):
+        done = subprocess.run(words, capture_output=True, text=True)
+    if done.returncode:
+        raise UsageError(
+            f"'{text}' is no folder with data/ or packs/ and no git revision of {project.absolute()}; "
+            f'name a project, a revision or "{WORKSPACE}", or a store'
+        )
+    if not (project / ".dvc").is_dir():
+        raise UsageError(f"'{text}' is a git revision, and {project.absolute()} has no .dvc/: run this in the project")
+    return done.stdout.strip()
+
+
+def _project(title: str, fs: Any, root: str, remedy: str) -> Tables:
+    """Tables and metrics of a project; `root` is "" or ends with a slash."""
+    tables: dict[str, list[Part]] = {}
+    files = _files(fs, f"{root}data", 2, remedy)
+    for nested in NESTED:
+        below = _files(fs, f"{root}data/{nested}", 2, remedy)
+        files += [(f"{nested}/{path}", part) for path, part in below if "/" in path]
+    for path, part in files:
+        if path.endswith(".parquet"):
+            name = re.sub(r"/part-\d+\.parquet$|\.parquet$", "", path)
+            tables.setdefault(name, []).append(part)
+    if not tables:
+        raise UsageError(f"{title} has no tables; make them with `dvc repro`")
+    for path, part in _files(fs, f"{root}metrics", 1, remedy):
+        if path.endswith(".json"):
+            with _readable(part.path, remedy), part.open() as file:
+                tables[f"metrics/{path[:-5]}"] = [_leaves_part(part.path, json.load(file))]
+    return Tables(title, tables)
+
+
+def _store(title: str, fs: Any, root: str) -> Tables:
+    """The packs of a store, by transform and fingerprint."""
+    tables: dict[str, list[Part]] = {}
+    for path, part in _files(fs, f"{root.rstrip('/')}/packs", 3, "the store"):
+        if path.count("/") == 2 and path.endswith(".parquet") and not path.endswith(".problems.parquet"):
+            tables.setdefault(path.rpartition("/")[0], []).append(part)
+    if not tables:
+        raise UsageError(f"there are no rows in the store {title}: it has no packs/<transform>/<fingerprint>/*.parquet")
+    return Tables(title, tables, is_store=True)
+
+
+def _files(fs: Any, folder: str, depth: int, remedy: str) -> list[tuple[str, Part]]:
+    """Files at most so deep below a folder, by their path in it; none that a writer has not finished."""
+    with _readable(folder, remedy):
+        found = fs.find(folder, maxdepth=depth, detail=True)
+    parts = []
+    for path, info in sorted(found.items()):
+        inside = path[len(folder) :].lstrip("/")
+        if not any(piece.startswith(".") for piece in inside.split("/")):
+            size = None if info.get("md5") else info.get("size")
+            parts.append((inside, Part(path, partial(_open, fs, path, remedy), size, info.get("md5"))))
+    return parts
+
+
+def _open(fs: Any, path: str, remedy: str) -> IO[bytes]:
+    with _readable(path, remedy):
+        opened: IO[bytes] = fs.open(path, "rb")
+        return opened
+
+
+@contextmanager
+def _readable(what: str, remedy: str) -> Iterator[None]:
+    """What cannot be read, in one sentence."""
+    try:
+        yield
+    except Exception as error:
+        library = type(error).__module__.partition(".")[0]
+        if library not in FOREIGN and not isinstance(error, OSError | ValueError | ImportError):
+            raise
+        raise StageError(f"{what} cannot be read ({error}); get it with {remedy}") from None
+
+
+def _leaves_part(path: str, document: object) -> Part:
+    """A JSON document as a table with a row per leaf: where it is, and the number or text that is there."""
+    leaves = list(_leaves(document, ""))
+    numbers = [leaf if isinstance(leaf, int | float) and not isinstance(leaf, bool) else None for _, leaf in leaves]
+    texts = [json.dumps(leaf) if number is None else None for (_, leaf), number in zip(leaves, numbers, strict=True)]
+    schema = pa.schema([("path", pa.string()), ("number", pa.float64()), ("text", pa.string())])
+    sink = io.BytesIO()
+    pq.write_table(pa.table([[name for name, _ in leaves], numbers, texts], schema=schema), sink)
+    return Part(path, lambda: io.BytesIO(sink.getvalue()))
+
+
+def _leaves(value: object, path: str) -> Iterator[tuple[str, object]]:
+    if isinstance(value, dict | list) and value:
+        for name, inner in value.items() if isinstance(value, dict) else enumerate(value):
+            yield from _leaves(inner, f"{path}.{name}".lstrip("."))
+    else:
+        yield path, value
+
+
+def compare(a: Tables, b: Tables, tolerance: float) -> list[TableDiff]:
+    """All tables of two sides, in the order of their names.
+
+    Raises:
+        UsageError: one is a store and the other is not.
+        StageError: a table cannot be read.
+    """
+    if a.is_store != b.is_store:
+        raise UsageError(f"{a.title} and {b.title} are of two kinds: compare stores, or projects and revisions")
+    found = []
+    for name in sorted(a.tables.keys() | b.tables.keys()):
+        parts_a, parts_b, same = a.tables.get(name, []), b.tables.get(name, []), 0
+        if not a.is_store:  # there one row may be in several packs
+            parts_a, parts_b, same = _without_equal(parts_a, parts_b)
+        key = "input_digest" if a.is_store else None
+        found.append(compare_tables(name, ParquetSide(parts_a), ParquetSide(parts_b), tolerance, key=key, same=same))
+    return found
+
+
+def _without_equal(a: list[Part], b: list[Part]) -> tuple[list[Part], list[Part], int]:
+    """Without the parts whose bytes are equal on both sides; and the number of rows in those."""
+    named = {part.path.rpartition("/")[2]: part for part in b}
+    pairs = [(part, named.get(part.path.rpartition("/")[2])) for part in a]
+    equal = [(mine, other) for mine, other in pairs if other is not None and _same_bytes(mine, other)]
+    rows = 0
+    for part, _ in equal:
+        with part.parquet() as file:
+            rows += file.metadata.num_rows
+    gone = {id(part) for pair in equal for part in pair}
+    return [part for part in a if id(part) not in gone], [part for part in b if id(part) not in gone], rows
+
+
+def _same_bytes(a: Part, b: Part) -> bool:
+    if a.etag is not None and b.etag is not None:
+        return a.etag == b.etag
+    if a.size is None or a.size != b.size or a.size > SMALL:
+        return False
+    with a.open() as mine, b.open() as other:
+        return mine.read() == other.read()
+
+
+def report(a: Tables, b: Tables, found: Sequence[TableDiff], tolerance: float) -> list[tuple[str, bool]]:
+    """The result as lines of text, and which of them tell of a difference."""
+    fields = [name.lower().replace(" ", "_") for name in COUNTS]
+    rows = [["table", *COUNTS], *([diff.table, *(str(getattr(diff, name)) for name in fields)] for diff in found)]
+    widths = [max(len(row[at]) for row in rows) for at in range(len(rows[0]))]
+    lines = [(text, False) for text in (f"A: {a.title}", f"B: {b.title}", f"tolerance: {tolerance:g}", "")]
+    for row, differs in zip(rows, [False, *(diff.differs for diff in found)], strict=True):
+        cells = [row[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True))]
+        lines.append(("  ".join(cells), differs))
+    for diff in found:
+        if details := detail_lines(diff):
+            lines += [("", False), (f"{diff.table}:", False), *((f"  {line}", diff.differs) for line in details)]
+    both = sum(diff.rows_a - diff.only_a for diff in found)
+    differs = any(diff.differs for diff in found)
+    verdict = "different" if differs else "equal" if not tolerance else "equal within the tolerance"
+    return [*lines, ("", False), (f"{verdict}; rows on both sides: {both}", differs)]
+
+
+def detail_lines(diff: TableDiff) -> list[str]:
+    """What is to be said about one table beyond its counts."""
+    lines = [f"column {name} only in A" for name in diff.columns_a]
+    lines += [f"column {name} only in B" for name in diff.columns_b]
+    lines += [*diff.notes, *(diff.missing if diff.one_sided_differs else [])]
+    for name, column in diff.columns.items():
+        lines.append(f"{name} differs in {column.rows} rows{_amounts(', at most', column.absolute, column.relative)}")
+    for example in diff.examples:
+        if example.column in DIGESTS:
+            lines.append(f"{example.row}: {example.column} differs, the values are equal")
+        else:
+            amounts = _amounts(" by", example.absolute, example.relative)
+            lines.append(f"{example.row}: {example.column} differs{amounts} ({example.a} and {example.b})")
+    return lines
+
+
+def _amounts(word: str, absolute: float, relative: float) -> str:
+    return "" if math.isnan(absolute) else f"{word} {absolute:.3g} (relative {relative:.3g})"
+
+
+def as_json(a: Tables, b: Tables, found: Sequence[TableDiff], tolerance: float) -> str:
+    """The result for programs; null where there is no number."""
+
+    def plain(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {name: plain(inner) for name, inner in value.items()}
+        if isinstance(value, list):
+            return [plain(inner) for inner in value]
+        return None if isinstance(value, float) and not math.isfinite(value) else value
+
+    tables = [{**asdict(diff), "differs": diff.differs} for diff in found]
+    whole = {"a": a.title, "b": b.title, "tolerance": tolerance, "differs": any(diff.differs for diff in found)}
+    return json.dumps(plain({**whole, "tables": tables}), indent=1, ensure_ascii=False)
+
+
+def run_diff(a: str, b: str, tolerance: float, project: Path, *, json_wanted: bool = False) -> int:
+    """Compare two sides and print the result; the exit code.
+
+    Raises:
+        UsageError: a side is nothing that can be compared, or they are of two kinds.
+        StageError: something cannot be read.
+    """
+    from rich.console import Console
+    from rich.text import Text
+
+    side_a, side_b = find_side(a, project), find_side(b, project)
+    found = compare(side_a, side_b, tolerance)
+    if json_wanted:
+        print(as_json(side_a, side_b, found, tolerance))
+    else:
+        console = Console(soft_wrap=True, highlight=False)
+        for line, differs in report(side_a, side_b, found, tolerance):
+            # A clip's name may hold anything: a terminal must not obey it.
+            shown = "".join(char if char.isprintable() else repr(char)[1:-1] for char in line)
+            console.print(Text(shown, style="bold red" if differs else ""))
+    return int(any(diff.differs for diff in found))

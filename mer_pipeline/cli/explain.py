@@ -1,0 +1,95 @@
+"""`mer explain STAGE CLIP`: why a row is re-used or computed: the parts of its key, and which of them changed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from mer_pipeline.cli.pipeline import AnyTransform, Step, find_step, inputs_of, memory_of
+from mer_pipeline.errors import UsageError, did_you_mean
+from mer_pipeline.params import load_params
+from mer_pipeline.runtime import load_runtime
+from mer_pipeline.store.fingerprint import changed_parts
+from mer_pipeline.store.memory import Memory
+from mer_pipeline.store.shards import bucket_of, read_shard
+
+SHOWN = 16  # hex digits of a digest
+
+
+def explain(stage: str, clip_id: str, *, every_part: bool = False) -> str:
+    """The parts of a row's key as lines; against the last stored fingerprint where they differ.
+
+    Args:
+        stage: as `find_step` takes it.
+        clip_id: of the clip.
+        every_part: also those that did not change, definition by definition.
+
+    Raises:
+        UsageError: there is no such stage or clip.
+    """
+    params = load_params()
+    step = find_step(stage, params)
+    transform = step.make()
+    key = input_digest_of(transform, clip_id, params.shards.count)
+    memory = memory_of(transform, load_runtime())
+    lines = [f"{step.name} of '{clip_id}'", _state(memory, key)]
+    lines.append(f"input        {key}{_input_note(step, clip_id, key, params.shards.count)}")
+    lines.append(f"fingerprint  {memory.fingerprint.id}")
+    before = memory.stored_parts()
+    changed = {} if before is None else changed_parts(before, memory.fingerprint.parts)
+    if before is None:
+        lines.append("no row of this stage was ever kept in this store")
+    elif changed:
+        lines.append("changed since the rows that were last kept:")
+        lines += [f"  {name}: {_short(old)} → {_short(new)}" for name, (old, new) in changed.items()]
+    lines += _parts(memory.fingerprint.parts, every_part=every_part)
+    return "\n".join(lines)
+
+
+def input_digest_of(transform: AnyTransform, clip_id: str, shards: int) -> str:
+    """The digest of what a clip's row is made from.
+
+    Raises:
+        UsageError: there is no such clip.
+    """
+    keys = inputs_of(transform, shards).keys(bucket_of(clip_id, shards))
+    if clip_id not in keys.clip_ids:
+        every = inputs_of(transform, shards)
+        known = [name for bucket in range(shards) for name in every.keys(bucket).clip_ids]
+        hint = did_you_mean(clip_id, known)
+        raise UsageError(f"{transform.name} has no clip '{clip_id}'{hint if 'did you mean' in hint else ''}")
+    return keys.input_digests[keys.clip_ids.index(clip_id)]
+
+
+def _state(memory: Memory, key: str) -> str:
+    if (problem := memory.problem(key)) is not None:
+        return f"known to be broken: {problem[1]} (`mer quarantine retry` forgets that)"
+    if memory.knows([key])[0]:
+        return "in the store: it would be re-used"
+    return "not in the store: it would be computed" if memory.has_store else "there is no store: it would be computed"
+
+
+def _input_note(step: Step, clip_id: str, key: str, shards: int) -> str:
+    if not Path(step.folder).exists():
+        return ""
+    table = read_shard(step.folder, bucket_of(clip_id, shards), shards, ["clip_id", "input_digest"])
+    rows = dict(zip(table["clip_id"].to_pylist(), table["input_digest"].to_pylist(), strict=True))
+    if clip_id not in rows:
+        return f" (no row in {step.folder})"
+    return f" (as in {step.folder})" if rows[clip_id] == key else f" (changed; {step.folder} has {rows[clip_id]})"
+
+
+def _parts(parts: dict[str, str] | object, *, every_part: bool) -> list[str]:
+    assert isinstance(parts, dict)
+    code = [name for name in parts if name.startswith("code.")]
+    lines = ["parts:"]
+    lines += [f"  {name}: {_short(value)}" for name, value in parts.items() if every_part or name not in code]
+    if not every_part:
+        lines.append(f"  code: {len(code)} definitions (--all lists them)")
+    return lines
+
+
+def _short(value: str | None) -> str:
+    if value is None:
+        return "-"
+    is_digest = len(value) >= 32 and all(digit in "0123456789abcdef" for digit in value)
+    return value[:SHOWN] if is_digest else value.replace("\n", "; ")

@@ -1,0 +1,123 @@
+"""Which transform each stage runs and where its rows go, for the commands that look at all of them.
+
+The stages' own scripts build their transform themselves, so that each pays only for what it imports;
+tests/cli/test_pipeline.py holds the two against each other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TypeAlias
+
+from mer_pipeline.cli.stage import table_place
+from mer_pipeline.errors import UsageError, did_you_mean
+from mer_pipeline.params import Params, load_params
+from mer_pipeline.runtime import Runtime
+from mer_pipeline.store.inputs import Inputs
+from mer_pipeline.store.memory import Memory
+from mer_pipeline.store.packs import Store
+from mer_pipeline.transform import Transform
+
+# What passes from prepare to infer is each transform's own affair (as in encoders.py).
+AnyTransform: TypeAlias = Transform[object]
+
+
+@dataclass(frozen=True)
+class Step:
+    """One transform of the pipeline.
+
+    Attributes:
+        stage: DVC's name of the stage that runs it, such as "embed@voice".
+        name: the transform's, such as "embed-voice".
+        table: its folder below data/.
+        make: builds it.
+    """
+
+    stage: str
+    name: str
+    table: str
+    make: Callable[[], AnyTransform]
+
+    @property
+    def folder(self) -> Path:
+        """Where its shards are."""
+        return Path("data", self.table)
+
+
+def steps(params: Params) -> list[Step]:
+    """All transforms, in an order in which they can run."""
+    root = Path(params.dataset.root)
+
+    def frames() -> AnyTransform:
+        from mer_pipeline.vision.frames import SampleFrames
+
+        return SampleFrames(params.frames, root)  # type: ignore[return-value]
+
+    def faces() -> AnyTransform:
+        from mer_pipeline.vision.faces import CropFaces
+
+        return CropFaces(params.faces)  # type: ignore[return-value]
+
+    def audio() -> AnyTransform:
+        from mer_pipeline.speech.track import ExtractAudio
+
+        return ExtractAudio(params.audio, root)  # type: ignore[return-value]
+
+    def cues() -> AnyTransform:
+        from mer_pipeline.enrich.cues import MeasureCues
+
+        return MeasureCues(params.enrich)  # type: ignore[return-value]
+
+    def enriched() -> AnyTransform:
+        from mer_pipeline.enrich.transform import Enrich
+
+        return Enrich(params.enrich)  # type: ignore[return-value]
+
+    def encoder(name: str) -> AnyTransform:
+        from mer_pipeline.encoders import make_encoder
+
+        return make_encoder(name, params.encoders[name])
+
+    return [
+        Step("frames", "frames", "frames", frames),
+        Step("faces", "faces", "faces", faces),
+        Step("audio", "audio", "audio", audio),
+        Step("enrich", "cues", "cues", cues),
+        Step("enrich", "enriched", "enriched", enriched),
+        *(
+            Step(f"embed@{name}", f"embed-{name}", f"features/{name}", partial(encoder, name))
+            for name in params.encoders
+        ),
+    ]
+
+
+def find_step(name: str, params: Params | None = None) -> Step:
+    """The step of a name, given as a person may: "faces", "embed@voice", "embed-voice" or "voice".
+
+    Raises:
+        UsageError: there is none.
+    """
+    known = steps(params or load_params())
+    for step in known:
+        if name in {step.name, step.table, step.name.removeprefix("embed-"), step.name.replace("-", "@", 1)}:
+            return step
+    raise UsageError(f"no stage '{name}' keeps rows{did_you_mean(name, [step.name for step in known])}")
+
+
+def inputs_of(transform: AnyTransform, shards: int) -> Inputs:
+    """The tables that a transform reads.
+
+    Raises:
+        StageError: one of them is not there.
+    """
+    return Inputs(transform.sources, {source.table: table_place(source.table) for source in transform.sources}, shards)
+
+
+def memory_of(transform: AnyTransform, runtime: Runtime) -> Memory:
+    """What the store knows of a transform."""
+    url = runtime.store_url
+    device = runtime.device_kind() if transform.uses_torch else "any"
+    return Memory(None if url is None else Store(url), transform, device)

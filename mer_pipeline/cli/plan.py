@@ -1,0 +1,241 @@
+"""`mer plan`: what `dvc repro` would do, before it does it.
+
+DVC says which stages are stale; for those the keys of all clips are made and looked up in the store, table after
+table, so that a stage whose inputs are yet to be made is planned from what is known of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pyarrow.parquet as pq
+
+from mer_pipeline.cli.pipeline import Step, memory_of, steps
+from mer_pipeline.cli.stage import table_place
+from mer_pipeline.errors import MerError, StageError
+from mer_pipeline.params import load_params
+from mer_pipeline.runs import Summary, read_run
+from mer_pipeline.runtime import Runtime, load_runtime
+from mer_pipeline.store.inputs import Parts, input_digests, table_parts
+from mer_pipeline.store.place import free_bytes
+from mer_pipeline.store.rows import Encoded, encode
+from mer_pipeline.store.shards import read_folder
+
+if TYPE_CHECKING:
+    from dvc.repo import Repo
+
+UNKNOWN = Encoded(b"?")  # part of a clip whose row is yet to be computed
+
+
+@dataclass
+class StagePlan:
+    """What would become of one stage.
+
+    Attributes:
+        name: DVC's.
+        reasons: why it would run; none: it would not.
+        clips, hits, misses: of its transforms; `follows` of the misses have inputs that are yet to be computed.
+        why: why clips are to be computed.
+        seconds: estimated from the last run; None where nothing is known.
+        bytes: estimated, of rows to be written.
+    """
+
+    name: str
+    reasons: list[str] = field(default_factory=list)
+    clips: int = 0
+    hits: int = 0
+    misses: int = 0
+    follows: int = 0
+    why: str = ""
+    seconds: float | None = 0.0
+    bytes: float = 0.0
+
+
+def make_plan(root: Path) -> list[StagePlan]:
+    """Every stage, in the order in which `dvc repro` takes them.
+
+    Raises:
+        StageError: DVC cannot say what is stale.
+    """
+    stale, order, upstream = _ask_dvc(root)
+    params, runtime = load_params(), load_runtime()
+    tables: dict[str, Parts | None] = {}
+    plans: dict[str, StagePlan] = {}
+    for name in order:
+        plan = plans[name] = StagePlan(name, list(stale.get(name, [])))
+        waits_for = [other for other in upstream[name] if plans[other].reasons]
+        if waits_for:
+            plan.reasons.append(f"after {', '.join(waits_for)}")
+        own = [step for step in steps(params) if step.stage == name]
+        for step in own if plan.reasons else ():
+            _look_up(step, plan, tables, runtime, params.shards.count)
+        if plan.reasons and not own:
+            last = read_run(f"stage-{name}")
+            plan.seconds = None if last is None else last.seconds
+    return list(plans.values())
+
+
+def _ask_dvc(root: Path) -> tuple[dict[str, list[str]], list[str], dict[str, list[str]]]:
+    """Stale stages with reasons, all stages in order, and which stages each one reads from."""
+    from dvc.exceptions import DvcException
+    from dvc.repo import Repo
+
+    try:
+        with Repo(str(root)) as repo:
+            graph = repo.index.graph
+            order = _order(repo)
+            upstream = {stage.addressing: [up.addressing for up in graph.successors(stage)] for stage in graph}
+            status = repo.status()
+    except DvcException as error:
+        raise StageError(f"DVC cannot say what is stale: {error}") from None
+    stale = {name: _reasons(entries) for name, entries in status.items() if name in upstream}
+    return stale, order, upstream
+
+
+def _order(repo: Repo) -> list[str]:
+    import networkx
+
+    return [stage.addressing for stage in networkx.dfs_postorder_nodes(repo.index.graph)]
+
+
+def _reasons(entries: Sequence[object]) -> list[str]:
+    """DVC's status of a stage in a few words: the code files that changed are one reason."""
+    reasons: list[str] = []
+    code: list[str] = []
+    for entry in entries:
+        if isinstance(entry, str):
+            reasons.append(entry)
+            continue
+        assert isinstance(entry, dict)
+        for kind, changes in entry.items():
+            for path, how in changes.items():
+                if isinstance(how, dict):
+                    reasons += [f"params {', '.join(how)}" if path == "params.yaml" else f"{path}: {', '.join(how)}"]
+                elif str(path).endswith(".py"):
+                    code.append(str(path).removeprefix("mer_pipeline/"))
+                else:
+                    reasons.append(f"{path} {how}" + (" (output)" if kind == "changed outs" else ""))
+    if code:
+        reasons.append(f"code: {', '.join(code[:3])}{f' and {len(code) - 3} more' if len(code) > 3 else ''}")
+    return reasons
+
+
+def _look_up(step: Step, plan: StagePlan, tables: dict[str, Parts | None], runtime: Runtime, shards: int) -> None:
+    """Count hits and misses of one transform, and note what is known of the table that it would write."""
+    try:
+        transform = step.make()
+        parts = {source.table: _table(source.table, source.columns, tables) for source in transform.sources}
+        memory = memory_of(transform, runtime)
+    except (MerError, OSError) as error:
+        plan.why, plan.seconds = str(error), None
+        tables[step.table] = None
+        return
+    first = parts[transform.sources[0].table]
+    if first is None or any(table is None for table in parts.values()):
+        missing = [name for name, table in parts.items() if table is None]
+        plan.why, plan.seconds = f"unknown until {', '.join(missing)} is made", None
+        tables[step.table] = None
+        return
+    known_parts = {name: table for name, table in parts.items() if table is not None}
+    clip_ids = list(first)
+    keys = input_digests(clip_ids, known_parts)
+    open_ = [any(table.get(clip_id) is UNKNOWN for table in known_parts.values()) for clip_id in clip_ids]
+    found = memory.digests(keys)
+    broken = [memory.problem(key) is not None for key in keys]
+    row_parts: dict[str, Encoded] = {}
+    misses = follows = 0
+    for clip_id, is_open, row_digest, is_broken in zip(clip_ids, open_, found, broken, strict=True):
+        if is_open or (row_digest is None and not is_broken):
+            misses, follows = misses + 1, follows + is_open
+            row_parts[clip_id] = UNKNOWN
+        elif row_digest is not None:
+            row_parts[clip_id] = Encoded(encode(row_digest))
+    tables[step.table] = row_parts
+    plan.clips, plan.hits = plan.clips + len(clip_ids), plan.hits + len(clip_ids) - misses
+    plan.misses, plan.follows = plan.misses + misses, plan.follows + follows
+    if misses:
+        plan.why = plan.why or why_missing(memory.stored_parts(), memory.fingerprint.parts, misses, follows)
+    _estimate(plan, read_run(step.name), misses, len(clip_ids))
+
+
+def why_missing(before: Mapping[str, str] | None, now: Mapping[str, str], misses: int, follows: int) -> str:
+    """Why rows are not in the store: which part of the fingerprint changed, or that the clips are new."""
+    from mer_pipeline.store.fingerprint import changed_parts
+
+    if follows == misses:
+        return "their inputs are to be computed first"
+    if before is None:
+        return "never computed"
+    changed = list(changed_parts(before, now))
+    if not changed:
+        return "new or altered clips"
+    return f"changed: {', '.join(changed[:3])}{f' and {len(changed) - 3} more' if len(changed) > 3 else ''}"
+
+
+def _table(name: str, columns: Sequence[str], tables: dict[str, Parts | None]) -> Parts | None:
+    """What is known of a table: planned above, or as it lies in data/; None where nothing is."""
+    place = table_place(name)
+    if place.is_file():  # only the declared columns count, and each transform declares its own
+        return table_parts(pq.read_table(place, columns=["clip_id", *columns]), columns)
+    if name not in tables:
+        tables[name] = table_parts(read_folder(place, ["clip_id", "digest"]), None) if place.exists() else None
+    return tables[name]
+
+
+def _estimate(plan: StagePlan, last: Summary | None, misses: int, clips: int) -> None:
+    if misses and (last is None or not last.rate):
+        plan.seconds = None
+    elif misses and plan.seconds is not None and last is not None and last.rate:
+        plan.seconds += misses / last.rate
+    if last is not None and last.clips:
+        each = last.bytes_out / last.clips
+        # The shards and DVC's copy of them; new rows are in the store as well.
+        plan.bytes += each * (2 * clips + misses)
+
+
+def plan_text(plans: Sequence[StagePlan]) -> str:
+    """The plan as lines for a person."""
+    todo = [plan for plan in plans if plan.reasons]
+    if not todo:
+        return "Nothing to do: every stage is up to date."
+    width = max(len(plan.name) for plan in todo)
+    lines = []
+    for plan in todo:
+        rows = f"{plan.hits} of {plan.clips} rows known" if plan.clips else ""
+        compute = f", {plan.misses} to compute ({plan.why})" if plan.misses else plan.why
+        time = "" if not plan.misses and plan.clips else f", {duration_text(plan.seconds)}"
+        lines.append(f"{plan.name:<{width}}  {'; '.join(plan.reasons)}")
+        lines.append(f"{'':<{width}}  → {rows}{compute}{time}".replace("→ , ", "→ "))
+    quiet = len(plans) - len(todo)
+    known = [plan.seconds for plan in todo if plan.seconds is not None]
+    at_least = "at least " if len(known) < len(todo) else ""
+    need, free = sum(plan.bytes for plan in todo), free_bytes(Path("data"))
+    lines += [
+        f"{len(todo)} of {len(plans)} stages would run, {quiet} are up to date",
+        f"computing takes {at_least}{duration_text(sum(known))} at the rates of the last runs",
+        f"disk: about {size_text(need)} of {size_text(free)} that are free",
+    ]
+    if need > free:
+        lines.append("warning: that is more than there is; `mer store gc` and `dvc gc` make space")
+    return "\n".join(lines)
+
+
+def duration_text(seconds: float | None) -> str:
+    """Seconds, minutes or hours, for a person."""
+    if seconds is None:
+        return "time unknown"
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+def size_text(count: float) -> str:
+    """Bytes in a fitting unit, for a person."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if count < 1000:
+            return f"{count:.0f} {unit}"
+        count /= 1000
+    return f"{count:.1f} TB"

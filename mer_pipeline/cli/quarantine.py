@@ -1,0 +1,69 @@
+"""`mer quarantine list | retry`: the clips that stages could not do, and trying them again."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+
+import pyarrow.parquet as pq
+
+from mer_pipeline.cli.pipeline import find_step, memory_of
+from mer_pipeline.clips import Row
+from mer_pipeline.errors import StageError, UsageError, did_you_mean
+from mer_pipeline.runtime import load_runtime
+
+QUARANTINE = Path("data/quarantine")
+
+
+def problems(stage: str | None = None) -> list[Row]:
+    """What is in the quarantine: rows with stage, clip_id, error, message and input_digest.
+
+    Raises:
+        UsageError: the stage has none, or nothing was run yet.
+    """
+    files = {path.stem: path for path in sorted(QUARANTINE.glob("*.parquet"))}
+    if not files:
+        raise UsageError(f"{QUARANTINE} is empty; run `dvc repro` first")
+    if stage is not None:
+        name = stage.replace("@", "-")
+        name = name if name in files else f"embed-{name}"
+        if name not in files:
+            raise UsageError(f"no quarantine of '{stage}'{did_you_mean(stage, files)}")
+        files = {name: files[name]}
+    return [{"stage": name, **row} for name, path in files.items() for row in pq.read_table(path).to_pylist()]
+
+
+def list_text(rows: Iterable[Row]) -> str:
+    """A line per clip."""
+    lines = [f"{row['stage']:<16} {row['clip_id']:<24} {row['error']:<14} {row['message']}" for row in rows]
+    if not lines:
+        return "The quarantine is empty: every stage could do every clip."
+    return "\n".join([*lines, f"{len(lines)} in all; `mer quarantine retry STAGE` tries a stage's clips again"])
+
+
+def retry(stage: str, clip_ids: Iterable[str]) -> str:
+    """Forget that a stage's clips (all, or some) are broken, and run the stage again on what is not known.
+
+    Raises:
+        UsageError: no such stage, or a clip that is not in its quarantine.
+        StageError: the stage failed.
+    """
+    step = find_step(stage)
+    rows = {str(row["clip_id"]): str(row["input_digest"]) for row in problems(step.name)}
+    wanted = list(clip_ids) or list(rows)
+    for clip_id in wanted:
+        if clip_id not in rows:
+            raise UsageError(f"'{clip_id}' is not in the quarantine of {step.name}{did_you_mean(clip_id, rows)}")
+    memory = memory_of(step.make(), load_runtime())
+    forgotten = memory.forget_problems(rows[clip_id] for clip_id in wanted)
+    command = [sys.executable, "-m", "dvc", "repro", "--force", "--single-item", step.stage]
+    if subprocess.run(command, check=False).returncode:
+        raise StageError(f"{step.stage} failed again; see above")
+    left = {str(row["clip_id"]) for row in problems(step.name)}
+    mended = len(set(wanted) - left)
+    return (
+        f"{step.name}: {len(wanted)} tried again ({forgotten} were known to be broken), {mended} now done, "
+        f"{len(wanted) - mended} still fail" + ("; `dvc repro` carries the change on" if mended else "")
+    )

@@ -1,0 +1,131 @@
+"""`mer store stat | verify | gc`: what the store has, whether it is sound, and making space in it."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import time
+from dataclasses import dataclass
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from mer_pipeline.cli.plan import size_text
+from mer_pipeline.errors import UsageError
+from mer_pipeline.runtime import load_runtime
+from mer_pipeline.store.packs import ASIDE, INDEX, PACK, PACKS, PROBLEMS, Store
+from mer_pipeline.store.place import TEMPORARY
+
+DAY_S = 86_400.0
+
+
+@dataclass(frozen=True)
+class ShelfStat:
+    """One fingerprint of one transform: files and bytes, rows and when it was last used."""
+
+    transform: str
+    fingerprint: str
+    packs: int
+    size: int
+    last_used: float
+
+
+def this_store(url: str | None = None) -> Store:
+    """The store that stages here use, or the one at a URL.
+
+    Raises:
+        UsageError: there is none.
+    """
+    found = url or load_runtime().store_url
+    if found is None:
+        raise UsageError("MER_STORE=none: there is no store")
+    return Store(found)
+
+
+def shelves(store: Store) -> list[ShelfStat]:
+    """All of a store's shelves, those of a transform together, the last used first."""
+    found = []
+    for transform in store.transforms():
+        for fingerprint in store.fingerprints(transform):
+            files = store.files(transform, fingerprint)
+            packs = [name for name in files if name.endswith(PACK) and not name.endswith(PROBLEMS)]
+            size = sum(info.size for info in files.values())
+            used = max((info.written for info in files.values()), default=0.0)
+            found.append(ShelfStat(transform, fingerprint, len(packs), size, used))
+    return found
+
+
+def stat(store: Store) -> str:
+    """A line per fingerprint, and totals."""
+    found = shelves(store)
+    lines = [f"{store.place}", f"{'transform':<20} {'fingerprint':<14} {'packs':>6} {'size':>9}  last used"]
+    for shelf in found:
+        day = time.strftime("%Y-%m-%d", time.localtime(shelf.last_used))
+        lines.append(
+            f"{shelf.transform:<20} {shelf.fingerprint[:12]:<14} {shelf.packs:>6} {size_text(shelf.size):>9}  {day}"
+        )
+    aside = sum(len(store.place.files(folder)) for folder in _aside_folders(store))
+    lines.append(f"{len(found)} fingerprints, {size_text(sum(shelf.size for shelf in found))}")
+    if aside:
+        lines.append(f"{aside} damaged packs set aside in {store.place.path(ASIDE)}")
+    return "\n".join(lines)
+
+
+def verify(store: Store) -> list[str]:
+    """Read every pack; one line for each that is not what its name says, or not a table of its fingerprint."""
+    wrong = []
+    for transform in store.transforms():
+        for fingerprint in store.fingerprints(transform):
+            folder = f"{PACKS}/{transform}/{fingerprint}"
+            for name in sorted(store.files(transform, fingerprint)):
+                if name.endswith((PACK, INDEX)) and (why := _fault(store, f"{folder}/{name}", fingerprint)):
+                    store.place.move(f"{folder}/{name}", f"{ASIDE}/{transform}/{fingerprint}/{name}")
+                    wrong.append(f"{transform}/{fingerprint[:12]}/{name[:16]}…: {why}; set aside")
+    return wrong
+
+
+def _fault(store: Store, path: str, fingerprint: str) -> str | None:
+    data = store.place.read(path)
+    name = path.rpartition("/")[2]
+    if hashlib.sha256(data).hexdigest() != name.split(".")[0]:
+        return "torn or altered"
+    if name.endswith((PROBLEMS, INDEX)):
+        return None
+    try:
+        own = (pq.read_schema(io.BytesIO(data)).metadata or {}).get(b"mer.fingerprint")
+    except pa.ArrowException:
+        return "not Parquet"
+    return None if own == fingerprint.encode() else "of another fingerprint"
+
+
+def gc(store: Store, keep_days: float, *, dry_run: bool) -> str:
+    """Remove what no run used for some days; fingerprints as a whole, damaged packs, and leftovers of killed writers.
+
+    Raises:
+        ReadOnlyStore: nothing can be removed.
+    """
+    before = time.time() - keep_days * DAY_S
+    doomed = [shelf for shelf in shelves(store) if shelf.last_used < before]
+    for shelf in doomed if not dry_run else ():
+        store.place.remove(f"{PACKS}/{shelf.transform}/{shelf.fingerprint}")
+    litter = 0
+    for folder in [*_aside_folders(store), *(f"{PACKS}/{s.transform}/{s.fingerprint}" for s in shelves(store))]:
+        for name, info in store.place.files(folder).items():
+            if info.written < before and (folder.startswith(ASIDE) or name.endswith(TEMPORARY)):
+                litter += 1
+                if not dry_run:
+                    store.place.remove(f"{folder}/{name}")
+    verb = "would remove" if dry_run else "removed"
+    names = "".join(f"\n  {shelf.transform} {shelf.fingerprint[:12]} {size_text(shelf.size)}" for shelf in doomed)
+    return (
+        f"{verb} {len(doomed)} fingerprints not used for {keep_days:g} days, "
+        f"{size_text(sum(shelf.size for shelf in doomed))}, and {litter} damaged or left-over files{names}"
+    )
+
+
+def _aside_folders(store: Store) -> list[str]:
+    return [
+        f"{ASIDE}/{transform}/{fingerprint}"
+        for transform in store.place.folders(ASIDE)
+        for fingerprint in store.place.folders(f"{ASIDE}/{transform}")
+    ]

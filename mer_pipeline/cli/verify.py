@@ -1,0 +1,118 @@
+"""`mer verify`: compute a random sample of rows of every stage again and compare them with what lies in data/."""
+
+from __future__ import annotations
+
+import io
+import random
+import sys
+from collections.abc import Iterator
+from functools import partial
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from mer_pipeline.cli.diff import ParquetSide, Part, detail_lines
+from mer_pipeline.cli.pipeline import AnyTransform, Step, inputs_of, steps
+from mer_pipeline.cli.stage import progress_bar
+from mer_pipeline.clips import Clip
+from mer_pipeline.engines.local import set_up, stream
+from mer_pipeline.errors import StageError
+from mer_pipeline.params import load_params
+from mer_pipeline.runtime import Runtime, load_runtime
+from mer_pipeline.store.compare import compare_tables
+from mer_pipeline.store.inputs import Inputs
+from mer_pipeline.store.rows import complete_row, stage_schema, to_table
+from mer_pipeline.store.shards import read_shard, table_bytes
+
+# Values are compared themselves: a digest says only what was there when it was made.
+DIGESTS = ["digest", "input_digest"]
+
+
+def verify(sample: int, seed: int, tolerance: float) -> int:
+    """Check every stage and print a line for each; the exit code: 1 where anything differs.
+
+    Args:
+        sample: rows of each stage.
+        seed: which.
+        tolerance: relative and absolute, as in numpy.allclose.
+
+    Raises:
+        StageError: there is nothing to check yet.
+    """
+    params, runtime = load_params(), load_runtime()
+    ready = [step for step in steps(params) if step.folder.exists()]
+    if not ready:
+        raise StageError("data/ has no rows yet; run `dvc repro` first")
+    failed = 0
+    for step in ready:
+        wrong = _verify_step(step, params.shards.count, runtime, sample, seed, tolerance)
+        failed += bool(wrong)
+        print(f"{step.name}: " + (f"{len(wrong)} lines of differences" if wrong else "as computed again"))
+        for line in wrong:
+            print(f"  {line}")
+    if failed:
+        print(f"{failed} of {len(ready)} stages differ from what they would be now", file=sys.stderr)
+    return int(failed > 0)
+
+
+def _verify_step(step: Step, shards: int, runtime: Runtime, sample: int, seed: int, tolerance: float) -> list[str]:
+    transform = step.make()
+    inputs = inputs_of(transform, shards)
+    chosen = _choose(step, shards, sample, seed)
+    stored = {bucket: read_shard(step.folder, bucket, shards) for bucket in sorted({b for b, _ in chosen})}
+    wanted = {clip_id for _, clip_id in chosen}
+    stale = sorted(_stale(inputs, stored, wanted))
+    wrong = [f"'{clip_id}' was made from other inputs; run `dvc repro`" for clip_id in stale]
+    wanted -= set(stale)
+    set_up(transform, runtime)
+    rows, failures = _again(transform, _clips(inputs, stored, wanted), runtime, len(wanted))
+    wrong += failures
+    before = pa.concat_tables(stored.values()).drop_columns(DIGESTS) if stored else None
+    if before is None or not rows.num_rows:
+        return wrong
+    kept = before.filter(pc.is_in(before["clip_id"], rows["clip_id"].combine_chunks()))
+    sides = [ParquetSide([_part(name, table)]) for name, table in (("data", kept), ("again", rows))]
+    diff = compare_tables(step.table, sides[0], sides[1], tolerance)
+    return wrong + (detail_lines(diff) if diff.differs else [])
+
+
+def _choose(step: Step, shards: int, sample: int, seed: int) -> list[tuple[int, str]]:
+    """A random sample of (bucket, clip) of a stage's rows."""
+    every = [
+        (bucket, clip_id)
+        for bucket in range(shards)
+        for clip_id in read_shard(step.folder, bucket, shards, ["clip_id"])["clip_id"].to_pylist()
+    ]
+    return random.Random(seed).sample(every, min(sample, len(every)))
+
+
+def _stale(inputs: Inputs, stored: dict[int, pa.Table], wanted: set[str]) -> Iterator[str]:
+    for bucket, table in stored.items():
+        keys = inputs.keys(bucket)
+        now = dict(zip(keys.clip_ids, keys.input_digests, strict=True))
+        for clip_id, key in zip(table["clip_id"].to_pylist(), table["input_digest"].to_pylist(), strict=True):
+            if clip_id in wanted and now.get(clip_id) != key:
+                yield clip_id
+
+
+def _clips(inputs: Inputs, stored: dict[int, pa.Table], wanted: set[str]) -> Iterator[Clip]:
+    for bucket in stored:
+        yield from inputs.clips(bucket, wanted)
+
+
+def _again(transform: AnyTransform, clips: Iterator[Clip], runtime: Runtime, count: int) -> tuple[pa.Table, list[str]]:
+    rows, failures = [], []
+    tell, done = progress_bar(f"verify {transform.name}"), 0
+    for outcomes in stream(transform, clips, runtime):
+        for outcome in outcomes:
+            if outcome.failed is not None:
+                failures.append(f"'{outcome.clip.clip_id}' fails when it is computed again: {outcome.failed}")
+            else:
+                rows.append(complete_row(outcome.clip.clip_id, "", outcome.row, outcome.skipped, transform.schema))
+        done += len(outcomes)
+        tell(done, count)
+    return to_table(rows, stage_schema(transform.schema)).drop_columns(DIGESTS), failures
+
+
+def _part(name: str, table: pa.Table) -> Part:
+    return Part(name, partial(io.BytesIO, table_bytes(table)))
