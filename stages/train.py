@@ -7,6 +7,7 @@ import typer
 from mer_pipeline.cli.stage import progress_bar, stage
 from mer_pipeline.fusion.train import TrainPaths, train
 from mer_pipeline.params import load_params
+from mer_pipeline.runtime import load_runtime
 from mer_pipeline.store.shards import forget_others
 
 
@@ -25,7 +26,8 @@ def main() -> str:
     )
     forget_others(paths.features, params.encoders, Path("data/quarantine"))
     classes, folds = params.dataset.classes, params.folds.n
-    return train(params.train, params.modalities, params.mixed, classes, folds, paths, progress_bar("train"))
+    bar, store = progress_bar("train"), load_runtime().store_url
+    return train(params.train, params.modalities, params.mixed, classes, folds, paths, bar, store)
 
 
 if __name__ == "__main__":

@@ -175,6 +175,16 @@ def tiny(
         print(f"{name}: checkpoint: dir:{make_tiny(name, folder / name, seed)}")
 
 
+@models.command()
+def lock() -> None:
+    """Write models.lock: the checksums of the checkpoints that params.yaml names. Stages refuse other weights."""
+    from mer_pipeline.models.lock import LOCK, lock_models
+    from mer_pipeline.params import load_params
+
+    locked = lock_models(load_params().encoders)
+    print(f"{LOCK}: {', '.join(locked) or 'no encoder has a checkpoint'}")
+
+
 def main() -> None:
     """Entry point: errors of this project are one sentence and an exit code."""
     from mer_pipeline.errors import MerError

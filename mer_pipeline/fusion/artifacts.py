@@ -22,6 +22,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
 from mer_pipeline.errors import StageError
+from mer_pipeline.fusion.features import Matrix
 from mer_pipeline.fusion.heads import HEADS
 from mer_pipeline.fusion.member import Member
 from mer_pipeline.fusion.scaler import Scaler
@@ -50,15 +51,41 @@ def member_path(root: Path, modality: str | None, head: HeadName, seed: int, fol
     return parent / head / f"seed-{seed}_fold-{fold}.safetensors"
 
 
-def save_member(path: Path, member: Member, names: Sequence[str]) -> None:
-    """Write a member of these modalities."""
+def member_tensors(member: Member, names: Sequence[str]) -> dict[str, Matrix]:
+    """All that a member of these modalities learnt, by name."""
     tensors = {"prior": member.prior}
     for name, mean, inverse in zip(names, member.scaler.mean, member.scaler.inverse, strict=True):
         tensors |= {f"scaler.{name}.mean": mean, f"scaler.{name}.inverse": inverse}
     if member.head is not None:
         tensors |= {f"head.{name}": array for name, array in member.head.tensors().items()}
+    return {name: np.ascontiguousarray(array) for name, array in tensors.items()}
+
+
+def member_from(
+    tensors: Mapping[str, Matrix],
+    names: Sequence[str],
+    dims: tuple[int, ...],
+    classes: int,
+    params: TrainParams,
+    head: HeadName,
+) -> Member:
+    """The member that `member_tensors` were taken from.
+
+    Raises:
+        KeyError, RuntimeError: they are of another kind of member.
+    """
+    mean, inverse = ([tensors[f"scaler.{name}.{part}"] for name in names] for part in ("mean", "inverse"))
+    learnt = {name.removeprefix("head."): tensor for name, tensor in tensors.items() if name.startswith("head.")}
+    built = HEADS[head](dims, classes, params) if learnt else None
+    if built is not None:
+        built.restore(learnt)
+    return Member(Scaler(tuple(mean), tuple(inverse)), built, tensors["prior"])
+
+
+def save_member(path: Path, member: Member, names: Sequence[str]) -> None:
+    """Write a member of these modalities."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    save_file({name: np.ascontiguousarray(array) for name, array in tensors.items()}, path)
+    save_file(member_tensors(member, names), path)
 
 
 def load_member(path: Path, config: FusionConfig, modality: str | None, head: HeadName) -> Member:
@@ -70,13 +97,8 @@ def load_member(path: Path, config: FusionConfig, modality: str | None, head: He
     dims = dict(zip(config.modalities, config.dims, strict=True))
     names = config.modalities if modality is FUSED else (modality,)
     try:
-        tensors = load_file(path)
-        mean, inverse = ([tensors[f"scaler.{name}.{part}"] for name in names] for part in ("mean", "inverse"))
-        learnt = {name.removeprefix("head."): t for name, t in tensors.items() if name.startswith("head.")}
-        built = HEADS[head](tuple(dims[name] for name in names), len(config.classes), config.params) if learnt else None
-        if built is not None:
-            built.restore(learnt)
-        return Member(Scaler(tuple(mean), tuple(inverse)), built, tensors["prior"])
+        sizes = tuple(dims[name] for name in names)
+        return member_from(load_file(path), names, sizes, len(config.classes), config.params, head)
     except (OSError, SafetensorError, KeyError, RuntimeError) as error:
         raise StageError(f"{path} is no member of this fusion ({error}); run `dvc repro train`") from None
 

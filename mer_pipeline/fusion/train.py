@@ -29,9 +29,10 @@ from mer_pipeline.fusion.artifacts import (
     write_json,
 )
 from mer_pipeline.fusion.features import Features, load_features
+from mer_pipeline.fusion.known import KnownHeads
 from mer_pipeline.fusion.member import fixed_threads
 from mer_pipeline.fusion.metrics import Score, score
-from mer_pipeline.fusion.training import Labels, Validated, cross_validate, read_labels, seeds_of
+from mer_pipeline.fusion.training import Labels, Validated, read_labels, seeds_of
 from mer_pipeline.labels.votes import MISSING
 from mer_pipeline.params import HeadName, TrainParams
 from mer_pipeline.store.rows import to_table
@@ -68,6 +69,7 @@ def train(
     folds_asked: int,
     paths: TrainPaths,
     progress: Callable[[int, int], None] = lambda done, total: None,
+    store: str | None = None,
 ) -> str:
     """Run the stage; returns one line that says what came out.
 
@@ -79,6 +81,7 @@ def train(
         folds_asked: how many folds were asked for; the folds file decides how many there are.
         paths: where.
         progress: told after every member, with how many are trained and how many there will be.
+        store: URL of the store that remembers trained heads; None: nothing is remembered.
 
     Raises:
         StageError: a table is missing or does not fit another.
@@ -94,7 +97,7 @@ def train(
     results: Results = {}
     if features is not None and empty is None:
         with fixed_threads():
-            results = _train_all(features, labels, len(classes), params, progress)
+            results = _train_all(features, labels, len(classes), params, KnownHeads(store), progress)
     heads = {name: _scores(v, labels, len(classes)) for name, v in results.get(FUSED, {}).items()}
     # The first of equals, so the earlier in params.heads.
     selected = next(iter(sorted(heads, key=lambda name: -heads[name]["given"]["weighted_f1"])), None)
@@ -153,6 +156,7 @@ def _train_all(
     labels: Labels,
     classes: int,
     params: TrainParams,
+    known: KnownHeads,
     progress: Callable[[int, int], None],
 ) -> Results:
     sets = [FUSED, *(features.names if params.single_modality else ())]
@@ -167,7 +171,9 @@ def _train_all(
     results: Results = {}
     for modality in sets:
         chosen = features if modality is FUSED else features.only(modality)
-        results[modality] = {name: cross_validate(name, chosen, labels, classes, params, tick) for name in params.heads}
+        results[modality] = {
+            name: known.cross_validate(name, chosen, labels, classes, params, tick) for name in params.heads
+        }
     return results
 
 

@@ -9,11 +9,9 @@ facenet:NAME             models/facenet--NAME/            InceptionResnetV1's st
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from pathlib import Path
 
 from mer_pipeline.errors import CheckpointError
-from mer_pipeline.params import EncoderParams
 
 MODELS = Path("models")
 SPEC = re.compile(r"(dir|hf|openclip|facenet):(\S.*)")
@@ -46,17 +44,6 @@ def resolve(spec: str) -> Path:
             "refused, convert them"
         )
     return folder
-
-
-def check_present(encoders: Mapping[str, EncoderParams]) -> None:
-    """Look for every checkpoint at the pipeline's start, so that a missing one is not found after hours of decoding.
-
-    Raises:
-        CheckpointError: as `resolve`.
-    """
-    for encoder in encoders.values():
-        if encoder.checkpoint is not None:
-            resolve(encoder.checkpoint)
 
 
 def value_files(folder: Path) -> list[Path]:

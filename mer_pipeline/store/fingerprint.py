@@ -74,24 +74,31 @@ def fingerprint_of(transform: Transform[Item], device: str) -> Fingerprint:
     Raises:
         OSError: one of its files cannot be read.
     """
-    code = code_of(transform)
-    libraries = set(code.libraries) - CARRIERS
-    libraries |= {name for library in libraries for name in BEHIND.get(library, ())}
     parts = {
-        "format": str(FORMAT),
+        **code_parts(transform),
         "schema": str(transform.schema),
         "sources": str([(source.table, source.columns) for source in transform.sources]),
-        "python": ".".join(platform.python_version_tuple()[:2]),
         **{f"params.{name}": json.dumps(value) for name, value in transform.params.model_dump(mode="json").items()},
         **{f"file.{path.name}": sha256_of(path) for path in transform.files()},
-        **{f"data.{path.name}": sha256_of(path) for path in code.files},
-        **{f"library.{name}": version_of(name) for name in sorted(libraries)},
-        **{f"code.{name}": value for name, value in code.definitions.items()},
     }
     if transform.uses_torch:
         parts |= {"device": device, "precision": "float32", "threads": str(INTRA_OP_THREADS)}
         parts["rows"] = str(transform.rows)
     return Fingerprint(dict(sorted(parts.items())))
+
+
+def code_parts(*roots: object) -> dict[str, str]:
+    """The parts of a fingerprint that come from code: its definitions, package data, and libraries."""
+    code = code_of(*roots)
+    libraries = set(code.libraries) - CARRIERS
+    libraries |= {name for library in libraries for name in BEHIND.get(library, ())}
+    return {
+        "format": str(FORMAT),
+        "python": ".".join(platform.python_version_tuple()[:2]),
+        **{f"data.{path.parent.name}/{path.name}": sha256_of(path) for path in code.files},
+        **{f"library.{name}": version_of(name) for name in sorted(libraries)},
+        **{f"code.{name}": value for name, value in code.definitions.items()},
+    }
 
 
 def changed_parts(before: Mapping[str, str], after: Mapping[str, str]) -> dict[str, tuple[str | None, str | None]]:

@@ -617,20 +617,13 @@ def test_closure_of_a_root(package: Package) -> None:
 
 def test_held_wrapper(package: Package) -> None:
     """A wrapper counts by its own code, though functools.wraps gives it the wrapped function's name; that one too."""
-    package.write(
-        a=HOLDER,
-        b="from functools import wraps\ndef deco(f):\n    @wraps(f)\n    def g(x): return f(x) + 5\n    return g\n",
-    )
-
-    def holding() -> Code:
-        deco = package.load("b").deco
-        module = importlib.import_module(f"{package.name}.a")
-        return code_of(module.Holder([deco(module.double)]))
-
-    codes = [holding()]
-    for edit in (("b", "+ 5", "+ 6"), ("a", "2 * x", "4 * x")):
-        package.edit(*edit)
-        codes.append(holding())
+    deco = "from functools import wraps\ndef deco(f):\n    @wraps(f)\n    def g(x): return f(x) + 5\n    return g\n"
+    package.write(a=HOLDER + deco)
+    codes = []
+    for edit in (("+ 5", "+ 5"), ("+ 5", "+ 6"), ("2 * x", "4 * x")):
+        package.edit("a", *edit)
+        module = package.load("a")
+        codes.append(code_of(module.Holder([module.deco(module.double)])))
     assert len({str(code.definitions) for code in codes}) == 3
 
 
@@ -1000,7 +993,7 @@ def test_encoders_reach_their_base() -> None:
 
 
 def test_it_is_fast() -> None:
-    """All transforms together in half a second (here, a tenth), so that a stage that has nothing to do is instant."""
+    """All transforms together take a fraction of a second, so that a stage that has nothing to do is instant."""
     transforms = own_transforms()
     started = time.perf_counter()
     for transform in transforms:
