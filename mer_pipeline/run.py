@@ -168,7 +168,7 @@ class _Job:
     def _get_ready(self, missing: int) -> None:
         """Load models, and make sure that rows can be kept, before anything is computed."""
         try:
-            self.memory.open_for_writing()
+            self.memory.open_for_writing(surely=missing > 0)
         except ReadOnlyStore as error:
             if missing:
                 raise ReadOnlyStore(

@@ -145,14 +145,14 @@ class Memory:
             return None
         return data, shelf.place.local(f"{shelf.folder}/{name}")
 
-    def open_for_writing(self) -> None:
-        """Make sure that rows can be kept, before any is computed.
+    def open_for_writing(self, *, surely: bool) -> None:
+        """Say that the rows are in use, and make sure that new ones can be kept where some will be computed.
 
         Raises:
             ReadOnlyStore, StoreError: they cannot.
         """
         for shelf in self._shelves.values():
-            shelf.open_for_writing()
+            shelf.open_for_writing(surely=surely)
 
     def keep(self, table: pa.Table, rows: int, shard: str) -> None:
         """Keep new rows as a pack of their own.

@@ -28,7 +28,7 @@ import pyarrow.parquet as pq
 from mer_pipeline.clips import Row
 from mer_pipeline.errors import ReadOnlyStore
 from mer_pipeline.store.fingerprint import FORMAT, Fingerprint
-from mer_pipeline.store.place import Info, Place
+from mer_pipeline.store.place import Info, Place, TornFile
 from mer_pipeline.store.rows import to_table
 from mer_pipeline.store.shards import table_bytes
 
@@ -240,14 +240,14 @@ class Shelf:
             self.put_problems(kept)
         return len(gone)
 
-    def open_for_writing(self) -> None:
-        """Say that the shelf is in use; at most once a day.
+    def open_for_writing(self, *, surely: bool = False) -> None:
+        """Say that the shelf is in use; at most once a day, unless it must be sure that rows can be kept.
 
         Raises:
             ReadOnlyStore, StoreError: nothing can be kept here.
         """
         known = self._files.get(PARTS)
-        if known is None or time.time() - known.written > DAY_S:
+        if surely or known is None or time.time() - known.written > DAY_S:
             text = json.dumps(self.fingerprint.parts, indent=1, sort_keys=True, ensure_ascii=False)
             self.place.write(f"{self.folder}/{PARTS}", text.encode())
             self._files[PARTS] = Info(len(text), time.time())
@@ -305,7 +305,7 @@ class Shelf:
     def _read_keys(self, name: str) -> None:
         """Learn a pack's keys from the pack; one that is not of this shelf is set aside."""
         try:
-            with self.place.fs.open(self.place.path(f"{self.folder}/{name}"), "rb") as file:
+            with self.place.open(f"{self.folder}/{name}") as file:
                 parquet = pq.ParquetFile(file)
                 metadata = parquet.schema_arrow.metadata or {}
                 if metadata.get(b"mer.fingerprint") != self.fingerprint.id.encode() or not parquet.schema_arrow.equals(
@@ -316,7 +316,7 @@ class Shelf:
                 self._add(name, parquet.read(columns=["input_digest", "digest"]))
         except FileNotFoundError:
             return
-        except (pa.ArrowException, OSError) as error:
+        except (pa.ArrowException, TornFile) as error:
             self._put_aside(name, f"torn or foreign ({type(error).__name__})")
 
     def _read_problems(self, name: str) -> None:

@@ -17,7 +17,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
 from mer_pipeline.errors import ReadOnlyStore, StageError, StoreError, UsageError
 
@@ -34,6 +34,10 @@ class Info:
 
     size: int
     written: float
+
+
+class TornFile(Exception):
+    """A reader says that a file is not what it should be; pyarrow has OSError for that, without a number."""
 
 
 class Place:
@@ -93,6 +97,22 @@ class Place:
             data = self._fs.cat_file(self.path(name))
             assert isinstance(data, bytes)
             return data
+
+    @contextmanager
+    def open(self, name: str) -> Iterator[BinaryIO]:
+        """A file for readers that seek, such as Parquet's; what such a reader finds wrong in it stays as it is.
+
+        Raises:
+            FileNotFoundError: there is none.
+            StoreError: it cannot be read.
+        """
+        with self._errors(), self._fs.open(self.path(name), "rb") as file:
+            try:
+                yield file
+            except OSError as error:
+                if error.errno is None and not isinstance(error, PermissionError):
+                    raise TornFile(str(error)) from None
+                raise
 
     def write(self, name: str, data: bytes) -> None:
         """Write a file, whole or not at all; one that is there already is replaced.
