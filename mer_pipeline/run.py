@@ -181,7 +181,7 @@ class _Job:
 
     def _clips(self) -> Iterator[Clip]:
         for bucket in self.buckets:
-            yield from self.inputs.clips(bucket.number, frozenset(bucket.todo))
+            yield from self.inputs.clips(bucket.number, bucket.keys, frozenset(bucket.todo))
 
     def _take(self, outcome: Outcome) -> int:
         """Note what became of a clip; the number of its bucket."""

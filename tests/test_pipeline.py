@@ -10,7 +10,9 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import polars as pl
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
@@ -174,6 +176,145 @@ def test_metrics_are_functions_of_the_inputs(project: Path) -> None:
     train = json.loads((project / "metrics/train.json").read_text())
     assert train["selected"] in train["heads"]
     assert (project / "report/index.html").stat().st_size > 10_000
+
+
+def mer(project: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    env = {**os.environ, "PYTHONPATH": str(project)}
+    return subprocess.run(
+        [sys.executable, "-m", "mer_pipeline.cli.main", *words], cwd=project, env=env, capture_output=True, text=True
+    )
+
+
+def computed(project: Path) -> dict[str, int]:
+    """Rows that the last run of each transform computed; those that re-used all are left out."""
+    runs = [json.loads(path.read_text()) for path in (project / ".mer/runs").glob("*.json")]
+    return {run["stage"]: run["computed"] for run in runs if run["computed"]}
+
+
+def edit_code(project: Path, name: str, old: str, new: str) -> None:
+    path = project / "mer_pipeline" / name
+    assert old in path.read_text(), name
+    path.write_text(path.read_text().replace(old, new))
+
+
+class TestWhatIsComputed:
+    """In order: each test changes one thing. DVC runs stages; the store knows rows."""
+
+    def test_nothing_to_do(self, project: Path) -> None:
+        """`mer plan` agrees with DVC, and the commands that look at all stages know what the stages' scripts ran."""
+        assert "Nothing to do" in mer(project, "plan").stdout
+        assert computed(project).keys() == {
+            "frames", "faces", "audio", "cues", "enriched",
+            "embed-scene", "embed-face", "embed-voice", "embed-words", "embed-context",
+        }  # fmt: skip
+
+    def test_rows_come_out_the_same_when_computed_again(self, project: Path) -> None:
+        """`mer verify` recomputes a sample of every stage; an altered value is named."""
+        done = mer(project, "verify", "--sample", "3")
+        assert done.returncode == 0, done.stdout + done.stderr
+        part = project / "data/features/words/part-00000.parquet"
+        kept, table = part.read_bytes(), pq.read_table(part)
+        old = pa.concat_arrays(table["vector"].chunks)
+        values = old.values.to_numpy(zero_copy_only=False) + np.float32(1)
+        column = pa.FixedSizeListArray.from_arrays(pa.array(values), type=old.type, mask=old.is_null())
+        part.unlink()
+        pq.write_table(table.set_column(table.schema.get_field_index("vector"), "vector", column), part)
+        done = mer(project, "verify", "--sample", "20")
+        part.write_bytes(kept)
+        assert done.returncode == 1
+        assert "embed-words: " in done.stdout
+        assert "vector differs" in done.stdout
+
+    def test_a_comment_and_an_unrelated_class(self, project: Path) -> None:
+        """In a module that everything imports: DVC runs all stages, and no row is computed; the head is not trained
+        again either."""
+        with (project / "mer_pipeline/params.py").open("a") as file:
+            file.write("\n\n# A comment.\nclass Unrelated(Section):\n    x: int = 1\n")
+        plan = mer(project, "plan").stdout
+        assert "to compute" not in plan
+        before = (project / "dvc.lock").read_text()
+        assert len(repro(project)) == 14
+        assert computed(project) == {}
+        outs = re.compile(r"path: data/\S+\n\s+hash: md5\n\s+md5: \S+")
+        assert outs.findall((project / "dvc.lock").read_text()) == outs.findall(before)
+
+    def test_a_formula_two_modules_away(self, project: Path) -> None:
+        """Every row of what reaches it is computed, `mer explain` names it, and `mer plan` says so before."""
+        edit_code(project, "text/words.py", "return str(row[column])", "return str(row[column]).lower()")
+        clip_id = pq.read_table(project / "data/manifest.parquet")["clip_id"][0].as_py()
+        said = mer(project, "explain", "words", clip_id).stdout
+        assert "not in the store" in said
+        assert "code.mer_pipeline.text.words.text_of: " in said
+        plan = mer(project, "plan").stdout
+        assert "changed: code.mer_pipeline.text.words.text_of" in plan
+        repro(project)
+        clips = pq.read_metadata(project / "data/manifest.parquet").num_rows
+        assert computed(project) == {"embed-words": clips, "embed-context": clips}
+        assert "in the store" in mer(project, "explain", "embed@words", clip_id).stdout
+        edit_code(project, "text/words.py", "return str(row[column]).lower()", "return str(row[column])")
+        repro(project)
+        assert computed(project) == {}, "back to what it was"
+
+    def test_a_value_changed_and_changed_back(self, project: Path) -> None:
+        """Nothing is computed the second time."""
+        edit(project, "language: zh, dim: 1024", "language: zh, dim: 512")
+        repro(project, "embed@words")
+        assert computed(project).keys() == {"embed-words"}
+        edit(project, "language: zh, dim: 512", "language: zh, dim: 1024")
+        assert repro(project) == ["embed@words"]
+        assert computed(project) == {}
+
+    def test_one_clip_more(self, project: Path) -> None:
+        """Only its rows are computed, by every stage; `mer plan` says that before anything runs."""
+        shutil.copy(next((project / "data/demo/video").glob("s02*.mp4")), project / "data/demo/video/s99_0001.mp4")
+        with (project / "data/demo/track_all_candidates.csv").open("a", encoding="utf-8") as file:
+            file.write("s99_0001\n")
+        plan = mer(project, "plan").stdout
+        assert re.search(r"ingest .*\n +→ \d+ of \d+ rows known, 1 to compute \(new or altered files\)", plan), plan
+        repro(project)
+        # The copy has the content of another clip, so what was made from that content is known already.
+        assert set(computed(project).values()) <= {1}
+        assert "frames" not in computed(project)
+
+    def test_an_altered_clip(self, project: Path) -> None:
+        """Its rows, and no others."""
+        film = project / "data/demo/video/s99_0001.mp4"
+        shutil.copy(next((project / "data/demo/video").glob("s03*.mp4")), film)
+        with film.open("ab") as file:
+            file.write(b"\0\0\0\x08free")
+        repro(project)
+        ran = computed(project)
+        assert (ran["frames"], ran["audio"]) == (1, 1)
+        assert set(ran.values()) == {1}
+
+    def test_what_a_colleague_has_in_the_store_is_not_computed(self, project: Path) -> None:
+        """Without data/, dvc.lock and DVC's cache: all rows are known, and the bytes are the same."""
+        before = {path: path.read_bytes() for path in (project / "data/features").rglob("*.parquet")}
+        for name in ("data/frames", "data/faces", "data/audio", "data/features", "data/cues", "data/enriched"):
+            shutil.rmtree(project / name)
+        shutil.rmtree(project / ".dvc/cache")
+        (project / "dvc.lock").unlink()
+        repro(project)
+        assert computed(project) == {}
+        assert {path: path.read_bytes() for path in before} == before
+
+    def test_the_quarantine_can_be_listed_and_tried_again(self, project: Path) -> None:
+        """A clip that is still broken stays; what is known of it is made anew."""
+        listed = mer(project, "quarantine", "list", "frames").stdout
+        name = listed.split()[1]
+        done = mer(project, "quarantine", "retry", "frames", name)
+        assert "1 tried again (1 were known to be broken), 0 now done, 1 still fail" in done.stdout, done
+        assert mer(project, "quarantine", "list", "frames").stdout == listed
+        wrong = mer(project, "quarantine", "retry", "frames", "nobody")
+        assert (wrong.returncode, len(wrong.stderr.splitlines())) == (2, 1)
+
+    def test_store_commands(self, project: Path) -> None:
+        """What is there, that it is sound, and that old rows can go; the last used stay."""
+        assert "embed-words" in mer(project, "store", "stat").stdout
+        assert mer(project, "store", "verify").stdout == "every pack is sound\n"
+        assert "removed 0 fingerprints" in mer(project, "store", "gc", "--keep-days", "1").stdout
+        assert "frames" in mer(project, "runs").stdout
+        assert mer(project, "diff", "workspace", "workspace").returncode == 0
 
 
 class TestWhatReruns:

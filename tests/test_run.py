@@ -23,7 +23,6 @@ from mer_pipeline.store.shards import write_table
 from mer_pipeline.transform import Source, Transform
 from tests.conftest import rows_of
 
-
 STOP = Path("stop")  # where it lies, Double is interrupted at its fifth batch
 
 

@@ -15,8 +15,9 @@ import pyarrow.parquet as pq
 
 from mer_pipeline.cli.pipeline import Step, memory_of, steps
 from mer_pipeline.cli.stage import table_place
+from mer_pipeline.datasets.ingest import Ahead, look_ahead
 from mer_pipeline.errors import MerError, StageError
-from mer_pipeline.params import load_params
+from mer_pipeline.params import Params, load_params
 from mer_pipeline.runs import Summary, read_run
 from mer_pipeline.runtime import Runtime, load_runtime
 from mer_pipeline.store.inputs import Parts, input_digests, table_parts
@@ -63,15 +64,19 @@ def make_plan(root: Path) -> list[StagePlan]:
     stale, order, upstream = _ask_dvc(root)
     params, runtime = load_params(), load_runtime()
     tables: dict[str, Parts | None] = {}
+    ahead = None
     plans: dict[str, StagePlan] = {}
     for name in order:
         plan = plans[name] = StagePlan(name, list(stale.get(name, [])))
         waits_for = [other for other in upstream[name] if plans[other].reasons]
         if waits_for:
-            plan.reasons.append(f"after {', '.join(waits_for)}")
+            shown = waits_for if len(waits_for) <= 3 else [*waits_for[:2], f"{len(waits_for) - 2} more"]
+            plan.reasons.append(f"after {', '.join(shown)}")
+        if name == "ingest" and plan.reasons:
+            ahead = _look_ahead(plan, params)
         own = [step for step in steps(params) if step.stage == name]
         for step in own if plan.reasons else ():
-            _look_up(step, plan, tables, runtime, params.shards.count)
+            _look_up(step, plan, tables, runtime, ahead)
         if plan.reasons and not own:
             last = read_run(f"stage-{name}")
             plan.seconds = None if last is None else last.seconds
@@ -123,11 +128,26 @@ def _reasons(entries: Sequence[object]) -> list[str]:
     return reasons
 
 
-def _look_up(step: Step, plan: StagePlan, tables: dict[str, Parts | None], runtime: Runtime, shards: int) -> None:
+def _look_ahead(plan: StagePlan, params: Params) -> Ahead | None:
+    """What ingest would write: new and altered files are known by their size and times."""
+    try:
+        ahead = look_ahead(params.dataset)
+    except MerError as error:
+        plan.why = str(error)
+        return None
+    plan.clips, plan.misses = len(ahead.manifest), len(ahead.unread)
+    plan.hits = plan.clips - plan.misses
+    plan.why = "new or altered files"
+    return ahead
+
+
+def _look_up(
+    step: Step, plan: StagePlan, tables: dict[str, Parts | None], runtime: Runtime, ahead: Ahead | None
+) -> None:
     """Count hits and misses of one transform, and note what is known of the table that it would write."""
     try:
         transform = step.make()
-        parts = {source.table: _table(source.table, source.columns, tables) for source in transform.sources}
+        parts = {source.table: _table(source.table, source.columns, tables, ahead) for source in transform.sources}
         memory = memory_of(transform, runtime)
     except (MerError, OSError) as error:
         plan.why, plan.seconds = str(error), None
@@ -175,8 +195,12 @@ def why_missing(before: Mapping[str, str] | None, now: Mapping[str, str], misses
     return f"changed: {', '.join(changed[:3])}{f' and {len(changed) - 3} more' if len(changed) > 3 else ''}"
 
 
-def _table(name: str, columns: Sequence[str], tables: dict[str, Parts | None]) -> Parts | None:
+def _table(name: str, columns: Sequence[str], tables: dict[str, Parts | None], ahead: Ahead | None) -> Parts | None:
     """What is known of a table: planned above, or as it lies in data/; None where nothing is."""
+    if ahead is not None and name == "manifest":
+        return {**table_parts(ahead.manifest, columns), **dict.fromkeys(ahead.unread, UNKNOWN)}
+    if ahead is not None and name == "transcript":
+        return {clip_id: Encoded(encode(digest)) for clip_id, digest in ahead.transcript.items()}
     place = table_place(name)
     if place.is_file():  # only the declared columns count, and each transform declares its own
         return table_parts(pq.read_table(place, columns=["clip_id", *columns]), columns)

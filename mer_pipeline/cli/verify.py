@@ -11,7 +11,7 @@ from functools import partial
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from mer_pipeline.cli.diff import ParquetSide, Part, detail_lines
+from mer_pipeline.cli.diff import detail_lines
 from mer_pipeline.cli.pipeline import AnyTransform, Step, inputs_of, steps
 from mer_pipeline.cli.stage import progress_bar
 from mer_pipeline.clips import Clip
@@ -21,6 +21,7 @@ from mer_pipeline.params import load_params
 from mer_pipeline.runtime import Runtime, load_runtime
 from mer_pipeline.store.compare import compare_tables
 from mer_pipeline.store.inputs import Inputs
+from mer_pipeline.store.parts import ParquetSide, Part
 from mer_pipeline.store.rows import complete_row, stage_schema, to_table
 from mer_pipeline.store.shards import read_shard, table_bytes
 
@@ -97,7 +98,7 @@ def _stale(inputs: Inputs, stored: dict[int, pa.Table], wanted: set[str]) -> Ite
 
 def _clips(inputs: Inputs, stored: dict[int, pa.Table], wanted: set[str]) -> Iterator[Clip]:
     for bucket in stored:
-        yield from inputs.clips(bucket, wanted)
+        yield from inputs.clips(bucket, inputs.keys(bucket), wanted)
 
 
 def _again(transform: AnyTransform, clips: Iterator[Clip], runtime: Runtime, count: int) -> tuple[pa.Table, list[str]]:

@@ -23,7 +23,7 @@ from mer_pipeline.datasets.folder import list_folder
 from mer_pipeline.datasets.folds import make_folds
 from mer_pipeline.datasets.listing import Entry, Listing, Vote, add_groups, add_truth, add_votes
 from mer_pipeline.datasets.mer import list_mer
-from mer_pipeline.datasets.probe import probe_files
+from mer_pipeline.datasets.probe import ProbeMedia, known_files, probe_files
 from mer_pipeline.errors import DatasetError
 from mer_pipeline.params import DatasetParams, FoldParams, QualityParams, ShardParams
 from mer_pipeline.run import Progress
@@ -72,6 +72,37 @@ def list_dataset(params: DatasetParams) -> Listing:
     given = [Vote(e.clip_id, GIVEN, "human", e.label) for e in listing.entries.values() if e.label is not None]
     listing.votes = sorted([*given, *listing.votes], key=lambda vote: (vote.clip_id, vote.source != GIVEN, vote.source))
     return listing
+
+
+@dataclass(frozen=True)
+class Ahead:
+    """What ingest would write, as far as that is known without opening a file.
+
+    Attributes:
+        manifest: of all clips; the columns of those in `unread` are as if they had no file.
+        unread: clips whose files are new or altered.
+        transcript: digests of the rows of data/transcript, by clip.
+    """
+
+    manifest: pa.Table
+    unread: frozenset[str]
+    transcript: dict[str, str]
+
+
+def look_ahead(dataset: DatasetParams) -> Ahead:
+    """List the dataset and look up which of its files were read before.
+
+    Raises:
+        DatasetError: as `ingest`.
+    """
+    listing = list_dataset(dataset)
+    entries = [listing.entries[name] for name in sorted(listing.entries)]
+    known = known_files(entries, Path(dataset.root))
+    unread = frozenset(entry.clip_id for entry in entries if entry.clip_id not in known)
+    nothing: Row = dict.fromkeys(ProbeMedia.schema.names)
+    rows = [_manifest_row(entry, known.get(entry.clip_id, nothing)) for entry in entries]
+    words = {entry.clip_id: str(_transcript_row(entry)["digest"]) for entry in entries}
+    return Ahead(to_table(rows, MANIFEST_SCHEMA), unread, words)
 
 
 def ingest(
@@ -139,20 +170,18 @@ def _problem(clip_id: str, kind: str, message: str) -> Row:
     return {"clip_id": clip_id, "error": kind, "message": message, "input_digest": digest(message)}
 
 
+def _transcript_row(entry: Entry) -> Row:
+    words = {"zh": entry.zh, "en": entry.en}
+    silent = entry.zh is None and entry.en is None
+    reason = "no subtitle" if silent else None
+    return complete_row(entry.clip_id, digest(words), None if silent else words, reason, TRANSCRIPT_SCHEMA)
+
+
 def _write_transcripts(entries: Sequence[Entry], shards: ShardParams, out: Path) -> None:
     schema = stage_schema(TRANSCRIPT_SCHEMA)
     buckets: list[list[Row]] = [[] for _ in range(shards.count)]
     for entry in entries:
-        words = {"zh": entry.zh, "en": entry.en}
-        silent = entry.zh is None and entry.en is None
-        row = complete_row(
-            entry.clip_id,
-            digest(words),
-            None if silent else words,
-            "no subtitle" if silent else None,
-            TRANSCRIPT_SCHEMA,
-        )
-        buckets[bucket_of(entry.clip_id, shards.count)].append(row)
+        buckets[bucket_of(entry.clip_id, shards.count)].append(_transcript_row(entry))
     with new_folder(out) as folder:
         for bucket, rows in enumerate(buckets):
             write_shard(folder, bucket, rows, schema, {"transform": "ingest", "shard": str(bucket)})

@@ -2,30 +2,26 @@
 
 Rows are matched by their natural key: the clip, and source, head or fold where one clip has several rows. Only keys
 and digests are read of the whole table; a row whose digests agree is equal, and of the others 256 at a time are in
-memory. Floats are compared as `numpy.isclose(a, b, rtol=tolerance, atol=tolerance)` does, with NaN equal to NaN;
-everything else exactly. A column's type is no value: 1.0 is equal as float16 and as float32.
+memory. What makes two values equal is in `cells.py`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 import numpy as np
-import numpy.typing as npt
 import polars as pl
 import pyarrow as pa
-import pyarrow.compute as pc
+
+from mer_pipeline.store.cells import Flags, compare_values
 
 # What tells rows apart, in the order in which it is tried; as many as are needed.
 KEYS = ("clip_id", "path", "source", "head", "held_out_fold", "fold", "seed", "error", "message")
 DIGESTS = ("digest", "input_digest")
 CHUNK = 256  # rows whose values are in memory at once
 EXAMPLES = 5  # named per table
-
-Flags = npt.NDArray[np.bool_]
-Floats = npt.NDArray[np.float64]
 
 
 class Side(Protocol):
@@ -257,87 +253,3 @@ def short(value: pa.Scalar) -> str:
     plain = value.as_py()
     text = f"{len(plain)} bytes" if isinstance(plain, bytes) else repr(plain)
     return text if len(text) <= 40 else text[:39] + "…"
-
-
-class Cells(NamedTuple):
-    """n pairs of values: equal, equal within the tolerance, largest differences (NaN where there is no number)."""
-
-    exact: Flags
-    close: Flags
-    absolute: Floats
-    relative: Floats
-
-
-WORST = (np.logical_and, np.logical_and, np.fmax, np.fmax)  # of several cells, as one
-
-
-def compare_values(a: pa.Array, b: pa.Array, tolerance: float) -> Cells:
-    """Compare n values with n others, however deeply they are nested; null equals null."""
-    has_a, has_b = (array.is_valid().to_numpy(zero_copy_only=False) for array in (a, b))
-    cells = Cells(has_a == has_b, has_a == has_b, *np.full((2, len(a)), np.nan))
-    both = has_a & has_b
-    if both.any():
-        rows = pa.array(both)
-        for whole, part in zip(cells, _present(a.filter(rows), b.filter(rows), tolerance), strict=True):
-            whole[both] = part
-    return cells
-
-
-def _present(a: pa.Array, b: pa.Array, tolerance: float) -> Cells:
-    """Compare values of which none is null."""
-    a, b = (array.dictionary_decode() if pa.types.is_dictionary(array.type) else array for array in (a, b))
-    kinds: list[tuple[Callable[[pa.DataType], bool], Callable[[pa.Array, pa.Array, float], Cells]]]
-    kinds = [(_is_list, _lists), (pa.types.is_struct, _structs), (_is_number, _numbers)]
-    for is_kind, compare in kinds:
-        if is_kind(a.type) and is_kind(b.type):
-            return compare(a, b, tolerance)
-    try:
-        exact = pc.equal(a, b).to_numpy(zero_copy_only=False)
-    except pa.ArrowException:  # of two types
-        exact = np.array([x == y for x, y in zip(a.to_pylist(), b.to_pylist(), strict=True)], np.bool_)
-    return Cells(exact, exact.copy(), *np.full((2, len(a)), np.nan))
-
-
-def _is_list(kind: pa.DataType) -> bool:
-    return bool(pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind))
-
-
-def _is_number(kind: pa.DataType) -> bool:
-    return bool(pa.types.is_integer(kind) or pa.types.is_floating(kind))
-
-
-def _numbers(a: pa.Array, b: pa.Array, tolerance: float) -> Cells:
-    x, y = (array.to_numpy(zero_copy_only=False) for array in (a, b))
-    p, q = x.astype(np.float64), y.astype(np.float64)
-    exact = (x == y) | (np.isnan(p) & np.isnan(q))
-    with np.errstate(all="ignore"):
-        absolute = np.where(exact, 0.0, np.abs(p - q))
-        relative = np.where(exact, 0.0, absolute / np.abs(q))
-    floats = pa.types.is_floating(a.type) or pa.types.is_floating(b.type)
-    close = exact | (np.isclose(p, q, rtol=tolerance, atol=tolerance) if floats else False)
-    return Cells(exact, close, absolute, relative)
-
-
-def _lists(a: pa.Array, b: pa.Array, tolerance: float) -> Cells:
-    length, other = (pc.list_value_length(array).to_numpy(zero_copy_only=False) for array in (a, b))
-    alike = length == other
-    rows = pa.array(alike)
-    inner = compare_values(a.filter(rows).flatten(), b.filter(rows).flatten(), tolerance)
-    cells = Cells(alike, alike.copy(), *np.full((2, len(a)), np.nan))
-    filled = np.flatnonzero(alike & (length > 0))
-    if len(filled):
-        starts = np.cumsum(length[filled]) - length[filled]
-        for whole, part, function in zip(cells, inner, WORST, strict=True):
-            whole[filled] = function.reduceat(part, starts)
-    return cells
-
-
-def _structs(a: pa.Array, b: pa.Array, tolerance: float) -> Cells:
-    names = [field.name for field in a.type]
-    alike = np.full(len(a), set(names) == {field.name for field in b.type})
-    cells = Cells(alike, alike.copy(), *np.full((2, len(a)), np.nan))
-    for name in names if alike.any() else ():
-        inner = compare_values(pc.struct_field(a, name), pc.struct_field(b, name), tolerance)
-        for whole, part, function in zip(cells, inner, WORST, strict=True):
-            function(whole, part, out=whole)
-    return cells

@@ -1,6 +1,6 @@
 """The fingerprint of a transform: everything but the clip that decides what a row will be.
 
-params, files (weights, tokenisers, prompts), code by definition (`code.py`), the libraries that the code uses,
+params, files (weights, tokenisers, prompts), code by definition (`code/`), the libraries that the code uses,
 device kind, precision, thread count and batch rows. The parts are kept beside the packs, so that `mer explain` can
 say which of them changed. Not in it: workers, batch size, paths, the engines, and libraries that
 only carry values about.

@@ -12,12 +12,11 @@ from functools import cached_property
 from pathlib import Path
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from mer_pipeline.clips import Clip, Row
 from mer_pipeline.errors import StageError
 from mer_pipeline.store.rows import Encoded, digest_columns, encode
-from mer_pipeline.store.shards import bucket_of, read_shard
+from mer_pipeline.store.shards import bucket_of, read_parquet, read_shard
 from mer_pipeline.transform import Source
 
 # What a source's table says about a clip, as it enters the input digest; None where it has no row.
@@ -53,11 +52,10 @@ class Inputs:
         clip_ids = list(parts[self.sources[0].table])
         return Keys(clip_ids, input_digests(clip_ids, parts))
 
-    def clips(self, bucket: int, wanted: Collection[str]) -> Iterator[Clip]:
-        """The wanted clips of one bucket, in the order of their ids, with their rows."""
+    def clips(self, bucket: int, keys: Keys, wanted: Collection[str]) -> Iterator[Clip]:
+        """The wanted clips of one bucket, whose keys are given, in the order of their ids, with their rows."""
         if not wanted:
             return
-        keys = self.keys(bucket)
         digest_of = dict(zip(keys.clip_ids, keys.input_digests, strict=True))
         tables = [(source.table, self._read(source, bucket)) for source in self.sources]
         rows_of = [(name, table, _positions(table)) for name, table in tables]
@@ -84,7 +82,7 @@ class Inputs:
     def _dealt(self) -> dict[str, list[pa.Table]]:
         """Single-file tables, split into buckets and sorted."""
         return {
-            table: deal(pq.read_table(place), self.shards) for table, place in self._places.items() if place.is_file()
+            table: deal(read_parquet(place), self.shards) for table, place in self._places.items() if place.is_file()
         }
 
 

@@ -14,7 +14,6 @@ from packs and of no use without them.
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 import time
 from collections.abc import Iterable, Mapping, Sequence
@@ -30,7 +29,7 @@ from mer_pipeline.errors import ReadOnlyStore
 from mer_pipeline.store.fingerprint import FORMAT, Fingerprint
 from mer_pipeline.store.place import Info, Place, TornFile
 from mer_pipeline.store.rows import to_table
-from mer_pipeline.store.shards import table_bytes
+from mer_pipeline.store.shards import read_parquet, table_bytes
 
 PACK, PROBLEMS, INDEX, PARTS = ".parquet", ".problems.parquet", ".index", "fingerprint.json"
 PACKS, ASIDE = "packs", "aside"
@@ -169,7 +168,7 @@ class Shelf:
             if data is None:
                 self.refresh()
                 return None
-            table = pq.read_table(pa.BufferReader(data), columns=None if columns is None else list(columns))
+            table = read_parquet(data, columns)
             rows = table.take(pa.array(self._entries.row[places[chosen]], pa.int32()))
             tables.append(rows)
             order.append(chosen)
@@ -288,7 +287,7 @@ class Shelf:
         if hashlib.sha256(data).hexdigest() != name.removesuffix(INDEX):
             self._put_aside(name, "torn or altered")
             return set()
-        table = pq.read_table(io.BytesIO(data))
+        table = read_parquet(data)
         listed = json.loads((table.schema.metadata or {})[b"mer.packs"])
         new = (set(listed) & packs) & uncovered
         renumber = np.full(len(listed), -1, np.int32)
@@ -322,7 +321,7 @@ class Shelf:
     def _read_problems(self, name: str) -> None:
         data = self.read_pack(name)
         if data is not None:
-            for row in pq.read_table(io.BytesIO(data)).to_pylist():
+            for row in read_parquet(data).to_pylist():
                 self.problems[row["input_digest"]] = (row["error"], row["message"])
 
     def _forget(self, names: Iterable[str]) -> None:

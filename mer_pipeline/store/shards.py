@@ -96,6 +96,12 @@ def write_shard(
     write_table(folder / shard_name(bucket), sorted_by_clip(to_table(rows, schema)), provenance)
 
 
+def read_parquet(source: Path | bytes, columns: Sequence[str] | None = None) -> pa.Table:
+    """One Parquet file; unlike pyarrow's `read_table` without loading its machinery for datasets of many files."""
+    file = pq.ParquetFile(source if isinstance(source, Path) else pa.BufferReader(source))
+    return file.read(columns=None if columns is None else list(columns))
+
+
 def read_shard(folder: Path, bucket: int, count: int, columns: Sequence[str] | None = None) -> pa.Table:
     """The rows of one bucket of a stage's folder.
 
@@ -104,7 +110,7 @@ def read_shard(folder: Path, bucket: int, count: int, columns: Sequence[str] | N
     """
     if len(list(folder.glob("part-*.parquet"))) != count:
         raise StageError(f"{folder} does not have {count} shards; make it again with `dvc repro`")
-    return pq.read_table(folder / shard_name(bucket), columns=None if columns is None else list(columns))
+    return read_parquet(folder / shard_name(bucket), columns)
 
 
 def read_folder(folder: Path, columns: Sequence[str] | None = None) -> pa.Table:
@@ -117,9 +123,7 @@ def read_folder(folder: Path, columns: Sequence[str] | None = None) -> pa.Table:
     if not parts:
         raise StageError(f"{folder} has no shards; make it with `dvc repro`")
     try:
-        return pa.concat_tables(
-            pq.read_table(part, columns=None if columns is None else list(columns)) for part in parts
-        )
+        return pa.concat_tables(read_parquet(part, columns) for part in parts)
     except pa.ArrowException as error:
         raise StageError(f"{folder} has a torn or foreign shard ({error}); make it again with `dvc repro`") from None
 

@@ -1,0 +1,190 @@
+"""Which names a piece of source binds in its own scope, and which it looks up outside of itself.
+
+Python's scope rules over the AST: parameters, assignments, comprehensions and imports inside of a function hide a
+module's names, a class's body hides nothing from its methods. Text only: nothing here imports or runs anything.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+# A module as it is written in an import (relative ones with their dots), and the attribute that is taken from it.
+Imported: TypeAlias = tuple[str, str | None]
+Functions = ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda
+Comprehensions = ast.ListComp | ast.SetComp | ast.DictComp | ast.GeneratorExp
+
+
+@dataclass(frozen=True, order=True)
+class Use:
+    """A name that a definition looks up, with the attributes that follow it: `np.linalg.norm` is one use.
+
+    Attributes:
+        kind: "global": a name of the module; "import": a use of a module that is imported inside a function; "load":
+            that import itself, which runs the module.
+        name: that name or module.
+        chain: the attributes.
+        soft: it need not be there at run time (an annotation).
+    """
+
+    kind: Literal["global", "import", "load"]
+    name: str
+    chain: tuple[str, ...] = ()
+    soft: bool = False
+
+
+def imported_from(node: ast.ImportFrom) -> str:
+    """The module of `from module import ...`, as it is written."""
+    return "." * node.level + (node.module or "")
+
+
+def bound(body: Iterable[ast.AST]) -> dict[str, list[Imported]]:
+    """The names that statements bind in their own scope, each with what imports bind to it."""
+    names: dict[str, list[Imported]] = {}
+    elsewhere: set[str] = set()
+    todo = list(body)[::-1]
+    while todo:
+        node = todo.pop()
+        match node:
+            case ast.FunctionDef() | ast.AsyncFunctionDef() | ast.ClassDef():
+                names.setdefault(node.name, [])
+                continue
+            case ast.Lambda():
+                continue
+            case ast.ListComp() | ast.SetComp() | ast.DictComp() | ast.GeneratorExp():
+                # Its own names stay inside; only `:=` binds around it.
+                todo += [inner.target for inner in ast.walk(node) if isinstance(inner, ast.NamedExpr)]
+                continue
+            case ast.Import():
+                for alias in node.names:
+                    top = alias.name.partition(".")[0]
+                    names.setdefault(alias.asname or top, []).append((alias.name if alias.asname else top, None))
+            case ast.ImportFrom():
+                for alias in node.names:
+                    if alias.name != "*":
+                        names.setdefault(alias.asname or alias.name, []).append((imported_from(node), alias.name))
+            case (
+                ast.Name(id=name, ctx=ast.Store() | ast.Del())
+                | ast.ExceptHandler(name=str(name))
+                | ast.MatchAs(name=str(name))
+                | ast.MatchStar(name=str(name))
+                | ast.MatchMapping(rest=str(name))
+            ):
+                names.setdefault(name, [])
+            case ast.Global() | ast.Nonlocal():
+                elsewhere.update(node.names)
+            case _:
+                pass
+        todo += list(ast.iter_child_nodes(node))[::-1]
+    return {name: imported for name, imported in names.items() if name not in elsewhere}
+
+
+def used(statements: Iterable[ast.stmt]) -> tuple[set[Use], set[str]]:
+    """What statements that stand at the top of a module look up, and the texts in them."""
+    names = _Names()
+    for statement in statements:
+        names.visit(statement)
+    return names.uses, names.strings
+
+
+class _Names(ast.NodeVisitor):
+    """Collects the uses and texts, with the scopes around the place where it is."""
+
+    def __init__(self) -> None:
+        self.uses: set[Use] = set()
+        self.strings: set[str] = set()
+        # Innermost last: whether it is a class's (whose names its functions do not see), and what it binds.
+        self._scopes: list[tuple[bool, dict[str, list[Imported]]]] = []
+        self._in_annotation = False
+
+    @property
+    def _in_class(self) -> bool:
+        return bool(self._scopes) and self._scopes[-1][0]
+
+    def _use(self, name: str, chain: tuple[str, ...] = ()) -> None:
+        for is_class, names in reversed(self._scopes):
+            if not is_class and name in names:
+                for module, attribute in names[name]:
+                    self.uses.add(Use("import", module, (attribute, *chain) if attribute else chain))
+                return
+        # What a class's body binds may still be the module's name when it is looked up, as in `scale = scale`.
+        soft = self._in_annotation or (self._in_class and name in self._scopes[-1][1])
+        self.uses.add(Use("global", name, chain, soft))
+
+    def visit_Name(self, node: ast.Name) -> None:  # the name that ast calls
+        if isinstance(node.ctx, ast.Load):
+            self._use(node.id)
+
+    def visit_Attribute(self, node: ast.Attribute) -> None:
+        chain, base = [node.attr], node.value
+        while isinstance(base, ast.Attribute):
+            chain, base = [base.attr, *chain], base.value
+        if isinstance(base, ast.Name):
+            self._use(base.id, tuple(chain))
+        else:
+            self.visit(base)
+
+    def visit_AugAssign(self, node: ast.AugAssign) -> None:
+        if isinstance(node.target, ast.Name):
+            self._use(node.target.id)
+        self.generic_visit(node)
+
+    def visit_Constant(self, node: ast.Constant) -> None:
+        if isinstance(node.value, str):
+            self.strings.add(node.value)
+
+    def visit_Import(self, node: ast.Import) -> None:
+        if self._scopes:
+            self.uses.update(Use("load", alias.name) for alias in node.names)
+
+    def visit_ImportFrom(self, node: ast.ImportFrom) -> None:
+        if self._scopes:
+            self.uses.update(Use("load", imported_from(node), (alias.name,)) for alias in node.names)
+
+    def visit_AnnAssign(self, node: ast.AnnAssign) -> None:
+        if self._in_class:  # a field of a dataclass or a model
+            self._in_annotation = True
+            self.visit(node.annotation)
+            self._in_annotation = False
+        self._visit_all([node.target, node.value])
+
+    def _visit_all(self, nodes: Iterable[ast.AST | None]) -> None:
+        for node in nodes:
+            if node is not None:
+                self.visit(node)
+
+    def _visit_in(self, is_class: bool, names: dict[str, list[Imported]], nodes: Iterable[ast.AST | None]) -> None:
+        """Visit what stands in a scope of its own."""
+        self._scopes.append((is_class, names))
+        self._visit_all(nodes)
+        self._scopes.pop()
+
+    def _visit_function(self, node: Functions) -> None:
+        args = node.args
+        every = [*args.posonlyargs, *args.args, *args.kwonlyargs, args.vararg, args.kwarg]
+        self._visit_all([*args.defaults, *args.kw_defaults])
+        body = [node.body] if isinstance(node, ast.Lambda) else node.body
+        parameters: dict[str, list[Imported]] = {arg.arg: [] for arg in every if arg is not None}
+        self._visit_in(False, parameters | bound(body), body)
+
+    def visit_FunctionDef(self, node: ast.FunctionDef | ast.AsyncFunctionDef) -> None:
+        self._visit_all(node.decorator_list)
+        self._visit_function(node)
+
+    visit_AsyncFunctionDef = visit_FunctionDef  # noqa: N815
+    visit_Lambda = _visit_function  # noqa: N815
+
+    def visit_ClassDef(self, node: ast.ClassDef) -> None:
+        self._visit_all([*node.decorator_list, *node.bases, *node.keywords])
+        self._visit_in(True, bound(node.body), node.body)
+
+    def _visit_comprehension(self, node: Comprehensions) -> None:
+        first, *others = node.generators
+        self.visit(first.iter)  # it is evaluated outside
+        results = [node.key, node.value] if isinstance(node, ast.DictComp) else [node.elt]
+        targets = bound(generator.target for generator in node.generators)
+        self._visit_in(False, targets, [first.target, *first.ifs, *others, *results])
+
+    visit_ListComp = visit_SetComp = visit_DictComp = visit_GeneratorExp = _visit_comprehension  # noqa: N815
