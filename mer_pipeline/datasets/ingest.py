@@ -161,7 +161,7 @@ def ingest(
 
 
 def _manifest_row(entry: Entry, probed: Row) -> Row:
-    listed = asdict(entry)
+    listed = vars(entry)
     row = {name: probed[name] if name in probed else listed.get(name) for name in MANIFEST_SCHEMA.names}
     return {**row, "has_sound": bool(row["has_sound"])}
 

@@ -6,8 +6,8 @@ system at every write), so that one altered file among 100,000 costs the reading
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
 
 import pyarrow as pa
@@ -95,7 +95,7 @@ def probe_files(
     rows = _remembered(memory, keys)
     missing = [entry for entry in entries if entry.clip_id not in rows]
     for start in range(0, len(missing), AT_A_TIME):
-        clips = [Clip(e.clip_id, keys[e.clip_id], {"listing": asdict(e)}) for e in missing[start : start + AT_A_TIME]]
+        clips = [Clip(e.clip_id, keys[e.clip_id], {"listing": vars(e)}) for e in missing[start : start + AT_A_TIME]]
         fresh, done = [], start
         for outcomes in stream(transform, clips, runtime):
             done += len(outcomes)
@@ -118,7 +118,8 @@ def known_files(entries: Sequence[Entry], root: Path) -> dict[str, Row]:
 
 
 def _states(entries: Sequence[Entry], root: Path) -> dict[str, str]:
-    return {entry.clip_id: _state(entry, root) for entry in entries}
+    absolute = str(root.absolute())
+    return {entry.clip_id: _state(entry, absolute) for entry in entries}
 
 
 def _remembered(memory: Memory, keys: Mapping[str, str]) -> dict[str, Row]:
@@ -129,15 +130,15 @@ def _remembered(memory: Memory, keys: Mapping[str, str]) -> dict[str, Row]:
     return {} if table is None else {str(row["clip_id"]): row for row in table.to_pylist()}
 
 
-def _state(entry: Entry, root: Path) -> str:
+def _state(entry: Entry, root: str) -> str:
     """Digest of a clip's paths and of what the file system says of them."""
     states: dict[str, list[object]] = {}
     for kind, name in (("video", entry.video), ("audio", entry.audio)):
         if name is not None:
-            path = root / name
+            path = f"{root}/{name}"
             try:
-                of = path.stat()
-                states[kind] = [str(path.absolute()), of.st_size, of.st_mtime_ns, of.st_ctime_ns, of.st_ino]
+                of = os.stat(path)
+                states[kind] = [path, of.st_size, of.st_mtime_ns, of.st_ctime_ns, of.st_ino]
             except OSError:
-                states[kind] = [str(path.absolute())]
+                states[kind] = [path]
     return digest(states)
