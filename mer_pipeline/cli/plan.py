@@ -162,17 +162,15 @@ def _look_up(
     known_parts = {name: table for name, table in parts.items() if table is not None}
     clip_ids = list(first)
     keys = input_digests(clip_ids, known_parts)
-    open_ = [any(table.get(clip_id) is UNKNOWN for table in known_parts.values()) for clip_id in clip_ids]
-    found = memory.digests(keys)
-    broken = [memory.problem(key) is not None for key in keys]
+    open_ = {clip_id for table in known_parts.values() for clip_id, part in table.items() if part is UNKNOWN}
     row_parts: dict[str, Encoded] = {}
     misses = follows = 0
-    for clip_id, is_open, row_digest, is_broken in zip(clip_ids, open_, found, broken, strict=True):
-        if is_open or (row_digest is None and not is_broken):
-            misses, follows = misses + 1, follows + is_open
-            row_parts[clip_id] = UNKNOWN
-        elif row_digest is not None:
+    for clip_id, key, row_digest in zip(clip_ids, keys, memory.digests(keys), strict=True):
+        if row_digest is not None and clip_id not in open_:
             row_parts[clip_id] = Encoded(encode(row_digest))
+        elif clip_id in open_ or memory.problem(key) is None:
+            misses, follows = misses + 1, follows + (clip_id in open_)
+            row_parts[clip_id] = UNKNOWN
     tables[step.table] = row_parts
     plan.clips, plan.hits = plan.clips + len(clip_ids), plan.hits + len(clip_ids) - misses
     plan.misses, plan.follows = plan.misses + misses, plan.follows + follows

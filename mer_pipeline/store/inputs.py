@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from mer_pipeline.clips import Clip, Row
 from mer_pipeline.errors import StageError
-from mer_pipeline.store.rows import Encoded, digest_columns, encode
+from mer_pipeline.store.rows import Encoded, digest_columns, encode, encode_column
 from mer_pipeline.store.shards import bucket_of, read_parquet, read_shard
 from mer_pipeline.transform import Source
 
@@ -92,7 +92,7 @@ def table_parts(table: pa.Table, columns: Sequence[str] | None) -> Parts:
     if columns is None:
         return {clip: Encoded(encode(value)) for clip, value in zip(clip_ids, table["digest"].to_pylist(), strict=True)}
     names = sorted(columns)
-    parts = [[encode(name) + encode(value) for value in table[name].to_pylist()] for name in names]
+    parts = [encode_column(name, table[name].to_pylist()) for name in names]
     start = b"m%d:" % len(names)
     rows = zip(*parts, strict=True) if parts else [()] * len(clip_ids)
     return {clip: Encoded(start + b"".join(row)) for clip, row in zip(clip_ids, rows, strict=True)}

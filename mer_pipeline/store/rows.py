@@ -58,18 +58,27 @@ def digest_columns(columns: Mapping[str, Sequence[object]]) -> list[str]:
     """`digest({name: value, ...})` of every row of a table given by columns; several times as fast."""
     names = sorted(columns)
     start = b"m%d:" % len(names)
-    parts = [[encode(name) + encode(value) for value in columns[name]] for name in names]
+    parts = [encode_column(name, columns[name]) for name in names]
     return [
         hashlib.blake2b(start + b"".join(row), digest_size=DIGEST_BYTES).hexdigest() for row in zip(*parts, strict=True)
     ]
 
 
+def encode_column(name: str, values: Iterable[object]) -> list[bytes]:
+    """What each value of a column adds to the encoding of its row as a mapping."""
+    key = encode(name)
+    return [key + encode(value) for value in values]
+
+
 def encode(value: object) -> bytes:
     """The bytes that `digest` hashes."""
-    if isinstance(value, str):  # by far the most frequent
+    # The most frequent first: a look over 100,000 clips comes here a million times.
+    if isinstance(value, str):
         data = value.encode()
         return b"s%d:%b" % (len(data), data)
-    return b"".join(_encode(value))
+    if isinstance(value, Encoded):
+        return value.data
+    return b"N" if value is None else b"".join(_encode(value))
 
 
 def _encode(value: object) -> Iterable[bytes | memoryview]:

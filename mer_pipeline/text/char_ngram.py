@@ -7,6 +7,7 @@ endings. scikit-learn's HashingVectorizer needs no vocabulary, so a row depends 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -28,7 +29,11 @@ class CharNgram(Encoder[str]):
 
     def __init__(self, name: str, params: EncoderParams) -> None:
         super().__init__(name, params, params.dim)
-        self._hasher = make_hasher(params.dim)
+
+    @cached_property
+    def _hasher(self) -> HashingVectorizer:
+        """Made when it is first used: where every row is known, scikit-learn need not be loaded."""
+        return make_hasher(self.params.dim)
 
     def prepare(self, clip: Clip) -> str:
         """The clip's text."""
