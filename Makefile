@@ -20,7 +20,7 @@ test: dev
 	ruff check .
 	ruff format --check .
 	mypy
-	pytest
+	pytest -n 2 --dist loadfile
 
 setup: .venv/.base
 dev: .venv/.dev

@@ -132,11 +132,11 @@ class _Job:
         total = sum(len(bucket.todo) for bucket in self.buckets)
         self.summary.reused = self.summary.clips - total
         open_buckets = {bucket.number: bucket for bucket in self.buckets}
-        started = time.perf_counter()
         try:
             # Once, unless a pack that was to be read turns out to be damaged: then its rows are computed after all.
             while open_buckets:
                 self._get_ready(sum(len(bucket.todo) for bucket in self.buckets))
+                started, written = time.perf_counter(), self.spent.write
                 for outcomes in stream(self.transform, self._clips(), self.runtime, self.spent):
                     touched = {self._take(outcome) for outcome in outcomes}
                     for number in sorted(touched):
@@ -144,11 +144,11 @@ class _Job:
                             self._finish(open_buckets, number, folder)
                     self._save_if_due()
                     progress(self.summary.computed, max(total, self.summary.computed))
+                self.summary.streamed += time.perf_counter() - started - (self.spent.write - written)
                 for number in [n for n, bucket in open_buckets.items() if not bucket.todo]:
                     self._finish(open_buckets, number, folder)
                     self._save_if_due()
         finally:
-            self.summary.streamed = time.perf_counter() - started
             self._save(self.buckets)
 
     def problems(self) -> list[Row]:
@@ -227,7 +227,7 @@ class _Job:
 
     def _finish(self, open_buckets: dict[int, _Bucket], number: int, folder: Path) -> None:
         """Write a shard all of whose rows are known; it stays open when one of them turns out to be lost."""
-        since = time.perf_counter()
+        since, written = time.perf_counter(), self.spent.write
         bucket = open_buckets.get(number)
         if bucket is None:
             return
@@ -236,7 +236,7 @@ class _Job:
         else:
             self._find_missing(bucket)
             self.summary.reused -= len(bucket.todo)
-        self.spent.write += time.perf_counter() - since
+        self.spent.write = written + time.perf_counter() - since
 
     def _write_shard(self, bucket: _Bucket, path: Path) -> bool:
         keys, shard = _without(bucket.keys, bucket.failed), str(bucket.number)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 RUNS = Path(".mer/runs")
+ENOUGH = 200  # clips; the rate of fewer is mostly that of starting
 
 
 @dataclass
@@ -41,7 +42,7 @@ class Summary:
         spent: where they went.
         bytes_out, bytes_store: of the shards, and of what was added to the store.
         set_aside: packs that could not be trusted, and why.
-        rate: clips a second, of the last run that computed any.
+        rate: clips a second; of the last run that computed enough of them to tell, and `rated` says how many.
     """
 
     stage: str
@@ -58,6 +59,7 @@ class Summary:
     bytes_store: int = 0
     set_aside: dict[str, str] = field(default_factory=dict)
     rate: float | None = None
+    rated: int = 0
 
     def __str__(self) -> str:
         """One line for a person."""
@@ -75,11 +77,12 @@ class Summary:
 
 
 def remember_run(summary: Summary) -> None:
-    """Write `.mer/runs/<stage>.json`, keeping the rate of an earlier run where this one computed nothing."""
-    if summary.computed and summary.streamed:
-        summary.rate = summary.computed / summary.streamed
-    elif (before := read_run(summary.stage)) is not None:
-        summary.rate = before.rate
+    """Write `.mer/runs/<stage>.json`, keeping the rate of an earlier run where this one computed too few to tell."""
+    before = read_run(summary.stage)
+    if before is not None:
+        summary.rate, summary.rated = before.rate, before.rated
+    if summary.streamed > 0 and summary.computed >= max(1, min(summary.rated, ENOUGH)):
+        summary.rate, summary.rated = summary.computed / summary.streamed, summary.computed
     RUNS.mkdir(parents=True, exist_ok=True)
     temporary = RUNS / f".{summary.stage}.tmp"
     text = json.dumps({**vars(summary), "spent": vars(summary.spent)}, indent=1, ensure_ascii=False)

@@ -210,7 +210,7 @@ class TestWhatIsComputed:
 
     def test_rows_come_out_the_same_when_computed_again(self, project: Path) -> None:
         """`mer verify` recomputes a sample of every stage; an altered value is named."""
-        done = mer(project, "verify", "--sample", "3")
+        done = mer(project, "verify", "--sample", "2")
         assert done.returncode == 0, done.stdout + done.stderr
         part = project / "data/features/words/part-00000.parquet"
         kept, table = part.read_bytes(), pq.read_table(part)
@@ -219,7 +219,7 @@ class TestWhatIsComputed:
         column = pa.FixedSizeListArray.from_arrays(pa.array(values), type=old.type, mask=old.is_null())
         part.unlink()
         pq.write_table(table.set_column(table.schema.get_field_index("vector"), "vector", column), part)
-        done = mer(project, "verify", "--sample", "20")
+        done = mer(project, "verify", "words", "--sample", "20")
         part.write_bytes(kept)
         assert done.returncode == 1
         assert "embed-words: " in done.stdout
@@ -247,12 +247,12 @@ class TestWhatIsComputed:
         assert "code.mer_pipeline.text.words.text_of: " in said
         plan = mer(project, "plan").stdout
         assert "changed: code.mer_pipeline.text.words.text_of" in plan
-        repro(project)
+        repro(project, "embed@words", "embed@context")
         clips = pq.read_metadata(project / "data/manifest.parquet").num_rows
         assert computed(project) == {"embed-words": clips, "embed-context": clips}
         assert "in the store" in mer(project, "explain", "embed@words", clip_id).stdout
         edit_code(project, "text/words.py", "return str(row[column]).lower()", "return str(row[column])")
-        repro(project)
+        repro(project, "embed@words", "embed@context")
         assert computed(project) == {}, "back to what it was"
 
     def test_a_value_changed_and_changed_back(self, project: Path) -> None:
@@ -271,7 +271,7 @@ class TestWhatIsComputed:
             file.write("s99_0001\n")
         plan = mer(project, "plan").stdout
         assert re.search(r"ingest .*\n +→ \d+ of \d+ rows known, 1 to compute \(new or altered files\)", plan), plan
-        repro(project)
+        repro(project, "embed@voice", "embed@face")
         # The copy has the content of another clip, so what was made from that content is known already.
         assert set(computed(project).values()) <= {1}
         assert "frames" not in computed(project)
@@ -282,7 +282,7 @@ class TestWhatIsComputed:
         shutil.copy(next((project / "data/demo/video").glob("s03*.mp4")), film)
         with film.open("ab") as file:
             file.write(b"\0\0\0\x08free")
-        repro(project)
+        repro(project, "embed@voice", "embed@face")
         ran = computed(project)
         assert (ran["frames"], ran["audio"]) == (1, 1)
         assert set(ran.values()) == {1}

@@ -83,6 +83,7 @@ def runs() -> None:
 
 @app.command()
 def verify(
+    stages: Annotated[list[str] | None, typer.Argument(help="Only these stages or encoders; default: all.")] = None,
     sample: Annotated[int, typer.Option(min=1, help="Rows of each stage.")] = 8,
     seed: Annotated[int, typer.Option(help="Of the sample.")] = 0,
     tolerance: Annotated[float, typer.Option(min=0, help="Relative and absolute; 0: to the last bit.")] = 0.0,
@@ -90,7 +91,7 @@ def verify(
     """Compute a random sample of rows of every stage again; exit with 1 and their names where any differ."""
     from mer_pipeline.cli.verify import verify as verified
 
-    raise typer.Exit(verified(sample, seed, tolerance))
+    raise typer.Exit(verified(stages or (), sample, seed, tolerance))
 
 
 @app.command()

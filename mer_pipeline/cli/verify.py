@@ -5,14 +5,14 @@ from __future__ import annotations
 import io
 import random
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import partial
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from mer_pipeline.cli.diff import detail_lines
-from mer_pipeline.cli.pipeline import AnyTransform, Step, inputs_of, steps
+from mer_pipeline.cli.pipeline import AnyTransform, Step, find_step, inputs_of, steps
 from mer_pipeline.cli.stage import progress_bar
 from mer_pipeline.clips import Clip
 from mer_pipeline.engines.local import set_up, stream
@@ -29,10 +29,11 @@ from mer_pipeline.store.shards import read_shard, table_bytes
 DIGESTS = ["digest", "input_digest"]
 
 
-def verify(sample: int, seed: int, tolerance: float) -> int:
-    """Check every stage and print a line for each; the exit code: 1 where anything differs.
+def verify(stages: Sequence[str], sample: int, seed: int, tolerance: float) -> int:
+    """Check stages and print a line for each; the exit code: 1 where anything differs.
 
     Args:
+        stages: which, as `find_step` takes them; none: all.
         sample: rows of each stage.
         seed: which.
         tolerance: relative and absolute, as in numpy.allclose.
@@ -41,7 +42,8 @@ def verify(sample: int, seed: int, tolerance: float) -> int:
         StageError: there is nothing to check yet.
     """
     params, runtime = load_params(), load_runtime()
-    ready = [step for step in steps(params) if step.folder.exists()]
+    chosen = [find_step(name, params) for name in stages] or steps(params)
+    ready = [step for step in chosen if step.folder.exists()]
     if not ready:
         raise StageError("data/ has no rows yet; run `dvc repro` first")
     failed = 0

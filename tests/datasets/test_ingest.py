@@ -6,7 +6,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from mer_pipeline.clips import MANIFEST_SCHEMA
-from mer_pipeline.datasets.ingest import IngestPaths, ingest
+from mer_pipeline.datasets import probe
+from mer_pipeline.datasets.ingest import IngestPaths, ingest, look_ahead
 from mer_pipeline.errors import TooManyFailed
 from mer_pipeline.params import DatasetParams, FoldParams, QualityParams, ShardParams
 from mer_pipeline.runtime import Runtime
@@ -61,3 +62,30 @@ def test_too_many_broken_files_stop_it(go: Callable[..., str]) -> None:
     """Half a copied dataset is noticed at the first stage."""
     with pytest.raises(TooManyFailed, match=r"1 of 4 clips failed.*'broken'"):
         go(max_failed=0.0)
+
+
+def test_an_unchanged_file_is_not_read_again(
+    go: Callable[..., str], make_film: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One altered file among many costs the reading of one; the plan knows which before anything is read."""
+    read: list[str] = []
+    probed = probe.probe
+    monkeypatch.setattr(probe, "probe", lambda path: (read.append(path.name), probed(path))[1])
+    go()
+    assert len(read) == 3, "the broken one is empty: its hash is enough"
+    read.clear()
+    go()
+    assert read == []
+    make_film("clips/c1.mp4", frames=7)
+    ahead = look_ahead(DatasetParams(adapter="folder", root="clips", csv="clips.csv"))
+    assert ahead.unread == {"c1"}
+    go()
+    assert read == ["c1.mp4"]
+
+
+def test_what_lies_ahead_is_what_ingest_writes(go: Callable[..., str]) -> None:
+    """The manifest and the digests of the transcript, without opening a file."""
+    go()
+    ahead = look_ahead(DatasetParams(adapter="folder", root="clips", csv="clips.csv"))
+    assert ahead.manifest.equals(pq.read_table("data/manifest.parquet"))
+    assert ahead.transcript == {row["clip_id"]: row["digest"] for row in rows_of(Path("data/transcript"))}

@@ -3,9 +3,9 @@ from pathlib import Path
 
 import pytest
 
-from mer_pipeline.errors import BadInput
+from mer_pipeline.errors import BadInput, Transient
 from mer_pipeline.media import container
-from mer_pipeline.media.container import probe, sniff
+from mer_pipeline.media.container import check_content, file_sha256, probe, sniff
 
 Make = Callable[..., Path]
 
@@ -86,3 +86,19 @@ def test_sniff_knows_the_containers_by_their_bytes() -> None:
     assert sniff(b"\x1aE\xdf\xa3" + b"\0" * 12) == "matroska"
     assert sniff(b"fLaC" + b"\0" * 12) == "flac"
     assert sniff(b"RIFF\0\0\0\0XXXX") is None
+
+
+def test_a_file_that_is_not_the_listed_one_is_never_remembered(tmp_path: Path) -> None:
+    """Altered, gone and unread files are Transient: what becomes of them must not be kept under the listed content."""
+    path = tmp_path / "a.bin"
+    path.write_bytes(b"one")
+    listed = file_sha256(path)
+    check_content(path, listed)
+    with pytest.raises(Transient, match="could not be read when it was listed"):
+        check_content(path, None)
+    path.write_bytes(b"two")
+    with pytest.raises(Transient, match="altered after it was listed"):
+        check_content(path, listed)
+    path.unlink()
+    with pytest.raises(Transient, match="missing"):
+        check_content(path, listed)
