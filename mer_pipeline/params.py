@@ -66,6 +66,14 @@ class DatasetParams(Section):
             raise ValueError("needs at least two different class names")
         return classes
 
+    @field_validator("votes", "truth")
+    @classmethod
+    def _inside(cls, names: str | tuple[str, ...] | None) -> str | tuple[str, ...] | None:
+        for name in (names,) if isinstance(names, str) else names or ():
+            if Path(name).is_absolute() or ".." in Path(name).parts:
+                raise ValueError(f"'{name}' must lie below dataset.root, where DVC sees that it changes")
+        return names
+
     @field_validator("group_pattern")
     @classmethod
     def _compiles(cls, pattern: str | None) -> str | None:

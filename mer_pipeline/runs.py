@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import uuid
 from collections import Counter
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -83,11 +85,12 @@ def remember_run(summary: Summary) -> None:
         summary.rate, summary.rated = before.rate, before.rated
     if summary.streamed > 0 and summary.computed >= max(1, min(summary.rated, ENOUGH)):
         summary.rate, summary.rated = summary.computed / summary.streamed, summary.computed
-    RUNS.mkdir(parents=True, exist_ok=True)
-    temporary = RUNS / f".{summary.stage}.tmp"
     text = json.dumps({**vars(summary), "spent": vars(summary.spent)}, indent=1, ensure_ascii=False)
-    temporary.write_text(text + "\n", encoding="utf-8")
-    temporary.replace(RUNS / f"{summary.stage}.json")
+    with suppress(OSError):  # the work is done; that nobody can say how is no reason to fail
+        RUNS.mkdir(parents=True, exist_ok=True)
+        temporary = RUNS / f".{uuid.uuid4().hex}.tmp"
+        temporary.write_text(text + "\n", encoding="utf-8")
+        temporary.replace(RUNS / f"{summary.stage}.json")
 
 
 def read_run(stage: str) -> Summary | None:
@@ -95,8 +98,10 @@ def read_run(stage: str) -> Summary | None:
     try:
         raw = json.loads((RUNS / f"{stage}.json").read_text(encoding="utf-8"))
         raw |= {"spent": Seconds(**raw["spent"]), "skipped": Counter(raw["skipped"]), "failed": Counter(raw["failed"])}
-        return Summary(**raw)
-    except (FileNotFoundError, ValueError, TypeError, KeyError, AttributeError):
+        run = Summary(**raw)
+        numbers = (run.clips, run.computed, run.reused, run.seconds, run.bytes_out, run.rated, run.rate or 0)
+        return run if all(isinstance(number, int | float) for number in numbers) else None
+    except (OSError, ValueError, TypeError, KeyError, AttributeError):
         return None
 
 

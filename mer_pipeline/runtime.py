@@ -59,7 +59,7 @@ def raise_if_stopped() -> None:
 class StoreSettings(Section):
     """Where computed rows are kept (`[store]` in .mer.toml)."""
 
-    url: str = ".mer/store"  # a path or an fsspec URL; $MER_STORE comes first
+    url: Annotated[str, Field(min_length=1)] = ".mer/store"  # a path or an fsspec URL; $MER_STORE comes first
     flush_s: Annotated[float, Field(gt=0)] = 30.0  # at most so much work is lost by a kill
 
 

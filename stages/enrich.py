@@ -19,7 +19,7 @@ WORDS_SCHEMA = pa.schema([("clip_id", pa.string()), ("words", pa.list_(pa.string
 def main() -> str:
     """Measure voice and face, put them in words against each speaker's habit, and enrich the transcripts."""
     params = load_params()
-    measured = run_stage(MeasureCues(params.enrich), "cues", params.shards, params.quality)
+    measured = run_stage(MeasureCues(), "cues", params.shards, params.quality)
     manifest = pq.read_table("data/manifest.parquet", columns=["clip_id", "group"]).to_pylist()
     words = cue_words(
         read_folder(Path("data/cues")).to_pylist(),

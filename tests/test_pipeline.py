@@ -271,7 +271,7 @@ class TestWhatIsComputed:
             file.write("s99_0001\n")
         plan = mer(project, "plan").stdout
         assert re.search(r"ingest .*\n +→ \d+ of \d+ rows known, 1 to compute \(new or altered files\)", plan), plan
-        repro(project, "embed@voice", "embed@face")
+        repro(project, "embed@voice", "embed@face", "embed@context")
         # The copy has the content of another clip, so what was made from that content is known already.
         assert set(computed(project).values()) <= {1}
         assert "frames" not in computed(project)
@@ -282,7 +282,7 @@ class TestWhatIsComputed:
         shutil.copy(next((project / "data/demo/video").glob("s03*.mp4")), film)
         with film.open("ab") as file:
             file.write(b"\0\0\0\x08free")
-        repro(project, "embed@voice", "embed@face")
+        repro(project, "embed@voice", "embed@face", "embed@context")
         ran = computed(project)
         assert (ran["frames"], ran["audio"]) == (1, 1)
         assert set(ran.values()) == {1}

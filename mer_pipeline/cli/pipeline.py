@@ -16,6 +16,7 @@ from mer_pipeline.cli.stage import table_place
 from mer_pipeline.errors import UsageError, did_you_mean
 from mer_pipeline.params import Params, load_params
 from mer_pipeline.runtime import Runtime
+from mer_pipeline.store.fingerprint import Fingerprint, fingerprint_of
 from mer_pipeline.store.inputs import Inputs
 from mer_pipeline.store.memory import Memory
 from mer_pipeline.store.packs import Store
@@ -69,7 +70,7 @@ def steps(params: Params) -> list[Step]:
     def cues() -> AnyTransform:
         from mer_pipeline.enrich.cues import MeasureCues
 
-        return MeasureCues(params.enrich)  # type: ignore[return-value]
+        return MeasureCues()  # type: ignore[return-value]
 
     def enriched() -> AnyTransform:
         from mer_pipeline.enrich.transform import Enrich
@@ -114,6 +115,11 @@ def inputs_of(transform: AnyTransform, shards: int) -> Inputs:
         StageError: one of them is not there.
     """
     return Inputs(transform.sources, {source.table: table_place(source.table) for source in transform.sources}, shards)
+
+
+def fingerprint_for(transform: AnyTransform, runtime: Runtime) -> Fingerprint:
+    """What would make a transform's rows on this machine."""
+    return fingerprint_of(transform, runtime.device_kind() if transform.uses_torch else "any")
 
 
 def memory_of(transform: AnyTransform, runtime: Runtime) -> Memory:

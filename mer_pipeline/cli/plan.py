@@ -6,24 +6,27 @@ table, so that a stage whose inputs are yet to be made is planned from what is k
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 
-from mer_pipeline.cli.pipeline import Step, memory_of, steps
+from mer_pipeline.cli.pipeline import Step, fingerprint_for, memory_of, steps
 from mer_pipeline.cli.stage import table_place
 from mer_pipeline.datasets.ingest import Ahead, look_ahead
 from mer_pipeline.errors import MerError, StageError
 from mer_pipeline.params import Params, load_params
 from mer_pipeline.runs import Summary, read_run
 from mer_pipeline.runtime import Runtime, load_runtime
+from mer_pipeline.store.fingerprint import changed_parts
 from mer_pipeline.store.inputs import Parts, input_digests, table_parts
 from mer_pipeline.store.place import free_bytes
 from mer_pipeline.store.rows import Encoded, encode
-from mer_pipeline.store.shards import read_folder
+from mer_pipeline.store.shards import read_folder, shard_name
 
 if TYPE_CHECKING:
     from dvc.repo import Repo
@@ -42,6 +45,7 @@ class StagePlan:
         why: why clips are to be computed.
         seconds: estimated from the last run; None where nothing is known.
         bytes: estimated, of rows to be written.
+        unseen: what changed that DVC does not look at.
     """
 
     name: str
@@ -53,6 +57,7 @@ class StagePlan:
     why: str = ""
     seconds: float | None = 0.0
     bytes: float = 0.0
+    unseen: list[str] = field(default_factory=list)
 
 
 def make_plan(root: Path) -> list[StagePlan]:
@@ -77,6 +82,8 @@ def make_plan(root: Path) -> list[StagePlan]:
         own = [step for step in steps(params) if step.stage == name]
         for step in own if plan.reasons else ():
             _look_up(step, plan, tables, runtime, ahead)
+        if not plan.reasons:
+            plan.unseen = [note for step in own if (note := _unseen(step, runtime))]
         if plan.reasons and not own:
             last = read_run(f"stage-{name}")
             plan.seconds = None if last is None else last.seconds
@@ -179,10 +186,21 @@ def _look_up(
     _estimate(plan, read_run(step.name), misses, len(clip_ids))
 
 
+def _unseen(step: Step, runtime: Runtime) -> str | None:
+    """How an up-to-date stage's rows would be made otherwise now: other weights, or another version of a library."""
+    try:
+        before = pq.read_schema(step.folder / shard_name(0)).metadata or {}
+        now = fingerprint_for(step.make(), runtime).provenance()
+    except (MerError, OSError, pa.ArrowException) as error:
+        return f"{step.name}: {error}"
+    if before.get(b"mer.fingerprint") == now["fingerprint"].encode():
+        return None
+    changed = changed_parts(json.loads(before.get(b"mer.parts", b"{}")), json.loads(now["parts"]))
+    return f"{step.name} was made otherwise than now ({', '.join(changed)}), and DVC does not see that"
+
+
 def why_missing(before: Mapping[str, str] | None, now: Mapping[str, str], misses: int, follows: int) -> str:
     """Why rows are not in the store: which part of the fingerprint changed, or that the clips are new."""
-    from mer_pipeline.store.fingerprint import changed_parts
-
     if follows == misses:
         return "their inputs are to be computed first"
     if before is None:
@@ -200,6 +218,8 @@ def _table(name: str, columns: Sequence[str], tables: dict[str, Parts | None], a
     if ahead is not None and name == "transcript":
         return {clip_id: Encoded(encode(digest)) for clip_id, digest in ahead.transcript.items()}
     place = table_place(name)
+    if name == "cue_words" and any(part is UNKNOWN for part in (tables.get("cues") or {}).values()):
+        return None  # one clip's measures may change the habit of its whole group
     if place.is_file():  # only the declared columns count, and each transform declares its own
         return table_parts(pq.read_table(place, columns=["clip_id", *columns]), columns)
     if name not in tables:
@@ -221,8 +241,9 @@ def _estimate(plan: StagePlan, last: Summary | None, misses: int, clips: int) ->
 def plan_text(plans: Sequence[StagePlan]) -> str:
     """The plan as lines for a person."""
     todo = [plan for plan in plans if plan.reasons]
+    unseen = [f"warning: {note}: `dvc repro --force {plan.name}`" for plan in plans for note in plan.unseen]
     if not todo:
-        return "Nothing to do: every stage is up to date."
+        return "\n".join(["Nothing to do: every stage is up to date.", *unseen])
     width = max(len(plan.name) for plan in todo)
     lines = []
     for plan in todo:
@@ -240,6 +261,7 @@ def plan_text(plans: Sequence[StagePlan]) -> str:
         f"computing takes {at_least}{duration_text(sum(known))} at the rates of the last runs",
         f"disk: about {size_text(need)} of {size_text(free)} that are free",
     ]
+    lines += unseen
     if need > free:
         lines.append("warning: that is more than there is; `mer store gc` and `dvc gc` make space")
     return "\n".join(lines)

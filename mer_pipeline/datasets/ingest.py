@@ -25,6 +25,7 @@ from mer_pipeline.datasets.listing import Entry, Listing, Vote, add_groups, add_
 from mer_pipeline.datasets.mer import list_mer
 from mer_pipeline.datasets.probe import ProbeMedia, known_files, probe_files
 from mer_pipeline.errors import DatasetError
+from mer_pipeline.media.container import UNREAD
 from mer_pipeline.params import DatasetParams, FoldParams, QualityParams, ShardParams
 from mer_pipeline.run import Progress
 from mer_pipeline.runtime import Runtime
@@ -163,7 +164,9 @@ def ingest(
 def _manifest_row(entry: Entry, probed: Row) -> Row:
     listed = vars(entry)
     row = {name: probed[name] if name in probed else listed.get(name) for name in MANIFEST_SCHEMA.names}
-    return {**row, "has_sound": bool(row["has_sound"])}
+    # A file that could not be read is not the same as none: nothing may be remembered of the one for the other.
+    unread = {f"{kind}_sha256": UNREAD for kind in ("video", "audio") if row[kind] and not row[f"{kind}_sha256"]}
+    return {**row, **unread, "has_sound": bool(row["has_sound"])}
 
 
 def _problem(clip_id: str, kind: str, message: str) -> Row:

@@ -101,18 +101,22 @@ def media_files(folder: Path, root: Path, suffixes: frozenset[str]) -> dict[str,
 
 
 def _files(folder: Path, suffixes: frozenset[str]) -> Iterator[str]:
-    """Regular files and broken links below a folder, through linked folders, but not the hidden ones or in circles.
+    """Regular files and broken links below a folder, but not the hidden ones.
 
     Paths relative to the folder, as text: there are 100,000 and more, and making Path objects of them takes seconds.
+
+    Raises:
+        DatasetError: a folder is a link to somewhere else; DVC does not follow it, so what changes there goes unseen.
     """
-    seen: set[str] = set()
-    for place, folders, files in os.walk(folder, followlinks=True):
-        real = os.path.realpath(place)
-        if real in seen:
-            folders.clear()
-            continue
-        seen.add(real)
+    for place, folders, files in os.walk(folder):
         folders[:] = [name for name in folders if not name.startswith(".")]
+        for name in folders:
+            target = os.path.realpath(f"{place}/{name}")
+            if os.path.islink(f"{place}/{name}") and not f"{target}/".startswith(f"{os.path.realpath(folder)}/"):
+                raise DatasetError(
+                    f"{place}/{name} is a linked folder, and DVC would not see what changes in it: make {target} the "
+                    "dataset.root, or put links to its files into a folder of their own"
+                )
         below = os.path.relpath(place, folder).replace(os.sep, "/")
         for name in files:
             path = f"{place}/{name}"

@@ -7,6 +7,7 @@ system at every write), so that one altered file among 100,000 costs the reading
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -25,7 +26,6 @@ from mer_pipeline.store.rows import complete_row, digest, to_table
 from mer_pipeline.transform import Transform
 
 PLACE = ".mer/files"  # never shared: inodes and times are of this machine
-AT_A_TIME = 20_000  # files between two packs
 
 
 class ProbeMedia(Transform[Row]):
@@ -94,11 +94,11 @@ def probe_files(
     keys = _states(entries, root)
     rows = _remembered(memory, keys)
     missing = [entry for entry in entries if entry.clip_id not in rows]
-    for start in range(0, len(missing), AT_A_TIME):
-        clips = [Clip(e.clip_id, keys[e.clip_id], {"listing": vars(e)}) for e in missing[start : start + AT_A_TIME]]
-        fresh, done = [], start
+    clips = (Clip(entry.clip_id, keys[entry.clip_id], {"listing": vars(entry)}) for entry in missing)
+    fresh: list[Row] = []
+    done, saved = 0, time.monotonic()
+    try:
         for outcomes in stream(transform, clips, runtime):
-            done += len(outcomes)
             for outcome in outcomes:
                 clip_id = outcome.clip.clip_id
                 if outcome.row is None:
@@ -106,9 +106,13 @@ def probe_files(
                 else:
                     rows[clip_id] = outcome.row
                     fresh.append(complete_row(clip_id, keys[clip_id], outcome.row, None, transform.schema))
-            progress(done, len(missing))
+            progress(done := done + len(outcomes), len(missing))
+            if time.monotonic() - saved > runtime.store.flush_s:
+                memory.keep(to_table(fresh, memory.schema), memory.rows, "0")
+                fresh, saved = [], time.monotonic()
+    finally:
         memory.keep(to_table(fresh, memory.schema), memory.rows, "0")
-    memory.close()
+        memory.close()
     return rows
 
 

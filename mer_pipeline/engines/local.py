@@ -108,7 +108,20 @@ def stream(
     infer_pool = ThreadPoolExecutor(infer_threads, "infer", initializer)
 
     def start_infer(bucket: int) -> None:
-        pending.add(infer_pool.submit(_infer, transform, held.pop(bucket)))
+        items = held.pop(bucket)
+        for start in range(0, len(items), runtime.batch):
+            pending.add(infer_pool.submit(_infer, transform, items[start : start + runtime.batch]))
+
+    def collect(done: Iterable[Future[_Done[Item]]]) -> list[Outcome]:
+        outcomes: list[Outcome] = []
+        for future in done:
+            result = future.result()
+            spent.prepare += result.seconds.prepare
+            spent.infer += result.seconds.infer
+            if result.prepared is not None:
+                held[result.prepared.bucket].append(result.prepared)
+            outcomes += result.outcomes
+        return outcomes
 
     try:
         while True:
@@ -129,18 +142,19 @@ def stream(
             since = time.perf_counter()
             done, pending = wait(pending, timeout=TICK_S, return_when=FIRST_COMPLETED)
             spent.wait += time.perf_counter() - since
-            outcomes: list[Outcome] = []
-            for future in done:
-                result = future.result()
-                spent.prepare += result.seconds.prepare
-                spent.infer += result.seconds.infer
-                if result.prepared is not None:
-                    held[result.prepared.bucket].append(result.prepared)
-                    if len(held[result.prepared.bucket]) == runtime.batch:
-                        start_infer(result.prepared.bucket)
-                outcomes += result.outcomes
+            outcomes = collect(done)
             in_flight -= len(outcomes)
+            for bucket in [bucket for bucket, items in held.items() if len(items) >= runtime.batch]:
+                start_infer(bucket)
             yield outcomes
+    except KeyboardInterrupt:
+        # What is being computed is finished and handed over: it is paid for.
+        prepare_pool.shutdown(cancel_futures=True)
+        infer_pool.shutdown(cancel_futures=True)
+        yield collect(
+            future for future in pending if future.done() and not future.cancelled() and not future.exception()
+        )
+        raise
     finally:
         prepare_pool.shutdown(cancel_futures=True)
         infer_pool.shutdown(cancel_futures=True)

@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from mer_pipeline.clips import Clip, Row
 from mer_pipeline.errors import Skip
-from mer_pipeline.params import EnrichParams
+from mer_pipeline.params import Section
 from mer_pipeline.speech.logmel import prosody, semitones
 from mer_pipeline.speech.track import Sound, dbfs
 from mer_pipeline.transform import Source, Transform
@@ -101,8 +101,7 @@ class MeasureCues(Transform[Row]):
         ]
     )
 
-    def __init__(self, params: EnrichParams) -> None:
-        self.params: EnrichParams = params
+    params = Section()  # the measures depend on none; language and backend come later
 
     def prepare(self, clip: Clip) -> Row:
         """Measure what there is; what there is not stays null."""

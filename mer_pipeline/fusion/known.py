@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import astuple
 
 import numpy as np
@@ -39,7 +40,7 @@ class KnownHeads:
     def __init__(self, url: str | None) -> None:
         self._shelf: Shelf | None = None
         if url is not None:
-            fingerprint = Fingerprint({**code_parts(cross_validate), "threads": str(INTRA_OP_THREADS)})
+            fingerprint = Fingerprint({**code_parts(cross_validate, _pack, _unpack), "threads": str(INTRA_OP_THREADS)})
             self._shelf = Store(url).shelf("heads", fingerprint, stage_schema(SCHEMA))
 
     def cross_validate(
@@ -59,6 +60,8 @@ class KnownHeads:
         found = shelf.find([key])
         table = shelf.read(found) if found[0] >= 0 else None
         if table is not None:
+            with suppress(ReadOnlyStore):
+                shelf.open_for_writing()  # it is in use
             for _ in range(labels.folds * len(seeds_of(name, params))):
                 tick()
             return _unpack(table["blob"][0].as_py(), name, features, classes, params)
@@ -68,6 +71,7 @@ class KnownHeads:
         )
         try:
             shelf.put(to_table([row], stage_schema(SCHEMA)), {"transform": "heads", **shelf.fingerprint.provenance()})
+            shelf.write_index()
         except ReadOnlyStore:
             self._shelf = None  # a team's store that may only be read: train, and keep nothing
         return validated

@@ -6,6 +6,7 @@ the `file` protocol is allowed, so a playlist that is named `.mp4` reaches neith
 
 from __future__ import annotations
 
+import errno
 import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -58,40 +59,48 @@ def sniff(head: bytes) -> str | None:
     return {b"\x1aE\xdf\xa3": "matroska", b"fLaC": "flac", b"OggS": "ogg"}.get(head[:4])
 
 
+UNREAD = "unread"  # stands for the hash of a file that is there and could not be read
+
+# What FFmpeg is told by a disk, and not by what is in the file.
+PASSING = frozenset(
+    {errno.EIO, errno.ENOENT, errno.EACCES, errno.EAGAIN, errno.ENOMEM, errno.ESTALE, errno.ETIMEDOUT, errno.EMFILE}
+)
+
+
 @contextmanager
 def open_media(path: Path) -> Iterator[InputContainer]:
     """Open a media file for reading.
 
     Raises:
-        BadInput: it is missing, empty, of an unknown kind, broken or beyond the limits; also when what is read
+        BadInput: it is empty, of an unknown kind, broken or beyond the limits; also when what is read
             inside the block turns out to be broken.
-        Transient: the disk failed.
+        Transient: it is missing, or the disk failed.
     """
     import av
 
     try:
         with path.open("rb") as file:
             head = file.read(16)
-    except FileNotFoundError:
-        raise BadInput(f"{path.name} is missing") from None
-    except OSError as error:
-        raise Transient(f"{path.name} cannot be read: {error.strerror}") from None
+    except OSError as error:  # missing as well: a disk that is not mounted says so of every file
+        raise Transient(f"the file cannot be read: {error.strerror}") from None
     if not head:
-        raise BadInput(f"{path.name} is empty (0 bytes); copy it again")
+        raise BadInput("the file is empty (0 bytes); copy it again")
     kind = sniff(head)
     if kind is None:
-        raise BadInput(f"{path.name} is not a known media container (mp4, mov, avi, mkv, webm, wav, flac, mp3, ogg)")
+        raise BadInput("the file is not a known media container (mp4, mov, avi, mkv, webm, wav, flac, mp3, ogg)")
     try:
         with av.open(
             f"file:{path.resolve()}", format=kind, options={"protocol_whitelist": "file"}, metadata_errors="replace"
         ) as container:
             if len(container.streams) > MAX_STREAMS:
-                raise BadInput(f"{path.name} has {len(container.streams)} streams, more than {MAX_STREAMS}")
+                raise BadInput(f"the file has {len(container.streams)} streams, more than {MAX_STREAMS}")
             if container.duration is not None and container.duration / av.time_base > MAX_SECONDS:
-                raise BadInput(f"{path.name} is longer than {MAX_SECONDS:.0f} s; cut it into clips")
+                raise BadInput(f"the file is longer than {MAX_SECONDS:.0f} s; cut it into clips")
             yield container
     except av.FFmpegError as error:
-        raise BadInput(f"{path.name} cannot be decoded: {error.strerror}; copy or convert it again") from None
+        if error.errno in PASSING:
+            raise Transient(f"the file cannot be read: {error.strerror}") from None
+        raise BadInput(f"the file cannot be decoded: {error.strerror}; copy or convert it again") from None
 
 
 def picture_stream(container: InputContainer) -> VideoStream | None:
@@ -127,7 +136,7 @@ def probe(path: Path) -> MediaInfo:
     with open_media(path) as container:
         picture, sound = picture_stream(container), sound_stream(container)
         if picture is None and sound is None:
-            raise BadInput(f"{path.name} has neither picture nor sound")
+            raise BadInput("the file has neither picture nor sound")
         main = picture or sound
         assert main is not None
         seconds = None
@@ -139,7 +148,7 @@ def probe(path: Path) -> MediaInfo:
             return MediaInfo(None, None, None, seconds, has_sound=True)
         first = next(container.decode(picture), None)
         if first is None:
-            raise BadInput(f"{path.name} has no frame that can be decoded; copy it again")
+            raise BadInput("the file has no frame that can be decoded; copy it again")
         sideways = first.rotation % 180 != 0
         width, height = (first.height, first.width) if sideways else (first.width, first.height)
         rate = picture.average_rate
@@ -150,16 +159,28 @@ def file_sha256(path: Path) -> str:
     """Hex SHA-256 of a file.
 
     Raises:
-        BadInput: it is missing.
-        Transient: the disk failed.
+        Transient: it is missing, or the disk failed.
     """
     try:
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
-    except FileNotFoundError:
-        raise BadInput(f"{path.name} is missing") from None
     except OSError as error:
-        raise Transient(f"{path.name} cannot be read: {error.strerror}") from None
+        raise Transient(f"the file cannot be read: {error.strerror}") from None
+
+
+@contextmanager
+def listed_content(path: Path, sha256: object) -> Iterator[None]:
+    """Read a file that must be the listed one; what is found broken in it is broken in that content.
+
+    Raises:
+        Transient: as `check_content`, before the block and where the block ends with BadInput.
+    """
+    check_content(path, sha256)
+    try:
+        yield
+    except BadInput:
+        check_content(path, sha256)  # it may have been altered or have gone since
+        raise
 
 
 def check_content(path: Path, sha256: object) -> None:
@@ -168,9 +189,9 @@ def check_content(path: Path, sha256: object) -> None:
     Raises:
         Transient: it was altered or has gone since, or could not be read then.
     """
-    if sha256 is None:
-        raise Transient(f"{path.name} could not be read when it was listed; run `dvc repro --force ingest`")
+    if sha256 is None or sha256 == UNREAD:
+        raise Transient("the file could not be read when it was listed; run `dvc repro --force ingest`")
     if not path.exists():
-        raise Transient(f"{path.name} is missing; mount the dataset or copy it again")
+        raise Transient("the file is missing; mount the dataset or copy it again")
     if file_sha256(path) != sha256:
-        raise Transient(f"{path.name} was altered after it was listed; run `dvc repro` again")
+        raise Transient("the file was altered after it was listed; run `dvc repro` again")

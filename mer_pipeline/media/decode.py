@@ -64,13 +64,13 @@ def read_pictures(
         # Packets that an edit list discards are decoded for the others' sake and never shown.
         found = [p.pts if p.pts is not None else p.dts for p in packets if not p.is_discard]
         if not found or stream.time_base is None or any(stamp is None for stamp in found):
-            raise BadInput(f"{path.name} has no frames with a time; convert it to mp4")
+            raise BadInput("the file has no frames with a time; convert it to mp4")
         stamps = np.sort(np.array(found, dtype=np.int64))
         start = (container.start_time or 0) / 1_000_000
         times, end = _true_times(stamps.astype(np.float64) * float(stream.time_base) - start, fps, duration)
         wanted = [int(stamps[at]) for at in choose(times, end)]
         if not wanted:
-            raise BadInput(f"{path.name}: no frame was chosen")
+            raise BadInput("no frame was chosen")
         container.seek(0, backward=True, any_frame=False)
         for order, frame in enumerate(container.decode(stream)):
             shown = frame.pts if frame.pts is not None else frame.dts
@@ -83,7 +83,7 @@ def read_pictures(
                 wanted = [stamp for stamp in wanted if stamp > stamps[at]]
             if not wanted:
                 return
-        raise BadInput(f"{path.name} is cut off: {len(wanted)} of its frames do not decode; copy it again")
+        raise BadInput(f"the file is cut off: {len(wanted)} of its frames do not decode; copy it again")
 
 
 def _check_complete(path: Path, there: int, stream: VideoStream | AudioStream, what: str) -> None:
@@ -94,7 +94,7 @@ def _check_complete(path: Path, there: int, stream: VideoStream | AudioStream, w
     """
     promised = 0 if stream.codec_context.name.startswith("pcm") else stream.frames
     if stream.container.format.name.startswith("mov") and there < COMPLETE * promised - 1:
-        raise BadInput(f"{path.name} is cut off: {there} of {promised} {what} are there; copy it again")
+        raise BadInput(f"the file is cut off: {there} of {promised} {what} are there; copy it again")
 
 
 def read_sound(path: Path, max_seconds: float) -> npt.NDArray[np.float32]:
@@ -121,12 +121,12 @@ def read_sound(path: Path, max_seconds: float) -> npt.NDArray[np.float32]:
                     pieces.append(resampled.to_ndarray().mean(axis=0))
                     samples += pieces[-1].size
             if samples > max_seconds * SAMPLE_RATE:
-                raise BadInput(f"{path.name}: more than {max_seconds:g} s of sound (audio.max_seconds)")
+                raise BadInput(f"more than {max_seconds:g} s of sound (audio.max_seconds)")
         pieces += [frame.to_ndarray().mean(axis=0) for frame in resampler.resample(None)]
         _check_complete(path, packets, stream, "packets of sound")
         sound = np.concatenate(pieces) if pieces else np.zeros(0, np.float32)
         if not sound.size:
-            raise BadInput(f"{path.name} has a sound track without sound in it; convert it again")
+            raise BadInput("the file has a sound track without sound in it; convert it again")
         return sound
 
 

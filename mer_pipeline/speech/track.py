@@ -16,7 +16,7 @@ import pyarrow as pa
 
 from mer_pipeline.clips import Clip, Row
 from mer_pipeline.errors import Skip
-from mer_pipeline.media.container import check_content
+from mer_pipeline.media.container import listed_content
 from mer_pipeline.media.decode import SAMPLE_RATE, read_sound
 from mer_pipeline.params import AudioParams
 from mer_pipeline.transform import Source, Transform
@@ -83,8 +83,8 @@ class ExtractAudio(Transform[Row]):
         if place is None:
             raise Skip("no sound: the dataset has no file of this clip")
         path = self.root / str(place)
-        check_content(path, row["audio_sha256"] if row["audio"] else row["video_sha256"])
-        sound = read_sound(path, self.params.max_seconds)
+        with listed_content(path, row["audio_sha256"] if row["audio"] else row["video_sha256"]):
+            sound = read_sound(path, self.params.max_seconds)
         pcm = np.clip(np.round(sound * np.float32(FULL_SCALE)), -FULL_SCALE, FULL_SCALE - 1).astype("<i2")
         samples = pcm.astype(np.float32) / np.float32(FULL_SCALE)
         loudest = loudest_dbfs(samples)

@@ -11,7 +11,9 @@ from __future__ import annotations
 import hashlib
 import json
 import platform
+import uuid
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache, cached_property
 from importlib import metadata
@@ -22,7 +24,7 @@ from mer_pipeline.store.code import code_of
 from mer_pipeline.store.rows import digest
 from mer_pipeline.transform import Item, Transform
 
-FORMAT = 1  # of the packs and of how rows become Arrow: raised when either changes what is read
+FORMAT = 2  # of the packs and of how rows become Arrow: raised when either changes what is read
 
 # They check, print, store or log and compute no value: a new version of them re-uses everything.
 CARRIERS = frozenset({"fsspec", "jinja2", "pyarrow", "pydantic", "rich", "ruamel", "typer", "typing_extensions"})
@@ -74,11 +76,13 @@ def fingerprint_of(transform: Transform[Item], device: str) -> Fingerprint:
     Raises:
         OSError: one of its files cannot be read.
     """
+    # A checkpoint's files are there by content; where they lie does not matter.
+    params = transform.params.model_dump(mode="json", exclude={"checkpoint"})
     parts = {
         **code_parts(transform),
         "schema": str(transform.schema),
         "sources": str([(source.table, source.columns) for source in transform.sources]),
-        **{f"params.{name}": json.dumps(value) for name, value in transform.params.model_dump(mode="json").items()},
+        **{f"params.{name}": json.dumps(value) for name, value in params.items()},
         **{f"file.{path.name}": sha256_of(path) for path in transform.files()},
     }
     if transform.uses_torch:
@@ -132,22 +136,23 @@ def sha256_of(path: Path) -> str:
     mark = [state.st_size, state.st_mtime_ns, state.st_ctime_ns, state.st_ino]
     known = _known_hashes()
     entry = known.get(str(path.absolute()))
-    if entry is not None and entry[:-1] == mark:
+    if isinstance(entry, list) and entry[:-1] == mark:
         return str(entry[-1])
     with path.open("rb") as file:
         value = hashlib.file_digest(file, "sha256").hexdigest()
     known[str(path.absolute())] = [*mark, value]
-    HASHES.parent.mkdir(parents=True, exist_ok=True)
-    temporary = HASHES.with_suffix(".tmp")
-    temporary.write_text(json.dumps(known), encoding="utf-8")
-    temporary.replace(HASHES)
+    with suppress(OSError):  # only a shortcut
+        HASHES.parent.mkdir(parents=True, exist_ok=True)
+        temporary = HASHES.with_name(f".{uuid.uuid4().hex}.tmp")
+        temporary.write_text(json.dumps(known), encoding="utf-8")
+        temporary.replace(HASHES)
     return value
 
 
 def _known_hashes() -> dict[str, list[object]]:
     try:
         known = json.loads(HASHES.read_text(encoding="utf-8"))
-    except (FileNotFoundError, ValueError):
+    except (OSError, ValueError):
         return {}
     return known if isinstance(known, dict) else {}
 

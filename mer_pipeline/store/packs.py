@@ -92,7 +92,7 @@ class Store:
             parts = json.loads(self.place.read(f"{PACKS}/{transform}/{fingerprint}/{PARTS}"))
         except (FileNotFoundError, ValueError):
             return None
-        return parts if isinstance(parts, dict) else None
+        return {key: str(value) for key, value in parts.items()} if isinstance(parts, dict) else None
 
 
 class Shelf:
@@ -152,13 +152,15 @@ class Shelf:
 
     def size_of(self, pack: str) -> int:
         """How many rows of a pack are known here."""
-        return int(np.count_nonzero(self._entries.pack == self._packs.index(pack)))
+        entries = _Entries.joined(self._parts)
+        return len(np.unique(entries.key[entries.pack == self._packs.index(pack)]))
 
     def read(self, places: npt.NDArray[np.int64], columns: Sequence[str] | None = None) -> pa.Table | None:
         """The rows at some places, in that order; None where a pack cannot be trusted.
 
         Such a pack is set aside, and `find` no longer knows its rows.
         """
+        assert (places >= 0).all(), "rows that are not here cannot be read"
         numbers = self._entries.pack[places]
         tables, order = [], []
         for number in np.unique(numbers):
@@ -264,7 +266,7 @@ class Shelf:
         """Make opening cheap again after many packs were added."""
         if self._uncovered < INDEX_FROM:
             return
-        entries = self._entries
+        entries = _Entries.joined(self._parts)
         table = pa.table(
             [
                 _fixed(entries.key), _fixed(entries.digest), pa.array(entries.pack), pa.array(entries.row)
@@ -315,7 +317,7 @@ class Shelf:
                 self._add(name, parquet.read(columns=["input_digest", "digest"]))
         except FileNotFoundError:
             return
-        except (pa.ArrowException, TornFile) as error:
+        except (pa.ArrowException, TornFile, ValueError) as error:
             self._put_aside(name, f"torn or foreign ({type(error).__name__})")
 
     def _read_problems(self, name: str) -> None:
@@ -325,8 +327,10 @@ class Shelf:
                 self.problems[row["input_digest"]] = (row["error"], row["message"])
 
     def _forget(self, names: Iterable[str]) -> None:
-        keep = ~np.isin(self._entries.pack, [self._packs.index(name) for name in names])
-        self._parts = [self._entries.only(keep)]
+        gone = set(names)
+        entries = _Entries.joined(self._parts)
+        keep = ~np.isin(entries.pack, [number for number, name in enumerate(self._packs) if name in gone])
+        self._parts = [entries.only(keep)]
 
     def _add(self, name: str, table: pa.Table) -> None:
         number = len(self._packs)
@@ -344,7 +348,7 @@ class Shelf:
         first = np.ones(len(order), bool)
         first[1:] = entries.key[1:] != entries.key[:-1]
         self._entries = entries.only(first)
-        self._parts = [self._entries]
+        self._parts = [entries]  # with the others: one of them counts when the first's pack turns out to be lost
 
     def _put_aside(self, name: str, why: str) -> None:
         """Out of the way and not deleted: someone may want to know what happened to it."""

@@ -167,8 +167,10 @@ class Place:
         with self._errors():
             try:
                 found = self._fs.ls(self.path(folder), detail=True)
-            except (FileNotFoundError, NotADirectoryError):
+            except FileNotFoundError:
                 return
+            except NotADirectoryError:
+                raise StoreError(f"store {self}: {self.path(folder)} is a file and no folder") from None
         for entry in found:
             name = str(entry["name"]).rstrip("/").rpartition("/")[2]
             if str(entry["name"]).rstrip("/") == self.path(folder):

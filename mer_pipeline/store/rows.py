@@ -6,6 +6,7 @@ import hashlib
 import struct
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import pyarrow as pa
@@ -33,7 +34,19 @@ def complete_row(clip_id: str, input_digest: str, values: Row | None, reason: st
     """One row of `stage_schema(schema)`; `values` is None for a clip that was skipped for `reason`."""
     row = {name: None if values is None else values[name] for name in schema.names}
     state = {"valid": values is not None, "reason": reason}
-    return {"clip_id": clip_id, **row, **state, "digest": digest({**row, **state}), "input_digest": input_digest}
+    return {
+        "clip_id": clip_id,
+        **row,
+        **state,
+        "digest": digest({**row, **state, "types": _types(schema)}),
+        "input_digest": input_digest,
+    }
+
+
+@lru_cache(maxsize=64)
+def _types(schema: pa.Schema) -> str:
+    """They are part of a value: a column that becomes coarser holds other numbers."""
+    return str(schema.remove_metadata())
 
 
 def digest(value: object) -> str:

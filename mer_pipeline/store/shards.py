@@ -97,9 +97,17 @@ def write_shard(
 
 
 def read_parquet(source: Path | bytes, columns: Sequence[str] | None = None) -> pa.Table:
-    """One Parquet file; unlike pyarrow's `read_table` without loading its machinery for datasets of many files."""
-    file = pq.ParquetFile(source if isinstance(source, Path) else pa.BufferReader(source))
-    return file.read(columns=None if columns is None else list(columns))
+    """One Parquet file; unlike pyarrow's `read_table` without loading its machinery for datasets of many files.
+
+    Raises:
+        StageError: it is not what it should be.
+    """
+    try:
+        file = pq.ParquetFile(source if isinstance(source, Path) else pa.BufferReader(source))
+        return file.read(columns=None if columns is None else list(columns))
+    except pa.ArrowException as error:
+        name = source if isinstance(source, Path) else "a pack"
+        raise StageError(f"{name} is torn or foreign ({error}); make it again with `dvc repro --force`") from None
 
 
 def read_shard(folder: Path, bucket: int, count: int, columns: Sequence[str] | None = None) -> pa.Table:

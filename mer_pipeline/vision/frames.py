@@ -17,7 +17,7 @@ import pyarrow as pa
 from mer_pipeline.clips import Clip, Row
 from mer_pipeline.errors import Skip
 from mer_pipeline.media import jpeg
-from mer_pipeline.media.container import check_content
+from mer_pipeline.media.container import listed_content
 from mer_pipeline.media.decode import read_pictures
 from mer_pipeline.params import FrameParams
 from mer_pipeline.transform import Source, Transform
@@ -91,7 +91,6 @@ class SampleFrames(Transform[Row]):
         if row["video"] is None:
             raise Skip("no picture: the dataset has no video of this clip")
         path = self.root / str(row["video"])
-        check_content(path, row["video_sha256"])
         fps, duration = row["fps"], row["duration"]
         assert isinstance(fps, float | None)
         assert isinstance(duration, float | None)
@@ -102,11 +101,12 @@ class SampleFrames(Transform[Row]):
             fps=fps,
             duration=duration,
         )
-        for picture in pictures:
-            small = jpeg.shrink(picture.rgb, self.params.max_side)
-            shape = small.shape
-            jpegs.append(jpeg.encode(small, self.params.jpeg_quality))
-            times.append(picture.time)
+        with listed_content(path, row["video_sha256"]):
+            for picture in pictures:
+                small = jpeg.shrink(picture.rgb, self.params.max_side)
+                shape = small.shape
+                jpegs.append(jpeg.encode(small, self.params.jpeg_quality))
+                times.append(picture.time)
         return {"jpegs": jpegs, "times": times, "width": shape[1], "height": shape[0]}
 
     def infer(self, items: Sequence[Row]) -> list[Row | Skip]:

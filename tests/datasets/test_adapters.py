@@ -188,16 +188,32 @@ def test_a_column_that_params_name_must_be_there(tmp_path: Path) -> None:
 
 
 def test_odd_entries_of_a_folder(tmp_path: Path) -> None:
-    """A folder or a pipe with a media name is no clip; linked folders are followed, but not in circles."""
+    """A folder or a pipe with a media name is no clip; a link in a circle leads nowhere."""
     (tmp_path / "x.mp4").mkdir()
     os.mkfifo(tmp_path / "pipe.mp4")
-    gen(tmp_path / "elsewhere", {"s1/b.mp4": b""})
     gen(tmp_path / "data", {"a.mp4": b""})
-    (tmp_path / "data/linked").symlink_to(tmp_path / "elsewhere")
     (tmp_path / "data/circle").symlink_to(tmp_path / "data")
     (tmp_path / "data/gone.mp4").symlink_to(tmp_path / "nowhere.mp4")
     params = DatasetParams(adapter="folder", root=str(tmp_path / "data"), csv=str(tmp_path / "data"))
-    assert sorted(list_dataset(params).entries) == ["a", "gone", "linked/s1/b"]
+    assert sorted(list_dataset(params).entries) == ["a", "gone"]
+
+
+def test_a_linked_folder_is_refused(tmp_path: Path) -> None:
+    """DVC does not look behind it: a clip that is replaced there would never be noticed."""
+    gen(tmp_path / "elsewhere", {"s1/b.mp4": b""})
+    gen(tmp_path / "data", {"a.mp4": b""})
+    (tmp_path / "data/linked").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(DatasetError, match=r"linked is a linked folder.*dataset\.root"):
+        list_dataset(DatasetParams(adapter="folder", root=str(tmp_path / "data"), csv=str(tmp_path / "data")))
+
+
+@pytest.mark.parametrize("name", ["../votes.csv", "/srv/votes.csv"])
+def test_votes_and_truth_lie_below_the_root(name: str) -> None:
+    """Elsewhere DVC would not see that they change."""
+    with pytest.raises(ValueError, match=r"must lie below dataset\.root"):
+        DatasetParams(root="x", csv="x", votes=name)
+    with pytest.raises(ValueError, match=r"must lie below dataset\.root"):
+        DatasetParams(root="x", csv="x", truth=(name,))
 
 
 def test_a_name_that_is_not_utf8_is_one_sentence(tmp_path: Path) -> None:

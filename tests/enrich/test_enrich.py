@@ -71,7 +71,7 @@ def test_one_new_clip_leaves_the_others_words() -> None:
 
 def test_measures_of_what_there_is() -> None:
     """Sound without a face leaves the face's measures null, and the other way round."""
-    stage = MeasureCues(EnrichParams())
+    stage = MeasureCues()
     tone = 0.3 * np.sin(2 * np.pi * 220 * np.arange(16_000) / 16_000)
     row = stage.prepare(clip(transcript=valid(zh="a", en=None), audio=sound_row(tone), faces=None))
     assert row["pitch"] == pytest.approx(24.0, abs=0.2)

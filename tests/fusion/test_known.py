@@ -9,10 +9,8 @@ import numpy as np
 import pytest
 
 from mer_pipeline.fusion import known
-from mer_pipeline.fusion.features import Features
 from mer_pipeline.fusion.known import KnownHeads
 from mer_pipeline.fusion.member import fixed_threads
-from mer_pipeline.fusion.training import Validated
 from mer_pipeline.params import HeadName, TrainParams
 from tests.fusion.planted import Planted
 from tests.fusion.test_training import HEADS, bytes_of, features_of, labels_of
@@ -22,13 +20,13 @@ from tests.fusion.test_training import HEADS, bytes_of, features_of, labels_of
 def trained(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Names of the heads that were trained and not taken from the store."""
     names: list[str] = []
-    pack = known._pack
+    complete = known.complete_row
 
-    def watch(validated: Validated, features: Features) -> bytes:
-        names.append(type(validated.members[0].member.head).__name__.lower())
-        return pack(validated, features)
+    def watch(name: str, *others: object) -> object:
+        names.append(name.split()[0])
+        return complete(name, *others)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(known, "_pack", watch)  # what is trained is kept; training itself is in the fingerprint
+    monkeypatch.setattr(known, "complete_row", watch)  # what is trained is kept; training is in the fingerprint
     return names
 
 

@@ -39,9 +39,9 @@ def test_broken_files_are_bad_input(tmp_path: Path, content: bytes, says: str) -
         probe(path)
 
 
-def test_a_missing_file_is_bad_input(tmp_path: Path) -> None:
-    """A file that goes away while a stage runs is that clip's problem."""
-    with pytest.raises(BadInput, match="is missing"):
+def test_a_missing_file_may_come_back(tmp_path: Path) -> None:
+    """A disk that is not mounted says of every file that it is missing: that is never remembered."""
+    with pytest.raises(Transient, match="cannot be read"):
         probe(tmp_path / "gone.mp4")
 
 

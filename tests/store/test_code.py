@@ -495,24 +495,25 @@ def test_global_statement(package: Package) -> None:
 
 
 def test_annotations(package: Package) -> None:
-    """A class's field annotations count, a function's and those of local names do not."""
+    """What fields, arguments and results are said to be counts, for their methods are called; what cannot be found
+    and the annotations of local names do not."""
     package.write(
-        b="class Field: x = 1\nclass Argument: x = 1\n",
+        b="class Field: x = 1\nclass Argument: x = 1\nclass Result: x = 1\nclass Local: x = 1\n",
         a="""
 from __future__ import annotations
 from dataclasses import dataclass
-from PKG.b import Argument, Field
+from PKG.b import Argument, Field, Local, Result
 @dataclass
 class Run:
     field: Field | Missing
-    def go(self, x: Argument) -> Argument:
-        y: Argument = x
+    def go(self, x: Argument, z: Absent = None) -> Result:
+        y: Local = x
         return y
 """,
     )
     reached = package.short(code_of(package.load("a").Run))
-    assert "b.Field" in reached
-    assert not {"b.Argument", "a"} & reached.keys()
+    assert {"b.Field", "b.Argument", "b.Result"} <= reached.keys()
+    assert not {"b.Local", "a"} & reached.keys()
 
 
 # --- what roots hold
@@ -957,7 +958,7 @@ def own_transforms() -> list[Transform]:
         SampleFrames(FrameParams(), Path("x")),
         CropFaces(FaceParams()),
         Enrich(EnrichParams()),
-        MeasureCues(EnrichParams()),
+        MeasureCues(),
         Appearance("a", FACES),
         FaceGeometry("g", EncoderParams(family="face-geometry", input="faces")),
         LogMel("l", EncoderParams(family="logmel", input="audio")),

@@ -145,10 +145,13 @@ class _Names(ast.NodeVisitor):
 
     def visit_AnnAssign(self, node: ast.AnnAssign) -> None:
         if self._in_class:  # a field of a dataclass or a model
-            self._in_annotation = True
-            self.visit(node.annotation)
-            self._in_annotation = False
+            self._visit_annotations([node.annotation])
         self._visit_all([node.target, node.value])
+
+    def _visit_annotations(self, nodes: Iterable[ast.AST | None]) -> None:
+        before, self._in_annotation = self._in_annotation, True
+        self._visit_all(nodes)
+        self._in_annotation = before
 
     def _visit_all(self, nodes: Iterable[ast.AST | None]) -> None:
         for node in nodes:
@@ -165,6 +168,9 @@ class _Names(ast.NodeVisitor):
         args = node.args
         every = [*args.posonlyargs, *args.args, *args.kwonlyargs, args.vararg, args.kwarg]
         self._visit_all([*args.defaults, *args.kw_defaults])
+        # What an argument is said to be has methods that are called here.
+        returns = None if isinstance(node, ast.Lambda) else node.returns
+        self._visit_annotations([*(arg.annotation for arg in every if arg is not None), returns])
         body = [node.body] if isinstance(node, ast.Lambda) else node.body
         parameters: dict[str, list[Imported]] = {arg.arg: [] for arg in every if arg is not None}
         self._visit_in(False, parameters | bound(body), body)
