@@ -289,6 +289,7 @@ class TestWhatIsComputed:
 
     def test_what_a_colleague_has_in_the_store_is_not_computed(self, project: Path) -> None:
         """Without data/, dvc.lock and DVC's cache: all rows are known, and the bytes are the same."""
+        repro(project)
         before = {path: path.read_bytes() for path in (project / "data/features").rglob("*.parquet")}
         for name in ("data/frames", "data/faces", "data/audio", "data/features", "data/cues", "data/enriched"):
             shutil.rmtree(project / name)
