@@ -74,7 +74,16 @@ class BadInput(ClipError):
 
 
 class Transient(ClipError):
-    """The failure may pass (a busy disk, a server): retried, and never remembered."""
+    """The failure may pass (a busy disk, a server): retried, and never remembered.
+
+    Args:
+        message: what happened.
+        tried: it was tried again already, as often as is sensible.
+    """
+
+    def __init__(self, message: str, *, tried: bool = False) -> None:
+        super().__init__(message)
+        self.tried = tried
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:

@@ -13,7 +13,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -73,7 +73,8 @@ def run(
     )
     job = _Job(transform, Inputs(transform.sources, places, shards.count), memory, runtime, shards.count)
     with disk_errors(out.parent), new_folder(out) as folder:
-        job.carry_out(folder, progress)
+        with closing(transform):
+            job.carry_out(folder, progress)
         problems = job.problems()
         write_problems(quarantine, problems)
         check_quality(transform.name, problems, job.summary.clips, quality, quarantine)

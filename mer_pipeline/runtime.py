@@ -7,13 +7,14 @@ the same params and clips give the same rows (on one device kind).
 from __future__ import annotations
 
 import os
+import re
 import signal
 import tomllib
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Annotated, Literal
 
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, field_validator
 
 from mer_pipeline.errors import ParamsError, did_you_mean
 from mer_pipeline.params import Section
@@ -56,11 +57,37 @@ def raise_if_stopped() -> None:
         raise Stopped(_stops[0])
 
 
+def is_stopping() -> bool:
+    """Whether Ctrl-C or SIGTERM came, for threads that wait for something."""
+    return bool(_stops)
+
+
 class StoreSettings(Section):
     """Where computed rows are kept (`[store]` in .mer.toml)."""
 
     url: Annotated[str, Field(min_length=1)] = ".mer/store"  # a path or an fsspec URL; $MER_STORE comes first
     flush_s: Annotated[float, Field(gt=0)] = 30.0  # at most so much work is lost by a kill
+
+
+class LlmSettings(Section):
+    """The server that the enrichment asks (`[llm]` in .mer.toml). The key is read from the environment and kept
+    nowhere."""
+
+    url: str = "http://127.0.0.1:8000/v1"  # of an OpenAI-compatible API; $MER_LLM_URL comes first
+    key_env: str = "OPENAI_API_KEY"  # the environment variable that has the key, where the server wants one
+    in_flight: Annotated[int, Field(ge=1, le=1024)] = 16  # requests at once
+    timeout_s: Annotated[float, Field(gt=0)] = 120.0  # of one request
+    tries: Annotated[int, Field(ge=1, le=20)] = 6  # of one clip, when the server is busy or fails
+    max_pause_s: Annotated[float, Field(gt=0)] = 60.0  # between two tries, also where the server asks for more
+    price_in: Annotated[float, Field(ge=0)] = 0.0  # of a million prompt tokens, in your currency
+    price_out: Annotated[float, Field(ge=0)] = 0.0  # of a million tokens of replies
+
+    @field_validator("url")
+    @classmethod
+    def _plain(cls, url: str) -> str:
+        if not re.fullmatch(r"https?://[^\s/@]+(/[^\s@]*)?", url):
+            raise ValueError("must be http://HOST[:PORT]/v1 or https://..., without a user or password")
+        return url.rstrip("/")
 
 
 class Runtime(Section):
@@ -70,6 +97,7 @@ class Runtime(Section):
     batch: Annotated[int, Field(ge=1)] = 8  # clips handed to the device at a time
     device: Literal["auto", "cpu", "cuda"] = "auto"
     store: StoreSettings = StoreSettings()
+    llm: LlmSettings = LlmSettings()
 
     @property
     def store_url(self) -> str | None:
@@ -112,6 +140,7 @@ def load_runtime(path: Path = Path(".mer.toml")) -> Runtime:
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(str(part) for part in first["loc"])
-        known = StoreSettings if first["loc"][0] == "store" else Runtime
+        sections: dict[object, type[Section]] = {"store": StoreSettings, "llm": LlmSettings}
+        known = sections.get(first["loc"][0], Runtime) if len(first["loc"]) > 1 else Runtime
         hint = did_you_mean(str(first["loc"][-1]), known.model_fields) if first["type"] == "extra_forbidden" else ""
         raise ParamsError(f"{path}: '{key}': {first['msg']}{hint}") from None

@@ -57,6 +57,10 @@ class Transform(ABC, Generic[Item]):
         uses_torch: whether `infer` runs on torch's device; where not, torch is never imported.
         rows: the fixed number of rows that a device batch is padded to. It is part of the value path: the engine
             halves it when the device's memory is short, and the rows made so are remembered under another key.
+        in_flight: how many clips may be in `prepare` at once, for one that waits for somebody else; None: a worker
+            each.
+        bought: the rows are answers from outside. Their key is what was asked, and not the code that asks, and no
+            check computes them again.
     """
 
     name: str
@@ -65,6 +69,8 @@ class Transform(ABC, Generic[Item]):
     params: Section
     uses_torch: bool = False
     rows: int = 1
+    in_flight: int | None = None
+    bought: bool = False
 
     def files(self) -> Sequence[Path]:
         """Files whose content decides the rows: weights, tokenisers, prompts. They enter the fingerprint by content."""
@@ -91,6 +97,9 @@ class Transform(ABC, Generic[Item]):
     @abstractmethod
     def infer(self, items: Sequence[Item]) -> list[Row | Skip]:
         """Turn prepared items of one bucket into rows of `schema`, in their order; a Skip is a result too."""
+
+    def close(self) -> None:
+        """Let go of what was held open, such as connections; called once, when a run ends in whatever way."""
 
     def bucket(self, item: Item) -> int:
         """The padded length that this item alone decides; only items of one bucket meet in a batch."""

@@ -1,35 +1,43 @@
-"""Stage `enrich`: measured cues in words, joined to the transcript by the enrichment backend."""
+"""Stage `enrich`: every clip's text with its context.
+
+audio, faces ─► cues ─► cue_words ─┬─► prompts ─► replies ─┐      (where a model writes)
+                                   └───────────────────────┴─► enriched
+"""
 
 from pathlib import Path
 
-import pyarrow as pa
 import pyarrow.parquet as pq
 import typer
 
+from mer_pipeline.cli.asking import ask_all, no_replies
 from mer_pipeline.cli.stage import run_stage, stage
-from mer_pipeline.enrich.cues import MeasureCues, cue_words
+from mer_pipeline.enrich.context import write_context
+from mer_pipeline.enrich.cues import MeasureCues
 from mer_pipeline.enrich.transform import Enrich
+from mer_pipeline.models.lock import check_locked, checkpoints_of
 from mer_pipeline.params import load_params
-from mer_pipeline.store.shards import read_folder, write_table
-
-WORDS_SCHEMA = pa.schema([("clip_id", pa.string()), ("words", pa.list_(pa.string()))])
+from mer_pipeline.store.shards import read_folder
 
 
 @stage
 def main() -> str:
-    """Measure voice and face, put them in words against each speaker's habit, and enrich the transcripts."""
+    """Measure voice and face, put them in words against each speaker's habit, and write each clip's context."""
     params = load_params()
-    measured = run_stage(MeasureCues(), "cues", params.shards, params.quality)
-    manifest = pq.read_table("data/manifest.parquet", columns=["clip_id", "group"]).to_pylist()
-    words = cue_words(
+    enrich, classes = params.enrich, params.dataset.classes
+    check_locked(checkpoints_of({}, {}, enrich))
+    lines = [run_stage(MeasureCues(), "cues", params.shards, params.quality)]
+    write_context(
         read_folder(Path("data/cues")).to_pylist(),
-        {row["clip_id"]: row["group"] for row in manifest},
-        params.enrich.language,
+        read_folder(Path("data/transcript"), ["clip_id", "zh", "en"]).to_pylist(),
+        pq.read_table("data/manifest.parquet", columns=["clip_id", "group", "order"]).to_pylist(),
+        enrich,
+        Path("data/cue_words.parquet"),
     )
-    rows = [{"clip_id": clip_id, "words": cues} for clip_id, cues in sorted(words.items())]
-    write_table(Path("data/cue_words.parquet"), pa.Table.from_pylist(rows, WORDS_SCHEMA))
-    enriched = run_stage(Enrich(params.enrich), "enriched", params.shards, params.quality)
-    return f"{measured}\n{enriched}"
+    if enrich.backend == "template":
+        no_replies(params.shards)
+    else:
+        lines += ask_all(enrich, classes, params.shards, params.quality)
+    return "\n".join([*lines, run_stage(Enrich(enrich, classes), "enriched", params.shards, params.quality)])
 
 
 if __name__ == "__main__":

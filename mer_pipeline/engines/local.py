@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from typing import Generic
 
 from mer_pipeline.clips import Clip, Row
-from mer_pipeline.errors import Skip, Transient, UsageError
+from mer_pipeline.errors import Skip, StageError, Transient, UsageError
 from mer_pipeline.runs import Seconds
 from mer_pipeline.runtime import INTRA_OP_THREADS, Runtime, raise_if_stopped
 from mer_pipeline.transform import Item, Transform
@@ -91,20 +91,21 @@ def stream(
         can keep time.
 
     Raises:
-        UsageError: a model is found unfit while it runs.
+        UsageError, StageError: a model or a server is found unfit while it runs.
         Stopped: Ctrl-C or SIGTERM.
     """
     spent = spent or Seconds()
     on_cpu = not transform.uses_torch or runtime.device_kind() == "cpu"
     infer_threads = runtime.workers if on_cpu else 1
-    window = runtime.batch * (runtime.workers + infer_threads + 1)
+    prepare_threads = transform.in_flight or runtime.workers
+    window = max(runtime.batch * (runtime.workers + infer_threads + 1), 2 * prepare_threads)
     source = iter(clips)
     pending: set[Future[_Done[Item]]] = set()
     held: defaultdict[int, list[_Prepared[Item]]] = defaultdict(list)
     in_flight = 0
     exhausted = False
     initializer = _fix_threads if transform.uses_torch else None
-    prepare_pool = ThreadPoolExecutor(runtime.workers, "prepare", initializer)
+    prepare_pool = ThreadPoolExecutor(prepare_threads, "prepare", initializer)
     infer_pool = ThreadPoolExecutor(infer_threads, "infer", initializer)
 
     def start_infer(bucket: int) -> None:
@@ -181,8 +182,10 @@ def _try_prepare(transform: Transform[Item], clip: Clip) -> _Prepared[Item] | Ou
             return _Prepared(clip, item, transform.bucket(item))
         except Skip as skip:
             return Outcome(clip, skipped=str(skip), rows=rows)
+        except (UsageError, StageError):
+            raise
         except Transient as error:
-            if attempt == TRANSIENT_TRIES - 1:
+            if error.tried or attempt == TRANSIENT_TRIES - 1:
                 return Outcome(clip, failed=error, rows=rows)
             time.sleep(TRANSIENT_PAUSE_S * 2**attempt)
         except Exception as error:  # whatever one clip does must not end the run; the threshold judges
@@ -200,7 +203,7 @@ def _outcomes(transform: Transform[Item], batch: list[_Prepared[Item]]) -> list[
     rows = transform.rows
     try:
         results = transform.infer([prepared.item for prepared in batch])
-    except UsageError:
+    except (UsageError, StageError):
         raise
     except Exception as error:
         if _is_out_of_memory(error) and rows > 1:

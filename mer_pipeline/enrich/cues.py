@@ -15,12 +15,13 @@ import pyarrow as pa
 
 from mer_pipeline.clips import Clip, Row
 from mer_pipeline.errors import Skip
+from mer_pipeline.media import jpeg
 from mer_pipeline.params import Section
 from mer_pipeline.speech.logmel import prosody, semitones
 from mer_pipeline.speech.track import Sound, dbfs
 from mer_pipeline.transform import Source, Transform
 from mer_pipeline.vision.faces import Faces
-from mer_pipeline.vision.geometry import head_motion, shape
+from mer_pipeline.vision.geometry import brow_height, head_motion, shape
 
 # A habit is the median over at least this many clips of the group; below it nothing is compared.
 MIN_GROUP = 4
@@ -59,6 +60,10 @@ SCALES = (
         "en": ("very slow speech", "slower speech", "faster speech", "very fast speech"),
         "zh": ("语速很慢", "语速较慢", "语速较快", "语速很快"),
     }),
+    Scale("pause_share", 0.08, 0.2, {
+        "en": ("hardly any pauses", "fewer pauses", "more pauses", "many pauses"),
+        "zh": ("几乎没有停顿", "停顿较少", "停顿较多", "停顿很多"),
+    }),
     Scale("mouth_width", 0.05, 0.12, {  # eye distances
         "en": ("mouth drawn together", "mouth narrower", "mouth wider", "mouth stretched wide"),
         "zh": ("嘴收得很紧", "嘴较收", "嘴较宽", "嘴咧得很开"),
@@ -66,6 +71,10 @@ SCALES = (
     Scale("face_length", 0.05, 0.12, {  # eye distances
         "en": ("chin raised", "mouth closed", "mouth open", "jaw dropped"),
         "zh": ("下巴上收", "嘴闭合", "嘴张开", "嘴张得很大"),
+    }),
+    Scale("brow_height", 0.008, 0.02, {  # crop sides
+        "en": ("brows pulled down", "brows lower", "brows higher", "brows raised"),
+        "zh": ("眉毛紧压", "眉毛偏低", "眉毛偏高", "眉毛扬起"),
     }),
     Scale("head_motion", 0.04, 0.12, {  # face sizes a step
         "en": ("head quite still", "head calmer", "head moving", "head moving strongly"),
@@ -97,6 +106,7 @@ class MeasureCues(Transform[Row]):
             pa.field("coverage", pa.float32()),  # of the primary face
             pa.field("mouth_width", pa.float32()),  # mean, in distances between the eyes
             pa.field("face_length", pa.float32()),  # eyes to mouth, likewise
+            pa.field("brow_height", pa.float32()),  # over the lids, mean, in sides of the aligned crop
             pa.field("head_motion", pa.float32()),  # mean move per step, in face sizes
         ]
     )
@@ -135,10 +145,12 @@ def _voice(sound: Sound) -> dict[str, float | None]:
 def _face(faces: Faces) -> dict[str, float | None]:
     shapes = np.stack([shape(points) for points in faces.landmarks])
     motion = head_motion(faces)
+    brows = [height for crop in faces.crops if (height := brow_height(jpeg.decode(crop))) is not None]
     return {
         "coverage": faces.coverage,
         "mouth_width": float(shapes[:, 10].mean()),
         "face_length": float(shapes[:, 11].mean()),
+        "brow_height": float(np.mean(brows)) if brows else None,
         "head_motion": float(np.hypot(motion[0], motion[1])),
     }
 

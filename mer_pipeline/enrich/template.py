@@ -1,13 +1,12 @@
-"""`template`: enrichment without any model: the transcript, the cues, and the words' polarity, as sentences."""
+"""`template`: context without any model: the measured cues and the polarity of the words, as a list."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 from functools import cache
 from importlib import resources
 
-from mer_pipeline.enrich.schema import Enrichment, Request
+from mer_pipeline.enrich.request import Request
 
 LABELS = {
     "en": {"+": "positive words", "-": "negative words", "?": "a question", "!": "an exclamation", "join": ", "},
@@ -15,21 +14,13 @@ LABELS = {
 }
 
 
-class Template:
-    """A Backend that needs nothing and always answers the same."""
-
-    def enrich(self, requests: Sequence[Request]) -> list[Enrichment]:
-        """As Backend.enrich."""
-        return [self._one(request) for request in requests]
-
-    def _one(self, request: Request) -> Enrichment:
-        spoken = " / ".join(text for text in (request.zh, request.en) if text)
-        words = LABELS[request.language]
-        noted = [words[sign] for sign in ("+", "-") if sign in polarity(spoken)]
-        noted += [words[mark] for mark, forms in (("?", "?？"), ("!", "!！")) if any(form in spoken for form in forms)]
-        context = words["join"].join([*request.cues, *noted])
-        text = f"{spoken} [{context}]" if spoken and context else spoken or f"[{context}]"
-        return Enrichment(text, "ok" if spoken else "no subtitle")
+def describe(request: Request, language: str) -> str:
+    """What can be said of a clip by rule, in "en" or "zh"."""
+    spoken, words = request.spoken, LABELS[language]
+    signs = polarity(spoken)
+    noted = [words[sign] for sign in ("+", "-") if sign in signs]
+    noted += [words[mark] for mark, forms in (("?", "?？"), ("!", "!！")) if any(form in spoken for form in forms)]
+    return words["join"].join([*request.cues, *noted])
 
 
 def polarity(text: str) -> frozenset[str]:

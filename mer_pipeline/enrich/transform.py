@@ -1,55 +1,132 @@
-"""The enrichment of every clip's words, through a backend."""
+"""`data/enriched/`: the text of every clip with its context, by rules or from a model's reply.
+
+    text = what was said [what is written about it]
+
+What was said always stands in it unchanged. Where a model gave no reply that fits, it stands alone, with the
+status `fallback` and why.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import pyarrow as pa
 
 from mer_pipeline.clips import Clip, Row
-from mer_pipeline.enrich.schema import Backend, Request
-from mer_pipeline.enrich.template import Template
+from mer_pipeline.enrich.reply import NotUnderstood, Understood, understand
+from mer_pipeline.enrich.request import Request, request_of
+from mer_pipeline.enrich.template import describe
 from mer_pipeline.errors import Skip
-from mer_pipeline.params import EnrichParams
+from mer_pipeline.params import EnrichParams, Section
 from mer_pipeline.transform import Source, Transform
 
+WORDS = (Source("transcript", ("zh", "en")), Source("cue_words", ("words",)))
+REPLIES = (Source("replies", ("reply", "status", "why")), Source("quarantine/replies", ("message",)))
 
-class Enrich(Transform[Request]):
-    """Transcript and cue words to one text per clip."""
+
+class TextParams(Section):
+    """What of the params decides the text."""
+
+    uses_model: bool
+    language: str
+    classes: tuple[str, ...]
+    max_chars: int
+
+
+@dataclass(frozen=True)
+class Material:
+    """What there is to write about a clip.
+
+    Attributes:
+        request: its words and cues.
+        reply: of a model, as it was written; None where there is none.
+        status: of the reply: ok or repaired.
+        why: there is none.
+    """
+
+    request: Request
+    reply: str | None = None
+    status: str = "ok"
+    why: str | None = None
+
+
+class Enrich(Transform[Material]):
+    """Transcript, cue words and, where a model was asked, its reply, to one text per clip."""
 
     name = "enriched"
-    sources = (Source("transcript", ("zh", "en")), Source("cue_words", ("words",)))
-    schema = pa.schema(
-        [
-            pa.field("text", pa.string()),  # for the text encoder
-            pa.field("transcript", pa.string()),  # what was said, as it stands in the text
-            pa.field("cues", pa.list_(pa.string())),
-            pa.field("status", pa.string()),
-        ]
-    )
 
-    def __init__(self, params: EnrichParams) -> None:
-        self.params: EnrichParams = params
-        self.backend: Backend = {"template": Template}[params.backend]()
+    def __init__(self, params: EnrichParams, classes: tuple[str, ...]) -> None:
+        model = params.backend != "template"
+        self.params: TextParams = TextParams(
+            uses_model=model, language=params.language, classes=classes, max_chars=params.max_chars
+        )
+        self.sources = (*WORDS, *REPLIES) if model else WORDS
+        self.schema = pa.schema(
+            [
+                pa.field("text", pa.string()),  # for the text encoder
+                pa.field("transcript", pa.string()),  # what was said, as it stands in the text
+                pa.field("cues", pa.list_(pa.string())),  # measured, and those that a model saw
+                pa.field("status", pa.string()),  # ok, repaired, no subtitle, fallback
+                pa.field("why", pa.string()),  # of a fallback
+                pa.field("meaning", pa.string()),  # this and the following: of a model
+                pa.field("context", pa.string()),
+                pa.field("intensity", pa.float32()),  # 0 to 1
+                pa.field("scores", pa.list_(pa.float32(), len(classes))),  # sum to 1, in the classes' order
+            ]
+        )
 
-    def prepare(self, clip: Clip) -> Request:
-        """Gather what the backend is asked."""
-        spoken, cues = clip.maybe("transcript") or {}, clip.maybe("cue_words") or {}
-        words = cues.get("words") or ()
-        assert isinstance(words, Sequence)
-        zh, en = (None if spoken.get(key) is None else str(spoken[key]) for key in ("zh", "en"))
-        if zh is None and en is None and not words:
+    def prepare(self, clip: Clip) -> Material:
+        """Gather what is known of the clip."""
+        request = request_of(clip)
+        if request.is_empty:
             raise Skip("neither words nor cues")
-        return Request(zh, en, tuple(words), self.params.language)
+        return _replied(clip, request) if self.params.uses_model else Material(request)
 
-    def infer(self, items: Sequence[Request]) -> list[Row | Skip]:
-        """Ask the backend."""
-        return [
-            {
-                "text": answer.text,
-                "transcript": " / ".join(text for text in (item.zh, item.en) if text),
-                "cues": list(item.cues),
-                "status": answer.status,
-            }
-            for item, answer in zip(items, self.backend.enrich(items), strict=True)
-        ]
+    def infer(self, items: Sequence[Material]) -> list[Row | Skip]:
+        """Write the texts."""
+        return [self._from_reply(item) if self.params.uses_model else self._by_rule(item) for item in items]
+
+    def _by_rule(self, item: Material) -> Row:
+        request = item.request
+        context = describe(request, self.params.language)
+        return self._row(request, context, "ok" if request.spoken else "no subtitle")
+
+    def _from_reply(self, item: Material) -> Row:
+        request, why = item.request, item.why
+        if item.reply is not None:
+            asked = "\n".join((request.spoken, *request.cues))
+            try:
+                reply = understand(item.reply, asked, self.params.classes, self.params.max_chars)
+            except NotUnderstood as error:
+                why = str(error)
+            else:
+                return self._row(request, reply.text, item.status, None, reply)
+        # Without words, the measured cues are all that there is.
+        context = "" if request.spoken else describe(request, self.params.language)
+        return self._row(request, context, "fallback", why)
+
+    def _row(
+        self, request: Request, context: str, status: str, why: str | None = None, reply: Understood | None = None
+    ) -> Row:
+        spoken = request.spoken
+        row: dict[str, object] = {
+            "text": f"{spoken} [{context}]" if spoken and context else spoken or f"[{context}]",
+            "transcript": spoken,
+            "cues": [*request.cues, *(reply.cues if reply else ())],
+            "status": status,
+            "why": why,
+        }
+        of_model = ("meaning", "context", "intensity", "scores")
+        return row | {name: None if reply is None else getattr(reply, name) for name in of_model}
+
+
+def _replied(clip: Clip, request: Request) -> Material:
+    replied, failed = clip.rows["replies"], clip.rows["quarantine/replies"]
+    if replied is None:
+        return Material(request, why="no reply" if failed is None else str(failed["message"]))
+    if replied["valid"] is False:
+        return Material(request, why=str(replied["reason"]))
+    if replied["reply"] is None:
+        return Material(request, why=str(replied["why"]))
+    return Material(request, str(replied["reply"]), str(replied["status"]))

@@ -79,7 +79,7 @@ def fingerprint_of(transform: Transform[Item], device: str) -> Fingerprint:
     # A checkpoint's files are there by content; where they lie does not matter.
     params = transform.params.model_dump(mode="json", exclude={"checkpoint"})
     parts = {
-        **code_parts(transform),
+        **({"format": str(FORMAT)} if transform.bought else code_parts(transform)),
         "schema": str(transform.schema),
         "sources": str([(source.table, source.columns) for source in transform.sources]),
         **{f"params.{name}": json.dumps(value) for name, value in params.items()},

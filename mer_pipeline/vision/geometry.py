@@ -62,6 +62,43 @@ def head_motion(faces: Faces) -> Vectors:
     return np.concatenate([change(steps), [roll.std(), faces.coverage]]).astype(np.float32)
 
 
+# Where brows are sought in an aligned crop, in fractions of its side: columns of their inner ends, rows between the
+# upper lid and the hair. A crop's margin shifts them a little, for all clips alike.
+BROW_COLUMNS = ((0.36, 0.46), (0.54, 0.64))
+BROW_ROWS = (0.35, 0.45)
+BROW_SHADE = 1.0  # levels of luma by which a brow is darker than what is above and below it
+
+
+def brow_height(crop: npt.NDArray[np.uint8]) -> float | None:
+    """How high the inner ends of the brows stand in an aligned crop: the most prominent dark line over the lids.
+
+    The detector's five landmarks have no brows, so this is read off the picture: comparable within a person under
+    one light, and not between people.
+
+    Args:
+        crop: (side, side, 3) uint8.
+
+    Returns:
+        Height over the lower edge of the searched rows, in sides of the crop; None where there is no such line.
+    """
+    from scipy.ndimage import gaussian_filter1d
+    from scipy.signal import find_peaks
+
+    side = crop.shape[0]
+    top, bottom = (round(at * side) for at in BROW_ROWS)
+    luma = crop[top:bottom] @ np.array([0.299, 0.587, 0.114])
+    heights = []
+    for left, right in BROW_COLUMNS:
+        dark = -gaussian_filter1d(luma[:, round(left * side) : round(right * side)].mean(axis=1), 1.0)
+        peaks, found = find_peaks(dark, prominence=BROW_SHADE)
+        if len(peaks):
+            at = int(peaks[found["prominences"].argmax()])
+            # The vertex of the parabola through the peak and its neighbours.
+            before, here, after = dark[at - 1 : at + 2]
+            heights.append(bottom - top - at - 0.5 - 0.5 * (before - after) / (before - 2 * here + after))
+    return float(np.mean(heights)) / side if heights else None
+
+
 class FaceGeometry(Encoder[Row]):
     """Faces to geometry, motion and appearance; all the work is in `prepare`."""
 

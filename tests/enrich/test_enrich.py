@@ -1,12 +1,17 @@
+import json
+
 import numpy as np
 import pytest
 
+from mer_pipeline.clips import Row
+from mer_pipeline.enrich.context import Neighbours, neighbours_of
 from mer_pipeline.enrich.cues import SCALES, MeasureCues, cue_words
-from mer_pipeline.enrich.schema import Request
-from mer_pipeline.enrich.template import Template, polarity
+from mer_pipeline.enrich.request import Request
+from mer_pipeline.enrich.template import describe, polarity
 from mer_pipeline.enrich.transform import Enrich
 from mer_pipeline.errors import Skip
-from mer_pipeline.params import EnrichParams
+from mer_pipeline.params import MER_CLASSES, EnrichParams
+from mer_pipeline.vision.geometry import brow_height
 from tests.conftest import clip, face_row, sound_row, valid
 
 
@@ -99,22 +104,106 @@ def test_polarity(text: str, signs: str) -> None:
 
 def test_template_joins_words_and_cues() -> None:
     """One text with what was said and how, in the wanted language."""
-    request = Request("你好！", "Hello!", ("voice higher",), "en")
-    assert Template().enrich([request])[0].text == "你好！ / Hello! [voice higher, an exclamation]"
-    chinese = Template().enrich([Request("太棒了", None, ("声音偏高",), "zh")])[0]
-    assert (chinese.text, chinese.status) == ("太棒了 [声音偏高，用词积极]", "ok")
+    request = Request("你好！", "Hello!", ("voice higher",))
+    assert describe(request, "en") == "voice higher, an exclamation"
+    assert describe(Request("太棒了", None, ("声音偏高",)), "zh") == "声音偏高，用词积极"
+
+
+def enriched(stage: Enrich, **tables: Row | None) -> Row:
+    """The row of a clip with these tables."""
+    (row,) = stage.infer([stage.prepare(clip(**tables))])
+    assert not isinstance(row, Skip)
+    return row
 
 
 def test_enrichment_without_words_or_without_cues() -> None:
     """Either alone is enough; without both there is nothing to say."""
-    stage = Enrich(EnrichParams())
-    only_cues = stage.prepare(
-        clip(transcript={"valid": False, "reason": "no subtitle"}, cue_words={"words": ["very loud"]})
-    )
-    row = stage.infer([only_cues])[0]
-    assert isinstance(row, dict)
+    stage = Enrich(EnrichParams(), MER_CLASSES)
+    row = enriched(stage, transcript={"valid": False, "reason": "no subtitle"}, cue_words={"words": ["very loud"]})
     assert (row["text"], row["status"]) == ("[very loud]", "no subtitle")
-    only_words = stage.prepare(clip(transcript=valid(zh=None, en="Hello."), cue_words=None))
-    assert stage.infer([only_words])[0]["text"] == "Hello."  # type: ignore[index]
+    assert enriched(stage, transcript=valid(zh=None, en="Hello."), cue_words=None)["text"] == "Hello."
     with pytest.raises(Skip):
         stage.prepare(clip(transcript=None, cue_words=None))
+
+
+MODEL = EnrichParams(backend="openai", model="m")
+REPLY = {
+    "meaning": "A greeting.",
+    "cues": [{"words": "Hello", "cue": "friendly"}, {"words": "Goodbye", "cue": "cold"}],
+    "context": "They meet.",
+    "intensity": 30,
+    "scores": {"neutral": 30, "angry": 0, "happy": 90, "sad": 0, "worried": 0, "surprise": 0},
+    "enriched_text": "Said warmly.",
+}
+
+
+def replied(**changes: object) -> Row:
+    """A row of data/replies."""
+    return valid(reply=json.dumps(REPLY), status="ok", why=None) | changes
+
+
+def test_a_reply_becomes_text_scores_and_cues() -> None:
+    """The words stand unchanged before what the model wrote; scores sum to 1; cues rest on words that were said."""
+    row = enriched(
+        Enrich(MODEL, MER_CLASSES),
+        transcript=valid(zh=None, en="Hello."),
+        cue_words={"words": ["voice higher"], "before": [], "after": []},
+        replies=replied(),
+        **{"quarantine/replies": None},
+    )
+    assert row["text"] == "Hello. [Said warmly.]"
+    assert row["scores"] == (0.25, 0.0, 0.75, 0.0, 0.0, 0.0)
+    assert row["cues"] == ["voice higher", "Hello: friendly"]
+    assert (row["status"], row["intensity"], row["meaning"]) == ("ok", 0.3, "A greeting.")
+
+
+@pytest.mark.parametrize(
+    ("tables", "why"),
+    [
+        ({"replies": None, "quarantine/replies": {"message": "no answer: HTTP 503"}}, "no answer: HTTP 503"),
+        ({"replies": None, "quarantine/replies": None}, "no reply"),
+        ({"replies": replied(reply=None, status="fallback", why="no JSON"), "quarantine/replies": None}, "no JSON"),
+        ({"replies": {"valid": False, "reason": "too long"}, "quarantine/replies": None}, "too long"),
+        ({"replies": replied(reply="{}"), "quarantine/replies": None}, '"meaning": Field required'),
+    ],
+)
+def test_without_a_reply_the_plain_words_stand(tables: dict[str, Row | None], why: str) -> None:
+    """Status fallback, with the reason; no score is made up."""
+    row = enriched(Enrich(MODEL, MER_CLASSES), transcript=valid(zh="你好", en=None), cue_words=None, **tables)
+    assert (row["text"], row["status"], row["why"], row["scores"]) == ("你好", "fallback", why, None)
+
+
+def test_cues_alone_are_a_fallback_too() -> None:
+    """A clip without words keeps its measured cues where the model fails."""
+    tables = {"replies": None, "quarantine/replies": None}
+    row = enriched(Enrich(MODEL, MER_CLASSES), transcript=None, cue_words={"words": ["very loud"]}, **tables)
+    assert (row["text"], row["status"]) == ("[very loud]", "fallback")
+
+
+def test_neighbours_are_those_of_the_same_scene_in_its_order() -> None:
+    """Clips without an order have none; a silent neighbour is passed over, not looked past."""
+    manifest = [{"clip_id": f"{g}{at}", "group": g, "order": float(at)} for g in "ab" for at in range(1, 12)]
+    spoken = {str(row["clip_id"]): f"words of {row['clip_id']}" for row in manifest} | {"c": "no order"}
+    manifest.append({"clip_id": "c", "group": "a", "order": None})
+    del spoken["a9"]
+    found = neighbours_of(manifest, spoken, 2)
+    assert found["a10"] == Neighbours(("words of a8",), ("words of a11",))  # 10 comes after 9, not after 1
+    assert found["a1"] == Neighbours((), ("words of a2", "words of a3"))
+    assert "c" not in found
+    assert neighbours_of(manifest, spoken, 0) == {}
+
+
+@pytest.mark.parametrize("up", [1, 2, 3])
+def test_brows_that_stand_higher_measure_higher(up: int) -> None:
+    """A dark line over each eye, moved up by so many pixels of 160, is found there; skin without one has none."""
+    skin = np.full((160, 160, 3), 190, np.uint8)
+    assert brow_height(skin) is None
+
+    def drawn(row: int) -> float:
+        face = skin.copy()
+        face[row : row + 3, 40:120] = 90
+        height = brow_height(face)
+        assert height is not None
+        return height
+
+    assert drawn(66 - up) - drawn(66) == pytest.approx(up / 160, abs=0.1 / 160)

@@ -1,0 +1,110 @@
+"""Asking a model about every clip: what the `enrich` stage does, and what `mer enrich` says before and after."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TypeAlias
+
+from mer_pipeline.cli.stage import run_stage, table_place
+from mer_pipeline.clips import Clip
+from mer_pipeline.enrich import replies
+from mer_pipeline.enrich.journal import Journal
+from mer_pipeline.enrich.ledger import Ledger
+from mer_pipeline.enrich.prompt import RenderPrompt
+from mer_pipeline.errors import StageError
+from mer_pipeline.params import EnrichParams, QualityParams, ShardParams
+from mer_pipeline.runtime import Runtime, load_runtime
+from mer_pipeline.store.inputs import Inputs
+from mer_pipeline.store.memory import Memory
+from mer_pipeline.store.packs import Store
+from mer_pipeline.store.quarantine import write_problems
+from mer_pipeline.store.rows import stage_schema
+from mer_pipeline.store.shards import new_folder, write_shard
+from mer_pipeline.transform import Transform
+
+# What passes from prepare to infer is each one's own affair (as in encoders.py).
+AnyReplier: TypeAlias = Transform[object]
+
+QUARANTINE = Path("data/quarantine")
+NAMED = 20  # clips in an error; all of them are in the quarantine
+
+
+def ask_all(params: EnrichParams, classes: tuple[str, ...], shards: ShardParams, quality: QualityParams) -> list[str]:
+    """Write data/prompts and data/replies; a line for each.
+
+    Raises:
+        StageError: `enrich.offline` and a reply is not known, or the server stopped answering.
+        UsageError: there is no server, or it does not let us in.
+    """
+    lines = [run_stage(RenderPrompt(params, classes), "prompts", shards, quality)]
+    runtime, journal, ledger = load_runtime(), Journal(), Ledger()
+    transform = replier(params, classes, runtime, journal, ledger)
+    if params.offline:
+        _refuse_misses(transform, shards, runtime, journal)
+    lines.append(run_stage(transform, "replies", shards, quality))
+    journal.clear()
+    return [*lines, *([str(ledger)] if ledger.requests else [])]
+
+
+def replier(
+    params: EnrichParams,
+    classes: tuple[str, ...],
+    runtime: Runtime,
+    journal: Journal | None = None,
+    ledger: Ledger | None = None,
+) -> AnyReplier:
+    """The transform that asks, by `enrich.backend`.
+
+    Raises:
+        CheckpointError: a local checkpoint is missing or unfit.
+    """
+    if params.backend == "transformers":
+        from mer_pipeline.enrich.generate import Generate
+
+        return Generate(params, classes)  # type: ignore[return-value]
+    from mer_pipeline.enrich.ask import Ask
+
+    return Ask(params, classes, runtime.llm, journal, ledger)  # type: ignore[return-value]
+
+
+def no_replies(shards: ShardParams) -> None:
+    """Write the tables of a model that was not asked: DVC wants to see all outputs of a stage."""
+    for transform, schema in (("prompts", RenderPrompt.schema), ("replies", replies.SCHEMA)):
+        with new_folder(Path("data", transform)) as folder:
+            for bucket in range(shards.count):
+                write_shard(folder, bucket, [], stage_schema(schema), {"transform": transform, "shard": str(bucket)})
+        write_problems(QUARANTINE / f"{transform}.parquet", [])
+
+
+def unknown(transform: AnyReplier, shards: ShardParams, runtime: Runtime, journal: Journal) -> Iterator[Clip]:
+    """The clips that somebody would have to be asked about."""
+    places = {source.table: table_place(source.table) for source in transform.sources}
+    inputs, url = Inputs(transform.sources, places, shards.count), runtime.store_url
+    device = runtime.device_kind() if transform.uses_torch else "any"
+    memory = Memory(None if url is None else Store(url), transform, device)
+    params = transform.params
+    assert isinstance(params, replies.Sampling)
+    for bucket in range(shards.count):
+        keys = inputs.keys(bucket)
+        known = memory.knows(keys.input_digests)
+        wanted = {clip_id for clip_id, is_known in zip(keys.clip_ids, known, strict=True) if not is_known}
+        for clip in inputs.clips(bucket, keys, wanted):
+            prompt = clip.maybe("prompts")
+            if prompt is not None and journal.get(replies.asked(prompt, params)) is None:
+                yield clip
+
+
+def _refuse_misses(transform: AnyReplier, shards: ShardParams, runtime: Runtime, journal: Journal) -> None:
+    missing = sorted(unknown(transform, shards, runtime, journal), key=lambda clip: clip.clip_id)
+    if not missing:
+        return
+    path = QUARANTINE / "replies.parquet"
+    note = {"error": "Offline", "message": "no reply is known and enrich.offline is on"}
+    write_problems(path, [{**note, "clip_id": clip.clip_id, "input_digest": clip.input_digest} for clip in missing])
+    names = ", ".join(clip.clip_id for clip in missing[:NAMED])
+    more = f" and {len(missing) - NAMED} more" if len(missing) > NAMED else ""
+    raise StageError(
+        f"enrich.offline is on and no reply is known for {len(missing)} clips: {names}{more} (all: {path}); "
+        "set it to false to ask for them, or MER_STORE to the store that has them"
+    )

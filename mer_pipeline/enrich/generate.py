@@ -1,0 +1,152 @@
+"""`transformers`: a checkpoint in this process answers, greedily, in batches of a fixed number of rows.
+
+Prompts are padded on the left to a length that each decides for itself, so a reply does not depend on its
+companions (`batching.py`).
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mer_pipeline.batching import forward_rows
+from mer_pipeline.clips import Clip, Row
+from mer_pipeline.enrich import replies
+from mer_pipeline.errors import CheckpointError, Skip
+from mer_pipeline.models.checkpoint import resolve, value_files
+from mer_pipeline.models.huggingface import load_model
+from mer_pipeline.params import EnrichParams
+from mer_pipeline.transform import Transform
+
+if TYPE_CHECKING:
+    import torch
+
+STEP = 64  # padded lengths are multiples of this
+
+
+@dataclass(frozen=True)
+class Conversation:
+    """A prompt, and its tokens by the checkpoint's chat template."""
+
+    prompt: Row
+    tokens: tuple[int, ...]
+
+
+class Generate(Transform[Conversation]):
+    """A prompt to a reply."""
+
+    name = "replies"
+    sources = (replies.SOURCE,)
+    schema = replies.SCHEMA
+    bought = True
+    uses_torch = True
+    rows = 4
+
+    def __init__(self, params: EnrichParams, classes: tuple[str, ...]) -> None:
+        assert params.model is not None
+        self.folder = resolve(params.model)
+        self.params: replies.Sampling = replies.sampling_of(params)
+        self._classes, self._max_chars = classes, params.max_chars
+
+    def files(self) -> Sequence[Path]:
+        """Weights, configuration, tokeniser and chat template."""
+        return value_files(self.folder)
+
+    def setup(self, device: torch.device) -> None:
+        """Load the model and its tokeniser."""
+        import transformers
+
+        self._device = device
+        self._model = load_model(transformers.AutoModelForCausalLM, self.folder, device)
+        self._tokenizer = transformers.AutoTokenizer.from_pretrained(self.folder, local_files_only=True)
+        if self._tokenizer.chat_template is None:
+            raise CheckpointError(f"{self.folder} has no chat template; take one that was tuned to instructions")
+        ends = self._model.generation_config.eos_token_id or self._tokenizer.eos_token_id
+        self._ends = set(ends) if isinstance(ends, list) else {ends}
+        pad = self._tokenizer.pad_token_id
+        self._pad = pad if pad is not None else next((end for end in self._ends if end is not None), 0)
+        self._length = int(getattr(self._model.config, "max_position_embeddings", 1 << 30))
+
+    def prepare(self, clip: Clip) -> Conversation:
+        """Write the prompt as the checkpoint wants it.
+
+        Raises:
+            Skip: the prompt and a reply are longer than the checkpoint can read.
+        """
+        prompt = clip.need("prompts")
+        item = self._conversation(prompt, replies.first_request(prompt))
+        if self.bucket(item) + self.params.max_tokens > self._length:
+            raise Skip(f"the prompt and {self.params.max_tokens} tokens are longer than the model's {self._length}")
+        return item
+
+    def bucket(self, item: Conversation) -> int:
+        """The padded length in tokens."""
+        return -(-len(item.tokens) // STEP) * STEP
+
+    def infer(self, items: Sequence[Conversation]) -> list[Row | Skip]:
+        """Generate, once more where an answer does not fit."""
+        first = self._generate(items)
+        whys = [replies.why_not(text, self._classes, self._max_chars) for text, *_ in first]
+        second = {at: self._again(items[at], first[at][0], why) for at, why in enumerate(whys) if why is not None}
+        return [self._row(item, first[at], whys[at], second.get(at)) for at, item in enumerate(items)]
+
+    def _conversation(self, prompt: Row, messages: replies.Messages) -> Conversation:
+        text = self._tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+        return Conversation(prompt, tuple(self._tokenizer(text, add_special_tokens=False)["input_ids"]))
+
+    def _again(self, item: Conversation, answer: str, why: str) -> tuple[str, int, int, float] | None:
+        again = self._conversation(item.prompt, replies.second_request(item.prompt, answer, why))
+        return self._generate([again])[0] if self.bucket(again) + self.params.max_tokens <= self._length else None
+
+    def _generate(self, items: Sequence[Conversation]) -> list[tuple[str, int, int, float]]:
+        """Text, tokens of the prompt and of the reply, and seconds, of conversations of one bucket."""
+        import torch
+
+        length = self.bucket(items[0])
+        ids = torch.tensor([(self._pad,) * (length - len(item.tokens)) + item.tokens for item in items])
+        masks = torch.tensor([[0] * (length - len(item.tokens)) + [1] * len(item.tokens) for item in items])
+        started = time.monotonic()
+        written = [row[length:].tolist() for row in forward_rows(self._network, [ids, masks], self.rows, self._device)]
+        seconds = (time.monotonic() - started) / len(items)
+        texts = []
+        for item, tokens in zip(items, written, strict=True):
+            ends = next((at for at, token in enumerate(tokens) if token in self._ends), len(tokens))
+            text = self._tokenizer.decode(tokens[:ends], skip_special_tokens=True)
+            texts.append((text, len(item.tokens), ends, seconds))
+        return texts
+
+    def _network(self, ids: torch.Tensor, masks: torch.Tensor) -> torch.Tensor:
+        tokens: torch.Tensor = self._model.generate(
+            input_ids=ids,
+            attention_mask=masks,
+            do_sample=False,
+            num_beams=1,
+            max_new_tokens=self.params.max_tokens,
+            pad_token_id=self._pad,
+        )
+        return tokens
+
+    def _row(
+        self,
+        item: Conversation,
+        first: tuple[str, int, int, float],
+        reason: str | None,
+        second: tuple[str, int, int, float] | None,
+    ) -> Row:
+        answers = [first] if second is None else [first, second]
+        texts = [text for text, *_ in answers]
+        why = reason if second is None else replies.why_not(texts[-1], self._classes, self._max_chars)
+        return {
+            **replies.status_of(texts, reason, why),
+            "model": self.folder.name,
+            "mode": "text",
+            "asked": replies.asked(item.prompt, self.params),
+            "tokens_in": sum(answer[1] for answer in answers),
+            "tokens_out": sum(answer[2] for answer in answers),
+            "requests": len(answers),
+            # Not a value: it would make two runs of one model differ.
+            "seconds": None,
+        }
