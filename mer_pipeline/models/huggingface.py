@@ -46,8 +46,16 @@ def quiet() -> None:
     logging.disable_progress_bar()
 
 
-def load_model(model_class: type[PreTrainedModel], folder: Path, device: torch.device) -> PreTrainedModel:
+def load_model(
+    model_class: type[PreTrainedModel], folder: Path, device: torch.device, unused: tuple[str, ...] = UNUSED
+) -> PreTrainedModel:
     """A model in fp32 for inference.
+
+    Args:
+        model_class: a transformers class, or one of its Auto classes.
+        folder: of the checkpoint.
+        device: where it goes.
+        unused: beginnings of the names of weights that nobody reads, and that the checkpoint may lack.
 
     Raises:
         CheckpointError: its files are unreadable or incomplete.
@@ -67,7 +75,7 @@ def load_model(model_class: type[PreTrainedModel], folder: Path, device: torch.d
         )
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         raise CheckpointError(f"{folder} cannot be loaded: {' '.join(str(error).split())[:300]}") from None
-    check_complete(folder, set(info["missing_keys"]), UNUSED)
+    check_complete(folder, set(info["missing_keys"]), unused)
     return model.requires_grad_(False).eval().to(device)
 
 

@@ -1,4 +1,5 @@
-"""`models.lock`: the sha256 of every file of the checkpoints that params.yaml names, by encoder.
+"""`models.lock`: the sha256 of every file of the checkpoints that params.yaml names, by encoder, `vote-JUDGE`
+and `enrich/model`.
 
 DVC cannot look into a folder that only a checkpoint's spec names, so it watches this file. A stage refuses weights
 that are not the locked ones; the store keys rows by the weights themselves.
@@ -10,45 +11,63 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
-from mer_pipeline.errors import CheckpointError
+from mer_pipeline.errors import CheckpointError, ParamsError
 from mer_pipeline.models.checkpoint import resolve, value_files
-from mer_pipeline.params import EncoderParams
+from mer_pipeline.params import EncoderParams, EnrichParams, JudgeParams
 from mer_pipeline.store.fingerprint import sha256_of
 
 LOCK = Path("models.lock")
+ENRICH = "enrich/model"  # no encoder can be called so
 
-Locked = dict[str, dict[str, str]]  # encoder to file to sha256
+Locked = dict[str, dict[str, str]]  # name to file to sha256
+Checkpoints = Mapping[str, str]  # name in the lock to spec
 
 
-def lock_models(encoders: Mapping[str, EncoderParams]) -> Locked:
+def checkpoints_of(
+    encoders: Mapping[str, EncoderParams], judges: Mapping[str, JudgeParams], enrich: EnrichParams | None = None
+) -> Checkpoints:
+    """The checkpoints that encoders, judges and the enrichment name, by what the lock calls them.
+
+    Raises:
+        ParamsError: an encoder has the name that a judge has there.
+    """
+    for name in judges:
+        if f"vote-{name}" in encoders:
+            raise ParamsError(f"encoder 'vote-{name}' and judge '{name}' would share a line of {LOCK}; rename one")
+    specs = {name: params.checkpoint for name, params in encoders.items()}
+    specs |= {f"vote-{name}": params.checkpoint for name, params in judges.items()}
+    if enrich is not None and enrich.backend == "transformers":
+        specs[ENRICH] = enrich.model
+    return {name: spec for name, spec in specs.items() if spec is not None}
+
+
+def lock_models(checkpoints: Checkpoints) -> Locked:
     """Write models.lock for the checkpoints as they are now.
 
     Raises:
         CheckpointError: a checkpoint is missing or unfit.
     """
-    locked = {name: hashes_of(params.checkpoint) for name, params in encoders.items() if params.checkpoint is not None}
+    locked = {name: hashes_of(spec) for name, spec in checkpoints.items()}
     LOCK.write_text(json.dumps(locked, indent=1, sort_keys=True) + "\n", encoding="utf-8")
     return locked
 
 
-def check_locked(encoders: Mapping[str, EncoderParams]) -> None:
+def check_locked(checkpoints: Checkpoints) -> None:
     """Make sure that the checkpoints are the locked ones.
 
     Raises:
         CheckpointError: one is missing, is not in models.lock, or has other files.
     """
     locked: Locked | None = None
-    for name, params in encoders.items():
-        if params.checkpoint is None:
-            continue
+    for name, spec in checkpoints.items():
         locked = _read() if locked is None else locked
-        now = hashes_of(params.checkpoint)
+        now = hashes_of(spec)
         if name not in locked:
-            raise CheckpointError(f"encoder '{name}': {LOCK} does not have its checkpoint; run `mer models lock`")
+            raise CheckpointError(f"'{name}': {LOCK} does not have its checkpoint; run `mer models lock`")
         if now != locked[name]:
             other = sorted(key for key in now.keys() | locked[name].keys() if now.get(key) != locked[name].get(key))
             raise CheckpointError(
-                f"encoder '{name}': {other[0]} of {params.checkpoint} is not the one in {LOCK}; put the old one back, "
+                f"'{name}': {other[0]} of {spec} is not the one in {LOCK}; put the old one back, "
                 "or accept the new one with `mer models lock`"
             )
 

@@ -7,7 +7,7 @@ through them.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -77,6 +77,10 @@ def _facenet(folder: Path) -> None:
     save_file(InceptionResnetV1(pretrained=None, classify=False).state_dict(), folder / "model.safetensors")
 
 
+# The label sets of FER-2013 and, as its checkpoints abbreviate them, of IEMOCAP.
+EXPRESSIONS = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")
+TONES = ("neu", "hap", "ang", "sad")
+
 VISION = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2}
 
 
@@ -95,7 +99,7 @@ def _vit(folder: Path) -> None:
     import transformers
 
     # A classifier on top, as expression models have it.
-    config = transformers.ViTConfig(**VISION, image_size=64, patch_size=16, num_labels=7)
+    config = transformers.ViTConfig(**VISION, image_size=64, patch_size=16, id2label=dict(enumerate(EXPRESSIONS)))
     transformers.ViTForImageClassification(config).save_pretrained(folder)
     transformers.ViTImageProcessor(size={"height": 64, "width": 64}).save_pretrained(folder)
 
@@ -109,17 +113,22 @@ def _dinov2(folder: Path) -> None:
     transformers.BitImageProcessor(size=size, crop_size={"height": 56, "width": 56}).save_pretrained(folder)
 
 
-def _speech(name: str, norm: str) -> Callable[[Path], None]:
+def _speech(name: str, norm: str, labels: Sequence[str] = ()) -> Callable[[Path], None]:
+    """A speech encoder; with labels, a classifier on top."""
+
     def make(folder: Path) -> None:
         import transformers
 
-        config_class, model_class = getattr(transformers, f"{name}Config"), getattr(transformers, f"{name}Model")
+        config_class = getattr(transformers, f"{name}Config")
+        model_class = getattr(transformers, f"{name}{'ForSequenceClassification' if labels else 'Model'}")
         shape = {"hidden_size": 32, "num_hidden_layers": 3, "num_attention_heads": 2, "intermediate_size": 64}
         convolutions = {"conv_dim": (16, 16, 16), "conv_stride": (10, 8, 4), "conv_kernel": (10, 8, 4)}
         positions = {"num_conv_pos_embeddings": 16, "num_conv_pos_embedding_groups": 2}
         extra = {} if name == "Data2VecAudio" else {"feat_extract_norm": norm, "do_stable_layer_norm": norm == "layer"}
         if name == "Data2VecAudio":
             positions = {"num_conv_pos_embeddings": 2, "conv_pos_kernel_size": 5, "num_conv_pos_embedding_groups": 2}
+        if labels:
+            extra |= {"id2label": dict(enumerate(labels)), "classifier_proj_size": 16}
         model_class(config_class(**shape, **convolutions, **positions, **extra)).save_pretrained(folder)
         transformers.Wav2Vec2FeatureExtractor(do_normalize=True, return_attention_mask=norm == "layer").save_pretrained(
             folder
@@ -128,16 +137,21 @@ def _speech(name: str, norm: str) -> Callable[[Path], None]:
     return make
 
 
-def _whisper(folder: Path) -> None:
-    import transformers
+def _whisper(labels: Sequence[str] = ()) -> Callable[[Path], None]:
+    def make(folder: Path) -> None:
+        import transformers
 
-    config = transformers.WhisperConfig(
-        d_model=32, encoder_layers=2, decoder_layers=1, encoder_attention_heads=2, decoder_attention_heads=2,
-        encoder_ffn_dim=64, decoder_ffn_dim=64, vocab_size=64, num_mel_bins=80,
-        pad_token_id=0, bos_token_id=1, eos_token_id=2, decoder_start_token_id=1,
-    )  # fmt: skip
-    transformers.WhisperModel(config).save_pretrained(folder)
-    transformers.WhisperFeatureExtractor(feature_size=80).save_pretrained(folder)
+        config = transformers.WhisperConfig(
+            d_model=32, encoder_layers=2, decoder_layers=1, encoder_attention_heads=2, decoder_attention_heads=2,
+            encoder_ffn_dim=64, decoder_ffn_dim=64, vocab_size=64, num_mel_bins=80,
+            pad_token_id=0, bos_token_id=1, eos_token_id=2, decoder_start_token_id=1,
+            **({"id2label": dict(enumerate(labels)), "classifier_proj_size": 16} if labels else {}),
+        )  # fmt: skip
+        model_class = transformers.WhisperForAudioClassification if labels else transformers.WhisperModel
+        model_class(config).save_pretrained(folder)
+        transformers.WhisperFeatureExtractor(feature_size=80).save_pretrained(folder)
+
+    return make
 
 
 def _bert(folder: Path) -> None:
@@ -156,7 +170,20 @@ def _llama(folder: Path) -> None:
     transformers.LlamaForCausalLM(transformers.LlamaConfig(**shape)).save_pretrained(folder)
 
 
-def _tokenizer(folder: Path, first: str, last: str | None) -> int:
+# Roles as words of their own, so that a message can be told from another.
+CHAT = """{% for message in messages %}<s> {{ message.role }} : {{ message.content }}
+{% endfor %}{% if add_generation_prompt %}<s> assistant :{% endif %}"""
+
+
+def _chat(folder: Path) -> None:
+    import transformers
+
+    size = _tokenizer(folder, "<s>", None, CHAT)
+    shape = {**VISION, "vocab_size": size, "max_position_embeddings": 4096, "num_key_value_heads": 2}
+    transformers.LlamaForCausalLM(transformers.LlamaConfig(**shape)).save_pretrained(folder)
+
+
+def _tokenizer(folder: Path, first: str, last: str | None, chat: str | None = None) -> int:
     """A word-piece tokenizer trained on the small corpus; returns its vocabulary's size."""
     import tokenizers
     import transformers
@@ -174,6 +201,7 @@ def _tokenizer(folder: Path, first: str, last: str | None) -> int:
     fast: transformers.PreTrainedTokenizerFast = transformers.PreTrainedTokenizerFast(
         tokenizer_object=tokenizer, **names, **({"sep_token": last} if last else {})
     )
+    fast.chat_template = chat
     fast.save_pretrained(folder)
     return int(tokenizer.get_vocab_size())
 
@@ -188,7 +216,11 @@ KINDS: dict[str, Callable[[Path], None]] = {
     "wav2vec2": _speech("Wav2Vec2", "group"),
     "wavlm": _speech("WavLM", "layer"),
     "data2vec-audio": _speech("Data2VecAudio", "layer"),
-    "whisper": _whisper,
+    "whisper": _whisper(),
+    "hubert-emotion": _speech("Hubert", "layer", TONES),
+    "wav2vec2-emotion": _speech("Wav2Vec2", "group", TONES),
+    "whisper-emotion": _whisper(TONES),
     "bert": _bert,
     "llama": _llama,
+    "chat": _chat,
 }

@@ -2,21 +2,43 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-import numpy.typing as npt
-
+from mer_pipeline.errors import CheckpointError
 from mer_pipeline.models.checkpoint import resolve
 from mer_pipeline.models.huggingface import check_layers, load_config, load_model, sum_layers
 from mer_pipeline.params import EncoderParams
-from mer_pipeline.vision.image_encoder import ImageEncoder
+from mer_pipeline.vision.image_encoder import ImageEncoder, Picture
 
 if TYPE_CHECKING:
     import torch
+    from transformers import BaseImageProcessor
 
 # Models whose first token stands for the whole picture; their checkpoints may carry a classifier, which is left out.
 CLASS_TOKEN = ("vit", "dinov2", "deit", "beit")
+
+
+def load_processor(folder: Path) -> BaseImageProcessor:
+    """A checkpoint's own resize, crop and normalisation.
+
+    Raises:
+        CheckpointError: it says nothing of them, or not what is known.
+    """
+    from transformers import AutoImageProcessor
+
+    try:
+        return AutoImageProcessor.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{folder} has no image processor: {' '.join(str(error).split())[:300]}") from None
+
+
+def process(processor: BaseImageProcessor, picture: Picture) -> torch.Tensor:
+    """(height, width, 3) uint8 to (3, side, side) float32."""
+    tensor: torch.Tensor = processor(picture.copy(), return_tensors="pt", input_data_format="channels_last")[
+        "pixel_values"
+    ][0]
+    return tensor
 
 
 class HfVision(ImageEncoder):
@@ -37,14 +59,11 @@ class HfVision(ImageEncoder):
 
         loader = transformers.CLIPVisionModelWithProjection if self.is_clip else transformers.AutoModel
         self._model = load_model(loader, self.folder, device)
-        self._processor = transformers.AutoImageProcessor.from_pretrained(self.folder, local_files_only=True)
+        self._processor = load_processor(self.folder)
 
-    def preprocess(self, picture: npt.NDArray[np.uint8]) -> torch.Tensor:
+    def preprocess(self, picture: Picture) -> torch.Tensor:
         """The checkpoint's own resize, crop and normalisation."""
-        tensor: torch.Tensor = self._processor(picture.copy(), return_tensors="pt", input_data_format="channels_last")[
-            "pixel_values"
-        ][0]
-        return tensor
+        return process(self._processor, picture)
 
     def network(self, pictures: torch.Tensor) -> torch.Tensor:
         """Projected features, or class tokens."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -18,6 +18,35 @@ from mer_pipeline.vision.faces import pictures_of
 
 if TYPE_CHECKING:
     import torch
+
+Picture = npt.NDArray[np.uint8]
+
+
+def picture_tensors(clip: Clip, table: str, preprocess: Callable[[Picture], torch.Tensor]) -> torch.Tensor:
+    """A clip's pictures as a network takes them: (pictures, 3, side, side) float32.
+
+    Args:
+        clip: which.
+        table: "frames" or "faces".
+        preprocess: (height, width, 3) uint8 to (3, side, side) float32.
+
+    Raises:
+        Skip: there are none.
+    """
+    import torch
+
+    return torch.stack([preprocess(jpeg.decode(data)) for data in pictures_of(clip, table)])
+
+
+def rows_by_clip(
+    network: Callable[[torch.Tensor], torch.Tensor], items: Sequence[torch.Tensor], rows: int, device: torch.device
+) -> Iterator[npt.NDArray[np.float32]]:
+    """Pictures of many clips through a network in fixed groups; for each clip (pictures, dim) float32."""
+    import torch
+
+    vectors = forward_rows(network, [torch.cat(list(items))], rows, device)
+    for item in items:
+        yield np.stack([next(vectors).float().numpy() for _ in item])
 
 
 class ImageEncoder(Encoder["torch.Tensor"]):
@@ -39,7 +68,7 @@ class ImageEncoder(Encoder["torch.Tensor"]):
         """Load weights and preprocessing."""
 
     @abstractmethod
-    def preprocess(self, picture: npt.NDArray[np.uint8]) -> torch.Tensor:
+    def preprocess(self, picture: Picture) -> torch.Tensor:
         """(height, width, 3) uint8 to (3, side, side) float32."""
 
     @abstractmethod
@@ -48,13 +77,8 @@ class ImageEncoder(Encoder["torch.Tensor"]):
 
     def prepare(self, clip: Clip) -> torch.Tensor:
         """Decode and preprocess."""
-        import torch
-
-        return torch.stack([self.preprocess(jpeg.decode(data)) for data in pictures_of(clip, self.params.input)])
+        return picture_tensors(clip, self.params.input, self.preprocess)
 
     def infer(self, items: Sequence[torch.Tensor]) -> list[Row | Skip]:
         """One vector per picture, in fixed groups across clips; then each clip's mean."""
-        import torch
-
-        vectors = forward_rows(self.network, [torch.cat(list(items))], self.rows, self._device)
-        return [self.pooled(np.stack([next(vectors).float().numpy() for _ in item])) for item in items]
+        return [self.pooled(vectors) for vectors in rows_by_clip(self.network, items, self.rows, self._device)]

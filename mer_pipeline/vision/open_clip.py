@@ -3,21 +3,54 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-import numpy.typing as npt
 from PIL import Image
 
 from mer_pipeline.errors import CheckpointError
 from mer_pipeline.models.checkpoint import resolve
 from mer_pipeline.params import EncoderParams
-from mer_pipeline.vision.image_encoder import ImageEncoder
+from mer_pipeline.vision.image_encoder import ImageEncoder, Picture
 
 if TYPE_CHECKING:
+    import open_clip
     import torch
 
 CONFIG = "open_clip_config.json"
+
+
+def model_config(folder: Path) -> dict[str, object]:
+    """The `model_cfg` of a checkpoint.
+
+    Raises:
+        CheckpointError: the folder is no open_clip model.
+    """
+    try:
+        config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))["model_cfg"]
+        if isinstance(config, dict) and int(config["embed_dim"]) > 0:
+            return config
+    except (OSError, ValueError, KeyError, TypeError):
+        pass
+    raise CheckpointError(f"{folder} has no readable {CONFIG}; is it an open_clip model?")
+
+
+def load_clip(folder: Path, device: torch.device) -> tuple[open_clip.CLIP, Callable[[Image.Image], torch.Tensor]]:
+    """A model in fp32 for inference, and its own resize, crop and normalisation.
+
+    Raises:
+        CheckpointError: its files are unreadable or incomplete.
+    """
+    import open_clip
+
+    try:
+        model, preprocess = open_clip.create_model_from_pretrained(
+            f"local-dir:{folder}", precision="fp32", device=device
+        )
+    except (RuntimeError, ValueError, OSError) as error:
+        raise CheckpointError(f"{folder} cannot be loaded: {' '.join(str(error).split())[:300]}") from None
+    return model.eval(), preprocess
 
 
 class OpenClip(ImageEncoder):
@@ -26,29 +59,15 @@ class OpenClip(ImageEncoder):
     def __init__(self, name: str, params: EncoderParams) -> None:
         assert params.checkpoint is not None
         self.folder = resolve(params.checkpoint)
-        try:
-            config = json.loads((self.folder / CONFIG).read_text(encoding="utf-8"))
-            dim = int(config["model_cfg"]["embed_dim"])
-        except (OSError, ValueError, KeyError, TypeError):
-            raise CheckpointError(f"{self.folder} has no readable {CONFIG}; is it an open_clip model?") from None
-        super().__init__(name, params, dim)
+        super().__init__(name, params, int(str(model_config(self.folder)["embed_dim"])))
 
     def load(self, device: torch.device) -> None:
         """Load the model; only its image tower is used."""
-        import open_clip
+        self._model, self._transform = load_clip(self.folder, device)
 
-        try:
-            self._model, self._transform = open_clip.create_model_from_pretrained(
-                f"local-dir:{self.folder}", precision="fp32", device=device
-            )
-        except (RuntimeError, ValueError, OSError) as error:
-            raise CheckpointError(f"{self.folder} cannot be loaded: {' '.join(str(error).split())[:300]}") from None
-        self._model.eval()
-
-    def preprocess(self, picture: npt.NDArray[np.uint8]) -> torch.Tensor:
+    def preprocess(self, picture: Picture) -> torch.Tensor:
         """The checkpoint's own resize, crop and normalisation."""
-        tensor: torch.Tensor = self._transform(Image.fromarray(picture))
-        return tensor
+        return self._transform(Image.fromarray(picture))
 
     def network(self, pictures: torch.Tensor) -> torch.Tensor:
         """Image features."""

@@ -1,56 +1,74 @@
 """Facts about models.lock."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 
-from mer_pipeline.errors import CheckpointError
-from mer_pipeline.models.lock import LOCK, check_locked, lock_models
+from mer_pipeline.errors import CheckpointError, ParamsError
+from mer_pipeline.models.lock import LOCK, check_locked, checkpoints_of, lock_models
 from mer_pipeline.models.tiny import make_tiny
-from mer_pipeline.params import EncoderParams
+from mer_pipeline.params import EncoderParams, EnrichParams, JudgeParams
+
+VOICE = EncoderParams(family="logmel", input="audio")
 
 
 @pytest.fixture
-def encoders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, EncoderParams]:
-    """One with a checkpoint and one without."""
+def checkpoints(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Mapping[str, str]:
+    """Of one encoder, beside one without a checkpoint."""
     monkeypatch.chdir(tmp_path)
-    folder = make_tiny("bert", tmp_path / "bert", 0)
-    return {
-        "words": EncoderParams(family="hf-text", input="transcript", checkpoint=f"dir:{folder}"),
-        "voice": EncoderParams(family="logmel", input="audio"),
-    }
+    spec = f"dir:{make_tiny('bert', tmp_path / 'bert', 0)}"
+    words = EncoderParams(family="hf-text", input="transcript", checkpoint=spec)
+    return checkpoints_of({"words": words, "voice": VOICE}, {})
 
 
-def test_locked_weights_pass(encoders: dict[str, EncoderParams]) -> None:
+def test_locked_weights_pass(checkpoints: Mapping[str, str]) -> None:
     """Every file that decides a value is in the lock, by encoder."""
-    lock_models(encoders)
-    check_locked(encoders)
+    lock_models(checkpoints)
+    check_locked(checkpoints)
     locked = json.loads(LOCK.read_text())
     assert list(locked) == ["words"]
     assert {"model.safetensors", "config.json", "tokenizer.json"} <= locked["words"].keys()
 
 
-def test_other_weights_under_the_same_name_are_refused(encoders: dict[str, EncoderParams]) -> None:
-    """One sentence that names encoder, file and command; after locking them they pass."""
-    lock_models(encoders)
-    path = Path(str(encoders["words"].checkpoint).removeprefix("dir:")) / "model.safetensors"
+def test_other_weights_under_the_same_name_are_refused(checkpoints: Mapping[str, str]) -> None:
+    """One sentence that names whose it is, file and command; after locking them they pass."""
+    lock_models(checkpoints)
+    path = Path(checkpoints["words"].removeprefix("dir:")) / "model.safetensors"
     path.write_bytes(path.read_bytes()[:-1] + b"\x01")
     with pytest.raises(CheckpointError, match=r"'words': model.safetensors .*mer models lock"):
-        check_locked(encoders)
-    lock_models(encoders)
-    check_locked(encoders)
+        check_locked(checkpoints)
+    lock_models(checkpoints)
+    check_locked(checkpoints)
 
 
 @pytest.mark.parametrize("text", [None, "{}", "not json", "[]"])
-def test_no_lock_names_the_command(encoders: dict[str, EncoderParams], text: str | None) -> None:
+def test_no_lock_names_the_command(checkpoints: Mapping[str, str], text: str | None) -> None:
     """Missing, empty and unreadable locks."""
     if text is not None:
         LOCK.write_text(text)
     with pytest.raises(CheckpointError, match="mer models lock"):
-        check_locked(encoders)
+        check_locked(checkpoints)
 
 
-def test_encoders_without_a_checkpoint_need_no_lock(encoders: dict[str, EncoderParams]) -> None:
+def test_without_a_checkpoint_no_lock_is_needed() -> None:
     """The demo runs as it is cloned."""
-    check_locked({"voice": encoders["voice"]})
+    assert not checkpoints_of({"voice": VOICE}, {"llm": JudgeParams(kind="llm-scores", input="enriched")})
+    check_locked({})
+
+
+def test_judges_have_names_of_their_own() -> None:
+    """A judge may be called as an encoder is; what would fall together in the lock is refused."""
+    judge = JudgeParams(kind="open-clip", input="faces", checkpoint="dir:x")
+    encoder = EncoderParams(family="open-clip", input="faces", checkpoint="dir:y")
+    assert checkpoints_of({"face": encoder}, {"face": judge}) == {"face": "dir:y", "vote-face": "dir:x"}
+    with pytest.raises(ParamsError, match="encoder 'vote-face' and judge 'face'"):
+        checkpoints_of({"vote-face": encoder}, {"face": judge})
+
+
+def test_a_checkpoint_that_enriches_is_locked_too() -> None:
+    """Under a name that no encoder can have; a server's model is not here."""
+    local = EnrichParams(backend="transformers", model="dir:z")
+    assert checkpoints_of({}, {}, local) == {"enrich/model": "dir:z"}
+    assert not checkpoints_of({}, {}, EnrichParams(backend="openai", model="m"))

@@ -1,0 +1,83 @@
+"""CSV files that people write: names and labels cleaned, and one sentence for whatever is wrong with a file."""
+
+from __future__ import annotations
+
+import csv
+import unicodedata
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+from mer_pipeline.errors import DatasetError, did_you_mean
+
+ABSENT = frozenset({"", "nan", "none", "null", "n/a"})
+
+
+def clean(text: str) -> str:
+    """A name or label as it is compared: NFC (file systems differ), no blanks around."""
+    return unicodedata.normalize("NFC", text).strip()
+
+
+def present(text: str | None) -> str | None:
+    """A cell's text, or None where it is empty or says NaN."""
+    return None if text is None or text.strip().lower() in ABSENT else text.strip()
+
+
+def read_csv(path: Path, columns: Sequence[str], unique: str | None = "name") -> Iterator[Mapping[str, str]]:
+    """Rows of a CSV with a header, UTF-8 with or without a byte-order mark.
+
+    Args:
+        path: the file.
+        columns: those that must be there.
+        unique: a column whose values must differ.
+
+    Raises:
+        DatasetError: it is missing, not UTF-8, lacks a column, or repeats a name.
+    """
+    seen: set[str] = set()
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            reader = csv.DictReader(file, strict=True)
+            header = reader.fieldnames or []
+            _check_header(path, header, columns)
+            for row in reader:
+                if None in row:
+                    raise DatasetError(f"{path}, line {reader.line_num}: more cells than columns; quote the commas")
+                cells = {key: value or "" for key, value in row.items()}
+                if unique is not None:
+                    name = cells[unique] = clean(cells[unique])
+                    if not name or not name.isprintable():
+                        raise DatasetError(f"{path}, line {reader.line_num}: a name is empty or has control characters")
+                    if name in seen:
+                        raise DatasetError(f"{path}: '{name}' stands there twice; keep one of the rows")
+                    seen.add(name)
+                yield cells
+    except OSError as error:
+        raise DatasetError(f"{path} cannot be read ({error.strerror}); see its path in params.yaml") from None
+    except UnicodeDecodeError:
+        raise DatasetError(f"{path} is not UTF-8; save it as UTF-8") from None
+    except csv.Error as error:
+        raise DatasetError(f"{path} is not a readable CSV: {error}") from None
+
+
+def _check_header(path: Path, header: Sequence[str], columns: Sequence[str]) -> None:
+    if not header:
+        raise DatasetError(f"{path} is empty; it needs a line with the names of its columns")
+    for column in columns:
+        if column not in header:
+            apart = " (is it separated by semicolons or tabs? save it with commas)" if len(header) == 1 else ""
+            raise DatasetError(f"{path}: no column '{column}'{did_you_mean(column, header)}{apart}")
+    for column in header:
+        if list(header).count(column) > 1:
+            raise DatasetError(f"{path}: two columns are called '{column}'; rename or remove one")
+
+
+def check_label(label: str, classes: Sequence[str], where: str) -> str:
+    """A label, cleaned.
+
+    Raises:
+        DatasetError: it is none of the classes.
+    """
+    label = clean(label)
+    if label not in classes:
+        raise DatasetError(f"{where}: unknown label '{label}'{did_you_mean(label, classes)}")
+    return label

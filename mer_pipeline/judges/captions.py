@@ -1,0 +1,46 @@
+"""Captions of the classes for zero-shot judges: `prompts/captions-NAME.tsv`, class<TAB>caption, one a line."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from mer_pipeline.errors import ParamsError
+
+PROMPTS = Path("prompts")
+
+
+def captions_file(name: str) -> Path:
+    """Where captions of this name lie.
+
+    Raises:
+        ParamsError: nowhere.
+    """
+    path = PROMPTS / f"captions-{name}.tsv"
+    if not path.is_file():
+        raise ParamsError(f"captions '{name}': there is no {path}; write it, or name one that is in {PROMPTS}/")
+    return path
+
+
+def read_captions(path: Path, classes: Sequence[str]) -> list[list[str]]:
+    """The captions of each class, in the classes' order; those of other classes are passed over.
+
+    Raises:
+        ParamsError: a class has none, or a line is not as described.
+    """
+    by_class: dict[str, list[str]] = {}
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except UnicodeDecodeError:
+        raise ParamsError(f"{path} is not UTF-8; save it as UTF-8") from None
+    for number, line in enumerate(lines, 1):
+        cells = [cell.strip() for cell in line.split("\t")]
+        if not any(cells):
+            continue
+        if len(cells) != 2 or not all(cells):
+            raise ParamsError(f"{path}, line {number}: write a class, one tab and a caption")
+        by_class.setdefault(cells[0], []).append(cells[1])
+    for name in classes:
+        if name not in by_class:
+            raise ParamsError(f"{path} has no caption for the class '{name}'; add lines '{name}<tab>a caption'")
+    return [by_class[name] for name in classes]

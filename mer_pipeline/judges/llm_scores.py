@@ -1,0 +1,31 @@
+"""`llm-scores`: what the model that enriched the words scored the classes with."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from mer_pipeline.clips import Clip, Row
+from mer_pipeline.errors import Skip
+from mer_pipeline.judges.judge import Floats, Judge
+from mer_pipeline.params import JudgeParams
+from mer_pipeline.transform import Source
+
+
+class LlmScores(Judge[Floats]):
+    """The column `scores` of data/enriched as a vote. An item is (classes,) float64."""
+
+    def __init__(self, name: str, params: JudgeParams, classes: tuple[str, ...]) -> None:
+        super().__init__(name, params, classes, Source("enriched", ("scores", "status")))
+
+    def prepare(self, clip: Clip) -> Floats:
+        """Take the scores, where the backend gave any."""
+        row = clip.need("enriched")
+        if row["scores"] is None:
+            raise Skip(f"the enrichment has no scores (status: {row['status']})")
+        return np.array(row["scores"], np.float64)
+
+    def infer(self, items: Sequence[Floats]) -> list[Row | Skip]:
+        """Nothing is left to compute."""
+        return [self.verdict(item) for item in items]

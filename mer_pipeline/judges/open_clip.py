@@ -1,0 +1,98 @@
+"""`open-clip`: zero-shot with a CLIP model: how well pictures fit the captions of each class.
+
+Each class stands for the mean direction of its captions (a prompt ensemble, as in the CLIP paper, section 3.1.4):
+their embeddings are normalised, averaged, and normalised again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from mer_pipeline.batching import forward_rows
+from mer_pipeline.clips import Row
+from mer_pipeline.errors import CheckpointError
+from mer_pipeline.judges.captions import captions_file, read_captions
+from mer_pipeline.judges.judge import softmax
+from mer_pipeline.judges.pictures import PictureJudge
+from mer_pipeline.models.checkpoint import resolve, value_files
+from mer_pipeline.params import JudgeParams
+from mer_pipeline.vision.image_encoder import Picture
+from mer_pipeline.vision.open_clip import load_clip, model_config
+
+if TYPE_CHECKING:
+    import torch
+
+
+class ZeroShot(PictureJudge):
+    """Logits are the model's own scale times the cosine of picture and class."""
+
+    def __init__(self, name: str, params: JudgeParams, classes: tuple[str, ...]) -> None:
+        assert params.checkpoint is not None
+        self.folder = resolve(params.checkpoint)
+        model_config(self.folder)
+        self.path = captions_file(params.captions)
+        read_captions(self.path, classes)
+        super().__init__(name, params, classes)
+
+    def files(self) -> Sequence[Path]:
+        """The checkpoint's, and the captions."""
+        return (*value_files(self.folder), self.path)
+
+    def setup(self, device: torch.device) -> None:
+        """Load the model, and embed the captions."""
+        super().setup(device)
+        self._model, self._transform = load_clip(self.folder, device)
+        self._classes = self._embed(read_captions(self.path, self.classes))
+
+    def _embed(self, captions: list[list[str]]) -> torch.Tensor:
+        """(classes, dim), of unit length."""
+        import torch
+
+        tokenize = load_tokenizer(self.folder)
+        classes = []
+        for texts in captions:
+            vectors = forward_rows(self._model.encode_text, [tokenize(texts)], self.rows, self._device)
+            unit = torch.nn.functional.normalize(torch.stack(list(vectors)), dim=-1)
+            classes.append(torch.nn.functional.normalize(unit.mean(dim=0), dim=-1))
+        return torch.stack(classes).to(self._device)
+
+    def preprocess(self, picture: Picture) -> torch.Tensor:
+        """The checkpoint's own resize, crop and normalisation."""
+        return self._transform(Image.fromarray(picture))
+
+    def network(self, pictures: torch.Tensor) -> torch.Tensor:
+        """Scaled cosines; a model's bias (SigLIP) is the same for all classes and falls out."""
+        import torch
+
+        vectors = torch.nn.functional.normalize(self._model.encode_image(pictures), dim=-1)
+        logits: torch.Tensor = self._model.logit_scale.exp() * vectors @ self._classes.T
+        return logits
+
+    def decide(self, logits: npt.NDArray[np.float64]) -> Row:
+        """One logit per class."""
+        return self.verdict(softmax(logits))
+
+
+def load_tokenizer(folder: Path) -> Callable[[list[str]], torch.Tensor]:
+    """Texts to (texts, length) token ids, as the checkpoint's text tower takes them; nothing is downloaded.
+
+    Raises:
+        CheckpointError: the checkpoint's own tokenizer is missing or unfit.
+    """
+    import open_clip
+
+    text = model_config(folder).get("text_cfg")
+    # One of Hugging Face's lies in the checkpoint's folder; else it is CLIP's own, which ships with open_clip.
+    own = isinstance(text, dict) and text.get("hf_tokenizer_name")
+    options = {"local_files_only": True, "trust_remote_code": False} if own else {}
+    try:
+        tokenize: Callable[[list[str]], torch.Tensor] = open_clip.get_tokenizer(f"local-dir:{folder}", **options)
+    except (OSError, ValueError, TypeError) as error:
+        raise CheckpointError(f"{folder} has no tokenizer: {' '.join(str(error).split())[:300]}") from None
+    return tokenize

@@ -1,0 +1,124 @@
+"""`csv`: predictions that were made elsewhere, for instance by a video model on another machine.
+
+name,label                one class per clip
+name,<class>,<class>,...  a number per class, not negative, of any positive sum
+
+A row whose cells are all empty abstains, and so does a clip without a row. Other columns are passed over. The file is
+checked as a whole before any clip is looked at; each clip's key covers its own row alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from math import isfinite
+from pathlib import Path
+
+import numpy as np
+
+from mer_pipeline.clips import Clip, Row
+from mer_pipeline.csv_files import check_label, present, read_csv
+from mer_pipeline.errors import DatasetError, Skip, did_you_mean
+from mer_pipeline.judges.judge import Floats, Judge
+from mer_pipeline.params import JudgeParams
+from mer_pipeline.transform import Source
+
+DATA = Path("data")
+LABEL = "label"
+
+
+class Outside(Judge[Floats]):
+    """Rows of a CSV as votes. An item is (classes,) float64."""
+
+    def __init__(self, name: str, params: JudgeParams, classes: tuple[str, ...]) -> None:
+        self.path = DATA / params.input
+        columns = check_predictions(self.path, classes)
+        super().__init__(name, params, classes, Source("manifest", ()), Source(params.input, columns))
+
+    def prepare(self, clip: Clip) -> Floats:
+        """Read the clip's row."""
+        row = clip.need(self.params.input)
+        weights = weights_of({key: str(cell) for key, cell in row.items()}, self.classes, f"'{clip.clip_id}'")
+        if weights is None:
+            raise Skip("abstains")
+        return weights
+
+    def infer(self, items: Sequence[Floats]) -> list[Row | Skip]:
+        """Nothing is left to compute."""
+        return [self.verdict(item) for item in items]
+
+
+def check_predictions(path: Path, classes: Sequence[str]) -> tuple[str, ...]:
+    """Make sure of every row; which columns hold the predictions.
+
+    Raises:
+        DatasetError: the file cannot be read, repeats a name or lacks a column; or a row is not as described.
+    """
+    columns: tuple[str, ...] | None = None
+    for row in read_csv(path, ("name",)):
+        columns = columns or _prediction_columns(path, row, classes)
+        weights_of({column: row[column] for column in columns}, classes, f"{path}, '{row['name']}'")
+    if columns is None:
+        raise DatasetError(f"{path} has no rows; write predictions into it, or take the judge out of params.yaml")
+    return columns
+
+
+def match_names(path: Path, clip_ids: Collection[str]) -> int:
+    """How many of a file's names are no clips.
+
+    Raises:
+        DatasetError: all of them.
+    """
+    names = [row["name"] for row in read_csv(path, ("name",))]
+    strange = [name for name in names if name not in clip_ids]
+    if clip_ids and len(strange) == len(names):
+        raise DatasetError(
+            f"{path}: none of its names is a clip: it says '{strange[0]}', the manifest '{min(clip_ids)}'; write names "
+            "as the manifest has them (paths below dataset.root without suffix)"
+        )
+    return len(strange)
+
+
+def weights_of(cells: Mapping[str, str], classes: Sequence[str], where: str) -> Floats | None:
+    """A weight per class, (classes,); None where the row abstains.
+
+    Raises:
+        DatasetError: the label is no class, or the numbers are no weights.
+    """
+    if LABEL in cells:
+        label = present(cells[LABEL])
+        if label is None:
+            return None
+        return np.array([float(name == check_label(label, classes, where)) for name in classes])
+    texts = [cells[name].strip() for name in classes]
+    if not any(texts):
+        return None
+    weights = np.array([_number(text, f"{where}, {name}") for text, name in zip(texts, classes, strict=True)])
+    if not 0 < weights.sum() < np.inf:
+        raise DatasetError(f"{where}: the numbers sum to {weights.sum():g}; leave all cells empty where it abstains")
+    return weights
+
+
+def _prediction_columns(path: Path, header: Collection[str], classes: Sequence[str]) -> tuple[str, ...]:
+    named = [name for name in classes if name in header]
+    if LABEL in header:
+        if named:
+            raise DatasetError(
+                f"{path} has a column '{LABEL}' and columns of classes ({', '.join(named)}); keep one kind"
+            )
+        return (LABEL,)
+    if not named:
+        raise DatasetError(f"{path} has neither a column '{LABEL}' nor one per class ({', '.join(classes)})")
+    for name in classes:
+        if name not in header:
+            raise DatasetError(f"{path}: no column '{name}'{did_you_mean(name, header)}; every class needs one")
+    return tuple(classes)
+
+
+def _number(text: str, where: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = float("nan")
+    if not isfinite(value) or value < 0:
+        raise DatasetError(f"{where}: '{text}' is no number from 0 up; write 0 where the class has nothing")
+    return value

@@ -1,0 +1,49 @@
+"""Stage `vote@NAME`: one judge over all clips."""
+
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import typer
+
+from mer_pipeline.cli.stage import progress_bar, run_stage, stage
+from mer_pipeline.errors import ParamsError, did_you_mean
+from mer_pipeline.judges.make import make_judge
+from mer_pipeline.judges.outside import DATA, match_names
+from mer_pipeline.models.lock import check_locked, checkpoints_of
+from mer_pipeline.params import load_params
+from mer_pipeline.runtime import load_runtime
+from mer_pipeline.store.shards import forget_others
+
+
+@stage
+def main(name: str) -> str:
+    """Let the judge NAME of params.yaml say how much each class fits each clip."""
+    params = load_params()
+    if name not in params.judges:
+        raise ParamsError(f"params.yaml has no judge '{name}'{did_you_mean(name, params.judges)}")
+    judge, note = params.judges[name], ""
+    if judge.kind == "own-head":
+        from mer_pipeline.fusion.own import OwnPaths, vote
+
+        own = OwnPaths(
+            features=Path("data/features"),
+            manifest=Path("data/manifest.parquet"),
+            folds=Path("data/folds.parquet"),
+            votes=Path("data/votes", name),
+            quarantine=Path("data/quarantine", f"vote-{name}.parquet"),
+        )
+        forget_others(own.features, "embed", params.encoders, own.quarantine.parent)
+        classes, bar, store = params.dataset.classes, progress_bar(f"vote-{name}"), load_runtime().store_url
+        return vote(name, judge, params.train, params.modalities, classes, params.shards, own, bar, store)
+    check_locked(checkpoints_of({}, {name: judge}))
+    made = make_judge(name, judge, params.dataset.classes)
+    match judge.kind:
+        case "csv":
+            clips = pq.read_table(Path("data/manifest.parquet"), columns=["clip_id"])["clip_id"].to_pylist()
+            strange = match_names(DATA / judge.input, frozenset(clips))
+            note = f"; {strange} names of data/{judge.input} are no clips" if strange else ""
+    return run_stage(made, f"votes/{name}", params.shards, params.quality) + note
+
+
+if __name__ == "__main__":
+    typer.run(main)
