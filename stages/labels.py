@@ -7,6 +7,7 @@ import typer
 from mer_pipeline.cli.stage import stage
 from mer_pipeline.labels.audit import LabelPaths, write_labels
 from mer_pipeline.params import load_params
+from mer_pipeline.store.shards import forget_others
 
 
 @stage
@@ -14,12 +15,13 @@ def main() -> str:
     """Refine the labels by `labels.method`, once for good and once without each fold."""
     params = load_params()
     paths = LabelPaths(
-        votes=Path("data/votes/given.parquet"),
+        votes=Path("data/votes"),
         folds=Path("data/folds.parquet"),
         labels=Path("data/labels.parquet"),
         metrics=Path("metrics/labels.json"),
     )
-    agreement = write_labels(params.dataset.classes, params.labels, paths)
+    forget_others(paths.votes, "vote", params.judges, Path("data/quarantine"))
+    agreement = write_labels(params.dataset.classes, params.judges, params.labels, paths)
     return f"labels: {agreement['labelled']} labels, {agreement['changed']} changed ({agreement['method']})"
 
 

@@ -24,7 +24,7 @@ def main() -> str:
         metrics=Path("metrics/train.json"),
         plots=Path("plots"),
     )
-    forget_others(paths.features, params.encoders, Path("data/quarantine"))
+    forget_others(paths.features, "embed", params.encoders, Path("data/quarantine"))
     classes, folds = params.dataset.classes, params.folds.n
     bar, store = progress_bar("train"), load_runtime().store_url
     return train(params.train, params.modalities, params.mixed, classes, folds, paths, bar, store)

@@ -56,7 +56,7 @@ class KnownHeads:
         shelf = self._shelf
         if shelf is None:
             return cross_validate(name, features, labels, classes, params, tick)
-        key = _key(name, features, labels, classes, params)
+        key = key_of(name, features, labels, classes, params)
         found = shelf.find([key])
         table = shelf.read(found) if found[0] >= 0 else None
         if table is not None:
@@ -77,7 +77,8 @@ class KnownHeads:
         return validated
 
 
-def _key(name: HeadName, features: Features, labels: Labels, classes: int, params: TrainParams) -> str:
+def key_of(name: HeadName, features: Features, labels: Labels, classes: int, params: TrainParams) -> str:
+    """Digest of all that decides what cross-validation will find, but for the code."""
     return digest(
         {
             "head": name,

@@ -23,7 +23,7 @@ from mer_pipeline.fusion.features import Features, Mask, Matrix, Rows
 from mer_pipeline.fusion.heads import HEADS
 from mer_pipeline.fusion.heads.base import Epoch, Examples
 from mer_pipeline.fusion.member import Member
-from mer_pipeline.labels.audit import FINAL
+from mer_pipeline.labels.judges import FINAL
 from mer_pipeline.labels.votes import MISSING
 from mer_pipeline.params import HeadName, TrainParams
 

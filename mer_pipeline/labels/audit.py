@@ -3,13 +3,15 @@
     held_out_fold = -1   all votes: what a person reads
     held_out_fold =  f   without any vote on fold f's clips: what the head that is scored on fold f trains on
 
-Otherwise a scored clip's own votes would shape the sources' confusions, and through them its head's labels.
+Otherwise a scored clip's own votes would shape the sources' confusions, and through them its head's labels. For the
+same reason a judge that learnt from given labels has other votes for each held-out fold (`judges.py`).
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
@@ -22,11 +24,10 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from mer_pipeline.labels.fusion import fuse
+from mer_pipeline.labels.judges import FINAL, serving, with_judges
 from mer_pipeline.labels.votes import MISSING, Votes, read_votes
-from mer_pipeline.params import LabelParams
+from mer_pipeline.params import JudgeParams, LabelParams
 from mer_pipeline.store.shards import write_table
-
-FINAL = -1
 
 
 class Family(TypedDict):
@@ -34,6 +35,13 @@ class Family(TypedDict):
 
     sources: list[str]
     votes: int
+
+
+class Coverage(TypedDict):
+    """On how many labelled clips a judge votes, and on how many it does not."""
+
+    votes: int
+    abstentions: int
 
 
 class Pair(TypedDict):
@@ -55,6 +63,7 @@ class Agreement(TypedDict):
     changed_by_class: dict[str, int]  # by given class
     given_by_class: dict[str, int]
     families: dict[str, Family]
+    judges: dict[str, Coverage]
     pairs: list[Pair]
 
 
@@ -62,7 +71,7 @@ class Agreement(TypedDict):
 class LabelPaths:
     """Where the labels stage reads and writes."""
 
-    votes: Path  # VOTES_SCHEMA, one Parquet file
+    votes: Path  # folder: given.parquet (VOTES_SCHEMA) and a folder per judge
     folds: Path  # clip_id, fold
     labels: Path
     metrics: Path
@@ -84,15 +93,19 @@ def label_schema(classes: int) -> pa.Schema:
     )
 
 
-def write_labels(classes: tuple[str, ...], params: LabelParams, paths: LabelPaths) -> Agreement:
+def write_labels(
+    classes: tuple[str, ...], judges: Mapping[str, JudgeParams], params: LabelParams, paths: LabelPaths
+) -> Agreement:
     """The labels stage: read votes and folds, write data/labels.parquet and metrics/labels.json.
 
     Raises:
         DatasetError: a vote is not what `read_votes` takes.
+        ParamsError, StageError: a judge's votes are not what `with_judges` takes.
     """
-    votes, folds = pq.read_table(paths.votes), pq.read_table(paths.folds)
+    given, folds = pq.read_table(paths.votes / "given.parquet"), pq.read_table(paths.folds)
+    votes = with_judges(given, paths.votes, judges, folds)
     labels = refine(votes, folds, classes, params)
-    agreement = agree(votes, labels, classes, params)
+    agreement = agree(votes, labels, classes, params, judges)
     write_table(paths.labels, labels, {"stage": "labels", "params": params.model_dump_json()})
     paths.metrics.parent.mkdir(parents=True, exist_ok=True)
     text = json.dumps(agreement, indent=2, sort_keys=True, ensure_ascii=False)
@@ -104,7 +117,7 @@ def refine(votes: pa.Table, folds: pa.Table, classes: tuple[str, ...], params: L
     """The rows of data/labels.parquet, sorted by held_out_fold and clip.
 
     Args:
-        votes: VOTES_SCHEMA.
+        votes: VOTES_SCHEMA, and HELD_OUT where a vote does not serve every fold.
         folds: clip_id, fold (int32): the labelled training clips.
         classes: in order.
         params: how.
@@ -113,13 +126,11 @@ def refine(votes: pa.Table, folds: pa.Table, classes: tuple[str, ...], params: L
         DatasetError: a vote is not what `read_votes` takes.
     """
     fold_of = dict(zip(folds["clip_id"].to_pylist(), folds["fold"].to_pylist(), strict=True))
-    all_votes = read_votes(votes, list(fold_of), classes)
-    fold = np.array([fold_of[clip_id] for clip_id in all_votes.clip_ids], dtype=np.int64)
     schema = label_schema(len(classes))
-    parts = [
-        _table(f, all_votes.take(np.flatnonzero(fold != f)), classes, params, schema)
-        for f in [FINAL, *sorted(set(fold_of.values()))]
-    ]
+    parts = []
+    for f in [FINAL, *sorted(set(fold_of.values()))]:
+        seen = [clip_id for clip_id, fold in fold_of.items() if fold != f]
+        parts.append(_table(f, read_votes(serving(votes, f), seen, classes), classes, params, schema))
     return pa.concat_tables(parts).combine_chunks()
 
 
@@ -139,9 +150,17 @@ def _table(held_out: int, votes: Votes, classes: tuple[str, ...], params: LabelP
     return pa.Table.from_arrays(columns, schema=schema)
 
 
-def agree(votes: pa.Table, labels: pa.Table, classes: tuple[str, ...], params: LabelParams) -> Agreement:
-    """How far the families agree with each other, and what refining changed; floats to 6 digits."""
+def agree(
+    votes: pa.Table, labels: pa.Table, classes: tuple[str, ...], params: LabelParams, judges: Iterable[str] = ()
+) -> Agreement:
+    """How far the families agree with each other, and what refining changed; floats to 6 digits.
+
+    `votes` and `labels` are what `refine` took and gave; `judges` are the sources whose coverage is counted.
+    """
     final = labels.filter(pc.equal(labels["held_out_fold"], FINAL))
+    votes = serving(votes, FINAL)
+    votes = votes.filter(pc.is_in(votes["clip_id"], value_set=final["clip_id"].combine_chunks()))
+    voted = Counter(votes["source"].to_pylist())
     read = read_votes(votes, final["clip_id"].to_pylist(), classes)
     given = final["given"].to_pylist()
     changed = [label for label, moved in zip(given, final["changed"].to_pylist(), strict=True) if moved]
@@ -155,6 +174,7 @@ def agree(votes: pa.Table, labels: pa.Table, classes: tuple[str, ...], params: L
             name: {"sources": list(sources), "votes": int((column != MISSING).sum())}
             for name, sources, column in zip(read.families, read.sources, read.matrix.T, strict=True)
         },
+        "judges": {name: {"votes": voted[name], "abstentions": len(given) - voted[name]} for name in judges},
         "pairs": [
             _pair(read.families[i], read.families[j], read.matrix[:, i], read.matrix[:, j], classes)
             for i, j in combinations(range(len(read.families)), 2)

@@ -40,17 +40,6 @@ class Votes:
     spoken: tuple[str, ...]
     sources: tuple[tuple[str, ...], ...]
 
-    def take(self, rows: NDArray[np.int64]) -> Votes:
-        """The votes on some of the clips."""
-        return Votes(
-            tuple(self.clip_ids[i] for i in rows),
-            self.families,
-            self.matrix[rows],
-            self.given[rows],
-            tuple(self.spoken[i] for i in rows),
-            self.sources,
-        )
-
 
 def read_votes(table: pa.Table, clip_ids: Sequence[str], classes: Sequence[str]) -> Votes:
     """The votes on these clips, one per family.

@@ -94,11 +94,11 @@ def test_the_stage_writes_both_files_and_takes_no_labels(tmp_path: Path) -> None
     """Without a labelled clip the table has no rows and the summary says 0."""
     votes, folds = tables(planted())
     for name, v, f in (("full", votes, folds), ("none", votes.slice(0, 0), folds.slice(0, 0))):
-        paths = LabelPaths(*(tmp_path / name / file for file in ("v.parquet", "f.parquet", "l.parquet", "m.json")))
-        paths.votes.parent.mkdir()
-        pq.write_table(v, paths.votes)
+        paths = LabelPaths(*(tmp_path / name / file for file in ("votes", "f.parquet", "l.parquet", "m.json")))
+        paths.votes.mkdir(parents=True)
+        pq.write_table(v, paths.votes / "given.parquet")
         pq.write_table(f, paths.folds)
-        write_labels(CLASSES, LabelParams(), paths)
+        write_labels(CLASSES, {}, LabelParams(), paths)
         assert json.loads(paths.metrics.read_text())["labelled"] == f.num_rows
         assert part(pq.read_table(paths.labels), -1).num_rows == f.num_rows
 

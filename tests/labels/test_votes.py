@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 
-import numpy as np
 import pyarrow as pa
 import pytest
 from hypothesis import given
@@ -62,7 +61,6 @@ def test_a_silent_family_is_missing_and_the_sources_are_told() -> None:
     assert votes.spoken == ("given=happy", "given=angry b=happy")
     assert votes.given.tolist() == [2, 1]
     assert votes.sources == (("given",), ("b",))
-    assert votes.take(np.array([1])).clip_ids == ("d",)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,252 @@
+"""The project's own head as a judge: votes on clips that it has not learnt from, once for every held-out fold.
+
+    held_out_fold = -1   clip of fold g: a head that was trained without fold g
+    held_out_fold =  f   clip of fold g: a head that was trained without folds f and g
+    other clips          the mean of all the heads of that held-out fold
+
+The labels that train fold f's head are refined without fold f. A vote by a head that knows fold f's labels would
+carry them in by the back door, so for each f the dataset is cross-validated as if fold f did not exist: k + 1
+cross-validations on the *given* labels, k² members per seed, remembered like every other trained head.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from mer_pipeline.clips import Row
+from mer_pipeline.fusion.features import Features, Mask, Matrix, Rows, load_features
+from mer_pipeline.fusion.known import KnownHeads, key_of
+from mer_pipeline.fusion.member import fixed_threads
+from mer_pipeline.fusion.training import Labels, seeds_of
+from mer_pipeline.labels.judges import FINAL, HELD_OUT
+from mer_pipeline.labels.votes import MISSING
+from mer_pipeline.params import JudgeParams, ShardParams, TrainParams
+from mer_pipeline.store.quarantine import write_problems
+from mer_pipeline.store.rows import complete_row, digest, stage_schema
+from mer_pipeline.store.shards import bucket_of, new_folder, write_shard
+
+FEWEST_FOLDS = 3  # one is held out, one is voted on, one is learnt from
+
+
+@dataclass(frozen=True)
+class OwnPaths:
+    """Where the own head reads and writes."""
+
+    features: Path  # folder of the encoders' folders
+    manifest: Path
+    folds: Path
+    votes: Path  # folder of this judge
+    quarantine: Path
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """All n clips of a dataset, and what a head may learn from.
+
+    Attributes:
+        clip_ids: sorted.
+        features: of these.
+        given: int64 (n,), MISSING where there is no label.
+        fold: int64 (n,), MISSING on all but labelled training clips.
+    """
+
+    clip_ids: tuple[str, ...]
+    features: Features
+    given: Rows
+    fold: Rows
+
+    @property
+    def held_out(self) -> list[int]:
+        """FINAL and every fold."""
+        return [FINAL, *(f for f in np.unique(self.fold).tolist() if f != MISSING)]
+
+    def labels_without(self, held_out: int) -> tuple[Rows, Labels]:
+        """The labelled clips that are left without a fold, and their labels; the folds are counted anew."""
+        rows = np.flatnonzero((self.fold != MISSING) & (self.fold != held_out))
+        folds, fold = np.unique(self.fold[rows], return_inverse=True)
+        given = self.given[rows]
+        seen = np.where(fold == np.arange(len(folds))[:, None], MISSING, given)
+        unknown = np.full_like(given, MISSING)
+        return rows, Labels(tuple(self.clip_ids[i] for i in rows), fold, given, given, seen, unknown)
+
+
+@dataclass(frozen=True)
+class Ballot:
+    """What heads that are blind to one fold say of the other clips.
+
+    Attributes:
+        held_out: that fold, or FINAL.
+        scores: float32 (n, C).
+        voted: bool (n,), false where a clip has no modality to go by, and on the held-out fold.
+        made_from: digest of what the heads learnt from.
+    """
+
+    held_out: int
+    scores: Matrix
+    voted: Mask
+    made_from: str
+
+
+def own_schema(classes: int) -> pa.Schema:
+    """The schema of the table: one row per clip and held-out fold, but for fold f's clips where f is held out."""
+    return stage_schema(_values(classes)).insert(1, pa.field(HELD_OUT, pa.int32(), nullable=False))
+
+
+def vote(
+    name: str,
+    judge: JudgeParams,
+    params: TrainParams,
+    modalities: Sequence[str],
+    classes: tuple[str, ...],
+    shards: ShardParams,
+    paths: OwnPaths,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+    store: str | None = None,
+) -> str:
+    """Run the judge; returns one line that says what came out.
+
+    Args:
+        name: of the judge.
+        judge: which head, and when it abstains.
+        params: how the head is trained; its scores are the mean of the softmax over the seeds.
+        modalities: encoder names in token order; exactly these folders of `paths.features` are read.
+        classes: in order.
+        shards: of the table.
+        paths: where.
+        progress: told after every member, with how many are trained and how many there will be.
+        store: URL of the store that remembers trained heads; None: nothing is remembered.
+
+    Raises:
+        StageError: a table is missing or does not fit another.
+    """
+    data = read_dataset(paths, modalities, classes)
+    labelled = data.fold != MISSING
+    why = why_silent(data)
+    if why is None:
+        with fixed_threads():
+            ballots = cast_ballots(judge, data, len(classes), params, KnownHeads(store), progress)
+    else:
+        nothing = np.zeros((len(labelled), len(classes)), np.float32), np.zeros_like(labelled)
+        ballots = [Ballot(held_out, *nothing, digest(why)) for held_out in data.held_out]
+    _write(name, judge, ballots, data, why or "no modality", classes, shards, paths)
+    if why is not None:
+        return f"vote-{name}: no votes: {why}"
+    return f"vote-{name}: {judge.head} votes on {ballots[0].voted.sum()} clips, {labelled.sum()} of them labelled"
+
+
+def read_dataset(paths: OwnPaths, modalities: Sequence[str], classes: Sequence[str]) -> Dataset:
+    """Read the manifest, the folds and the features.
+
+    Raises:
+        StageError: a folder of features is not what `load_features` reads.
+    """
+    manifest = pq.read_table(paths.manifest, columns=["clip_id", "label"]).sort_by("clip_id")
+    clip_ids = manifest["clip_id"].to_pylist()
+    index = {label: c for c, label in enumerate(classes)}
+    dealt = pq.read_table(paths.folds)
+    fold_of = dict(zip(dealt["clip_id"].to_pylist(), dealt["fold"].to_pylist(), strict=True))
+    return Dataset(
+        tuple(clip_ids),
+        load_features(paths.features, modalities, clip_ids),
+        np.array([index.get(label, MISSING) for label in manifest["label"].to_pylist()], dtype=np.int64),
+        np.array([fold_of.get(clip_id, MISSING) for clip_id in clip_ids], dtype=np.int64),
+    )
+
+
+def why_silent(data: Dataset) -> str | None:
+    """Why the head cannot vote at all, or None where it can."""
+    if not (data.fold != MISSING).any():
+        return "there are no labelled clips"
+    if len(np.unique(data.given[data.fold != MISSING])) < 2:
+        return "all labelled clips have the same label"
+    if len(data.held_out) - 1 < FEWEST_FOLDS:
+        return f"there are fewer than {FEWEST_FOLDS} folds: without the held-out one and the clip's own none is left"
+    return None
+
+
+def cast_ballots(
+    judge: JudgeParams,
+    data: Dataset,
+    classes: int,
+    params: TrainParams,
+    known: KnownHeads,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> list[Ballot]:
+    """Cross-validate once for good and once without each fold."""
+    done, total = 0, (len(data.held_out) - 1) ** 2 * len(seeds_of(judge.head, params))
+
+    def tick() -> None:
+        nonlocal done
+        done += 1
+        progress(done, total)
+
+    others = np.flatnonzero(data.fold == MISSING)
+    unseen = data.features.take(others)
+    ballots = []
+    for held_out in data.held_out:
+        rows, labels = data.labels_without(held_out)
+        features = data.features.take(rows)
+        validated = known.cross_validate(judge.head, features, labels, classes, params, tick)
+        scores = np.zeros((len(data.fold), classes), dtype=np.float32)
+        voted = np.zeros(len(data.fold), dtype=bool)
+        scores[rows], voted[rows] = validated.probabilities.mean(axis=0), ~validated.by_prior
+        voted[others] = True
+        for one in validated.members:
+            said = one.member.predict(unseen)
+            scores[others] += said.probabilities / np.float32(len(validated.members))
+            voted[others] &= ~said.by_prior
+        ballots.append(Ballot(held_out, scores, voted, key_of(judge.head, features, labels, classes, params)))
+    return ballots
+
+
+def _values(classes: int) -> pa.Schema:
+    return pa.schema([pa.field("scores", pa.list_(pa.float32(), classes)), pa.field("label", pa.string())])
+
+
+def _verdict(scores: Matrix, min_score: float, classes: tuple[str, ...]) -> Row:
+    """Like every judge it abstains where no class has `min_score`, and in a tie."""
+    best = np.flatnonzero(scores == scores.max())
+    abstains = len(best) > 1 or scores[best[0]] < min_score
+    return {"scores": scores, "label": None if abstains else classes[int(best[0])]}
+
+
+def _write(
+    name: str,
+    judge: JudgeParams,
+    ballots: Sequence[Ballot],
+    data: Dataset,
+    silence: str,
+    classes: tuple[str, ...],
+    shards: ShardParams,
+    paths: OwnPaths,
+) -> None:
+    """The judge's folder, whole or not at all; `silence` is the reason of a clip without a vote."""
+    values = _values(len(classes))
+
+    def row(i: int, own: str, ballot: Ballot) -> Row:
+        said = _verdict(ballot.scores[i], judge.min_score, classes) if ballot.voted[i] else None
+        key = digest([ballot.made_from, own])
+        whole = complete_row(data.clip_ids[i], key, said, None if said else silence, values)
+        return {**whole, HELD_OUT: ballot.held_out}
+
+    buckets: dict[int, list[int]] = {bucket: [] for bucket in range(shards.count)}
+    for i, clip_id in enumerate(data.clip_ids):
+        buckets[bucket_of(clip_id, shards.count)].append(i)
+    # Its family says how a vote counts and not what it is.
+    footer = {"transform": f"vote-{name}", "judge": judge.model_dump_json(exclude={"family"})}
+    write_problems(paths.quarantine, [])
+    with new_folder(paths.votes) as folder:
+        for bucket, clips in buckets.items():
+            rows = []
+            for i in clips:
+                present = zip(data.features.x, data.features.mask[i], strict=True)
+                own = digest([x[i] if there else None for x, there in present])
+                fold = data.fold[i]
+                rows += [row(i, own, b) for b in ballots if fold == MISSING or b.held_out != fold]
+            write_shard(folder, bucket, rows, own_schema(len(classes)), footer)

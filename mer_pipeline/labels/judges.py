@@ -1,0 +1,79 @@
+"""The votes of the judges that params name, beside those that the dataset came with.
+
+A judge's table `data/votes/NAME/` has a row per clip, which serves every fold. A judge that learnt from the given
+labels (fusion/own.py) has a row per clip and `held_out_fold` instead: a vote that is used without fold f must not
+know fold f's labels. Either way a clip without a valid row or without a label in it has no vote.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from mer_pipeline.clips import VOTES_SCHEMA
+from mer_pipeline.errors import ParamsError, StageError
+from mer_pipeline.params import JudgeParams
+from mer_pipeline.store.shards import read_folder, shard_name
+
+HELD_OUT = "held_out_fold"
+FINAL = -1  # no fold is held out
+ALL_VOTES_SCHEMA = VOTES_SCHEMA.append(pa.field(HELD_OUT, pa.int32()))  # null: the vote serves every fold
+
+
+def with_judges(given: pa.Table, folder: Path, judges: Mapping[str, JudgeParams], folds: pa.Table) -> pa.Table:
+    """ALL_VOTES_SCHEMA: all votes of `given`, and those of the judges on labelled clips.
+
+    Args:
+        given: VOTES_SCHEMA.
+        folder: of the judges' folders; only those that are named here are read.
+        judges: by name, which is the source of their votes.
+        folds: clip_id, fold (int32): the labelled training clips.
+
+    Raises:
+        ParamsError: a judge is called like a source of `given`.
+        StageError: a judge's votes are missing, torn, or were made with other folds.
+    """
+    if taken := sorted(set(pc.unique(given["source"]).to_pylist()) & judges.keys()):
+        raise ParamsError(f"judges: '{taken[0]}' is also a source of the dataset's votes; give the judge another name")
+    nothing = pa.nulls(given.num_rows, pa.int32())
+    tables = [given.select(VOTES_SCHEMA.names).append_column(HELD_OUT, nothing).cast(ALL_VOTES_SCHEMA)]
+    return pa.concat_tables([*tables, *(_votes_of(name, judges[name].home, folder, folds) for name in judges)])
+
+
+def serving(votes: pa.Table, held_out: int) -> pa.Table:
+    """The votes that may be used where this fold is held out; a table without HELD_OUT serves every fold."""
+    if HELD_OUT not in votes.column_names:
+        return votes
+    return votes.filter(pc.or_kleene(pc.is_null(votes[HELD_OUT]), pc.equal(votes[HELD_OUT], held_out)))
+
+
+def _votes_of(name: str, family: str, folder: Path, folds: pa.Table) -> pa.Table:
+    if not (folder / name / shard_name(0)).is_file():
+        raise StageError(
+            f"there are no votes of judge '{name}' in {folder / name}; make them with `dvc repro vote@{name}`"
+        )
+    table = read_folder(folder / name)
+    table = table.filter(pc.is_in(table["clip_id"], value_set=folds["clip_id"].combine_chunks()))
+    if HELD_OUT in table.column_names:
+        _check_folds(name, table, folds)
+    table = table.filter(pc.and_(table["valid"], pc.is_valid(table["label"])))
+    said = {
+        "clip_id": table["clip_id"],
+        "source": pa.array([name] * table.num_rows, pa.string()),
+        "family": pa.array([family] * table.num_rows, pa.string()),
+        "label": table["label"],
+        HELD_OUT: table[HELD_OUT] if HELD_OUT in table.column_names else pa.nulls(table.num_rows, pa.int32()),
+    }
+    return pa.table(said).cast(ALL_VOTES_SCHEMA)
+
+
+def _check_folds(name: str, table: pa.Table, folds: pa.Table) -> None:
+    """Votes made with other folds would carry the labels of a held-out fold in."""
+    fold_of = dict(zip(folds["clip_id"].to_pylist(), folds["fold"].to_pylist(), strict=True))
+    held_out = [FINAL, *sorted(set(fold_of.values()))]
+    expected = {(clip_id, f) for clip_id, fold in fold_of.items() for f in held_out if f != fold}
+    if set(zip(table["clip_id"].to_pylist(), table[HELD_OUT].to_pylist(), strict=True)) != expected:
+        raise StageError(f"the votes of judge '{name}' were made with other folds; run `dvc repro vote@{name}`")
