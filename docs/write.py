@@ -1,5 +1,6 @@
-"""Write what of the docs is generated, so that it cannot drift: docs/params.md from the classes in params.py, and the
-measured table at the end of docs/method.md from metrics/. `python docs/write.py`; a test compares the first.
+"""Write what of the docs is generated, so that it cannot drift: docs/params.md from the classes in params.py, the table
+of label maps at the end of docs/judges.md, and the measured table at the end of docs/method.md from metrics/.
+`python docs/write.py`; tests compare the first two.
 """
 
 from __future__ import annotations
@@ -10,11 +11,16 @@ import json
 from pathlib import Path
 
 from mer_pipeline import params
+from mer_pipeline.judges.label_map import known_maps
+from mer_pipeline.params import MER_CLASSES
 
 ROOT = Path(__file__).resolve().parent.parent
 PARAMS_PAGE = ROOT / "docs/params.md"
 METHOD_PAGE = ROOT / "docs/method.md"
+JUDGES_PAGE = ROOT / "docs/judges.md"
 TABLE = "| weighted F1 |"  # the measured table's beginning
+MAPS = "| map |"  # likewise the label maps'
+ENTRIES = {"encoders": "EncoderParams", "judges": "JudgeParams"}  # sections of named entries
 HEAD = """# params.yaml
 
 Every key with its default and meaning. An unknown key is an error that names the nearest known one. What belongs to
@@ -32,7 +38,7 @@ def params_page() -> str:
     sections = {name: field.annotation for name, field in params.Params.model_fields.items()}
     parts = [HEAD]
     for name, kind in sections.items():
-        title, node = (f"{name}.NAME", "EncoderParams") if name == "encoders" else (name, kind.__name__)
+        title, node = (f"{name}.NAME", ENTRIES[name]) if name in ENTRIES else (name, kind.__name__)
         parts.append(f"## {title}\n\n{ast.get_docstring(classes[node])}\n")
         parts.append("| key | default | meaning |\n|---|---|---|")
         parts += [_row(item, lines) for item in classes[node].body if isinstance(item, ast.AnnAssign)]
@@ -52,6 +58,16 @@ def _row(item: ast.AnnAssign, lines: list[str]) -> str:
         above -= 1
     meaning = " ".join([*before, comment]).strip().replace("|", "\\|")
     return f"| `{item.target.id}` | {default} | {meaning} |"
+
+
+def judges_page() -> str:
+    """The page with its table of label maps replaced: a row per map, class by class."""
+    lines = ["| map | " + " | ".join(MER_CLASSES) + " | no class |", "|---" * (len(MER_CLASSES) + 2) + "|"]
+    for name, of in known_maps().items():
+        cells = (", ".join(label for label in of if of[label] == target) for target in (*MER_CLASSES, None))
+        lines.append(f"| `{name}` | " + " | ".join(cells) + " |")
+    text = JUDGES_PAGE.read_text(encoding="utf-8").partition(MAPS)[0].rstrip()
+    return f"{text}\n\n" + "\n".join(lines) + "\n"
 
 
 def method_page() -> str:
@@ -78,4 +94,5 @@ def _scores(title: str, fold: dict[str, dict[str, float]], test: dict[str, float
 
 if __name__ == "__main__":
     PARAMS_PAGE.write_text(params_page(), encoding="utf-8")
+    JUDGES_PAGE.write_text(judges_page(), encoding="utf-8")
     METHOD_PAGE.write_text(method_page(), encoding="utf-8")

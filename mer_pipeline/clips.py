@@ -19,6 +19,7 @@ MANIFEST_SCHEMA = pa.schema(
     [
         pa.field("clip_id", pa.string(), nullable=False),  # the dataset's name for the clip, NFC
         pa.field("group", pa.string(), nullable=False),  # speaker or scene; the clip itself where unknown
+        pa.field("order", pa.float64()),  # of the utterance within its group; null where the dataset has none
         pa.field("split", pa.string(), nullable=False),  # train: has a label; test: a candidate; pool: neither
         pa.field("label", pa.string()),  # as given; null unless split is train
         pa.field("video", pa.string()),  # path relative to the dataset's root

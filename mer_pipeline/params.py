@@ -25,6 +25,7 @@ Count = Annotated[int, Field(ge=1)]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
 Strength = Annotated[float, Field(gt=0)]
 EncoderInput = Literal["frames", "faces", "audio", "transcript", "enriched"]
+HeadName = Literal["ecmf", "mertools", "logreg"]
 
 
 class Section(BaseModel):
@@ -40,6 +41,7 @@ class ColumnParams(Section):
     label: str = "label"
     split: str = "split"
     group: str = "group"
+    order: str = "order"
     transcript: str = "transcript"
     fps: str = "fps"
     duration: str = "duration"
@@ -56,6 +58,7 @@ class DatasetParams(Section):
     columns: ColumnParams = ColumnParams()  # folder adapter: what the CSV calls its columns
     classes: tuple[str, ...] = MER_CLASSES  # in the order of every table and matrix; neutral first by custom
     group_pattern: str | None = None  # a regex on the clip's name whose first group is the speaker or scene
+    order_pattern: str | None = None  # likewise, its first group the utterance's number within speaker or scene
     votes: str | None = None  # CSV name,source,family,label of further annotators, relative to root
     truth: tuple[str, ...] = ()  # CSVs name,discrete, relative to root; for evaluation only
 
@@ -74,7 +77,7 @@ class DatasetParams(Section):
                 raise ValueError(f"'{name}' must lie below dataset.root, where DVC sees that it changes")
         return names
 
-    @field_validator("group_pattern")
+    @field_validator("group_pattern", "order_pattern")
     @classmethod
     def _compiles(cls, pattern: str | None) -> str | None:
         if pattern is not None:
@@ -180,10 +183,83 @@ CHECKPOINT_FAMILIES = frozenset({"open-clip", "facenet", "hf-vision", "hf-speech
 
 
 class EnrichParams(Section):
-    """Context enrichment of the transcript."""
+    """Context enrichment of the transcript. Where a server is and how often it is asked stands in `.mer.toml`."""
 
-    backend: Literal["template"] = "template"  # what writes the enriched text
-    language: Literal["zh", "en"] = "en"  # of the words that are added
+    # what writes the enriched text: nothing but rules, an OpenAI-compatible server, or a checkpoint in this process
+    backend: Literal["template", "openai", "transformers"] = "template"
+    language: Literal["zh", "en"] = "en"  # of the prompt and of the words that are added
+    model: str | None = None  # openai: its name at the server; transformers: dir:PATH or hf:org/name@rev
+    prompt: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")] = "context"  # prompts/NAME.LANGUAGE.md
+    neighbours: Annotated[int, Field(ge=0, le=20)] = 0  # utterances before and after, where the dataset has an order
+    max_chars: Annotated[int, Field(ge=20, le=4000)] = 600  # of the text that the model adds
+    max_tokens: Count = 1000  # of a reply
+    temperature: Annotated[float, Field(ge=0.0, le=2.0)] = 0.0  # 0: greedy; a local checkpoint knows nothing else
+    seed: Seed = 0  # of the model's sampling
+    offline: bool = False  # ask nobody: a reply that the store does not have is an error
+
+    @model_validator(mode="after")
+    def _fits(self) -> EnrichParams:
+        if (self.backend == "template") != (self.model is None):
+            need = "takes no model" if self.model is not None else "needs a model"
+            raise ValueError(f"backend '{self.backend}' {need}")
+        if self.backend == "transformers" and self.temperature > 0:
+            raise ValueError("backend 'transformers' is greedy: temperature must be 0")
+        return self
+
+
+# Sources of one family are not independent of each other (labels/votes.py).
+Family = Literal["human", "text-llm", "audio", "face", "scene", "video-llm", "own"]
+JudgeKind = Literal["open-clip", "hf-image", "hf-audio", "llm-scores", "csv", "own-head"]
+
+
+class JudgeParams(Section):
+    """One judge: a source that gives every clip a distribution over the classes, or abstains."""
+
+    kind: JudgeKind  # which code: docs/judges.md
+    input: str  # what it reads below data/: frames, faces, audio, enriched, features; csv: the file's path there
+    family: Family | None = None  # whom it is not independent of; by its kind and input where not given
+    checkpoint: str | None = None  # open-clip, hf-image, hf-audio: dir:PATH, hf:org/name@rev, openclip:ARCH/TAG
+    captions: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")] = "face"  # open-clip: prompts/captions-NAME.tsv
+    # hf-image, hf-audio: the checkpoint's labels to classes, null for one that has none; or the name of a known map
+    map: str | dict[str, str | None] | None = None
+    min_score: Fraction = 0.0  # abstain where no class has this much
+    head: HeadName = "logreg"  # own-head
+
+    @model_validator(mode="after")
+    def _fits(self) -> JudgeParams:
+        reads = JUDGE_INPUTS[self.kind]
+        if reads and self.input not in reads:
+            raise ValueError(f"kind '{self.kind}' reads {' or '.join(reads)}, not '{self.input}'")
+        if self.kind == "csv":
+            if Path(self.input).is_absolute() or ".." in Path(self.input).parts or Path(self.input).suffix != ".csv":
+                raise ValueError(f"'{self.input}' must be a .csv below data/, where DVC sees that it changes")
+            if self.family is None:
+                raise ValueError("kind 'csv' needs a family: whom the predictions are not independent of")
+        if (self.kind in CHECKPOINT_JUDGES) != (self.checkpoint is not None):
+            need = "needs a checkpoint (e.g. dir:models/name)" if self.checkpoint is None else "takes no checkpoint"
+            raise ValueError(f"kind '{self.kind}' {need}")
+        if (self.kind in MAPPED_JUDGES) != (self.map is not None):
+            need = "needs a map from the checkpoint's labels to classes" if self.map is None else "takes no map"
+            raise ValueError(f"kind '{self.kind}' {need}")
+        return self
+
+    @property
+    def home(self) -> Family:
+        """The family, given or implied."""
+        implied: dict[str, Family] = {"faces": "face", "frames": "scene", "audio": "audio", "enriched": "text-llm"}
+        return self.family or implied.get(self.input, "own")
+
+
+JUDGE_INPUTS: dict[JudgeKind, tuple[str, ...]] = {
+    "open-clip": ("frames", "faces"),
+    "hf-image": ("frames", "faces"),
+    "hf-audio": ("audio",),
+    "llm-scores": ("enriched",),
+    "csv": (),
+    "own-head": ("features",),
+}
+CHECKPOINT_JUDGES = frozenset({"open-clip", "hf-image", "hf-audio"})
+MAPPED_JUDGES = frozenset({"hf-image", "hf-audio"})
 
 
 class LabelParams(Section):
@@ -193,9 +269,6 @@ class LabelParams(Section):
     min_posterior: Fraction = 0.8  # human-anchored: change a label only at this posterior or above,
     min_families: Count = 2  # with this many other families in agreement,
     max_changed: Fraction = 0.3  # and never more than this fraction of a class
-
-
-HeadName = Literal["ecmf", "mertools", "logreg"]
 
 
 class TrainParams(Section):
@@ -262,6 +335,7 @@ class Params(Section):
     audio: AudioParams = AudioParams()
     encoders: dict[str, EncoderParams]
     enrich: EnrichParams = EnrichParams()
+    judges: dict[str, JudgeParams] = {}
     labels: LabelParams = LabelParams()
     train: TrainParams = TrainParams()
     shards: ShardParams = ShardParams()
@@ -271,9 +345,12 @@ class Params(Section):
     def _names(self) -> Params:
         if not self.encoders:
             raise ValueError("encoders: name at least one")
-        for name in self.encoders:
-            if not re.fullmatch(r"[a-z0-9][a-z0-9_-]*", name):
-                raise ValueError(f"encoders: '{name}' may only have small letters, digits, '-' and '_'")
+        for section, names in (("encoders", self.encoders), ("judges", self.judges)):
+            for name in names:
+                if not re.fullmatch(r"[a-z0-9][a-z0-9_-]*", name):
+                    raise ValueError(f"{section}: '{name}' may only have small letters, digits, '-' and '_'")
+        if "given" in self.judges:
+            raise ValueError("judges: 'given' is the dataset's own label; take another name")
         for name in self.train.features:
             if name not in self.encoders:
                 raise ValueError(f"train.features: unknown encoder '{name}'{did_you_mean(name, self.encoders)}")
@@ -339,8 +416,8 @@ def _known_keys(path: tuple[object, ...]) -> list[str]:
     """The keys allowed at a path such as ("train",) or ("encoders", "voice")."""
     section: type[BaseModel] = Params
     for part in path:
-        if section is Params and part == "encoders":
-            section = EncoderParams
+        if section is Params and part in {"encoders", "judges"}:
+            section = EncoderParams if part == "encoders" else JudgeParams
             continue
         field = section.model_fields.get(str(part))
         if field is not None and isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):

@@ -5,7 +5,7 @@ import typer
 from mer_pipeline.cli.stage import run_stage, stage
 from mer_pipeline.encoders import make_encoder
 from mer_pipeline.errors import ParamsError, did_you_mean
-from mer_pipeline.models.lock import check_locked
+from mer_pipeline.models.lock import check_locked, checkpoints_of
 from mer_pipeline.params import load_params
 
 
@@ -15,7 +15,7 @@ def main(name: str) -> str:
     params = load_params()
     if name not in params.encoders:
         raise ParamsError(f"params.yaml has no encoder '{name}'{did_you_mean(name, params.encoders)}")
-    check_locked({name: params.encoders[name]})
+    check_locked(checkpoints_of({name: params.encoders[name]}, {}))
     return run_stage(make_encoder(name, params.encoders[name]), f"features/{name}", params.shards, params.quality)
 
 

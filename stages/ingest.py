@@ -4,7 +4,7 @@ import typer
 
 from mer_pipeline.cli.stage import progress_bar, stage
 from mer_pipeline.datasets.ingest import IngestPaths, ingest
-from mer_pipeline.models.lock import check_locked
+from mer_pipeline.models.lock import check_locked, checkpoints_of
 from mer_pipeline.params import load_params
 from mer_pipeline.runtime import load_runtime
 
@@ -13,7 +13,7 @@ from mer_pipeline.runtime import load_runtime
 def main() -> str:
     """List the dataset's clips, probe their files, write the tables that everything else starts from."""
     params = load_params()
-    check_locked(params.encoders)
+    check_locked(checkpoints_of(params.encoders, params.judges, params.enrich))
     return ingest(
         params.dataset,
         params.folds,

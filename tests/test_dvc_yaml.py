@@ -46,8 +46,10 @@ def test_params_are_those_that_the_script_reads(name: str) -> None:
     made_from = {
         "modalities": {"encoders", "train"},
         "mixed": {"encoders", "train"},
-        # Ingest only looks whether checkpoints are there; what it writes does not depend on encoders.
+        # Ingest only looks whether checkpoints are there; what it writes does not depend on encoders or judges.
         "encoders": {"embed": {"encoders.${key}"}, "ingest": set()}.get(name, {"encoders"}),
+        "judges": {"vote": {"judges.${key}"}, "ingest": set()}.get(name, {"judges"}),
+        "enrich": {"ingest": set()}.get(name, {"enrich"}),
     }
     read = {key for chain in params_read(stage_script(PIPELINE[name])) for key in made_from.get(chain, {chain})}
     listed = {item for item in body(name).get("params", []) if isinstance(item, str)}
@@ -78,6 +80,7 @@ LAYERS = [
     *(
         "errors",
         "params",
+        "csv_files",
         "runtime",
         "runs",
         "clips",
@@ -97,6 +100,7 @@ LAYERS = [
         "text",
         "encoders",
         "enrich",
+        "judges",
         "datasets",
         "labels",
         "fusion",
@@ -156,6 +160,7 @@ def test_only_cli_and_stages_print() -> None:
         assert not any(isinstance(call.func, ast.Name) and call.func.id == "print" for call in calls), path
 
 
-def test_encoders_watch_the_weights() -> None:
+def test_encoders_and_judges_watch_the_weights() -> None:
     """DVC cannot see a checkpoint's folder; it sees models.lock, as a whole."""
-    assert {"models.lock": None} in body("embed")["params"]
+    for name in ("embed", "vote", "enrich"):
+        assert {"models.lock": None} in body(name)["params"]

@@ -17,6 +17,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from tests.conftest import rows_of
+from tests.llm.server import llama_server
+from tests.llm.tiny import make_gguf
 
 ROOT = Path(__file__).resolve().parent.parent
 DEMO = ROOT / "data/demo"
@@ -363,3 +365,37 @@ class TestWhatReruns:
         (project / ".mer.toml").write_text("workers = 1\nbatch = 1\n")
         assert len(repro(project, "--force")) == 14
         assert (project / "dvc.lock").read_text() == before
+
+    def test_a_language_model_and_judges(self, project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A server with a grammar writes the context; its scores, predictions from outside and the own head vote. Only
+        what follows runs, and once the server is gone nobody misses it."""
+        edit(project, "enrich: {backend: template,", "enrich: {backend: openai, model: tiny, max_chars: 40,")
+        judges = {
+            "llm": "{kind: llm-scores, input: enriched}",
+            "outside": "{kind: csv, input: judges/outside.csv, family: video-llm}",
+            "own": "{kind: own-head, input: features}",
+        }
+        lines = "".join(f"\n  {name}: {judge}" for name, judge in judges.items())
+        edit(project, "judges: {} ", f"judges:{lines}\n")
+        labelled = pq.read_table(project / "data/folds.parquet")["clip_id"].to_pylist()
+        (project / "data/judges").mkdir()
+        rows = "".join(f"{name},{('sad', 'happy', '')[at % 3]}\n" for at, name in enumerate(labelled))
+        (project / "data/judges/outside.csv").write_text(f"name,label\n{rows}", encoding="utf-8")
+        assert "enrich" in mer(project, "plan").stdout
+        with llama_server(make_gguf(tmp_path / "tiny.gguf")) as server:
+            monkeypatch.setenv("MER_LLM_URL", server.url)
+            assert "0 replies are known" in mer(project, "enrich", "estimate").stdout
+            ran = repro(project)
+        assert set(ran) == {
+            "enrich", "embed@context", "vote@llm", "vote@outside", "vote@own", "labels", "train", "predict", "report",
+        }  # fmt: skip
+        replies = rows_of(project / "data/replies")
+        assert {row["mode"] for row in replies if row["valid"]} == {"json_schema"}
+        assert not pq.read_table(project / "data/quarantine/replies.parquet").num_rows
+        metrics = json.loads((project / "metrics/labels.json").read_text())
+        assert metrics["families"].keys() >= {"human", "text-llm", "video-llm", "own"}
+        assert metrics["judges"]["outside"]["votes"] == sum(at % 3 < 2 for at in range(len(labelled)))
+        assert repro(project) == []
+        assert repro(project, "--force", "--single-item", "enrich") == ["enrich"]
+        assert computed(project).get("replies", 0) == 0
+        assert "replies of tiny" in mer(project, "enrich", "ledger").stdout

@@ -12,7 +12,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap
 from ruamel.yaml.error import YAMLError
 
-from mer_pipeline.datasets.listing import clean, present
+from mer_pipeline.csv_files import clean, present
 from mer_pipeline.datasets.mer import TRAIN
 from mer_pipeline.errors import DatasetError, UsageError, did_you_mean
 from mer_pipeline.params import MER_CLASSES, parse_params
@@ -26,6 +26,7 @@ SYNONYMS: dict[str, tuple[str, ...]] = {
     "label": ("label", "emotion", "discrete", "class", "category"),
     "split": ("split", "subset", "partition"),
     "group": ("group", "speaker", "actor", "subject", "speaker_id", "scene"),
+    "order": ("order", "utterance_id", "turn"),
     "transcript": ("transcript", "text", "sentence", "utterance", "subtitle"),
     "fps": ("fps", "frame_rate"),
     "duration": ("duration", "seconds"),

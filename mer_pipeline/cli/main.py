@@ -18,6 +18,8 @@ app = typer.Typer(
 models = typer.Typer(help="Model checkpoints.", no_args_is_help=True)
 store = typer.Typer(help="The store of computed rows.", no_args_is_help=True)
 quarantine = typer.Typer(help="Clips that a stage could not do.", no_args_is_help=True)
+enrich = typer.Typer(help="What a model writes about each clip's words.", no_args_is_help=True)
+app.add_typer(enrich, name="enrich")
 app.add_typer(models, name="models")
 app.add_typer(store, name="store")
 app.add_typer(quarantine, name="quarantine")
@@ -161,6 +163,30 @@ def retry(
     print(tried(stage, clips or ()))
 
 
+@enrich.command("estimate")
+def enrich_estimate() -> None:
+    """Say how many clips would be asked about, and the tokens, cost and time of it."""
+    from mer_pipeline.cli.enrich import estimate
+
+    print(estimate())
+
+
+@enrich.command("ledger")
+def enrich_ledger() -> None:
+    """Say what the replies in data/ took: requests, tokens, cost, fallbacks; and what the last run did."""
+    from mer_pipeline.cli.enrich import ledger_text
+
+    print(ledger_text())
+
+
+@enrich.command("show")
+def enrich_show(clip: Annotated[str, typer.Argument(help="The clip's name.")]) -> None:
+    """Show what was asked about a clip, what came back, and the text that came of it."""
+    from mer_pipeline.cli.enrich import show
+
+    print(show(clip))
+
+
 @models.command()
 def tiny(
     folder: Annotated[Path, typer.Argument(help="Where to write them; one folder each.")] = Path("models/tiny"),
@@ -179,11 +205,12 @@ def tiny(
 @models.command()
 def lock() -> None:
     """Write models.lock: the checksums of the checkpoints that params.yaml names. Stages refuse other weights."""
-    from mer_pipeline.models.lock import LOCK, lock_models
+    from mer_pipeline.models.lock import LOCK, checkpoints_of, lock_models
     from mer_pipeline.params import load_params
 
-    locked = lock_models(load_params().encoders)
-    print(f"{LOCK}: {', '.join(locked) or 'no encoder has a checkpoint'}")
+    params = load_params()
+    locked = lock_models(checkpoints_of(params.encoders, params.judges, params.enrich))
+    print(f"{LOCK}: {', '.join(locked) or 'no encoder or judge has a checkpoint'}")
 
 
 def main() -> None:

@@ -15,7 +15,7 @@ from typing import TypeAlias
 from mer_pipeline.cli.stage import table_place
 from mer_pipeline.errors import UsageError, did_you_mean
 from mer_pipeline.params import Params, load_params
-from mer_pipeline.runtime import Runtime
+from mer_pipeline.runtime import Runtime, load_runtime
 from mer_pipeline.store.fingerprint import Fingerprint, fingerprint_of
 from mer_pipeline.store.inputs import Inputs
 from mer_pipeline.store.memory import Memory
@@ -35,12 +35,14 @@ class Step:
         name: the transform's, such as "embed-voice".
         table: its folder below data/.
         make: builds it.
+        bought: its rows are answers from outside, which nobody computes again.
     """
 
     stage: str
     name: str
     table: str
     make: Callable[[], AnyTransform]
+    bought: bool = False
 
     @property
     def folder(self) -> Path:
@@ -75,35 +77,59 @@ def steps(params: Params) -> list[Step]:
     def enriched() -> AnyTransform:
         from mer_pipeline.enrich.transform import Enrich
 
-        return Enrich(params.enrich)  # type: ignore[return-value]
+        return Enrich(params.enrich, params.dataset.classes)  # type: ignore[return-value]
+
+    def prompts() -> AnyTransform:
+        from mer_pipeline.enrich.prompt import RenderPrompt
+
+        return RenderPrompt(params.enrich, params.dataset.classes)  # type: ignore[return-value]
+
+    def replies() -> AnyTransform:
+        from mer_pipeline.cli.asking import replier
+
+        return replier(params.enrich, params.dataset.classes, load_runtime())
+
+    asked = [Step("enrich", "prompts", "prompts", prompts), Step("enrich", "replies", "replies", replies, bought=True)]
 
     def encoder(name: str) -> AnyTransform:
         from mer_pipeline.encoders import make_encoder
 
         return make_encoder(name, params.encoders[name])
 
+    def judge(name: str) -> AnyTransform:
+        from mer_pipeline.judges.make import make_judge
+
+        return make_judge(name, params.judges[name], params.dataset.classes)
+
     return [
         Step("frames", "frames", "frames", frames),
         Step("faces", "faces", "faces", faces),
         Step("audio", "audio", "audio", audio),
         Step("enrich", "cues", "cues", cues),
+        *(asked if params.enrich.backend != "template" else ()),
         Step("enrich", "enriched", "enriched", enriched),
         *(
             Step(f"embed@{name}", f"embed-{name}", f"features/{name}", partial(encoder, name))
             for name in params.encoders
         ),
+        *(
+            Step(f"vote@{name}", f"vote-{name}", f"votes/{name}", partial(judge, name))
+            for name in params.judges
+            if params.judges[name].kind != "own-head"
+        ),
     ]
 
 
 def find_step(name: str, params: Params | None = None) -> Step:
-    """The step of a name, given as a person may: "faces", "embed@voice", "embed-voice" or "voice".
+    """The step of a name, given as a person may: "faces", "embed@voice", "embed-voice" or "voice"; judges likewise.
 
     Raises:
         UsageError: there is none.
     """
     known = steps(params or load_params())
     for step in known:
-        if name in {step.name, step.table, step.name.removeprefix("embed-"), step.name.replace("-", "@", 1)}:
+        short = step.name.removeprefix("embed-").removeprefix("vote-")
+        if name in {step.name, step.table, short, step.name.replace("-", "@", 1)}:
             return step
     raise UsageError(f"no stage '{name}' keeps rows{did_you_mean(name, [step.name for step in known])}")
 

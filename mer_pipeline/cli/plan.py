@@ -23,7 +23,7 @@ from mer_pipeline.params import Params, load_params
 from mer_pipeline.runs import Summary, read_run
 from mer_pipeline.runtime import Runtime, load_runtime
 from mer_pipeline.store.fingerprint import changed_parts
-from mer_pipeline.store.inputs import Parts, input_digests, table_parts
+from mer_pipeline.store.inputs import Parts, input_digests, read_file, table_parts
 from mer_pipeline.store.place import free_bytes
 from mer_pipeline.store.rows import Encoded, encode
 from mer_pipeline.store.shards import read_folder, shard_name
@@ -221,7 +221,7 @@ def _table(name: str, columns: Sequence[str], tables: dict[str, Parts | None], a
     if name == "cue_words" and any(part is UNKNOWN for part in (tables.get("cues") or {}).values()):
         return None  # one clip's measures may change the habit of its whole group
     if place.is_file():  # only the declared columns count, and each transform declares its own
-        return table_parts(pq.read_table(place, columns=["clip_id", *columns]), columns)
+        return table_parts(read_file(place, columns), columns)
     if name not in tables:
         tables[name] = table_parts(read_folder(place, ["clip_id", "digest"]), None) if place.exists() else None
     return tables[name]

@@ -28,7 +28,7 @@ def problems(stage: str | None = None) -> list[Row]:
         raise UsageError(f"{QUARANTINE} is empty; run `dvc repro` first")
     if stage is not None:
         name = stage.replace("@", "-")
-        name = name if name in files else f"embed-{name}"
+        name = next((full for full in (name, f"embed-{name}", f"vote-{name}") if full in files), name)
         if name not in files:
             raise UsageError(f"no quarantine of '{stage}'{did_you_mean(stage, files)}")
         files = {name: files[name]}

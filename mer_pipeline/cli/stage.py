@@ -91,8 +91,8 @@ def run_stage(transform: Transform[Item], out: str, shards: ShardParams, quality
 
 def table_place(table: str) -> Path:
     """Where a table of the pipeline lies: a stage's folder of shards, or a single file."""
-    single = {"manifest", "cue_words"}
-    return Path("data", f"{table}.parquet" if table in single else table)
+    single = table in {"manifest", "cue_words"} or table.startswith("quarantine/")
+    return Path("data", f"{table}.parquet" if single else table)
 
 
 def progress_bar(label: str) -> Progress:

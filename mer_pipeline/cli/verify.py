@@ -43,7 +43,7 @@ def verify(stages: Sequence[str], sample: int, seed: int, tolerance: float) -> i
     """
     params, runtime = load_params(), load_runtime()
     chosen = [find_step(name, params) for name in stages] or steps(params)
-    ready = [step for step in chosen if step.folder.exists()]
+    ready = [step for step in chosen if step.folder.exists() and not step.bought]
     if not ready:
         raise StageError("data/ has no rows yet; run `dvc repro` first")
     failed = 0

@@ -2,7 +2,7 @@
 
 anything/below/it.mp4                    name: anything/below/it
 video/a.mp4 and audio/a.wav              one clip, "a"
-CSV: name[,label][,split][,group][,transcript][,fps][,duration], the columns' names by params
+CSV: name[,label][,split][,group][,order][,transcript][,fps][,duration], the columns' names by params
 """
 
 from __future__ import annotations
@@ -10,10 +10,12 @@ from __future__ import annotations
 import unicodedata
 from collections import Counter
 from collections.abc import Mapping
+from math import isfinite
 from pathlib import Path, PurePosixPath
 
 from mer_pipeline.clips import SPLITS
-from mer_pipeline.datasets.listing import Listing, add_media, check_label, media_files, present, read_csv
+from mer_pipeline.csv_files import check_label, present, read_csv
+from mer_pipeline.datasets.listing import Listing, add_media, media_files
 from mer_pipeline.errors import DatasetError, did_you_mean
 from mer_pipeline.media.container import AUDIO_SUFFIXES, VIDEO_SUFFIXES
 from mer_pipeline.params import DatasetParams
@@ -74,6 +76,7 @@ def _add_csv(listing: Listing, params: DatasetParams, path: Path) -> None:
             split=split,
             label=label if split == "train" else None,
             group=present(row.get(columns.group)),
+            order=_number(row, columns.order, where, positive=False),
             zh=transcript if chinese else None,
             en=None if chinese else transcript,
             fps=_number(row, columns.fps, where),
@@ -114,14 +117,14 @@ def is_chinese(text: str) -> bool:
     return any("CJK UNIFIED" in unicodedata.name(char, "") for char in text)
 
 
-def _number(row: Mapping[str, str], column: str, where: str) -> float | None:
+def _number(row: Mapping[str, str], column: str, where: str, *, positive: bool = True) -> float | None:
     text = present(row.get(column))
     if text is None:
         return None
     try:
         value = float(text)
     except ValueError:
-        value = 0.0
-    if not 0 < value < float("inf"):
-        raise DatasetError(f"{where}: {column} must be a positive number, not '{text}'")
+        value = float("nan")
+    if not isfinite(value) or (positive and value <= 0):
+        raise DatasetError(f"{where}: {column} must be a {'positive ' if positive else ''}number, not '{text}'")
     return value

@@ -69,7 +69,7 @@ def list_dataset(params: DatasetParams) -> Listing:
         add_votes(listing, root / params.votes, params.classes)
     for name in params.truth:
         add_truth(listing, root / name, params.classes)
-    add_groups(listing, params.group_pattern)
+    add_groups(listing, params.group_pattern, params.order_pattern)
     given = [Vote(e.clip_id, GIVEN, "human", e.label) for e in listing.entries.values() if e.label is not None]
     listing.votes = sorted([*given, *listing.votes], key=lambda vote: (vote.clip_id, vote.source != GIVEN, vote.source))
     return listing

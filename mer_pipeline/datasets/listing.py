@@ -1,4 +1,4 @@
-"""What an adapter finds in a dataset's folder, and the CSV reading that adapters share.
+"""What an adapter finds in a dataset's folder.
 
 An adapter opens no media: it lists files by walking the folder and joins the CSVs to them by name, so a name
 in a CSV is only ever looked up among the files that are there and cannot lead out of the folder.
@@ -6,18 +6,15 @@ in a CSV is only ever looked up among the files that are there and cannot lead o
 
 from __future__ import annotations
 
-import csv
 import os
 import re
-import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from mer_pipeline.clips import GIVEN
-from mer_pipeline.errors import DatasetError, did_you_mean
-
-ABSENT = frozenset({"", "nan", "none", "null", "n/a"})
+from mer_pipeline.csv_files import check_label, clean, read_csv
+from mer_pipeline.errors import DatasetError
 
 
 @dataclass(frozen=True)
@@ -28,6 +25,7 @@ class Entry:
     video: str | None = None
     audio: str | None = None
     group: str | None = None
+    order: float | None = None
     split: str = "pool"
     label: str | None = None
     zh: str | None = None
@@ -132,79 +130,6 @@ def add_media(listing: Listing, videos: Mapping[str, str], sounds: Mapping[str, 
         listing.entries[name] = Entry(name, video=videos.get(name), audio=sounds.get(name))
 
 
-def clean(text: str) -> str:
-    """A name or label as it is compared: NFC (file systems differ), no blanks around."""
-    return unicodedata.normalize("NFC", text).strip()
-
-
-def present(text: str | None) -> str | None:
-    """A cell's text, or None where it is empty or says NaN."""
-    return None if text is None or text.strip().lower() in ABSENT else text.strip()
-
-
-def read_csv(path: Path, columns: Sequence[str], unique: str | None = "name") -> Iterator[Mapping[str, str]]:
-    """Rows of a CSV with a header, UTF-8 with or without a byte-order mark.
-
-    Args:
-        path: the file.
-        columns: those that must be there.
-        unique: a column whose values must differ.
-
-    Raises:
-        DatasetError: it is missing, not UTF-8, lacks a column, or repeats a name.
-    """
-    seen: set[str] = set()
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.DictReader(file, strict=True)
-            header = reader.fieldnames or []
-            _check_header(path, header, columns)
-            for row in reader:
-                if None in row:
-                    raise DatasetError(f"{path}, line {reader.line_num}: more cells than columns; quote the commas")
-                cells = {key: value or "" for key, value in row.items()}
-                if unique is not None:
-                    name = cells[unique] = clean(cells[unique])
-                    if not name or not name.isprintable():
-                        raise DatasetError(f"{path}, line {reader.line_num}: a name is empty or has control characters")
-                    if name in seen:
-                        raise DatasetError(f"{path}: '{name}' stands there twice; keep one of the rows")
-                    seen.add(name)
-                yield cells
-    except OSError as error:
-        raise DatasetError(
-            f"{path} cannot be read ({error.strerror}); see the section `dataset` of params.yaml"
-        ) from None
-    except UnicodeDecodeError:
-        raise DatasetError(f"{path} is not UTF-8; save it as UTF-8") from None
-    except csv.Error as error:
-        raise DatasetError(f"{path} is not a readable CSV: {error}") from None
-
-
-def _check_header(path: Path, header: Sequence[str], columns: Sequence[str]) -> None:
-    if not header:
-        raise DatasetError(f"{path} is empty; it needs a line with the names of its columns")
-    for column in columns:
-        if column not in header:
-            apart = " (is it separated by semicolons or tabs? save it with commas)" if len(header) == 1 else ""
-            raise DatasetError(f"{path}: no column '{column}'{did_you_mean(column, header)}{apart}")
-    for column in header:
-        if list(header).count(column) > 1:
-            raise DatasetError(f"{path}: two columns are called '{column}'; rename or remove one")
-
-
-def check_label(label: str, classes: Sequence[str], where: str) -> str:
-    """A label, cleaned.
-
-    Raises:
-        DatasetError: it is none of the classes.
-    """
-    label = clean(label)
-    if label not in classes:
-        raise DatasetError(f"{where}: unknown label '{label}'{did_you_mean(label, classes)}")
-    return label
-
-
 def add_votes(listing: Listing, path: Path, classes: Sequence[str]) -> None:
     """Read further annotators' votes: CSV name,source,family,label.
 
@@ -238,9 +163,25 @@ def add_truth(listing: Listing, path: Path, classes: Sequence[str]) -> None:
             listing.truth[row["name"]] = check_label(row["discrete"], classes, str(path))
 
 
-def add_groups(listing: Listing, pattern: str | None) -> None:
-    """Fill in the groups that are not given: what the pattern finds in the name, else the clip itself."""
+def add_groups(listing: Listing, pattern: str | None, order: str | None) -> None:
+    """Fill in what is not given: groups by what a pattern finds in the name, else the clip itself; order likewise.
+
+    Raises:
+        DatasetError: the order pattern finds something that is no number.
+    """
     for name, entry in listing.entries.items():
-        if entry.group is None:
-            match = re.search(pattern, name) if pattern else None
-            listing.entries[name] = replace(entry, group=(match and match.group(1)) or name)
+        place, number = (re.search(p, name) if p else None for p in (pattern, order))
+        listing.entries[name] = replace(
+            entry,
+            group=entry.group or (place and place.group(1)) or name,
+            order=_order(number.group(1), name) if entry.order is None and number else entry.order,
+        )
+
+
+def _order(text: str, name: str) -> float:
+    try:
+        return float(text)
+    except (TypeError, ValueError):
+        raise DatasetError(
+            f"dataset.order_pattern finds '{text}' in '{name}', which is no number; its first group must be digits"
+        ) from None

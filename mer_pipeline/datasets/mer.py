@@ -9,16 +9,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from mer_pipeline.datasets.listing import (
-    Listing,
-    Note,
-    add_media,
-    check_label,
-    clean,
-    media_files,
-    present,
-    read_csv,
-)
+from mer_pipeline.csv_files import check_label, clean, present, read_csv
+from mer_pipeline.datasets.listing import Listing, Note, add_media, media_files
 from mer_pipeline.errors import DatasetError
 from mer_pipeline.media.container import AUDIO_SUFFIXES, VIDEO_SUFFIXES
 from mer_pipeline.params import DatasetParams

@@ -14,6 +14,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from mer_pipeline.clips import Clip, Row
+from mer_pipeline.csv_files import read_csv
 from mer_pipeline.errors import StageError
 from mer_pipeline.store.rows import Encoded, digest_columns, encode, encode_column
 from mer_pipeline.store.shards import bucket_of, read_parquet, read_shard
@@ -34,8 +35,8 @@ class Keys:
 class Inputs:
     """Clips made of one row of each source's table.
 
-    A table is a stage's folder of shards, or one Parquet file (the manifest) whose rows are dealt to the same
-    buckets. The first source decides which clips there are; a clip that another lacks has None there.
+    A table is a stage's folder of shards, or one file (the manifest, or a person's CSV) whose rows are dealt to the
+    same buckets. The first source decides which clips there are; a clip that another lacks has None there.
     """
 
     def __init__(self, sources: Sequence[Source], places: Mapping[str, Path], shards: int) -> None:
@@ -82,8 +83,23 @@ class Inputs:
     def _dealt(self) -> dict[str, list[pa.Table]]:
         """Single-file tables, split into buckets and sorted."""
         return {
-            table: deal(read_parquet(place), self.shards) for table, place in self._places.items() if place.is_file()
+            source.table: deal(read_file(place, source.columns), self.shards)
+            for source in self.sources
+            if (place := self._places[source.table]).is_file()
         }
+
+
+def read_file(place: Path, columns: Sequence[str]) -> pa.Table:
+    """A table of one file: Parquet; or a CSV whose column `name` names the clips and whose cells stay text.
+
+    Raises:
+        StageError, DatasetError: it is not what it should be.
+    """
+    if place.suffix != ".csv":
+        return read_parquet(place)
+    rows = list(read_csv(place, ("name", *columns)))
+    cells = {"clip_id": [row["name"] for row in rows], **{name: [row[name] for row in rows] for name in columns}}
+    return pa.table(cells, pa.schema([pa.field(name, pa.string()) for name in cells]))
 
 
 def table_parts(table: pa.Table, columns: Sequence[str] | None) -> Parts:

@@ -136,17 +136,17 @@ def read_folder(folder: Path, columns: Sequence[str] | None = None) -> pa.Table:
         raise StageError(f"{folder} has a torn or foreign shard ({error}); make it again with `dvc repro`") from None
 
 
-def forget_others(features: Path, encoders: Iterable[str], quarantine: Path) -> None:
-    """Remove what encoders left behind that params.yaml no longer names.
+def forget_others(root: Path, stage: str, names: Iterable[str], quarantine: Path) -> None:
+    """Remove what encoders ("embed") or judges ("vote") left below `root` that params.yaml no longer names.
 
     DVC leaves a removed stage's outputs in the workspace, and they would count among `data/features` on this machine
-    and not on a colleague's. DVC's cache still has them. Folders that no encoder stage wrote are a person's and stay.
+    and not on a colleague's. DVC's cache still has them. Folders that no such stage wrote are a person's and stay.
     """
-    kept = set(encoders)
-    for folder in features.iterdir() if features.is_dir() else ():
+    kept = set(names)
+    for folder in root.iterdir() if root.is_dir() else ():
         part = folder / shard_name(0)
         if folder.name in kept or not part.is_file():
             continue
-        if (pq.read_schema(part).metadata or {}).get(b"mer.transform") == f"embed-{folder.name}".encode():
+        if (pq.read_schema(part).metadata or {}).get(b"mer.transform") == f"{stage}-{folder.name}".encode():
             shutil.rmtree(folder)
-            (quarantine / f"embed-{folder.name}.parquet").unlink(missing_ok=True)
+            (quarantine / f"{stage}-{folder.name}.parquet").unlink(missing_ok=True)

@@ -18,8 +18,9 @@ import pytest
 
 from mer_pipeline.encoder import Encoder
 from mer_pipeline.enrich.cues import MeasureCues
+from mer_pipeline.enrich.prompt import RenderPrompt
 from mer_pipeline.enrich.transform import Enrich
-from mer_pipeline.params import EncoderParams, EnrichParams, FaceParams, FrameParams
+from mer_pipeline.params import MER_CLASSES, EncoderParams, EnrichParams, FaceParams, FrameParams
 from mer_pipeline.speech.logmel import LogMel
 from mer_pipeline.store.code import Code, code_of
 from mer_pipeline.text.char_ngram import CharNgram
@@ -957,7 +958,8 @@ def own_transforms() -> list[Transform]:
     return [
         SampleFrames(FrameParams(), Path("x")),
         CropFaces(FaceParams()),
-        Enrich(EnrichParams()),
+        Enrich(EnrichParams(), MER_CLASSES),
+        RenderPrompt(EnrichParams(), MER_CLASSES),
         MeasureCues(),
         Appearance("a", FACES),
         FaceGeometry("g", EncoderParams(family="face-geometry", input="faces")),
@@ -985,7 +987,7 @@ def test_runner_and_engines_are_outside(transform: Transform) -> None:
 
 def test_template_enrichment_reads_its_lexicon() -> None:
     """Package data behind two calls and a cache."""
-    assert [path.name for path in code_of(Enrich(EnrichParams())).files] == ["polarity.tsv"]
+    assert [path.name for path in code_of(Enrich(EnrichParams(), MER_CLASSES)).files] == ["polarity.tsv"]
 
 
 def test_encoders_reach_their_base() -> None:
