@@ -93,6 +93,7 @@ class Facts:
     coverage: tuple[Coverage, ...]
     problems: tuple[Problem, ...]
     lacking: dict[str, tuple[str, ...]] = field(default_factory=dict)  # clip: "faces: no face"
+    fallbacks: tuple[tuple[str, int], ...] = ()  # why a clip kept its plain words, count
     params: str | None = None
 
     def guess(self, clip_id: str) -> Guess | None:
@@ -140,6 +141,7 @@ def collect(paths: ReportPaths, classes: Sequence[str]) -> Facts:
         coverage=coverage,
         problems=problems,
         lacking=lacking,
+        fallbacks=_fallbacks(paths.data / "enriched"),
         params=paths.params.read_text(encoding="utf-8", errors="replace") if paths.params.is_file() else None,
     )
 
@@ -229,6 +231,13 @@ def _coverage(
                 clip_id = str(row["clip_id"])
                 lacking[clip_id] = (*lacking.get(clip_id, ()), f"{stage}: {text(row['reason']) or 'nothing'}")
     return tuple(found), lacking
+
+
+def _fallbacks(folder: Path) -> tuple[tuple[str, int], ...]:
+    """Why clips were not enriched although a language model was asked; the most frequent first."""
+    rows = read_rows(folder, ["status", "why"])
+    counts = Counter(text(row["why"]) or "no reason given" for row in rows if row["status"] == "fallback")
+    return tuple(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
 
 
 def text(value: object) -> str | None:

@@ -31,7 +31,7 @@ FACES = pa.schema(
 )
 AUDIO = pa.schema([("pcm", pa.binary()), ("seconds", pa.float32()), ("rms_dbfs", pa.float32())])
 WORDS = pa.schema([("zh", pa.string()), ("en", pa.string())])
-ENRICHED = pa.schema([("text", pa.string())])
+ENRICHED = pa.schema([(name, pa.string()) for name in ("text", "status", "why")])
 VECTOR = pa.schema([("vector", pa.list_(pa.float32(), 2))])
 LABELS = pa.schema(
     [
@@ -133,6 +133,12 @@ class Maker:
         self.paths.params.write_text("dataset:\n  root: data/demo  # <b>not bold</b>\nfolds:\n  n: 5\n")
         return self.paths
 
+    def _enriched(self, at: int) -> dict[str, object]:
+        """One clip whose model wrote nonsense, and two whose server was busy."""
+        why = {0: f"no JSON {HOSTILE}", 1: "HTTP 503", 2: "HTTP 503"}.get(at)
+        text = f"The speaker raises her voice. {HOSTILE}"
+        return {"text": text, "status": "fallback" if why else "ok", "why": why}
+
     def _media(self) -> None:
         if self.variant.video:
             self._stage(
@@ -162,7 +168,7 @@ class Maker:
         )
         said = "你怎么现在才来, 我等了整整一个下午。"
         self._stage("transcript", WORDS, lambda at: "no subtitle" if at % 17 == 6 else {"zh": said, "en": HOSTILE})
-        self._stage("enriched", ENRICHED, lambda at: {"text": f"The speaker raises her voice. {HOSTILE}"})
+        self._stage("enriched", ENRICHED, self._enriched)
         for name in MODALITIES:
             self._stage(f"features/{name}", VECTOR, lambda at: {"vector": [0.0, 1.0]})
 

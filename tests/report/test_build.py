@@ -54,6 +54,13 @@ def test_hostile_words_are_text(project: Project, hostile: str) -> None:
     assert "<b>not bold</b>" in page.words
 
 
+def test_clips_that_a_model_left_are_counted_by_reason(project: Project) -> None:
+    """Most frequent first."""
+    words = page_of(project()).words
+    assert "3 clips keep their plain words" in words
+    assert "fits: 2 HTTP 503; 1 no JSON" in words
+
+
 def test_nothing_is_loaded_from_elsewhere(project: Project) -> None:
     """Every address in the page is a data URI or a place in the page, and the policy forbids all else."""
     html = build(project()).read_text(encoding="utf-8")
