@@ -103,7 +103,8 @@ def _cost_line(tokens_in: int, tokens_out: int, settings: LlmSettings) -> str:
     if not settings.price_in and not settings.price_out:
         return "cost: set price_in and price_out, per million tokens, under [llm] in .mer.toml"
     money = cost(tokens_in, tokens_out, settings.price_in, settings.price_out)
-    return f"cost: {money:.2f} at {settings.price_in:g} in and {settings.price_out:g} out a million tokens"
+    amount = f"{money:,.2f}" if money >= 1 else f"{money:.4f}"
+    return f"cost: {amount} at {settings.price_in:g} in and {settings.price_out:g} out a million tokens"
 
 
 def ledger_text() -> str:

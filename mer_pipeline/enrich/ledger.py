@@ -1,6 +1,6 @@
 """What a run asked for and what it cost: requests, retries by reason, tokens, fallbacks.
 
-`.mer/runs/llm.json` has the last run's, with the tries that led to nothing; what all replies in use took, whoever
+`.mer/ledger.json` has the last run's, with the tries that led to nothing; what all replies in use took, whoever
 asked for them, stands in their rows.
 """
 
@@ -12,10 +12,9 @@ import uuid
 from collections import Counter
 from contextlib import suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 
-from mer_pipeline.runs import RUNS
-
-LEDGER = RUNS / "llm.json"
+LEDGER = Path(".mer/ledger.json")
 MILLION = 1_000_000
 
 
@@ -70,11 +69,11 @@ class Ledger:
         )
 
     def save(self) -> None:
-        """Write `.mer/runs/llm.json`."""
+        """Write `.mer/ledger.json`."""
         values = {name: getattr(self, name) for name in self.__dataclass_fields__}
         with suppress(OSError):  # the replies are there; that nobody can say what they cost is no reason to fail
-            RUNS.mkdir(parents=True, exist_ok=True)
-            temporary = RUNS / f".{uuid.uuid4().hex}.tmp"
+            LEDGER.parent.mkdir(parents=True, exist_ok=True)
+            temporary = LEDGER.with_name(f".{uuid.uuid4().hex}.tmp")
             temporary.write_text(json.dumps(values, indent=1) + "\n", encoding="utf-8")
             temporary.replace(LEDGER)
 
