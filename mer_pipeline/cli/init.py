@@ -54,10 +54,11 @@ def write_params(
     params = yaml.load(PROFILES / f"{profile}.yaml")
     dataset = _describe(data, csv, columns or {})
     params["dataset"] = dataset
-    parse_params(_plain(params), str(PARAMS))  # what is written must be readable
+    checked = parse_params(_plain(params), str(PARAMS))  # what is written must be readable
     with PARAMS.open("w", encoding="utf-8") as file:
         yaml.dump(params, file)
-    return _story(profile, dataset)
+    asked = checked.enrich.backend == "openai"
+    return _story(profile, dataset, checked.enrich.model if asked else None)
 
 
 def _describe(data: Path, csv: Path | None, named: Mapping[str, str]) -> CommentedMap:
@@ -171,7 +172,7 @@ def _plain(params: Mapping[str, object]) -> Mapping[str, object]:
     return loaded
 
 
-def _story(profile: str, dataset: CommentedMap) -> str:
+def _story(profile: str, dataset: CommentedMap, model: str | None) -> str:
     lines = [f"wrote {PARAMS}: profile {profile}, adapter {dataset['adapter']}, clips in {dataset['root']}"]
     if dataset["adapter"] == "folder":
         described = dataset["csv"] != dataset["root"]
@@ -186,4 +187,9 @@ def _story(profile: str, dataset: CommentedMap) -> str:
             if "group" not in columns:
                 lines.append("  no speaker column: each clip counts as its own speaker (--column group=COLUMN)")
     lines.append(f"  classes: {', '.join(dataset['classes'])}")
+    if model is not None:
+        lines.append(f"  a language model writes the context: start a server for {model}, set its url under")
+        lines.append(
+            "  [llm] in .mer.toml, then `mer enrich estimate`; or set enrich.backend: template (docs/enrichment.md)"
+        )
     return "\n".join([*lines, "next: dvc repro"])

@@ -219,3 +219,10 @@ def test_a_signal_ends_a_stage_cleanly(project: Path, make_film: Callable[..., P
     running.communicate(timeout=120)
     assert running.returncode == code
     assert not list((project / "data").glob("*frames*"))
+
+
+def test_init_says_that_a_server_is_needed(project: Path, make_film: Callable[..., Path]) -> None:
+    """Where the profile's context is written by a language model, before hours of face cropping."""
+    make_film("clips/x.mp4", frames=3)
+    assert "start a server for Qwen/" in write_params("ecmf", Path("clips"), None, force=False)
+    assert "server" not in write_params("demo", Path("clips"), None, force=True)
