@@ -25,10 +25,9 @@ from numpy.typing import NDArray
 from mer_pipeline.clips import Row
 from mer_pipeline.datasets.folds import make_folds
 from mer_pipeline.encoders import make_encoder
-from mer_pipeline.enrich.ask import Ask
+from mer_pipeline.enrich.ask import FIRST, Ask, open_journal
 from mer_pipeline.enrich.context import SCHEMA as CONTEXT
 from mer_pipeline.enrich.generate import Generate
-from mer_pipeline.enrich.journal import Journal
 from mer_pipeline.enrich.prompt import RenderPrompt
 from mer_pipeline.enrich.transform import Enrich
 from mer_pipeline.fusion.features import load_features
@@ -129,14 +128,15 @@ class Bench:
         """Enriched text of every sentence."""
         if params.backend != "template":
             self.make(RenderPrompt(params, self.classes), "prompts")  # type: ignore[arg-type]
-            journal = Journal()
+            journal = open_journal()
             self.make(
                 Generate(params, self.classes)  # type: ignore[arg-type]
                 if params.backend == "transformers"
                 else Ask(params, self.classes, load_runtime().llm, journal),
                 "replies",
             )
-            journal.clear()
+            kept = read_folder(self.folder / "replies", ["asked"])["asked"].to_pylist()
+            journal.clear({*kept, *(f"{asked}{FIRST}" for asked in kept)})
         self.make(Enrich(params, self.classes), "enriched")  # type: ignore[arg-type]
 
     def encode(self, name: str, table: str) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from mer_pipeline.errors import DatasetError, did_you_mean
 
+csv.field_size_limit(1 << 24)  # a long cell in a column that nobody reads is no reason to stop
 ABSENT = frozenset({"", "nan", "none", "null", "n/a"})
 
 
@@ -37,7 +38,7 @@ def read_csv(path: Path, columns: Sequence[str], unique: str | None = "name") ->
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             reader = csv.DictReader(file, strict=True)
-            header = reader.fieldnames or []
+            header = reader.fieldnames = [clean(column) for column in reader.fieldnames or []]
             _check_header(path, header, columns)
             for row in reader:
                 if None in row:

@@ -16,6 +16,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from mer_pipeline.csv_files import clean, present
 from mer_pipeline.errors import ParamsError, did_you_mean
 
 MER_CLASSES = ("neutral", "angry", "happy", "sad", "worried", "surprise")
@@ -67,6 +68,13 @@ class DatasetParams(Section):
     def _distinct(cls, classes: tuple[str, ...]) -> tuple[str, ...]:
         if len(classes) < 2 or len(set(classes)) != len(classes):
             raise ValueError("needs at least two different class names")
+        for name in classes:
+            if name != clean(name) or not name.isprintable():
+                raise ValueError(
+                    f"{name!r} has blanks around it, control characters, or accents apart from their letters"
+                )
+            if present(name) is None:
+                raise ValueError(f"'{name}' means no label in a CSV; take another name for the class")
         return classes
 
     @field_validator("votes", "truth")
@@ -188,7 +196,8 @@ class EnrichParams(Section):
     # what writes the enriched text: nothing but rules, an OpenAI-compatible server, or a checkpoint in this process
     backend: Literal["template", "openai", "transformers"] = "template"
     language: Literal["zh", "en"] = "en"  # of the prompt and of the words that are added
-    model: str | None = None  # openai: its name at the server; transformers: dir:PATH or hf:org/name@rev
+    # openai: its name at the server; transformers: dir:PATH or hf:org/name@rev
+    model: Annotated[str, Field(pattern=r"\S")] | None = None
     prompt: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")] = "context"  # prompts/NAME.LANGUAGE.md
     neighbours: Annotated[int, Field(ge=0, le=20)] = 0  # utterances before and after, where the dataset has an order
     max_chars: Annotated[int, Field(ge=20, le=4000)] = 600  # of the text that the model adds
@@ -349,6 +358,11 @@ class Params(Section):
             for name in names:
                 if not re.fullmatch(r"[a-z0-9][a-z0-9_-]*", name):
                     raise ValueError(f"{section}: '{name}' may only have small letters, digits, '-' and '_'")
+        for name, judge in self.judges.items():
+            if judge.kind == "llm-scores" and self.enrich.backend == "template":
+                raise ValueError(
+                    f"judges.{name}: enrich.backend 'template' gives no scores; ask a language model there"
+                )
         if "given" in self.judges:
             raise ValueError("judges: 'given' is the dataset's own label; take another name")
         for name in self.train.features:

@@ -74,7 +74,8 @@ class LlmSettings(Section):
     nowhere."""
 
     url: str = "http://127.0.0.1:8000/v1"  # of an OpenAI-compatible API; $MER_LLM_URL comes first
-    key_env: str = "OPENAI_API_KEY"  # the environment variable that has the key, where the server wants one
+    # the environment variable that has the key, where the server wants one
+    key_env: Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")] = "OPENAI_API_KEY"
     in_flight: Annotated[int, Field(ge=1, le=1024)] = 16  # requests at once
     timeout_s: Annotated[float, Field(gt=0)] = 120.0  # of one request
     tries: Annotated[int, Field(ge=1, le=20)] = 6  # of one clip, when the server is busy or fails
@@ -85,9 +86,21 @@ class LlmSettings(Section):
     @field_validator("url")
     @classmethod
     def _plain(cls, url: str) -> str:
-        if not re.fullmatch(r"https?://[^\s/@]+(/[^\s@]*)?", url):
-            raise ValueError("must be http://HOST[:PORT]/v1 or https://..., without a user or password")
+        if not re.fullmatch(r"https?://[^\s/@?#]+(/[^\s@?#]*)?", url):
+            raise ValueError("must be http://HOST[:PORT]/v1 or https://..., without a user, password or query")
         return url.rstrip("/")
+
+
+def llm_url(settings: LlmSettings) -> str:
+    """Where the server is: $MER_LLM_URL, else `llm.url`.
+
+    Raises:
+        ParamsError: the variable is no such address; it is not shown, because it may hold a password.
+    """
+    try:
+        return LlmSettings(url=os.environ.get("MER_LLM_URL") or settings.url).url
+    except ValidationError as error:
+        raise ParamsError(f"MER_LLM_URL: {error.errors()[0]['msg'].removeprefix('Value error, ')}") from None
 
 
 class Runtime(Section):

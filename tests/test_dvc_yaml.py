@@ -79,8 +79,8 @@ def test_every_stage_says_what_it_does(name: str) -> None:
 LAYERS = [
     *(
         "errors",
-        "params",
         "csv_files",
+        "params",
         "runtime",
         "runs",
         "clips",

@@ -9,6 +9,7 @@ from typing import TypeAlias
 from mer_pipeline.cli.stage import run_stage, table_place
 from mer_pipeline.clips import Clip
 from mer_pipeline.enrich import replies
+from mer_pipeline.enrich.ask import FIRST, Ask, open_journal
 from mer_pipeline.enrich.journal import Journal
 from mer_pipeline.enrich.ledger import Ledger
 from mer_pipeline.enrich.prompt import RenderPrompt
@@ -20,14 +21,15 @@ from mer_pipeline.store.memory import Memory
 from mer_pipeline.store.packs import Store
 from mer_pipeline.store.quarantine import write_problems
 from mer_pipeline.store.rows import stage_schema
-from mer_pipeline.store.shards import new_folder, write_shard
+from mer_pipeline.store.shards import new_folder, read_folder, write_shard
 from mer_pipeline.transform import Transform
 
 # What passes from prepare to infer is each one's own affair (as in encoders.py).
 AnyReplier: TypeAlias = Transform[object]
 
 QUARANTINE = Path("data/quarantine")
-NAMED = 20  # clips in an error; all of them are in the quarantine
+MISSING = Path(".mer/no-reply.txt")
+NAMED = 20  # clips in an error; all of them are in MISSING
 
 
 def ask_all(params: EnrichParams, classes: tuple[str, ...], shards: ShardParams, quality: QualityParams) -> list[str]:
@@ -38,12 +40,14 @@ def ask_all(params: EnrichParams, classes: tuple[str, ...], shards: ShardParams,
         UsageError: there is no server, or it does not let us in.
     """
     lines = [run_stage(RenderPrompt(params, classes), "prompts", shards, quality)]
-    runtime, journal, ledger = load_runtime(), Journal(), Ledger()
+    runtime, journal, ledger = load_runtime(), open_journal(), Ledger()
     transform = replier(params, classes, runtime, journal, ledger)
     if params.offline:
         _refuse_misses(transform, shards, runtime, journal)
     lines.append(run_stage(transform, "replies", shards, quality))
-    journal.clear()
+    if runtime.store_url is not None:  # else nobody else has them
+        kept = read_folder(Path("data/replies"), ["asked"])["asked"].to_pylist()
+        journal.clear({*kept, *(f"{asked}{FIRST}" for asked in kept)})
     return [*lines, *([str(ledger)] if ledger.requests else [])]
 
 
@@ -63,8 +67,6 @@ def replier(
         from mer_pipeline.enrich.generate import Generate
 
         return Generate(params, classes)  # type: ignore[return-value]
-    from mer_pipeline.enrich.ask import Ask
-
     return Ask(params, classes, runtime.llm, journal, ledger)  # type: ignore[return-value]
 
 
@@ -91,7 +93,7 @@ def unknown(transform: AnyReplier, shards: ShardParams, runtime: Runtime, journa
         wanted = {clip_id for clip_id, is_known in zip(keys.clip_ids, known, strict=True) if not is_known}
         for clip in inputs.clips(bucket, keys, wanted):
             prompt = clip.maybe("prompts")
-            if prompt is not None and journal.get(replies.asked(prompt, params)) is None:
+            if prompt is not None and replies.asked(prompt, params) not in journal:
                 yield clip
 
 
@@ -99,12 +101,11 @@ def _refuse_misses(transform: AnyReplier, shards: ShardParams, runtime: Runtime,
     missing = sorted(unknown(transform, shards, runtime, journal), key=lambda clip: clip.clip_id)
     if not missing:
         return
-    path = QUARANTINE / "replies.parquet"
-    note = {"error": "Offline", "message": "no reply is known and enrich.offline is on"}
-    write_problems(path, [{**note, "clip_id": clip.clip_id, "input_digest": clip.input_digest} for clip in missing])
+    MISSING.parent.mkdir(parents=True, exist_ok=True)
+    MISSING.write_text("".join(f"{clip.clip_id}\n" for clip in missing), encoding="utf-8")
     names = ", ".join(clip.clip_id for clip in missing[:NAMED])
     more = f" and {len(missing) - NAMED} more" if len(missing) > NAMED else ""
     raise StageError(
-        f"enrich.offline is on and no reply is known for {len(missing)} clips: {names}{more} (all: {path}); "
+        f"enrich.offline is on and no reply is known for {len(missing)} clips: {names}{more} (all: {MISSING}); "
         "set it to false to ask for them, or MER_STORE to the store that has them"
     )

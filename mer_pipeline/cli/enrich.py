@@ -12,8 +12,11 @@ import pyarrow.parquet as pq
 from mer_pipeline.cli.asking import replier
 from mer_pipeline.cli.pipeline import memory_of
 from mer_pipeline.clips import Clip, Row
+from mer_pipeline.enrich.ask import open_journal
+from mer_pipeline.enrich.context import context_of
 from mer_pipeline.enrich.ledger import cost, load_ledger
 from mer_pipeline.enrich.prompt import RenderPrompt
+from mer_pipeline.enrich.replies import Sampling, asked
 from mer_pipeline.enrich.request import request_of
 from mer_pipeline.errors import StageError, UsageError, did_you_mean
 from mer_pipeline.params import EnrichParams, load_params
@@ -21,10 +24,10 @@ from mer_pipeline.runs import read_run
 from mer_pipeline.runtime import LlmSettings, load_runtime
 from mer_pipeline.store.inputs import input_digests
 from mer_pipeline.store.rows import Encoded, complete_row, encode
-from mer_pipeline.store.shards import read_folder
+from mer_pipeline.store.shards import bucket_of, read_folder, read_shard
 
 REPLIES = Path("data/replies")
-CUE_WORDS = Path("data/cue_words.parquet")
+CUES = Path("data/cues")
 LETTERS = 4.0  # of Latin script to a token; a Chinese character is one
 SENTENCES = 400  # characters of a reply beside the enriched text: meaning, cues, context, keys
 
@@ -39,16 +42,25 @@ def estimate() -> str:
     params, runtime = load_params(), load_runtime()
     if params.enrich.backend == "template":
         raise UsageError("enrich.backend is 'template', which asks nobody; set it to openai or transformers first")
-    render = RenderPrompt(params.enrich, params.dataset.classes)
-    memory = memory_of(replier(params.enrich, params.dataset.classes, runtime), runtime)
-    prompts = dict(_prompts(render))
-    parts = {name: Encoded(encode(complete_row(name, "", row, None, render.schema)["digest"]))
-             for name, row in prompts.items()}  # fmt: skip
-    known = memory.knows(input_digests(list(prompts), {"prompts": parts}))
-    to_ask = [prompt for prompt, is_known in zip(prompts.values(), known, strict=True) if not is_known]
+    render, journal = RenderPrompt(params.enrich, params.dataset.classes), open_journal()
+    asker = replier(params.enrich, params.dataset.classes, runtime)
+    assert isinstance(asker.params, Sampling)
+    prompts = dict(_prompts(render, params.enrich))
+    digests = (complete_row(name, "", row, None, render.schema)["digest"] for name, row in prompts.items())
+    parts = {name: Encoded(encode(digest)) for name, digest in zip(prompts, digests, strict=True)}
+    known = memory_of(asker, runtime).knows(input_digests(list(prompts), {"prompts": parts}))
+    wanted: dict[str, Row] = {}  # what is the same for several clips is asked once
+    open_clips = 0
+    for prompt, is_known in zip(prompts.values(), known, strict=True):
+        key = asked(prompt, asker.params)
+        if not is_known and key not in journal:
+            open_clips, wanted[key] = open_clips + 1, prompt
+    to_ask = list(wanted.values())
     tokens_in, tokens_out, how = _tokens(to_ask, params.enrich)
+    same = f" ({len(to_ask)} different prompts)" if len(to_ask) < open_clips else ""
     lines = [
-        f"{len(prompts)} clips have something to ask: {sum(known)} replies are known, {len(to_ask)} to ask for",
+        f"{len(prompts)} clips have something to ask: {len(prompts) - open_clips} replies are known, "
+        f"{open_clips} to ask for{same}",
         f"tokens: about {tokens_in:,} in and {tokens_out:,} out, at most {params.enrich.max_tokens * len(to_ask):,} "
         f"out ({how})",
     ]
@@ -57,16 +69,18 @@ def estimate() -> str:
     last = read_run("replies")
     if to_ask and last is not None and last.rate:
         lines.append(f"time: about {len(to_ask) / last.rate / 60:.0f} min at the rate of the last run")
-    if not CUE_WORDS.exists():
+    if not CUES.exists():
         lines.append("the measured cues are not made yet and will add some; run this again after a first `dvc repro`")
     return "\n".join(lines)
 
 
-def _prompts(render: RenderPrompt) -> Iterator[tuple[str, Row]]:
-    """The prompt of every clip that has one, from the tables as they lie in data/."""
-    words = pq.read_table(CUE_WORDS).to_pylist() if CUE_WORDS.exists() else []
-    context = {str(row["clip_id"]): row for row in words}
-    for row in read_folder(Path("data/transcript")).to_pylist():
+def _prompts(render: RenderPrompt, params: EnrichParams) -> Iterator[tuple[str, Row]]:
+    """The prompt of every clip that has one, as the stage would render it from the tables as they lie in data/."""
+    transcripts = read_folder(Path("data/transcript")).to_pylist()
+    cues = read_folder(CUES).to_pylist() if CUES.exists() else []
+    manifest = pq.read_table("data/manifest.parquet", columns=["clip_id", "group", "order"]).to_pylist()
+    context = {str(row["clip_id"]): row for row in context_of(cues, transcripts, manifest, params).to_pylist()}
+    for row in transcripts:
         name = str(row["clip_id"])
         request = request_of(Clip(name, "", {"transcript": row, "cue_words": context.get(name)}))
         if not request.is_empty:
@@ -79,17 +93,15 @@ def _tokens(prompts: Sequence[Row], params: EnrichParams) -> tuple[int, int, str
     """Tokens in and out of some prompts; counted as the server counts where it has answered before."""
     guess = sum(_guess(prompt) for prompt in prompts)
     each_out = min(params.max_tokens, (params.max_chars + SENTENCES) / LETTERS)
-    rows = (
-        read_folder(REPLIES, ["valid", "tokens_in", "tokens_out", "requests", "clip_id"]) if REPLIES.exists() else None
-    )
-    answered = [] if rows is None else [row for row in rows.to_pylist() if row["valid"] and row["tokens_in"]]
+    columns = ["clip_id", "valid", "tokens_in", "tokens_out"]
+    rows = read_folder(REPLIES, columns).to_pylist() if REPLIES.exists() else []
+    answered = {row["clip_id"]: row for row in rows if row["valid"] and row["tokens_in"]}
     if not answered:
         return round(guess), round(each_out * len(prompts)), "a guess: a Chinese character or four letters a token"
-    asked = {row["clip_id"]: row for row in read_folder(Path("data/prompts")).to_pylist()}
-    ratio = sum(row["tokens_in"] for row in answered) / max(
-        1.0, sum(_guess(asked[row["clip_id"]]) for row in answered if row["clip_id"] in asked)
-    )
-    mean_out = sum(row["tokens_out"] or 0 for row in answered) / len(answered)
+    sent = read_folder(Path("data/prompts"), ["clip_id", "system", "user"]).to_pylist()
+    guessed = sum(_guess(row) for row in sent if row["clip_id"] in answered)
+    ratio = sum(row["tokens_in"] for row in answered.values()) / max(1.0, guessed)
+    mean_out = sum(row["tokens_out"] or 0 for row in answered.values()) / len(answered)
     return round(guess * ratio), round(mean_out * len(prompts)), f"as in the {len(answered)} replies in data/"
 
 
@@ -141,29 +153,33 @@ def show(clip: str) -> str:
     Raises:
         UsageError: there is no such clip.
     """
-    tables = {name: _row(Path("data", name), clip) for name in ("prompts", "replies", "enriched")}
-    prompt, reply, text = tables["prompts"], tables["replies"], tables["enriched"]
+    shards = load_params().shards.count
+    clips = pq.read_table("data/manifest.parquet", columns=["clip_id"])["clip_id"].to_pylist()
+    if clip not in clips:
+        raise UsageError(f"there is no clip '{clip}'{did_you_mean(clip, clips) if len(clips) < 10_000 else ''}")
+    prompt, reply, text = (_row(Path("data", name), clip, shards) for name in ("prompts", "replies", "enriched"))
     lines = []
     if prompt is not None and prompt["valid"]:
-        lines += ["asked:", textwrap.indent(str(prompt["user"]), "  ")]
+        lines += ["asked:", _quoted(prompt["user"])]
     if reply is not None and reply["valid"]:
         answers = reply["raw"]
         assert isinstance(answers, list)
         lines += [f"answered by {reply['model']} ({reply['status']}, {reply['requests']} requests):"]
-        lines += [textwrap.indent(answer, "  ") for answer in answers]
+        lines += [_quoted(answer) for answer in answers]
     if text is not None:
         status = text["reason"] if not text["valid"] else text["status"]
-        lines += [
-            f"enriched ({status}{': ' + str(text['why']) if text.get('why') else ''}):",
-            f"  {text['text'] or ''}",
-        ]
-    return "\n".join(lines)
+        lines += [f"enriched ({status}{': ' + str(text['why']) if text['why'] else ''}):", _quoted(text["text"])]
+    return "\n".join(lines or ["nothing is made of it yet; run `dvc repro`"])
 
 
-def _row(folder: Path, clip: str) -> Row | None:
+def _row(folder: Path, clip: str, shards: int) -> Row | None:
     if not folder.exists():
         return None
-    rows = {str(row["clip_id"]): row for row in read_folder(folder).to_pylist()}
-    if clip not in rows and folder.name == "enriched":
-        raise UsageError(f"there is no clip '{clip}'{did_you_mean(clip, rows) if len(rows) < 10_000 else ''}")
-    return rows.get(clip)
+    rows: list[Row] = read_shard(folder, bucket_of(clip, shards), shards).to_pylist()
+    return next((row for row in rows if row["clip_id"] == clip), None)
+
+
+def _quoted(value: object) -> str:
+    """Lines of a stranger's text, indented; what could steer a terminal is shown as an escape."""
+    text = "".join(c if c.isprintable() or c == "\n" else c.encode("unicode_escape").decode() for c in str(value or ""))
+    return textwrap.indent(text, "  ")

@@ -65,7 +65,10 @@ def plan() -> None:
 
 @app.command()
 def explain(
-    stage: Annotated[str, typer.Argument(help="frames, faces, audio, cues, enriched, or an encoder's name.")],
+    stage: Annotated[
+        str,
+        typer.Argument(help="A table (frames, cues, replies, ...), an encoder or a judge."),
+    ],
     clip: Annotated[str, typer.Argument(help="The clip's name.")],
     every: Annotated[bool, typer.Option("--all", help="Every definition that the stage's code reaches.")] = False,
 ) -> None:
@@ -134,12 +137,13 @@ def gc(
     keep_days: Annotated[float, typer.Option(min=0, help="Keep what a run used within so many days.")],
     url: Url = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would go.")] = False,
+    bought: Annotated[bool, typer.Option("--bought", help="Also replies of language models.")] = False,
 ) -> None:
     """Make space: remove fingerprints that no run used lately."""
     from mer_pipeline.cli.store import gc as collect
     from mer_pipeline.cli.store import this_store
 
-    print(collect(this_store(url), keep_days, dry_run=dry_run))
+    print(collect(this_store(url), keep_days, dry_run=dry_run, bought=bought))
 
 
 @quarantine.command("list")

@@ -18,8 +18,9 @@ import pyarrow.parquet as pq
 from mer_pipeline.cli.pipeline import Step, fingerprint_for, memory_of, steps
 from mer_pipeline.cli.stage import table_place
 from mer_pipeline.datasets.ingest import Ahead, look_ahead
+from mer_pipeline.enrich.context import context_of
 from mer_pipeline.errors import MerError, StageError
-from mer_pipeline.params import Params, load_params
+from mer_pipeline.params import EnrichParams, Params, load_params
 from mer_pipeline.runs import Summary, read_run
 from mer_pipeline.runtime import Runtime, load_runtime
 from mer_pipeline.store.fingerprint import changed_parts
@@ -81,7 +82,7 @@ def make_plan(root: Path) -> list[StagePlan]:
             ahead = _look_ahead(plan, params)
         own = [step for step in steps(params) if step.stage == name]
         for step in own if plan.reasons else ():
-            _look_up(step, plan, tables, runtime, ahead)
+            _look_up(step, plan, tables, runtime, ahead, params.enrich)
         if not plan.reasons:
             plan.unseen = [note for step in own if (note := _unseen(step, runtime))]
         if plan.reasons and not own:
@@ -149,12 +150,19 @@ def _look_ahead(plan: StagePlan, params: Params) -> Ahead | None:
 
 
 def _look_up(
-    step: Step, plan: StagePlan, tables: dict[str, Parts | None], runtime: Runtime, ahead: Ahead | None
+    step: Step,
+    plan: StagePlan,
+    tables: dict[str, Parts | None],
+    runtime: Runtime,
+    ahead: Ahead | None,
+    enrich: EnrichParams,
 ) -> None:
     """Count hits and misses of one transform, and note what is known of the table that it would write."""
     try:
         transform = step.make()
-        parts = {source.table: _table(source.table, source.columns, tables, ahead) for source in transform.sources}
+        parts = {
+            source.table: _table(source.table, source.columns, tables, ahead, enrich) for source in transform.sources
+        }
         memory = memory_of(transform, runtime)
     except (MerError, OSError) as error:
         plan.why, plan.seconds = str(error), None
@@ -211,20 +219,37 @@ def why_missing(before: Mapping[str, str] | None, now: Mapping[str, str], misses
     return f"changed: {', '.join(changed[:3])}{f' and {len(changed) - 3} more' if len(changed) > 3 else ''}"
 
 
-def _table(name: str, columns: Sequence[str], tables: dict[str, Parts | None], ahead: Ahead | None) -> Parts | None:
+def _table(
+    name: str, columns: Sequence[str], tables: dict[str, Parts | None], ahead: Ahead | None, enrich: EnrichParams
+) -> Parts | None:
     """What is known of a table: planned above, or as it lies in data/; None where nothing is."""
     if ahead is not None and name == "manifest":
         return {**table_parts(ahead.manifest, columns), **dict.fromkeys(ahead.unread, UNKNOWN)}
     if ahead is not None and name == "transcript":
         return {clip_id: Encoded(encode(digest)) for clip_id, digest in ahead.transcript.items()}
     place = table_place(name)
-    if name == "cue_words" and any(part is UNKNOWN for part in (tables.get("cues") or {}).values()):
-        return None  # one clip's measures may change the habit of its whole group
+    if name == "cue_words":
+        context = _context(tables, ahead, enrich)
+        return None if context is None else table_parts(context, columns)
     if place.is_file():  # only the declared columns count, and each transform declares its own
         return table_parts(read_file(place, columns), columns)
     if name not in tables:
         tables[name] = table_parts(read_folder(place, ["clip_id", "digest"]), None) if place.exists() else None
     return tables[name]
+
+
+def _context(tables: Mapping[str, Parts | None], ahead: Ahead | None, enrich: EnrichParams) -> pa.Table | None:
+    """The table of cue words and neighbours as the stage would write it; None where that is not known yet."""
+    if any(part is UNKNOWN for part in (tables.get("cues") or {}).values()) or not table_place("cues").exists():
+        return None  # one clip's measures may change the habit of its whole group
+    if ahead is not None and enrich.neighbours:
+        return None  # of new words only the digest is known
+    transcripts = (
+        read_folder(table_place("transcript"), ["clip_id", "zh", "en"]).to_pylist() if enrich.neighbours else []
+    )
+    columns = ["clip_id", "group", "order"]
+    manifest = ahead.manifest.select(columns) if ahead is not None else read_file(table_place("manifest"), columns)
+    return context_of(read_folder(table_place("cues")).to_pylist(), transcripts, manifest.to_pylist(), enrich)
 
 
 def _estimate(plan: StagePlan, last: Summary | None, misses: int, clips: int) -> None:

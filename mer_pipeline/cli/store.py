@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 from mer_pipeline.cli.plan import size_text
 from mer_pipeline.errors import UsageError
 from mer_pipeline.runtime import load_runtime
+from mer_pipeline.store.fingerprint import BOUGHT
 from mer_pipeline.store.packs import ASIDE, INDEX, PACK, PACKS, PROBLEMS, Store
 from mer_pipeline.store.place import TEMPORARY
 
@@ -28,6 +29,7 @@ class ShelfStat:
     packs: int
     size: int
     last_used: float
+    bought: bool  # answers of a language model, which nobody can compute again
 
 
 def this_store(url: str | None = None) -> Store:
@@ -51,7 +53,8 @@ def shelves(store: Store) -> list[ShelfStat]:
             packs = [name for name in files if name.endswith(PACK) and not name.endswith(PROBLEMS)]
             size = sum(info.size for info in files.values())
             used = max((info.written for info in files.values()), default=0.0)
-            found.append(ShelfStat(transform, fingerprint, len(packs), size, used))
+            bought = BOUGHT in (store.parts(transform, fingerprint) or {})
+            found.append(ShelfStat(transform, fingerprint, len(packs), size, used, bought))
     return found
 
 
@@ -98,14 +101,24 @@ def _fault(store: Store, path: str, fingerprint: str) -> str | None:
     return None if own == fingerprint.encode() else "of another fingerprint"
 
 
-def gc(store: Store, keep_days: float, *, dry_run: bool) -> str:
+def gc(store: Store, keep_days: float, *, dry_run: bool, bought: bool = False) -> str:
     """Remove what no run used for some days; fingerprints as a whole, damaged packs, and leftovers of killed writers.
+
+    Args:
+        store: which.
+        keep_days: that many.
+        dry_run: only say it.
+        bought: also the replies of language models.
 
     Raises:
         ReadOnlyStore: nothing can be removed.
     """
     before = time.time() - keep_days * DAY_S
-    doomed = [shelf for shelf in shelves(store) if shelf.last_used < before]
+    old = [shelf for shelf in shelves(store) if shelf.last_used < before]
+    doomed = [shelf for shelf in old if bought or not shelf.bought]
+    spared = (
+        f"\nkept {len(old) - len(doomed)} of replies, which were bought (--bought)" if len(doomed) < len(old) else ""
+    )
     for shelf in doomed if not dry_run else ():
         store.place.remove(f"{PACKS}/{shelf.transform}/{shelf.fingerprint}")
     litter = 0
@@ -119,7 +132,7 @@ def gc(store: Store, keep_days: float, *, dry_run: bool) -> str:
     names = "".join(f"\n  {shelf.transform} {shelf.fingerprint[:12]} {size_text(shelf.size)}" for shelf in doomed)
     return (
         f"{verb} {len(doomed)} fingerprints not used for {keep_days:g} days, "
-        f"{size_text(sum(shelf.size for shelf in doomed))}, and {litter} damaged or left-over files{names}"
+        f"{size_text(sum(shelf.size for shelf in doomed))}, and {litter} damaged or left-over files{names}{spared}"
     )
 
 

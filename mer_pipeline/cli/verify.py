@@ -44,6 +44,8 @@ def verify(stages: Sequence[str], sample: int, seed: int, tolerance: float) -> i
     params, runtime = load_params(), load_runtime()
     chosen = [find_step(name, params) for name in stages] or steps(params)
     ready = [step for step in chosen if step.folder.exists() and not step.bought]
+    if all(step.bought for step in chosen):
+        raise StageError("replies were bought and are not asked for again; `mer enrich show CLIP` shows one")
     if not ready:
         raise StageError("data/ has no rows yet; run `dvc repro` first")
     failed = 0

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict, fields
 
 from mer_pipeline.clips import Clip, Row
 from mer_pipeline.enrich import replies
@@ -15,6 +17,14 @@ from mer_pipeline.params import EnrichParams
 from mer_pipeline.runtime import LlmSettings
 from mer_pipeline.transform import Transform
 
+FIRST = ":first"  # the journal's entry of an answer that did not fit, until the second is there
+
+
+def open_journal() -> Journal:
+    """The project's journal of replies, and of first answers; what an older version wrote otherwise is passed over."""
+    shapes = ({*replies.SCHEMA.names}, {field.name for field in fields(Answer)})
+    return Journal(fits=lambda entry: set(entry) in shapes)
+
 
 class Ask(Transform[Row]):
     """A prompt to a reply. A clip whose server fails is quarantined and not remembered; it is asked next time.
@@ -23,7 +33,7 @@ class Ask(Transform[Row]):
         params: which model.
         classes: in order.
         settings: where the server is.
-        journal: of replies that no store has yet.
+        journal: of replies that no store has yet; by default the project's.
         ledger: counts.
     """
 
@@ -43,12 +53,13 @@ class Ask(Transform[Row]):
         self.params: replies.Sampling = replies.sampling_of(params)
         self.in_flight = settings.in_flight
         self._classes, self._max_chars = classes, params.max_chars
-        self._journal, self._ledger = journal, ledger or Ledger()
+        self._journal, self._ledger = journal or open_journal(), ledger or Ledger()
+        self._guard, self._turns = threading.Lock(), dict[str, threading.Lock]()
         body = {"model": params.model, "max_tokens": params.max_tokens, "temperature": params.temperature}
         self._chat = Chat(settings, {**body, "seed": params.seed}, self._ledger)
 
     def prepare(self, clip: Clip) -> Row:
-        """Ask, once more where the answer does not fit.
+        """Ask, once more where the answer does not fit. Clips of which the same is asked are asked about once.
 
         Raises:
             Transient: the server did not answer.
@@ -56,12 +67,14 @@ class Ask(Transform[Row]):
         """
         prompt = clip.need("prompts")
         key = replies.asked(prompt, self.params)
-        row = self._journal.get(key) if self._journal is not None else None
-        if row is None:
-            row = self._settled(prompt) | {"asked": key}
-            if self._journal is not None:
+        with self._guard:
+            turn = self._turns.setdefault(key, threading.Lock())
+        with turn:
+            row = self._journal.get(key)
+            if row is None:
+                row = {**self._settled(prompt, key), "asked": key}
                 self._journal.add(key, row)
-            self._ledger.settled(str(row["status"]))
+                self._ledger.settled(str(row["status"]))
         return row
 
     def infer(self, items: Sequence[Row]) -> list[Row | Skip]:
@@ -74,12 +87,16 @@ class Ask(Transform[Row]):
         if self._ledger.requests:
             self._ledger.save()
 
-    def _settled(self, prompt: Row) -> dict[str, object]:
+    def _settled(self, prompt: Row, key: str) -> dict[str, object]:
         schema = json.loads(str(prompt["schema"]))
-        answers = [self._chat.ask(replies.first_request(prompt), schema)]
+        # Where the server fails at the second request, the clip fails: a fallback would be for good, and this may
+        # pass. The first answer is not bought again then.
+        first = self._journal.get(f"{key}{FIRST}")
+        answers = [self._chat.ask(replies.first_request(prompt), schema) if first is None else Answer(**first)]  # type: ignore[arg-type]
         reason = why = self._why_not(answers[0])
         if reason is not None:
-            # Where the server fails now, the clip fails: a fallback would be for good, and this may pass.
+            if first is None:
+                self._journal.add(f"{key}{FIRST}", asdict(answers[0]))
             answers.append(self._chat.ask(replies.second_request(prompt, answers[0].content, reason), schema))
             why = self._why_not(answers[1])
         return {**replies.status_of([answer.content for answer in answers], reason, why), **_taken(answers)}

@@ -2,6 +2,7 @@
 
     busy (429, 5xx), slow, cut off, or no JSON    tried again, with jitter, not before Retry-After
     `response_format` refused                     json_schema, then json_object, then without
+    a setting refused by name                     asked without it, `max_tokens` under its newer name
     401, 403, 404                                 ends the run: no clip would fare better
     nothing but failures for a while              ends the run: what was answered is kept
 
@@ -14,6 +15,7 @@ import asyncio
 import json
 import os
 import random
+import re
 import threading
 import time
 from collections.abc import Coroutine, Mapping, Sequence
@@ -27,11 +29,12 @@ import tenacity
 from mer_pipeline.enrich.clean import plain
 from mer_pipeline.enrich.ledger import Ledger
 from mer_pipeline.errors import StageError, Transient, UsageError
-from mer_pipeline.runtime import LlmSettings, is_stopping
+from mer_pipeline.runtime import LlmSettings, is_stopping, llm_url
 
 MODES = ("json_schema", "json_object", "text")
 BUSY = frozenset({408, 409, 425, 429})
 SHUT = frozenset({401, 403, 404})
+UNKNOWN = re.compile(r"unsupported|not support|unknown|unrecogni[sz]ed|not permitted|extra_forbidden", re.IGNORECASE)
 RAW_CHARS = 32_000
 SECRET_CHARS = 8
 STOP_GRACE_S = 5.0  # after Ctrl-C, for answers that are on their way: they are paid for
@@ -87,9 +90,12 @@ class Chat:
 
     def __init__(self, settings: LlmSettings, body: Mapping[str, object], ledger: Ledger) -> None:
         self._settings, self._body, self._ledger = settings, body, ledger
-        self._url = (os.environ.get("MER_LLM_URL") or settings.url).rstrip("/")
-        self._key = os.environ.get(settings.key_env, "")
+        self._url = llm_url(settings)
+        self._key = os.environ.get(settings.key_env, "").strip()
+        if not self._key.isprintable():
+            raise UsageError(f"the environment variable {settings.key_env} has control characters; set it to the key")
         self._mode = 0  # index of MODES, of the first that the server takes
+        self._taken: set[int] = set()  # those in which a request was answered
         self._lost = 0  # clips in a row without an answer
         self._lock = threading.Lock()
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -103,6 +109,8 @@ class Chat:
             UsageError: the server does not let us in, or is not there.
             StageError: it stopped answering.
         """
+        if is_stopping():
+            raise Transient("stopped before it was asked", tried=True)
         self._open()
         try:
             answer = self._wait_for(self._ask(messages, schema))
@@ -143,19 +151,20 @@ class Chat:
             connector=aiohttp.TCPConnector(limit=self._settings.in_flight),
         )
         try:
-            async with session.get(f"{self._url}/models", timeout=aiohttp.ClientTimeout(total=10)) as response:
-                self._raise_if_shut(response.status, "")
+            # Whatever the status: keys may be good for chat alone.
+            async with session.get(f"{self._url}/models", timeout=aiohttp.ClientTimeout(total=10)):
+                pass
         except aiohttp.ClientConnectorError:
             await session.close()
             raise UsageError(
                 f"no server at {self._url}; start it, set url under [llm] in .mer.toml or MER_LLM_URL, or set "
                 "enrich.offline or enrich.backend: template in params.yaml"
             ) from None
-        except UsageError:
-            await session.close()
-            raise
         except (aiohttp.ClientError, TimeoutError):
             pass  # somebody is there; whether they answer will be seen
+        except BaseException:
+            await session.close()
+            raise
         return session
 
     def _wait_for(self, work: Coroutine[object, object, T]) -> T:
@@ -189,12 +198,15 @@ class Chat:
                     sent += 1
                     try:
                         answer = await self._once(messages, schema, MODES[mode])
-                    except Refused:
+                    except Refused as refusal:
+                        if self._adapt(str(refusal)):
+                            raise self._busy("a setting that the server does not know", 0.0) from None
                         if mode == len(MODES) - 1:
                             raise
                         continue
-                    # It is the format that was refused, and not the clip.
-                    self._mode = max(self._mode, mode)
+                    if first not in self._taken:  # else it is this clip that was refused, and not the format
+                        self._mode = max(self._mode, mode)
+                    self._taken.add(mode)
                     return replace(answer, requests=sent)
         raise AssertionError("unreachable")
 
@@ -225,23 +237,34 @@ class Chat:
         status = response.status
         if status in BUSY or status >= 500:
             raise self._busy(f"HTTP {status}", _retry_after(response.headers.get("Retry-After")))
-        said = self._redact(plain(raw, 200))
+        said = plain(self._redact(raw), 200)  # in this order: half a key is no key that could be found
         self._raise_if_shut(status, said)
         if status != 200:
             raise Refused(f"HTTP {status}: {said}")
         try:
-            answer = _answer(json.loads(raw), mode, time.monotonic() - started)
-        except (ValueError, KeyError, IndexError, TypeError, RecursionError):
+            answer = _answer(json.loads(self._redact(raw)), mode, time.monotonic() - started)
+        except (ValueError, KeyError, IndexError, TypeError, AttributeError, RecursionError):
             raise self._busy("an answer that is no chat completion") from None
         self._ledger.paid(answer.tokens_in, answer.tokens_out)
         return replace(answer, content=self._redact(answer.content), model=self._redact(answer.model))
+
+    def _adapt(self, refusal: str) -> bool:
+        """Leave out, or rename, a setting that the server says it does not know; False where it says no such thing."""
+        if self._taken or not UNKNOWN.search(refusal):
+            return False
+        for name in ("max_tokens", "temperature", "seed"):
+            if name in self._body and re.search(rf"\b{name}\b", refusal):
+                other = {key: value for key, value in self._body.items() if key != name}
+                self._body = other | ({"max_completion_tokens": self._body[name]} if name == "max_tokens" else {})
+                return True
+        return False
 
     def _busy(self, reason: str, retry_after: float | None = None) -> Busy:
         self._ledger.failed(reason)
         return Busy(reason, retry_after)
 
     def _raise_if_shut(self, status: int, said: str) -> None:
-        if status in SHUT and (said or status != 404):  # not every server lists its models
+        if status in SHUT:
             about = f": {said}" if said else ""
             key = f"is {self._settings.key_env} set to its key?" if status != 404 else "is enrich.model its name there?"
             raise UsageError(f"the server at {self._url} answers HTTP {status}{about}; {key}")
@@ -280,11 +303,17 @@ def _answer(data: Mapping[str, object], mode: str, seconds: float) -> Answer:
     if not isinstance(choices, list):
         raise TypeError("choices")
     content = choices[0]["message"].get("content")
+    if isinstance(content, list):  # in parts
+        content = "".join(str(part.get("text") or "") for part in content)
     counts = usage if isinstance(usage, Mapping) else {}
-    tokens = [count if isinstance(count := counts.get(f"{kind}_tokens"), int) else None for kind in KINDS]
+    tokens = [_count(counts.get(f"{kind}_tokens")) for kind in KINDS]
     # Bounded, and without unpaired surrogates, which no file could take.
     text = str(content or "")[:RAW_CHARS].encode("utf-8", "replace").decode()
     return Answer(text, plain(str(data.get("model") or ""), 200), tokens[0], tokens[1], 1, seconds, mode)
+
+
+def _count(value: object) -> int | None:
+    return value if type(value) is int and 0 <= value < 2**31 else None
 
 
 KINDS = ("prompt", "completion")

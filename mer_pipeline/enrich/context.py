@@ -39,14 +39,20 @@ class Neighbours:
 def write_context(
     measures: Sequence[Row], transcripts: Sequence[Row], manifest: Sequence[Row], params: EnrichParams, path: Path
 ) -> None:
-    """Write the words of every clip that has any.
+    """Write `context_of` as a Parquet file."""
+    write_table(path, context_of(measures, transcripts, manifest, params))
+
+
+def context_of(
+    measures: Sequence[Row], transcripts: Sequence[Row], manifest: Sequence[Row], params: EnrichParams
+) -> pa.Table:
+    """The words of every clip that has any, in the order of their ids.
 
     Args:
         measures: rows of data/cues.
         transcripts: clip_id, zh, en.
         manifest: clip_id, group, order.
         params: language, and how many neighbours.
-        path: of the Parquet file.
     """
     words = cue_words(measures, {str(row["clip_id"]): str(row["group"]) for row in manifest}, params.language)
     # A neighbour is quoted once: in the language of the prompt where it has it.
@@ -57,7 +63,7 @@ def write_context(
         {"clip_id": clip_id, "words": words.get(clip_id, []), **vars(around.get(clip_id, Neighbours()))}
         for clip_id in sorted(words.keys() | around.keys())
     ]
-    write_table(path, to_table(rows, SCHEMA))
+    return to_table(rows, SCHEMA)
 
 
 def neighbours_of(manifest: Sequence[Row], spoken: Mapping[str, str], count: int) -> dict[str, Neighbours]:

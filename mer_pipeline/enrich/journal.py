@@ -1,8 +1,8 @@
 """Replies on disk the moment they come, so that not even `kill -9` makes anybody pay for one twice.
 
 The store keeps rows in packs, at most some seconds apart; until then a line here stands for each. Every process
-writes a file of its own and all files are read; a line that was cut is no line. Once the rows are in the store,
-the lines go.
+writes a file of its own and all files are read; a line that was cut is no line. A file goes when all of its
+lines are in a store.
 """
 
 from __future__ import annotations
@@ -12,61 +12,104 @@ import json
 import os
 import threading
 import uuid
+from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
-
-from mer_pipeline.clips import Row
 
 JOURNAL = Path(".mer/journal")
 
+Entry = Mapping[str, object]
+
+
+@dataclass(frozen=True)
+class _Line:
+    """Where an entry stands: there may be 100,000 of them, so they are not held in memory."""
+
+    path: Path
+    start: int
+    length: int
+
 
 class Journal:
-    """Rows by the hash of what was asked.
+    """Entries by the hash of what was asked.
 
     Args:
         folder: of the journal; made with the first line.
+        fits: whether an entry that was read is one that the caller can use; others are passed over.
     """
 
-    def __init__(self, folder: Path = JOURNAL) -> None:
-        self._folder = folder
+    def __init__(self, folder: Path = JOURNAL, fits: Callable[[Entry], bool] = lambda entry: True) -> None:
+        self._folder, self._fits = folder, fits
         self._lock = threading.Lock()
         self._file: int | None = None
-        self._read: list[Path] = []
-        self._rows: dict[str, Row] = {}
+        self._lines: dict[str, _Line] = {}
+        self._lost: dict[str, Entry] = {}  # what the disk would not take
+        self._paths: list[Path] = []
         for path in sorted(folder.glob("*.jsonl")):
-            self._read.append(path)
-            for line in path.read_bytes().splitlines():
-                try:
-                    entry = json.loads(line)
-                    self._rows[entry["asked"]] = entry["row"]
-                except (ValueError, KeyError, TypeError):  # the process was killed while it wrote
-                    continue
+            self._read(path)
 
-    def get(self, asked: str) -> Row | None:
-        """The row of an earlier run that was not finished."""
-        return self._rows.get(asked)
+    def __contains__(self, asked: str) -> bool:
+        """Whether there is an entry."""
+        return asked in self._lines or asked in self._lost
 
-    def add(self, asked: str, row: Row) -> None:
-        """Write a row; it outlives this process when this returns."""
-        line = json.dumps({"asked": asked, "row": row}).encode() + b"\n"
+    def get(self, asked: str) -> Entry | None:
+        """The entry, of this run or of one that was not finished."""
+        line = self._lines.get(asked)
+        if line is None:
+            return self._lost.get(asked)
+        with line.path.open("rb") as file:
+            file.seek(line.start)
+            entry: Entry = json.loads(file.read(line.length))["row"]
+        return entry
+
+    def add(self, asked: str, entry: Entry) -> None:
+        """Write an entry; it outlives this process when this returns, unless the disk is full."""
+        data = b"\n" + json.dumps({"asked": asked, "row": entry}).encode() + b"\n"  # after whatever was cut short
         with self._lock:
-            if self._file is None:
-                self._folder.mkdir(parents=True, exist_ok=True)
-                path = self._folder / f"{uuid.uuid4().hex}.jsonl"
-                self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-                fcntl.flock(self._file, fcntl.LOCK_EX)  # says that somebody is still writing; a kill ends it
-                self._read.append(path)
-            os.write(self._file, line)
-            self._rows[asked] = row
+            try:
+                file, path = self._open()
+                start = os.lseek(file, 0, os.SEEK_END)
+                written = 0
+                while written < len(data):
+                    written += os.write(file, data[written:])
+            except OSError:
+                self._lost[asked] = entry  # the store may still take it
+            else:
+                self._lines[asked] = _Line(path, start + 1, len(data) - 2)
 
-    def clear(self) -> None:
-        """Remove what was read and written; the store has it now. Files of those that still run stay."""
+    def clear(self, done: Collection[str]) -> None:
+        """Remove files all of whose entries are among these; those of processes that still write stay."""
         with self._lock:
             if self._file is not None:
                 os.close(self._file)
                 self._file = None
-            for path in self._read:
-                with suppress(OSError), path.open("rb") as file:  # gone, or locked
-                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    path.unlink()
-            self._read.clear()
+            left = {line.path for asked, line in self._lines.items() if asked not in done}
+            for path in self._paths:
+                if path not in left:
+                    with suppress(OSError), path.open("rb") as file:  # gone, or locked
+                        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                        path.unlink()
+            self._paths = [path for path in self._paths if path in left]
+            self._lines = {asked: line for asked, line in self._lines.items() if line.path in left}
+
+    def _open(self) -> tuple[int, Path]:
+        if self._file is None:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            path = self._folder / f"{uuid.uuid4().hex}.jsonl"
+            self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+            fcntl.flock(self._file, fcntl.LOCK_EX)  # says that somebody is still writing; a kill ends it
+            self._paths.append(path)
+        return self._file, self._paths[-1]
+
+    def _read(self, path: Path) -> None:
+        self._paths.append(path)
+        start = 0
+        for line in path.read_bytes().split(b"\n"):
+            try:
+                entry = json.loads(line)
+                if isinstance(entry["row"], dict) and self._fits(entry["row"]):
+                    self._lines[str(entry["asked"])] = _Line(path, start, len(line))
+            except (ValueError, KeyError, TypeError):  # the process was killed while it wrote
+                pass
+            start += len(line) + 1

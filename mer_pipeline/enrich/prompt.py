@@ -70,7 +70,7 @@ class RenderPrompt(Transform[Request]):
 
     @cached_property
     def _system(self) -> str:
-        names = ", ".join(f'"{name}"' for name in self.params.classes)
+        names = ", ".join(json.dumps(name, ensure_ascii=False) for name in self.params.classes)
         text = Template(self.path.read_text(encoding="utf-8"))
         return text.safe_substitute(classes=names, max_chars=self.params.max_chars).strip()
 

@@ -8,7 +8,6 @@ fit is an error with a reason that the model can be told.
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Annotated
@@ -20,7 +19,7 @@ from mer_pipeline.enrich.clean import plain
 MAX_CUES = 6
 WORDS_CHARS = 60
 SENTENCE_CHARS = 300
-THOUGHTS = re.compile(r"<think>.*?</think>", re.DOTALL)
+THOUGHTS = "</think>"  # what a model thinks before it answers ends so
 
 Percent = Annotated[int, Field(ge=0, le=100)]
 
@@ -133,7 +132,7 @@ def understand(raw: str, asked: str, classes: Sequence[str], max_chars: int) -> 
 
 def _first_object(raw: str) -> object:
     """The first JSON object in a text: models like to put fences or a sentence around it."""
-    text = THOUGHTS.sub("", raw)
+    text = raw[raw.rfind(THOUGHTS) + len(THOUGHTS) :] if THOUGHTS in raw else raw
     for start in _braces(text):
         try:
             value, _ = json.JSONDecoder().raw_decode(text, start)

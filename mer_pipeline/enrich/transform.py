@@ -14,6 +14,8 @@ from dataclasses import dataclass
 import pyarrow as pa
 
 from mer_pipeline.clips import Clip, Row
+from mer_pipeline.enrich.clean import plain
+from mer_pipeline.enrich.prompt import SPOKEN_CHARS
 from mer_pipeline.enrich.reply import NotUnderstood, Understood, understand
 from mer_pipeline.enrich.request import Request, request_of
 from mer_pipeline.enrich.template import describe
@@ -22,7 +24,7 @@ from mer_pipeline.params import EnrichParams, Section
 from mer_pipeline.transform import Source, Transform
 
 WORDS = (Source("transcript", ("zh", "en")), Source("cue_words", ("words",)))
-REPLIES = (Source("replies", ("reply", "status", "why")), Source("quarantine/replies", ("message",)))
+REPLIES = (Source("replies", ("raw", "status", "why")), Source("quarantine/replies", ("message",)))
 
 
 class TextParams(Section):
@@ -40,14 +42,12 @@ class Material:
 
     Attributes:
         request: its words and cues.
-        reply: of a model, as it was written; None where there is none.
-        status: of the reply: ok or repaired.
+        answers: of a model, as they were written, oldest first; at most two.
         why: there is none.
     """
 
     request: Request
-    reply: str | None = None
-    status: str = "ok"
+    answers: tuple[str, ...] = ()
     why: str | None = None
 
 
@@ -93,15 +93,17 @@ class Enrich(Transform[Material]):
         return self._row(request, context, "ok" if request.spoken else "no subtitle")
 
     def _from_reply(self, item: Material) -> Row:
+        """From the last answer that fits. What fits is judged here and now: a better parser re-reads old answers."""
         request, why = item.request, item.why
-        if item.reply is not None:
-            asked = "\n".join((request.spoken, *request.cues))
+        said = (plain(text, SPOKEN_CHARS) for text in (request.zh, request.en) if text)
+        asked = "\n".join((*said, *request.cues))
+        for at in reversed(range(len(item.answers))):
             try:
-                reply = understand(item.reply, asked, self.params.classes, self.params.max_chars)
+                reply = understand(item.answers[at], asked, self.params.classes, self.params.max_chars)
             except NotUnderstood as error:
-                why = str(error)
+                why = why or str(error)
             else:
-                return self._row(request, reply.text, item.status, None, reply)
+                return self._row(request, reply.text, "repaired" if at else "ok", None, reply)
         # Without words, the measured cues are all that there is.
         context = "" if request.spoken else describe(request, self.params.language)
         return self._row(request, context, "fallback", why)
@@ -127,6 +129,7 @@ def _replied(clip: Clip, request: Request) -> Material:
         return Material(request, why="no reply" if failed is None else str(failed["message"]))
     if replied["valid"] is False:
         return Material(request, why=str(replied["reason"]))
-    if replied["reply"] is None:
-        return Material(request, why=str(replied["why"]))
-    return Material(request, str(replied["reply"]), str(replied["status"]))
+    raw, why = replied["raw"], replied["why"]
+    assert isinstance(raw, list)
+    # Of a reply that fitted, `why` is about the answer before it.
+    return Material(request, tuple(raw), None if why is None or replied["status"] != "fallback" else str(why))

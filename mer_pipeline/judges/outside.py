@@ -90,7 +90,7 @@ def weights_of(cells: Mapping[str, str], classes: Sequence[str], where: str) -> 
             return None
         return np.array([float(name == check_label(label, classes, where)) for name in classes])
     texts = [cells[name].strip() for name in classes]
-    if not any(texts):
+    if all(present(text) is None for text in texts):
         return None
     weights = np.array([_number(text, f"{where}, {name}") for text, name in zip(texts, classes, strict=True)])
     if not 0 < weights.sum() < np.inf:
@@ -99,6 +99,10 @@ def weights_of(cells: Mapping[str, str], classes: Sequence[str], where: str) -> 
 
 
 def _prediction_columns(path: Path, header: Collection[str], classes: Sequence[str]) -> tuple[str, ...]:
+    if reserved := sorted({"name", "clip_id", LABEL} & set(classes)):
+        raise DatasetError(
+            f"dataset.classes has '{reserved[0]}', which is a column of its own in {path}; rename the class"
+        )
     named = [name for name in classes if name in header]
     if LABEL in header:
         if named:

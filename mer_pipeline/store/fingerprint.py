@@ -26,6 +26,8 @@ from mer_pipeline.transform import Item, Transform
 
 FORMAT = 2  # of the packs and of how rows become Arrow: raised when either changes what is read
 
+BOUGHT = "bought"  # the part that says that rows are answers from outside
+
 # They check, print, store or log and compute no value: a new version of them re-uses everything.
 CARRIERS = frozenset({"fsspec", "jinja2", "pyarrow", "pydantic", "rich", "ruamel", "typer", "typing_extensions"})
 
@@ -79,7 +81,7 @@ def fingerprint_of(transform: Transform[Item], device: str) -> Fingerprint:
     # A checkpoint's files are there by content; where they lie does not matter.
     params = transform.params.model_dump(mode="json", exclude={"checkpoint"})
     parts = {
-        **({"format": str(FORMAT)} if transform.bought else code_parts(transform)),
+        **({"format": str(FORMAT), BOUGHT: "true"} if transform.bought else code_parts(transform)),
         "schema": str(transform.schema),
         "sources": str([(source.table, source.columns) for source in transform.sources]),
         **{f"params.{name}": json.dumps(value) for name, value in params.items()},

@@ -7,12 +7,11 @@ import time
 from collections import Counter
 from pathlib import Path
 
-import pyarrow.parquet as pq
 import pytest
 
 from mer_pipeline.params import MER_CLASSES
 from tests.enrich.project import make_project, run_stage, set_enrich, settings, start_stage, table
-from tests.llm.proxy import Body, Canned, FaultProxy
+from tests.llm.proxy import Body, Canned, FaultProxy, Refusal
 from tests.llm.server import llama_server, transformers_server
 from tests.llm.tiny import make_folder, make_gguf
 
@@ -125,7 +124,7 @@ def test_replies_outlive_the_server(tmp_path: Path) -> None:
     assert run.returncode == 1
     assert "no reply is known for 6 clips: clip0000, clip0001" in run.stderr
     assert "Traceback" not in run.stderr
-    assert pq.read_table(project / "data/quarantine/replies.parquet").num_rows == 6
+    assert (project / ".mer/no-reply.txt").read_text().split() == sorted(texts(6))
     set_enrich(project, **MODEL | {"seed": 1})
     run = run_stage(project, **gone)
     assert run.returncode == 2
@@ -189,6 +188,62 @@ def test_everything_about_a_reply_is_kept(tmp_path: Path) -> None:
     assert len(str(reply["asked"])) == 64
     assert all(isinstance(reply[key], int) and reply[key] for key in ("tokens_in", "tokens_out"))
     assert float(str(reply["seconds"])) >= 0.05
+
+
+def test_clips_that_say_the_same_are_asked_about_once(tmp_path: Path) -> None:
+    """And get one reply, so that a run from the store has the same bytes."""
+    project = make_project(tmp_path / "p", dict.fromkeys(texts(12), "Yes."), **MODEL)
+    settings(project, in_flight=8)
+    with FaultProxy(Canned(answer, latency_s=0.1), fault_rate=0) as server:
+        assert run_stage(project, MER_LLM_URL=server.url).returncode == 0
+    assert len(server.requests) == 1
+    first = {path: path.read_bytes() for path in sorted((project / "data").rglob("*.parquet"))}
+    assert run_stage(project, MER_LLM_URL=server.url).returncode == 0
+    assert {path: path.read_bytes() for path in sorted((project / "data").rglob("*.parquet"))} == first
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("detour", ["other model", "no store"])
+def test_a_run_for_something_else_loses_nothing(tmp_path: Path, detour: str) -> None:
+    """Killed, then run for another model, or without a store: what the first had bought is still there."""
+    project = make_project(tmp_path / "p", texts(40), **MODEL)
+    settings(project, in_flight=2)
+    with FaultProxy(Canned(answer, latency_s=0.05), fault_rate=0) as server:
+        process = start_stage(project, MER_LLM_URL=server.url)
+        while sum(server.answered.values()) < 15:
+            time.sleep(0.005)
+        process.kill()
+        process.communicate()
+        if detour == "other model":
+            set_enrich(project, **MODEL | {"model": "other"})
+        store = "none" if detour == "no store" else ""
+        assert run_stage(project, MER_LLM_URL=server.url, MER_STORE=store).returncode == 0
+        set_enrich(project, **MODEL)
+        asked = len(server.requests)
+        assert run_stage(project, MER_LLM_URL=server.url).returncode == 0
+    again = len(server.requests) - asked
+    assert again <= (26 if detour == "other model" else 0)
+
+
+def test_a_first_answer_is_not_bought_again(tmp_path: Path) -> None:
+    """It does not fit, and the server fails at the second request: the next run begins with the second."""
+    broken = True
+
+    def reply(body: Body) -> str:
+        if len(body["messages"]) == 2:
+            return "I feel that this is sad."
+        if broken:
+            raise Refusal(500, "out of order")
+        return answer(body)
+
+    project = make_project(tmp_path / "p", texts(1), **MODEL)
+    settings(project, tries=2, max_pause_s=0.1)
+    with FaultProxy(Canned(reply), fault_rate=0) as server:
+        assert run_stage(project, MER_LLM_URL=server.url).returncode == 1  # of one clip, one failed
+        broken = False
+        assert run_stage(project, MER_LLM_URL=server.url).returncode == 0
+    assert [len(request.body["messages"]) for request in server.requests] == [2, 4, 4, 4]
+    assert {row["status"] for row in table(project, "enriched").values()} == {"repaired"}
 
 
 @pytest.mark.slow

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from mer_pipeline import runtime as runtime_module
-from mer_pipeline.enrich.chat import MODES, Chat
+from mer_pipeline.enrich.chat import MODES, Chat, _answer
 from mer_pipeline.enrich.ledger import Ledger
 from mer_pipeline.errors import ParamsError, StageError, Transient, UsageError
 from mer_pipeline.runtime import LlmSettings, load_runtime
@@ -99,6 +99,39 @@ def test_a_format_that_is_refused_is_not_asked_for_again(takes: tuple[str | None
     assert len(seen) == tried + 3
 
 
+def test_one_clip_that_is_refused_changes_nothing_for_the_others() -> None:
+    """A server that takes the format, and refuses it for one prompt alone."""
+
+    def reply(body: Body) -> str:
+        if "odd" in body["messages"][0]["content"] and body.get("response_format", {}).get("type") == "json_schema":
+            raise Refusal(400, "grammar too complex for this prompt")
+        return "fine"
+
+    with FaultProxy(Canned(reply), fault_rate=0) as server:
+        client = chat(server)
+        modes = [client.ask([{"role": "user", "content": text}], {}).mode for text in ("a", "odd", "b")]
+        client.close()
+    assert modes == ["json_schema", "json_object", "json_schema"]
+
+
+@pytest.mark.parametrize("name", ["max_tokens", "seed", "temperature"])
+def test_a_setting_that_the_server_does_not_know_is_left_out(name: str) -> None:
+    """`max_tokens` is asked for under its newer name; found out once."""
+
+    def reply(body: Body) -> str:
+        if name in body:
+            raise Refusal(400, f"Unsupported parameter: '{name}' is not supported with this model.")
+        return "fine"
+
+    with FaultProxy(Canned(reply), fault_rate=0) as server:
+        body = {"model": "m", "max_tokens": 9, "seed": 1, "temperature": 0.0}
+        client = Chat(LlmSettings(url=server.url, max_pause_s=0.1), body, Ledger())
+        assert [client.ask(MESSAGES, {}).content for _ in range(3)] == ["fine"] * 3
+        client.close()
+    assert len(server.requests) == 4
+    assert (server.requests[-1].body.get("max_completion_tokens") == 9) == (name == "max_tokens")
+
+
 def test_a_request_that_is_refused_in_every_form_concerns_one_clip() -> None:
     """A prompt that is too long: its reason, and the next clip is asked as before."""
 
@@ -176,6 +209,75 @@ def test_the_key_is_sent_and_never_shown(monkeypatch: pytest.MonkeyPatch) -> Non
     assert server.requests[0].headers["authorization"] == "Bearer sk-very-secret"
     assert "sk-very-secret" not in str(caught.value)
     assert "[key]" in str(caught.value)
+
+
+@pytest.mark.parametrize("before", [0, 140, 165, 190])
+def test_half_a_key_is_not_shown_either(before: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An error that is cut within the key."""
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-very-secret-and-long")
+
+    def reply(body: Body, headers: Any) -> str:
+        raise Refusal(401, "x" * before + headers["authorization"])
+
+    with FaultProxy(Canned(reply), fault_rate=0) as server:
+        client = chat(server)
+        with pytest.raises(UsageError) as caught:
+            client.ask(MESSAGES, {})
+        client.close()
+    assert "sk-ve" not in str(caught.value)
+
+
+def test_a_key_with_a_line_break_is_mended_or_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """At its end it is what a file had; within it is no key."""
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-very-secret\n")
+    with FaultProxy(Canned(lambda body: "fine"), fault_rate=0) as server:
+        client = chat(server)
+        client.ask(MESSAGES, {})
+        client.close()
+        assert server.requests[0].headers["authorization"] == "Bearer sk-very-secret"
+        monkeypatch.setenv("OPENAI_API_KEY", "sk-very\nsecret")
+        with pytest.raises(UsageError, match="OPENAI_API_KEY has control characters") as caught:
+            chat(server)
+    assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize("url", ["http://bob:hunter22@host/v1", "127.0.0.1:8000/v1", "http://h/v1?api-key=hunter22"])
+def test_the_variable_with_the_address_is_checked_too(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And not shown: it may hold a password."""
+    monkeypatch.setenv("MER_LLM_URL", url)
+    with pytest.raises(ParamsError, match=r"MER_LLM_URL: must be http") as caught:
+        Chat(LlmSettings(), {}, Ledger())
+    assert "hunter22" not in str(caught.value)
+
+
+def test_a_key_instead_of_its_name_is_refused_and_not_shown(tmp_path: Any) -> None:
+    """A slip that people make."""
+    path = tmp_path / ".mer.toml"
+    path.write_text('[llm]\nkey_env = "sk-very-secret"\n')
+    with pytest.raises(ParamsError, match=r"llm\.key_env") as caught:
+        load_runtime(path)
+    assert "sk-very-secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize("count", [3_000_000_000, -1, True, "7", None, 1.5])
+def test_an_impossible_count_of_tokens_is_none(count: object) -> None:
+    """It must not keep a reply out of its column."""
+    data = {"choices": [{"message": {"content": "x"}}], "usage": {"prompt_tokens": count, "completion_tokens": 7}}
+    assert (_answer(data, "text", 0.1).tokens_in, _answer(data, "text", 0.1).tokens_out) == (None, 7)
+
+
+def test_what_is_no_chat_completion_is_tried_again() -> None:
+    """As a server that is out of order."""
+    odd = [None, [], [{}], [{"message": None}], [{"message": "x"}], {"0": 1}]
+    for choices in odd:
+        with pytest.raises((ValueError, KeyError, IndexError, TypeError, AttributeError)):
+            _answer({"choices": choices}, "text", 0.1)
+
+
+def test_content_in_parts_is_joined() -> None:
+    """As some servers send it."""
+    parts = [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]
+    assert _answer({"choices": [{"message": {"content": parts}}]}, "text", 0.1).content == "ab"
 
 
 def test_ctrl_c_does_not_wait_for_a_slow_server(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -139,7 +139,7 @@ REPLY = {
 
 def replied(**changes: object) -> Row:
     """A row of data/replies."""
-    return valid(reply=json.dumps(REPLY), status="ok", why=None) | changes
+    return valid(raw=[json.dumps(REPLY)], status="ok", why=None) | changes
 
 
 def test_a_reply_becomes_text_scores_and_cues() -> None:
@@ -162,15 +162,38 @@ def test_a_reply_becomes_text_scores_and_cues() -> None:
     [
         ({"replies": None, "quarantine/replies": {"message": "no answer: HTTP 503"}}, "no answer: HTTP 503"),
         ({"replies": None, "quarantine/replies": None}, "no reply"),
-        ({"replies": replied(reply=None, status="fallback", why="no JSON"), "quarantine/replies": None}, "no JSON"),
+        (
+            {"replies": replied(raw=["no", "no"], status="fallback", why="no JSON"), "quarantine/replies": None},
+            "no JSON",
+        ),
         ({"replies": {"valid": False, "reason": "too long"}, "quarantine/replies": None}, "too long"),
-        ({"replies": replied(reply="{}"), "quarantine/replies": None}, '"meaning": Field required'),
+        ({"replies": replied(raw=["{}"]), "quarantine/replies": None}, '"meaning": Field required'),
     ],
 )
 def test_without_a_reply_the_plain_words_stand(tables: dict[str, Row | None], why: str) -> None:
     """Status fallback, with the reason; no score is made up."""
     row = enriched(Enrich(MODEL, MER_CLASSES), transcript=valid(zh="你好", en=None), cue_words=None, **tables)
     assert (row["text"], row["status"], row["why"], row["scores"]) == ("你好", "fallback", why, None)
+
+
+def test_old_answers_are_read_again() -> None:
+    """What fits is judged when the text is made: what a stricter parser refused is a reply to a better one."""
+    tables = {"replies": replied(raw=["no", json.dumps(REPLY)], status="fallback", why="too strict")}
+    row = enriched(
+        Enrich(MODEL, MER_CLASSES), transcript=valid(zh="你好", en=None), cue_words=None, **tables,
+        **{"quarantine/replies": None},
+    )  # fmt: skip
+    assert (row["status"], row["text"], row["why"]) == ("repaired", "你好 [Said warmly.]", None)
+
+
+def test_cues_rest_on_words_as_the_model_saw_them() -> None:
+    """A subtitle with a line break, double blanks and accents apart is one line to the model."""
+    reply = REPLY | {"cues": [{"words": "déjà so happy", "cue": "joy"}]}
+    row = enriched(
+        Enrich(MODEL, MER_CLASSES), transcript=valid(zh=None, en="de\u0301ja\u0300\nso   happy"), cue_words=None,
+        replies=replied(raw=[json.dumps(reply)]), **{"quarantine/replies": None},
+    )  # fmt: skip
+    assert row["cues"] == ["déjà so happy: joy"]
 
 
 def test_cues_alone_are_a_fallback_too() -> None:

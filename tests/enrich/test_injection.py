@@ -87,7 +87,7 @@ def test_a_model_that_obeys_gives_away_nothing(text: str, monkeypatch: pytest.Mo
     with FaultProxy(Canned(obey), fault_rate=0) as server:
         params = EnrichParams(backend="openai", model="m", max_chars=4000)
         render, ask = RenderPrompt(params, MER_CLASSES), Ask(params, MER_CLASSES, LlmSettings(url=server.url))
-        other = clip("other", transcript=valid(zh="别人的秘密", en="another's secret"), cue_words=None)
+        other = clip("other", transcript=valid(zh="别人的秘密", en="quixotic words"), cue_words=None)
         own = clip("own", transcript=valid(zh=text, en=None), cue_words=None)
         rows = [
             ask.prepare(clip(prompts=valid(**prompt)))
@@ -99,4 +99,4 @@ def test_a_model_that_obeys_gives_away_nothing(text: str, monkeypatch: pytest.Mo
     assert "sk-very-secret" not in json.dumps(rows, default=str)
     assert "[key]" in written
     assert "秘密" not in written
-    assert "secret" not in written.replace("secret" if "secret" in text else "\0", "")
+    assert "quixotic" not in written

@@ -1,14 +1,23 @@
 """`mer enrich`: the bill before, the bill after, and one clip's conversation."""
 
 import json
+import time
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from mer_pipeline.cli.enrich import estimate, ledger_text, show
+from mer_pipeline.cli.pipeline import steps
+from mer_pipeline.cli.plan import StagePlan, _look_up
+from mer_pipeline.cli.store import gc, this_store
+from mer_pipeline.cli.verify import verify
 from mer_pipeline.enrich.ledger import cost
 from mer_pipeline.errors import StageError, UsageError
-from mer_pipeline.params import MER_CLASSES
+from mer_pipeline.params import MER_CLASSES, load_params
+from mer_pipeline.runtime import load_runtime
+from mer_pipeline.store.inputs import Parts
 from tests.enrich.project import make_project, run_stage, set_enrich, settings
 from tests.llm.proxy import Body, Canned, FaultProxy
 
@@ -88,3 +97,55 @@ def test_rules_ask_nobody(project: Path) -> None:
 def test_cost_is_per_million() -> None:
     """In the currency of the prices."""
     assert cost(2_000_000, 500_000, 0.15, 0.60) == pytest.approx(0.60)
+
+
+def test_the_estimate_sees_neighbours_that_are_yet_to_be_quoted(project: Path) -> None:
+    """What is asked is rendered anew, not read from tables that a changed param will replace; `mer plan` does too."""
+    manifest = pq.read_table("data/manifest.parquet")
+    order = pa.array([float(at) for at in range(len(TEXTS))], pa.float64())
+    one_scene = pa.array(["scene"] * len(TEXTS), pa.string())
+    manifest = manifest.set_column(manifest.schema.get_field_index("order"), "order", order)
+    manifest = manifest.set_column(manifest.schema.get_field_index("group"), "group", one_scene)
+    pq.write_table(manifest, "data/manifest.parquet")
+    with FaultProxy(Canned(answer), fault_rate=0) as server:
+        assert run_stage(project, MER_LLM_URL=server.url).returncode == 0
+        assert "0 to ask for" in estimate()
+        set_enrich(project, **MODEL | {"neighbours": 2})
+        assert "6 to ask for" in estimate()
+        params = load_params()
+        plan, tables = StagePlan("enrich"), dict[str, Parts | None]()
+        for step in steps(params):
+            if step.name in {"cues", "prompts", "replies"}:
+                _look_up(step, plan, tables, load_runtime(), None, params.enrich)
+        assert (plan.hits, plan.misses) == (6, 12), "the cues are known; prompts and replies are not"
+        asked = len(server.requests)
+        assert run_stage(project, MER_LLM_URL=server.url).returncode == 0
+    assert len(server.requests) - asked >= 6
+
+
+def test_replies_are_not_rubbish(project: Path) -> None:
+    """`mer store gc` keeps what was bought unless it is told otherwise; `mer verify` does not ask again."""
+    with FaultProxy(Canned(answer), fault_rate=0) as server:
+        assert run_stage(project, MER_LLM_URL=server.url).returncode == 0
+        time.sleep(0.05)
+        said = gc(this_store(), 0, dry_run=False)
+        assert "kept 1 of replies" in said
+        assert "replies" not in said.partition("kept")[0]
+        asked = len(server.requests)
+        assert run_stage(project, MER_LLM_URL=server.url).returncode == 0
+        assert len(server.requests) == asked
+    with pytest.raises(StageError, match="replies were bought"):
+        verify(["replies"], 3, 0, 0.0)
+    time.sleep(0.05)
+    assert " replies " in gc(this_store(), 0, dry_run=True, bought=True)
+
+
+def test_an_unknown_clip_and_an_escape(project: Path) -> None:
+    """A clip that is not there is said before anything is made; what could steer a terminal is spelt out."""
+    with pytest.raises(UsageError, match="there is no clip 'nobody'"):
+        show("nobody")
+    assert show("clip1") == "nothing is made of it yet; run `dvc repro`"
+    with FaultProxy(Canned(lambda body: "\x1b]0;title\x07"), fault_rate=0) as server:
+        assert run_stage(project, MER_LLM_URL=server.url).returncode == 0
+    assert "\x1b" not in show("clip1")
+    assert "\\x1b]0;title\\x07" in show("clip1")
