@@ -5,66 +5,29 @@
 
 Otherwise a scored clip's own votes would shape the sources' confusions, and through them its head's labels. For the
 same reason a judge that learnt from given labels has other votes for each held-out fold (`judges.py`).
+
+`suspect` is what confident learning takes a clip to be if not what it is labelled, by the own head's out-of-fold
+probabilities; it changes nothing, and says where a person should look first.
 """
 
 from __future__ import annotations
 
 import json
-from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from itertools import combinations
 from pathlib import Path
-from typing import TypedDict
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from numpy.typing import NDArray
 
+from mer_pipeline.labels.confident import suspects
 from mer_pipeline.labels.fusion import fuse
-from mer_pipeline.labels.judges import FINAL, serving, with_judges
+from mer_pipeline.labels.judges import FINAL, OPINIONS, opinions, serving, with_judges
+from mer_pipeline.labels.summary import Agreement, agree
 from mer_pipeline.labels.votes import MISSING, Votes, read_votes
 from mer_pipeline.params import JudgeParams, LabelParams
 from mer_pipeline.store.shards import write_table
-
-
-class Family(TypedDict):
-    """A family of sources and how many clips it votes on."""
-
-    sources: list[str]
-    votes: int
-
-
-class Coverage(TypedDict):
-    """On how many labelled clips a judge votes, and on how many it does not."""
-
-    votes: int
-    abstentions: int
-
-
-class Pair(TypedDict):
-    """Agreement of two families on the n clips that both vote on; null where it is not defined."""
-
-    a: str
-    b: str
-    n: int
-    agreement: float | None
-    kappa: float | None
-
-
-class Agreement(TypedDict):
-    """metrics/labels.json."""
-
-    method: str
-    labelled: int
-    changed: int
-    changed_by_class: dict[str, int]  # by given class
-    given_by_class: dict[str, int]
-    families: dict[str, Family]
-    judges: dict[str, Coverage]
-    pairs: list[Pair]
 
 
 @dataclass(frozen=True)
@@ -89,6 +52,7 @@ def label_schema(classes: int) -> pa.Schema:
             pa.field("changed", pa.bool_(), nullable=False),
             pa.field("reason", pa.string(), nullable=False),
             pa.field("votes", pa.string(), nullable=False),
+            pa.field("suspect", pa.string()),
         ]
     )
 
@@ -104,7 +68,7 @@ def write_labels(
     """
     given, folds = pq.read_table(paths.votes / "given.parquet"), pq.read_table(paths.folds)
     votes = with_judges(given, paths.votes, judges, folds)
-    labels = refine(votes, folds, classes, params)
+    labels = refine(votes, folds, classes, params, opinions(paths.votes, judges, folds))
     agreement = agree(votes, labels, classes, params, judges)
     write_table(paths.labels, labels, {"stage": "labels", "params": params.model_dump_json()})
     paths.metrics.parent.mkdir(parents=True, exist_ok=True)
@@ -113,7 +77,9 @@ def write_labels(
     return agreement
 
 
-def refine(votes: pa.Table, folds: pa.Table, classes: tuple[str, ...], params: LabelParams) -> pa.Table:
+def refine(
+    votes: pa.Table, folds: pa.Table, classes: tuple[str, ...], params: LabelParams, said: pa.Table | None = None
+) -> pa.Table:
     """The rows of data/labels.parquet, sorted by held_out_fold and clip.
 
     Args:
@@ -121,6 +87,7 @@ def refine(votes: pa.Table, folds: pa.Table, classes: tuple[str, ...], params: L
         folds: clip_id, fold (int32): the labelled training clips.
         classes: in order.
         params: how.
+        said: what `opinions` gives, for the column `suspect`; null throughout without.
 
     Raises:
         DatasetError: a vote is not what `read_votes` takes.
@@ -130,11 +97,34 @@ def refine(votes: pa.Table, folds: pa.Table, classes: tuple[str, ...], params: L
     parts = []
     for f in [FINAL, *sorted(set(fold_of.values()))]:
         seen = [clip_id for clip_id, fold in fold_of.items() if fold != f]
-        parts.append(_table(f, read_votes(serving(votes, f), seen, classes), classes, params, schema))
+        here = read_votes(serving(votes, f), seen, classes)
+        flags = _suspects(here, None if said is None else serving(said, f), classes)
+        parts.append(_table(f, here, flags, classes, params, schema))
     return pa.concat_tables(parts).combine_chunks()
 
 
-def _table(held_out: int, votes: Votes, classes: tuple[str, ...], params: LabelParams, schema: pa.Schema) -> pa.Table:
+def _suspects(votes: Votes, said: pa.Table | None, classes: tuple[str, ...]) -> list[str | None]:
+    """The class that each clip is suspected to be, None where it is not, or where the head has no opinion of it."""
+    if said is None:
+        return [None] * len(votes.clip_ids)
+    at = {clip_id: i for i, clip_id in enumerate(votes.clip_ids)}
+    known = [(at[clip_id], scores) for clip_id, scores in zip(*(said[n].to_pylist() for n in OPINIONS), strict=True)]
+    flags: list[str | None] = [None] * len(at)
+    if known:
+        rows = np.array([i for i, _ in known])
+        for i, c in zip(rows, suspects(np.array([scores for _, scores in known]), votes.given[rows]), strict=True):
+            flags[i] = None if c == MISSING else classes[c]
+    return flags
+
+
+def _table(
+    held_out: int,
+    votes: Votes,
+    flags: list[str | None],
+    classes: tuple[str, ...],
+    params: LabelParams,
+    schema: pa.Schema,
+) -> pa.Table:
     fused = fuse(votes, classes, params)
     posterior = pa.array(fused.posterior.astype(np.float32).ravel(), pa.float32())
     columns = [
@@ -146,50 +136,6 @@ def _table(held_out: int, votes: Votes, classes: tuple[str, ...], params: LabelP
         pa.array(fused.label != votes.given, pa.bool_()),
         pa.array(fused.reason, pa.string()),
         pa.array(votes.spoken, pa.string()),
+        pa.array(flags, pa.string()),
     ]
     return pa.Table.from_arrays(columns, schema=schema)
-
-
-def agree(
-    votes: pa.Table, labels: pa.Table, classes: tuple[str, ...], params: LabelParams, judges: Iterable[str] = ()
-) -> Agreement:
-    """How far the families agree with each other, and what refining changed; floats to 6 digits.
-
-    `votes` and `labels` are what `refine` took and gave; `judges` are the sources whose coverage is counted.
-    """
-    final = labels.filter(pc.equal(labels["held_out_fold"], FINAL))
-    votes = serving(votes, FINAL)
-    votes = votes.filter(pc.is_in(votes["clip_id"], value_set=final["clip_id"].combine_chunks()))
-    voted = Counter(votes["source"].to_pylist())
-    read = read_votes(votes, final["clip_id"].to_pylist(), classes)
-    given = final["given"].to_pylist()
-    changed = [label for label, moved in zip(given, final["changed"].to_pylist(), strict=True) if moved]
-    return {
-        "method": params.method,
-        "labelled": len(given),
-        "changed": len(changed),
-        "changed_by_class": {label: changed.count(label) for label in classes},
-        "given_by_class": {label: given.count(label) for label in classes},
-        "families": {
-            name: {"sources": list(sources), "votes": int((column != MISSING).sum())}
-            for name, sources, column in zip(read.families, read.sources, read.matrix.T, strict=True)
-        },
-        "judges": {name: {"votes": voted[name], "abstentions": len(given) - voted[name]} for name in judges},
-        "pairs": [
-            _pair(read.families[i], read.families[j], read.matrix[:, i], read.matrix[:, j], classes)
-            for i, j in combinations(range(len(read.families)), 2)
-        ],
-    }
-
-
-def _pair(a: str, b: str, x: NDArray[np.int64], y: NDArray[np.int64], classes: Sequence[str]) -> Pair:
-    """Observed agreement p_o and Cohen's kappa (p_o - p_e) / (1 - p_e), p_e from the two families' marginals."""
-    both = (x != MISSING) & (y != MISSING)
-    n = int(both.sum())
-    if not n:
-        return {"a": a, "b": b, "n": 0, "agreement": None, "kappa": None}
-    x, y, count = x[both], y[both], len(classes)
-    observed = float((x == y).mean())
-    chance = float((np.bincount(x, minlength=count) / n) @ (np.bincount(y, minlength=count) / n))
-    kappa = None if chance == 1 else round((observed - chance) / (1 - chance), 6)
-    return {"a": a, "b": b, "n": n, "agreement": round(observed, 6), "kappa": kappa}

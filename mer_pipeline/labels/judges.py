@@ -15,19 +15,24 @@ import pyarrow.compute as pc
 
 from mer_pipeline.clips import VOTES_SCHEMA
 from mer_pipeline.errors import ParamsError, StageError
+from mer_pipeline.labels.votes import SCORES
 from mer_pipeline.params import JudgeParams
 from mer_pipeline.store.shards import read_folder, shard_name
 
 HELD_OUT = "held_out_fold"
 FINAL = -1  # no fold is held out
-ALL_VOTES_SCHEMA = VOTES_SCHEMA.append(pa.field(HELD_OUT, pa.int32()))  # null: the vote serves every fold
+ALL_VOTES_SCHEMA = VOTES_SCHEMA.append(pa.field(SCORES, pa.list_(pa.float64()))).append(
+    pa.field(HELD_OUT, pa.int32())  # null: the vote serves every fold
+)
+
+OPINIONS = ("clip_id", SCORES)
 
 
 def with_judges(given: pa.Table, folder: Path, judges: Mapping[str, JudgeParams], folds: pa.Table) -> pa.Table:
     """ALL_VOTES_SCHEMA: all votes of `given`, and those of the judges on labelled clips.
 
     Args:
-        given: VOTES_SCHEMA.
+        given: VOTES_SCHEMA, and SCORES if it has them.
         folder: of the judges' folders; only those that are named here are read.
         judges: by name, which is the source of their votes.
         folds: clip_id, fold (int32): the labelled training clips.
@@ -38,8 +43,7 @@ def with_judges(given: pa.Table, folder: Path, judges: Mapping[str, JudgeParams]
     """
     if taken := sorted(set(pc.unique(given["source"]).to_pylist()) & judges.keys()):
         raise ParamsError(f"judges: '{taken[0]}' is also a source of the dataset's votes; give the judge another name")
-    nothing = pa.nulls(given.num_rows, pa.int32())
-    tables = [given.select(VOTES_SCHEMA.names).append_column(HELD_OUT, nothing).cast(ALL_VOTES_SCHEMA)]
+    tables = [pa.table({field.name: _column(given, field) for field in ALL_VOTES_SCHEMA}, schema=ALL_VOTES_SCHEMA)]
     return pa.concat_tables([*tables, *(_votes_of(name, judges[name].home, folder, folds) for name in judges)])
 
 
@@ -48,6 +52,22 @@ def serving(votes: pa.Table, held_out: int) -> pa.Table:
     if HELD_OUT not in votes.column_names:
         return votes
     return votes.filter(pc.or_kleene(pc.is_null(votes[HELD_OUT]), pc.equal(votes[HELD_OUT], held_out)))
+
+
+def opinions(folder: Path, judges: Mapping[str, JudgeParams], folds: pa.Table) -> pa.Table | None:
+    """The out-of-fold class probabilities of the own head: OPINIONS and HELD_OUT, on labelled clips.
+
+    Args:
+        folder: see `with_judges`, which has to have passed.
+        judges: by name; of several own heads the first is taken, and without one there is None.
+        folds: clip_id, fold (int32): the labelled training clips.
+    """
+    name = next((name for name, judge in judges.items() if judge.kind == "own-head"), None)
+    if name is None:
+        return None
+    table = read_folder(folder / name)
+    labelled = pc.is_in(table["clip_id"], value_set=folds["clip_id"].combine_chunks())
+    return table.filter(pc.and_(labelled, table["valid"])).select([*OPINIONS, HELD_OUT])
 
 
 def _votes_of(name: str, family: str, folder: Path, folds: pa.Table) -> pa.Table:
@@ -65,9 +85,17 @@ def _votes_of(name: str, family: str, folder: Path, folds: pa.Table) -> pa.Table
         "source": pa.array([name] * table.num_rows, pa.string()),
         "family": pa.array([family] * table.num_rows, pa.string()),
         "label": table["label"],
-        HELD_OUT: table[HELD_OUT] if HELD_OUT in table.column_names else pa.nulls(table.num_rows, pa.int32()),
+        SCORES: table[SCORES],
+        HELD_OUT: _column(table, ALL_VOTES_SCHEMA.field(HELD_OUT)),
     }
     return pa.table(said).cast(ALL_VOTES_SCHEMA)
+
+
+def _column(table: pa.Table, field: pa.Field) -> pa.Array | pa.ChunkedArray:
+    """Cast to the field; nulls where the table has no such column."""
+    if field.name not in table.column_names:
+        return pa.nulls(table.num_rows, field.type)
+    return table[field.name].cast(field.type)
 
 
 def _check_folds(name: str, table: pa.Table, folds: pa.Table) -> None:

@@ -2,13 +2,19 @@
 
 Sources that copy each other are one family (annotators of one crowd, judges on one model), and a family has one
 vote: correlated sources counted singly make Dawid-Skene both wrong and sure of itself.
+
+Beside that vote stands the family's evidence, which says how sure it was: the sum of its sources' scores, where they
+have some (a judge's distribution, a crowd's counts), and of their votes where not.
+
+The source "gold" is no family: what it says of a clip is beyond doubt.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -18,6 +24,8 @@ from mer_pipeline.clips import GIVEN, VOTES_SCHEMA
 from mer_pipeline.errors import DatasetError, did_you_mean
 
 MISSING = -1
+GOLD = "gold"  # the source of labels that experts have settled
+SCORES = "scores"  # the column, if there is one, of a vote's evidence: list<float>[C], null for a bare vote
 
 
 @dataclass(frozen=True)
@@ -31,6 +39,9 @@ class Votes:
         given: int64 (n,), the given label.
         spoken: per clip, "given=sad crowd=sad listener=happy": every source's vote, for people.
         sources: per family, the names of its sources.
+        single: per family, int64 (n, S): the votes of these sources.
+        evidence: float64 (n, F, C), counts or distributions; all zero where a family has no vote.
+        gold: int64 (n,), the class that is known beyond doubt, MISSING where none is.
     """
 
     clip_ids: tuple[str, ...]
@@ -39,6 +50,9 @@ class Votes:
     given: NDArray[np.int64]
     spoken: tuple[str, ...]
     sources: tuple[tuple[str, ...], ...]
+    single: tuple[NDArray[np.int64], ...]
+    evidence: NDArray[np.float64]
+    gold: NDArray[np.int64]
 
 
 def read_votes(table: pa.Table, clip_ids: Sequence[str], classes: Sequence[str]) -> Votes:
@@ -48,33 +62,47 @@ def read_votes(table: pa.Table, clip_ids: Sequence[str], classes: Sequence[str])
     comes first, sources being in the order of their names with "given" before all.
 
     Args:
-        table: VOTES_SCHEMA, in any order; votes on other clips are passed over.
+        table: VOTES_SCHEMA and, if it likes, SCORES, in any order; votes on other clips are passed over.
         clip_ids: labelled clips.
         classes: the known labels, in order.
 
     Raises:
-        DatasetError: a label is unknown, a source votes twice on a clip, or a clip has no given label.
+        DatasetError: a label is unknown, a source votes twice on a clip, scores are no evidence, or a clip has no given
+            label.
     """
     at = {clip_id: i for i, clip_id in enumerate(sorted(clip_ids))}
     index = {label: c for c, label in enumerate(classes)}
-    columns = (table[name].to_pylist() for name in VOTES_SCHEMA.names)
-    rows = [row for row in zip(*columns, strict=True) if row[0] in at]
-    rows.sort(key=lambda row: (row[0], row[1] != GIVEN, row[1]))
-    home = {family for _, source, family, _ in rows if source == GIVEN}
-    families = sorted({row[2] for row in rows}, key=lambda family: (family not in home, family))
+    rows = _rows(table, at)
+    home = {row.family for row in rows if row.source == GIVEN}
+    families = sorted({row.family for row in rows if row.source != GOLD}, key=lambda name: (name not in home, name))
+    sources = [
+        sorted({row.source for row in rows if row.family == name} - {GOLD}, key=_given_first) for name in families
+    ]
 
     said: dict[tuple[str, str], Counter[int]] = {}
     spoken: dict[str, dict[str, str]] = {clip_id: {} for clip_id in at}
-    for clip_id, source, family, label in rows:
-        if label not in index:
+    single = [np.full((len(at), len(names)), MISSING, dtype=np.int64) for names in sources]
+    evidence = np.zeros((len(at), len(families), len(classes)))
+    gold = np.full(len(at), MISSING, dtype=np.int64)
+    for row in rows:
+        if row.label not in index:
             raise DatasetError(
-                f"votes: source '{source}' labels clip '{clip_id}' '{label}', which is not in dataset.classes"
-                f"{did_you_mean(str(label), classes)}; correct the vote or add the class"
+                f"votes: source '{row.source}' labels clip '{row.clip_id}' '{row.label}', which is not in "
+                f"dataset.classes{did_you_mean(str(row.label), classes)}; correct the vote or add the class"
             )
-        if source in spoken[clip_id]:
-            raise DatasetError(f"votes: source '{source}' votes twice on clip '{clip_id}'; keep one of the rows")
-        spoken[clip_id][source] = label
-        said.setdefault((clip_id, family), Counter())[index[label]] += 1
+        if row.source in spoken[row.clip_id]:
+            raise DatasetError(
+                f"votes: source '{row.source}' votes twice on clip '{row.clip_id}'; keep one of the rows"
+            )
+        spoken[row.clip_id][row.source] = row.label
+        i, c = at[row.clip_id], index[row.label]
+        if row.source == GOLD:
+            gold[i] = c
+            continue
+        w = families.index(row.family)
+        said.setdefault((row.clip_id, row.family), Counter())[c] += 1
+        single[w][i, sources[w].index(row.source)] = c
+        evidence[i, w] += np.eye(len(classes))[c] if row.scores is None else _checked(row, len(classes))
 
     matrix = np.full((len(at), len(families)), MISSING, dtype=np.int64)
     for (clip_id, family), counts in said.items():
@@ -88,5 +116,38 @@ def read_votes(table: pa.Table, clip_ids: Sequence[str], classes: Sequence[str])
         matrix,
         np.array([index[spoken[clip_id][GIVEN]] for clip_id in at], dtype=np.int64),
         tuple(" ".join(f"{source}={label}" for source, label in spoken[clip_id].items()) for clip_id in at),
-        tuple(tuple(sorted({row[1] for row in rows if row[2] == family})) for family in families),
+        tuple(tuple(names) for names in sources),
+        tuple(single),
+        evidence,
+        gold,
     )
+
+
+class _Row(NamedTuple):
+    clip_id: str
+    source: str
+    family: str
+    label: str
+    scores: list[float] | None
+
+
+def _given_first(source: str) -> tuple[bool, str]:
+    return source != GIVEN, source
+
+
+def _rows(table: pa.Table, clips: Container[str]) -> list[_Row]:
+    """The votes on these clips, by clip and source."""
+    columns = [table[name].to_pylist() for name in VOTES_SCHEMA.names]
+    columns.append(table[SCORES].to_pylist() if SCORES in table.column_names else [None] * table.num_rows)
+    rows = [_Row(*row) for row in zip(*columns, strict=True) if row[0] in clips]
+    return sorted(rows, key=lambda row: (row.clip_id, _given_first(row.source)))
+
+
+def _checked(row: _Row, classes: int) -> NDArray[np.float64]:
+    scores = np.array(row.scores, dtype=np.float64)
+    if scores.shape != (classes,) or not np.isfinite(scores).all() or scores.min() < 0 or not scores.sum():
+        raise DatasetError(
+            f"votes: the scores of source '{row.source}' on clip '{row.clip_id}' are not {classes} numbers from 0 up, "
+            "one of them above it; correct them or leave them out"
+        )
+    return scores

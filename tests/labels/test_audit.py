@@ -14,7 +14,8 @@ import pyarrow.parquet as pq
 import pytest
 from sklearn.metrics import cohen_kappa_score
 
-from mer_pipeline.labels.audit import LabelPaths, agree, label_schema, refine, write_labels
+from mer_pipeline.labels.audit import LabelPaths, label_schema, refine, write_labels
+from mer_pipeline.labels.summary import agree
 from mer_pipeline.params import LabelParams
 
 CLASSES = ("neutral", "angry", "happy")

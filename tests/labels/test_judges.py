@@ -12,8 +12,9 @@ import pytest
 
 from mer_pipeline.clips import VOTES_SCHEMA
 from mer_pipeline.errors import ParamsError, StageError
-from mer_pipeline.labels.audit import agree, refine
+from mer_pipeline.labels.audit import refine
 from mer_pipeline.labels.judges import ALL_VOTES_SCHEMA, HELD_OUT, serving, with_judges
+from mer_pipeline.labels.summary import agree
 from mer_pipeline.params import JudgeParams, LabelParams
 from mer_pipeline.store.rows import stage_schema
 from mer_pipeline.store.shards import forget_others, write_shard

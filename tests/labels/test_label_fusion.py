@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from mer_pipeline.labels.fusion import dawid_skene, fuse
+from mer_pipeline.labels.dawid_skene import dawid_skene
+from mer_pipeline.labels.fusion import fuse
 from mer_pipeline.labels.votes import MISSING, Votes
 from mer_pipeline.params import LabelParams
 
@@ -19,7 +20,17 @@ def as_votes(matrix: np.ndarray) -> Votes:
     """Votes whose first family is the given label's."""
     n, families = matrix.shape
     names = tuple(f"f{j}" for j in range(families))
-    return Votes(tuple(f"c{i:04d}" for i in range(n)), names, matrix, matrix[:, 0], ("",) * n, ((),) * families)
+    return Votes(
+        clip_ids=tuple(f"c{i:04d}" for i in range(n)),
+        families=names,
+        matrix=matrix,
+        given=matrix[:, 0],
+        spoken=("",) * n,
+        sources=tuple((name,) for name in names),
+        single=tuple(matrix[:, [w]] for w in range(families)),
+        evidence=(matrix[:, :, None] == np.arange(len(CLASSES))).astype(np.float64),
+        gold=np.full(n, MISSING),
+    )
 
 
 def planted(n: int, accuracy: tuple[float, ...], missing: float = 0.1, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:

@@ -1,0 +1,134 @@
+"""One coin for counts of votes: how many raters of a family named each class, with raters that are not independent.
+
+Ten listeners who heard one clip share what is in it: if the sound misleads, it misleads most of them. So the family's
+rates on a clip of class c are drawn first, from a Dirichlet with weight A_w on c and B_w on every other class, and
+its N raters vote by them. With x the counts, s = A + (C - 1) B and lf(n; a) = log Gamma(a + n) - log Gamma(a),
+
+    log P(x | c) = lf(x_c; A) + sum_{k != c} lf(x_k; B) - lf(N; s) + const
+
+A / s is the accuracy of one rater, 1 / (1 + s) the correlation of two (0: independent, 1: they all say the same).
+E: q_ic proportional to p_c prod_w P(x_iw | c); M: p_c = mean_i q_ic, A and B by maximum likelihood.
+
+A family that never has more than one vote for a clip has no correlation to be seen: it is one coin with a (soft)
+vote, log P(x | c) = sum_k x_k log P(k | c). So is the whole model where no family has more.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mer_pipeline.labels.dawid_skene import PRIOR_RIGHT, PRIOR_WRONG, Step
+from mer_pipeline.labels.em import TINY, Estimate, distinct, expand, iterate, shares, softmax
+from mer_pipeline.labels.one_coin import coins
+from mer_pipeline.labels.votes import MISSING
+
+MORE_THAN_ONE = 1 + 1e-6  # a distribution's sum is 1 up to rounding
+LIMIT = 9.0  # of |log A| and |log B|: beyond it nothing changes but the last digits
+EM_TOLERANCE = 1e-6  # A and B are found to about this
+
+
+def dirichlet_multinomial(
+    evidence: NDArray[np.float64], classes: int, gold: NDArray[np.int64] | None = None
+) -> Estimate:
+    """EM from the shares of all votes.
+
+    Args:
+        evidence: float64 (n, F, C), votes of a family for each class: counts, or a distribution; all zero where the
+            family has no vote; n of at least 1.
+        classes: C, at least 2.
+        gold: int64 (n,) classes that are known, MISSING elsewhere.
+    """
+    known = np.full(len(evidence), MISSING) if gold is None else gold
+    found = distinct(evidence, known)
+    votes = found.rows[:, :-1].reshape(len(found.rows), evidence.shape[1], classes)
+    model = _Model([_family(votes[:, w], found.weight) for w in range(evidence.shape[1])], found.weight)
+    start = shares(votes)
+    return expand(iterate(start, found.rows[:, -1].astype(np.int64), model, tolerance=EM_TOLERANCE), found.back)
+
+
+@dataclass
+class _Model:
+    """The step of EM."""
+
+    families: list[_Counts | _Soft]
+    weight: NDArray[np.float64]
+
+    def __call__(self, posterior: NDArray[np.float64]) -> Step:
+        mass = posterior * self.weight[:, None]
+        prior = mass.sum(axis=0) / self.weight.sum()
+        log = np.log(np.maximum(prior, TINY)) + np.zeros_like(posterior)
+        accuracy = []
+        for family in self.families:
+            right, gain = family.fit(mass)
+            accuracy.append(right)
+            log += gain
+        return prior, coins(np.array(accuracy), posterior.shape[1]), softmax(log)
+
+
+def _family(votes: NDArray[np.float64], weight: NDArray[np.float64]) -> _Counts | _Soft:
+    return (_Counts if votes.sum(axis=1).max() > MORE_THAN_ONE else _Soft)(votes, weight)
+
+
+class _Soft:
+    """A family with at most one vote per clip, whole or spread."""
+
+    def __init__(self, votes: NDArray[np.float64], weight: NDArray[np.float64]) -> None:
+        self.votes, self.classes = votes, votes.shape[1]
+        self.total = float((votes.sum(axis=1) * weight).sum())
+
+    def fit(self, mass: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
+        """The accuracy, and log P(x | c) up to a constant of each row."""
+        right = float((mass * self.votes).sum()) + PRIOR_RIGHT
+        accuracy = right / (self.total + PRIOR_RIGHT + (self.classes - 1) * PRIOR_WRONG)
+        return accuracy, self.votes * np.log(accuracy * (self.classes - 1) / (1 - accuracy))
+
+
+class _Counts:
+    """A family of several raters. Sums over clips go by the distinct counts, of which there are few."""
+
+    def __init__(self, votes: NDArray[np.float64], weight: NDArray[np.float64]) -> None:
+        self.classes = votes.shape[1]
+        self.counts, at = np.unique(votes, return_inverse=True)
+        self.at = at.reshape(votes.shape)
+        self.often = np.bincount(self.at.ravel(), np.repeat(weight, self.classes), len(self.counts))
+        self.totals, row = np.unique(votes.sum(axis=1), return_inverse=True)
+        self.how_many = np.bincount(row.reshape(-1), weight, len(self.totals))
+        self.log_ab = np.log([2.0, 0.5])
+
+    def fit(self, mass: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
+        """The same; it begins where the last iteration of EM ended."""
+        from scipy.optimize import minimize
+        from scipy.special import gammaln
+
+        true = np.bincount(self.at.ravel(), mass.ravel(), len(self.counts))
+        bounds = [(-LIMIT, LIMIT)] * 2
+        found = minimize(self._loss, self.log_ab, (true,), jac=True, method="L-BFGS-B", bounds=bounds)
+        self.log_ab = found.x
+        a, b = np.exp(found.x)
+        gain = (gammaln(a + self.counts) - gammaln(a)) - (gammaln(b + self.counts) - gammaln(b))
+        return float(a / (a + (self.classes - 1) * b)), gain[self.at]
+
+    def _loss(self, log_ab: NDArray[np.float64], true: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
+        """Minus the log likelihood per clip, with the prior on the accuracy, and its gradient in log A, log B."""
+        from scipy.special import digamma, gammaln
+
+        a, b = np.exp(log_ab)
+        others = self.classes - 1
+        s = a + others * b
+        false = self.often - true
+        right, wrong = PRIOR_RIGHT, PRIOR_WRONG * others
+        value = (
+            (true * (gammaln(a + self.counts) - gammaln(a))).sum()
+            + (false * (gammaln(b + self.counts) - gammaln(b))).sum()
+            - (self.how_many * (gammaln(s + self.totals) - gammaln(s))).sum()
+            + right * np.log(a / s)
+            + wrong * np.log(b / s)
+        )
+        shared = (self.how_many * (digamma(s + self.totals) - digamma(s))).sum() + (right + wrong) / s
+        by_a = (true * (digamma(a + self.counts) - digamma(a))).sum() + right / a - shared
+        by_b = (false * (digamma(b + self.counts) - digamma(b))).sum() + wrong / b - others * shared
+        clips = self.how_many.sum()
+        return -float(value) / clips, -np.array([a * by_a, b * by_b]) / clips

@@ -1,0 +1,21 @@
+"""The class that most families name; where several have most, the given label stays."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from mer_pipeline.labels.em import clamp, vote_shares
+from mer_pipeline.labels.fused import Fused
+from mer_pipeline.labels.votes import Votes
+
+
+def majority(votes: Votes, classes: tuple[str, ...]) -> Fused:
+    """The posterior is the shares of the votes."""
+    shares = clamp(vote_shares(votes.matrix, len(classes)), votes.gold)
+    clear = (shares == shares.max(axis=1, keepdims=True)).sum(axis=1) == 1
+    label = np.where(clear, shares.argmax(axis=1), votes.given)
+    reason = tuple(
+        f"most families ({share:.0%}) say {classes[c]}" if sure else f"no label has most votes: {classes[c]} as given"
+        for c, share, sure in zip(label, shares.max(axis=1), clear, strict=True)
+    )
+    return Fused(label, shares, reason)
