@@ -26,8 +26,8 @@ from mer_pipeline.labels.votes import MISSING, Votes
 
 T = TypeVar("T")
 
-EXCESS = 0.1  # of agreement; independent sources on 120 clips reach it by chance, and then the next is not met:
-Z = 4.0  # standard errors of the agreement
+EXCESS = 0.15  # of agreement; sources that err independently stay below it from a few hundred clips on, and below
+Z = 5.0  # standard errors on fewer (docs/method.md has the simulation)
 NEEDED = 3  # columns of votes that confusions can be told from
 
 
