@@ -12,19 +12,22 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from mer_pipeline.labels.em import clamp, softmax
+from mer_pipeline.labels.em import clamp, distinct, softmax
 from mer_pipeline.labels.fused import Fused
 from mer_pipeline.labels.votes import MISSING, Votes
 
 
 def reliability(matrix: NDArray[np.int64], classes: int) -> NDArray[np.float64]:
     """Float64 (F,): a_w of votes (n, F)."""
-    said = (matrix[:, :, None] == np.arange(classes)).astype(np.float64)
+    found = distinct(matrix)  # so that no sum depends on the order of the clips
+    rows = found.rows.astype(np.int64)
+    said = (rows[:, :, None] == np.arange(classes)).astype(np.float64)
     others = said.sum(axis=1)[:, None] - said  # (n, F, C)
     company = others.sum(axis=2)
-    both = (matrix != MISSING) & (company > 0)
+    both = (rows != MISSING) & (company > 0)
     same = np.where(both, (others * said).sum(axis=2) / np.where(both, company, 1), 0)
-    accuracy: NDArray[np.float64] = (same.sum(axis=0) + 1) / (both.sum(axis=0) + 2)
+    weight = found.weight[:, None]
+    accuracy: NDArray[np.float64] = ((same * weight).sum(axis=0) + 1) / ((both * weight).sum(axis=0) + 2)
     return accuracy
 
 

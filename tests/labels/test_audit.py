@@ -15,7 +15,9 @@ import pytest
 from sklearn.metrics import cohen_kappa_score
 
 from mer_pipeline.labels.audit import LabelPaths, label_schema, refine, write_labels
+from mer_pipeline.labels.confident import suspects
 from mer_pipeline.labels.summary import agree
+from mer_pipeline.labels.votes import MISSING
 from mer_pipeline.params import LabelParams
 
 CLASSES = ("neutral", "angry", "happy")
@@ -89,6 +91,61 @@ def test_agreement_is_scikit_learns_kappa() -> None:
     assert summary["families"]["crowd"] == {"sources": ["crowd"], "votes": 60}
     assert summary["changed"] == sum(part(labels, -1)["changed"].to_pylist())
     assert summary["changed"] == sum(summary["changed_by_class"].values())
+
+
+def test_the_summary_says_how_far_each_source_can_be_trusted() -> None:
+    """An accuracy with its interval around it, rounded; four independent families raise no warning."""
+    votes, folds = tables(planted())
+    summary = agree(votes, refine(votes, folds, CLASSES, LabelParams()), CLASSES, LabelParams())
+    assert list(summary["sources"]) == ["given", "crowd", "listener", "reader"]
+    for source in summary["sources"].values():
+        assert source["votes"] == N
+        assert source["low"] is not None
+        assert source["accuracy"] is not None
+        assert source["high"] is not None
+        assert 0 <= source["low"] < source["accuracy"] < source["high"] <= 1
+        assert round(source["accuracy"], 4) == source["accuracy"]
+    assert summary["dependent"] == summary["within_families"] == summary["warnings"] == []
+
+
+def test_a_copying_family_is_a_warning() -> None:
+    """Between families, and within one."""
+    said = planted()
+    rng = np.random.default_rng(5)
+    said["reader"] = np.where(rng.random(N) < 0.95, said["crowd"], said["reader"])
+    votes, folds = tables(said)
+    labels = refine(votes, folds, CLASSES, LabelParams())
+    summary = agree(votes, labels, CLASSES, LabelParams())
+    assert [(pair["a"], pair["b"]) for pair in summary["dependent"]] == [("crowd", "reader")]
+    assert summary["warnings"][0].startswith("the families 'crowd' and 'reader' agree on 9")
+    both = [{"reader": "crowd"}.get(family, family) for family in votes["family"].to_pylist()]
+    votes = votes.set_column(2, "family", pa.array(both))
+    summary = agree(votes, refine(votes, folds, CLASSES, LabelParams()), CLASSES, LabelParams())
+    assert summary["dependent"] == []
+    assert summary["warnings"][0].startswith("the sources of one family 'crowd' and 'reader' agree on 9")
+
+
+def test_suspects_are_told_and_change_nothing() -> None:
+    """The own head's out-of-fold opinion of each held-out fold flags that fold's rows alone."""
+    said = planted()
+    votes, folds = tables(said)
+    rng = np.random.default_rng(2)
+    scores = rng.dirichlet([1, 1, 1], size=N)
+    clips = [f"c{i:03d}" for i in range(N)]
+    head = pa.table(
+        {
+            "clip_id": clips,
+            "scores": pa.array(scores.tolist(), pa.list_(pa.float32(), 3)),
+            "held_out_fold": pa.array([-1] * N, pa.int32()),
+        }
+    )
+    plain, labels = (refine(votes, folds, CLASSES, LabelParams(), opinion) for opinion in (None, head))
+    assert plain["suspect"].null_count == plain.num_rows
+    assert labels.drop_columns("suspect").equals(plain.drop_columns("suspect"))
+    found = suspects(scores.astype(np.float32).astype(np.float64), said["given"])
+    assert part(labels, -1)["suspect"].to_pylist() == [None if c == MISSING else CLASSES[c] for c in found]
+    assert part(labels, 1)["suspect"].null_count == part(labels, 1).num_rows
+    assert agree(votes, labels, CLASSES, LabelParams())["suspect"] == (found != MISSING).sum() > 0
 
 
 def test_the_stage_writes_both_files_and_takes_no_labels(tmp_path: Path) -> None:

@@ -13,8 +13,9 @@ import pytest
 from mer_pipeline.clips import VOTES_SCHEMA
 from mer_pipeline.errors import ParamsError, StageError
 from mer_pipeline.labels.audit import refine
-from mer_pipeline.labels.judges import ALL_VOTES_SCHEMA, HELD_OUT, serving, with_judges
+from mer_pipeline.labels.judges import ALL_VOTES_SCHEMA, HELD_OUT, OPINIONS, opinions, serving, with_judges
 from mer_pipeline.labels.summary import agree
+from mer_pipeline.labels.votes import SCORES
 from mer_pipeline.params import JudgeParams, LabelParams
 from mer_pipeline.store.rows import stage_schema
 from mer_pipeline.store.shards import forget_others, write_shard
@@ -67,8 +68,9 @@ def test_a_judge_votes_where_it_has_a_label(tmp_path: Path) -> None:
     assert votes.schema == ALL_VOTES_SCHEMA
     assert votes.slice(0, 4).select(VOTES_SCHEMA.names).to_pylist() == GIVEN.to_pylist()
     assert votes.slice(4).to_pylist() == [
-        {"clip_id": "c", "source": "face", "family": "face", "label": "neutral", HELD_OUT: None}
+        {"clip_id": "c", "source": "face", "family": "face", "label": "neutral", SCORES: [0.5, 0.5], HELD_OUT: None}
     ]
+    assert votes[SCORES].slice(0, 4).null_count == 4
     assert serving(votes, -1).equals(votes)
     assert serving(votes, 2).equals(votes)
 
@@ -151,3 +153,15 @@ def test_what_a_judge_left_behind_is_forgotten(tmp_path: Path) -> None:
     forget_others(votes, "vote", ["kept"], quarantine)
     assert sorted(path.name for path in votes.iterdir()) == ["given.parquet", "kept", "theirs"]
     assert [path.name for path in quarantine.iterdir()] == ["vote-kept.parquet"]
+
+
+def test_opinions_are_the_own_heads_and_of_labelled_clips(tmp_path: Path) -> None:
+    """Also where it abstains from a vote; other judges' scores are not out of fold."""
+    write_votes(tmp_path, "face", [("a", True, "neutral")])
+    assert opinions(tmp_path, {"face": FACE}, FOLDS) is None
+    said = [(clip_id, True, None if clip_id == "a" else "angry") for clip_id, _ in EVERY]
+    write_votes(tmp_path, "own", [*said, ("x", True, "angry")], [*(held for _, held in EVERY), -1])
+    found = opinions(tmp_path, {"face": FACE, "own": OWN}, FOLDS)
+    assert found is not None
+    assert found.column_names == [*OPINIONS, HELD_OUT]
+    assert sorted(zip(found["clip_id"].to_pylist(), found[HELD_OUT].to_pylist(), strict=True)) == sorted(EVERY)

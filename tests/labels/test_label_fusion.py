@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -10,38 +12,12 @@ from hypothesis.extra.numpy import arrays
 
 from mer_pipeline.labels.dawid_skene import dawid_skene
 from mer_pipeline.labels.fusion import fuse
-from mer_pipeline.labels.votes import MISSING, Votes
+from mer_pipeline.labels.votes import MISSING
+from mer_pipeline.labels.weighted import reliability
 from mer_pipeline.params import LabelParams
+from tests.labels.make import as_votes, planted
 
 CLASSES = ("neutral", "angry", "happy", "sad")
-
-
-def as_votes(matrix: np.ndarray) -> Votes:
-    """Votes whose first family is the given label's."""
-    n, families = matrix.shape
-    names = tuple(f"f{j}" for j in range(families))
-    return Votes(
-        clip_ids=tuple(f"c{i:04d}" for i in range(n)),
-        families=names,
-        matrix=matrix,
-        given=matrix[:, 0],
-        spoken=("",) * n,
-        sources=tuple((name,) for name in names),
-        single=tuple(matrix[:, [w]] for w in range(families)),
-        evidence=(matrix[:, :, None] == np.arange(len(CLASSES))).astype(np.float64),
-        gold=np.full(n, MISSING),
-    )
-
-
-def planted(n: int, accuracy: tuple[float, ...], missing: float = 0.1, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
-    """True labels, and votes of families with these accuracies."""
-    rng = np.random.default_rng(seed)
-    true = rng.integers(len(CLASSES), size=n)
-    columns = []
-    for w, right in enumerate(accuracy):
-        said = np.where(rng.random(n) < right, true, (true + rng.integers(1, len(CLASSES), size=n)) % len(CLASSES))
-        columns.append(np.where((rng.random(n) < missing) & (w > 0), MISSING, said))
-    return true, np.stack(columns, axis=1)
 
 
 def test_planted_confusions_are_recovered() -> None:
@@ -120,7 +96,10 @@ def test_refined_labels_are_better_than_given_ones() -> None:
     assert (fused.label[changed] == true[changed]).mean() > 0.85
 
 
-@pytest.mark.parametrize("method", ["given", "majority", "human-anchored"])
+METHODS = ["given", "majority", "weighted", "one-coin", "dawid-skene", "dirichlet-multinomial", "human-anchored"]
+
+
+@pytest.mark.parametrize("method", METHODS)
 def test_the_given_family_alone_changes_nothing(method: str) -> None:
     """Nor does method 'given' ever."""
     _, matrix = planted(30, (0.8, 0.7, 0.7))
@@ -135,3 +114,73 @@ def test_the_majority_wins_and_a_tie_keeps_the_given_label() -> None:
     fused = fuse(as_votes(matrix), CLASSES, LabelParams(method="majority"))
     assert fused.label.tolist() == [1, 0, 0, 3]
     np.testing.assert_allclose(fused.posterior[3], [0.25, 0.25, 0, 0.5])
+
+
+@pytest.mark.parametrize("method", METHODS[1:])
+def test_gold_stands(method: str) -> None:
+    """Whatever all the others say; its posterior is one, and it uses up nothing of the cap. 'given' refines nothing."""
+    _, matrix = planted(60, (0.8, 0.7, 0.75, 0.7))
+    matrix[:5] = 1
+    gold = np.where(np.arange(60) < 5, 3, MISSING)
+    params = {"method": method, "max_changed": 0.0}
+    fused = fuse(replace(as_votes(matrix), gold=gold), CLASSES, LabelParams.model_validate(params))
+    assert (fused.label[:5] == 3).all()
+    assert (fused.posterior[:5] == np.eye(4)[3]).all()
+    assert set(fused.reason[:5]) == {"sad is gold"}
+    as_given = fuse(replace(as_votes(matrix), gold=gold), CLASSES, LabelParams(method="given"))
+    assert (as_given.label == matrix[:, 0]).all()
+    alone = fuse(replace(as_votes(matrix[:, :1]), gold=gold), CLASSES, LabelParams.model_validate(params))
+    assert alone.label.tolist() == [3] * 5 + matrix[5:, 0].tolist()
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_the_order_of_clips_does_not_matter(method: str) -> None:
+    """Label and posterior of a clip are the same bit for bit wherever it stands."""
+    _, matrix = planted(80, (0.8, 0.7, 0.75, 0.6))
+    params = LabelParams.model_validate({"method": method, "max_changed": 1.0})
+    shuffled = np.random.default_rng(1).permutation(80)
+    fused, again = (fuse(as_votes(m), CLASSES, params) for m in (matrix, matrix[shuffled]))
+    assert (fused.posterior[shuffled] == again.posterior).all()
+    assert (fused.label[shuffled] == again.label).all()
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_the_names_of_classes_and_the_order_of_sources_do_not_matter(method: str) -> None:
+    """Renaming the classes renames the answer; the other families may stand in any order."""
+    _, matrix = planted(80, (0.8, 0.7, 0.75, 0.6))
+    params = LabelParams.model_validate({"method": method, "max_changed": 1.0})
+    fused = fuse(as_votes(matrix), CLASSES, params)
+    renamed = np.array([2, 0, 3, 1])
+    other = fuse(as_votes(np.where(matrix == MISSING, MISSING, renamed[matrix])), CLASSES, params)
+    np.testing.assert_allclose(other.posterior[:, renamed], fused.posterior, atol=1e-5)
+    moved = fuse(as_votes(matrix[:, [0, 3, 1, 2]]), CLASSES, params)
+    np.testing.assert_allclose(moved.posterior, fused.posterior, atol=1e-5)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_family_that_never_votes_does_not_matter(method: str) -> None:
+    """A missing vote is no factor."""
+    _, matrix = planted(80, (0.8, 0.7, 0.75))
+    silent = np.column_stack([matrix, np.full(80, MISSING)])
+    params = LabelParams.model_validate({"method": method})
+    fused, again = (fuse(as_votes(m), CLASSES, params) for m in (matrix, silent))
+    np.testing.assert_allclose(again.posterior, fused.posterior, atol=1e-9)
+    assert (again.label == fused.label).all()
+
+
+def test_weights_tell_good_from_bad() -> None:
+    """The weighted vote follows two good families against three poor ones, where the majority can't."""
+    true, matrix = planted(600, (0.85, 0.85, 0.4, 0.4, 0.4), missing=0.0)
+    told = reliability(matrix, 4)
+    assert told[:2].min() > told[2:].max() + 0.1
+    better = fuse(as_votes(matrix), CLASSES, LabelParams(method="weighted")).label
+    plain = fuse(as_votes(matrix), CLASSES, LabelParams(method="majority")).label
+    assert (better == true).mean() > (plain == true).mean() + 0.01
+
+
+def test_two_tie_for_weight_and_the_given_label_is_one() -> None:
+    """It stays; and a family that agrees with nobody weighs nothing."""
+    matrix = np.array([[0, 1], [1, 0], [2, 3]])
+    fused = fuse(as_votes(matrix), CLASSES, LabelParams(method="weighted"))
+    assert fused.label.tolist() == [0, 1, 2]
+    np.testing.assert_allclose(fused.posterior, 0.25)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 
+import numpy as np
 import pyarrow as pa
 import pytest
 from hypothesis import given
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 
 from mer_pipeline.clips import VOTES_SCHEMA
 from mer_pipeline.errors import DatasetError
-from mer_pipeline.labels.votes import MISSING, read_votes
+from mer_pipeline.labels.votes import GOLD, MISSING, SCORES, read_votes
 
 CLASSES = ("neutral", "angry", "happy")
 FAMILY_OF = {"given": "human", "second": "human", "third": "human", "a1": "a", "a2": "a", "b": "b"}
@@ -75,3 +76,33 @@ def test_wrong_votes_are_one_clear_error(rows: list[tuple[str, str, str, str]], 
     """What is wrong, where, and how to mend it."""
     with pytest.raises(DatasetError, match=message):
         read_votes(votes_table(rows), ["c"], CLASSES)
+
+
+def test_gold_is_no_family() -> None:
+    """It settles its clip, whatever family stands beside it, and is told with the votes."""
+    rows = [("c", "given", "human", "happy"), ("d", "given", "human", "angry"), ("d", GOLD, "human", "neutral")]
+    votes = read_votes(votes_table(rows), ["c", "d"], CLASSES)
+    assert votes.gold.tolist() == [MISSING, 0]
+    assert votes.families == ("human",)
+    assert votes.sources == (("given",),)
+    assert votes.matrix.tolist() == [[2], [1]]
+    assert votes.spoken[1] == "given=angry gold=neutral"
+
+
+def test_evidence_is_the_sum_of_scores_and_bare_votes() -> None:
+    """Per family; a source with counts has the weight of its raters, one without scores that of one vote."""
+    rows = [("c", "given", "human", "happy"), ("c", "a1", "a", "angry"), ("c", "a2", "a", "neutral")]
+    table = votes_table(rows)
+    scores = pa.array([None, [1.0, 7.0, 2.0], None], pa.list_(pa.float64()))
+    votes = read_votes(table.append_column(SCORES, scores), ["c"], CLASSES)
+    np.testing.assert_array_equal(votes.evidence, [[[0, 0, 1], [2, 7, 2]]])
+    np.testing.assert_array_equal(read_votes(table, ["c"], CLASSES).evidence, [[[0, 0, 1], [1, 1, 0]]])
+    assert [columns.tolist() for columns in votes.single] == [[[2]], [[1, 0]]]
+
+
+@pytest.mark.parametrize("scores", [[1.0, 2.0], [1.0, -1.0, 2.0], [0.0, 0.0, 0.0], [float("nan"), 1.0, 0.0]])
+def test_scores_that_are_no_evidence_are_one_clear_error(scores: list[float]) -> None:
+    """Too few, below zero, nothing, or not a number."""
+    table = votes_table([("c", "given", "human", "happy")])
+    with pytest.raises(DatasetError, match="scores of source 'given' on clip 'c' are not 3 numbers"):
+        read_votes(table.append_column(SCORES, pa.array([scores])), ["c"], CLASSES)
