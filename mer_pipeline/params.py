@@ -26,7 +26,7 @@ Count = Annotated[int, Field(ge=1)]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
 Strength = Annotated[float, Field(gt=0)]
 EncoderInput = Literal["frames", "faces", "audio", "transcript", "enriched"]
-HeadName = Literal["ecmf", "mertools", "logreg"]
+HeadName = Literal["ecmf", "mertools", "concat", "gated", "mean-logits", "logreg"]
 
 
 class Section(BaseModel):

@@ -5,6 +5,7 @@ from pathlib import Path
 import typer
 
 from mer_pipeline.cli.stage import progress_bar, stage
+from mer_pipeline.fusion.heads.base import Place
 from mer_pipeline.fusion.train import TrainPaths, train
 from mer_pipeline.params import load_params
 from mer_pipeline.runtime import load_runtime
@@ -26,8 +27,9 @@ def main() -> str:
     )
     forget_others(paths.features, "embed", params.encoders, Path("data/quarantine"))
     classes, folds = params.dataset.classes, params.folds.n
-    bar, store = progress_bar("train"), load_runtime().store_url
-    return train(params.train, params.modalities, params.mixed, classes, folds, paths, bar, store)
+    bar, runtime = progress_bar("train"), load_runtime()
+    place = Place(runtime.torch_device(), runtime.workers)
+    return train(params.train, params.modalities, params.mixed, classes, folds, paths, bar, runtime.store_url, place)
 
 
 if __name__ == "__main__":

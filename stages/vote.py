@@ -23,6 +23,7 @@ def main(name: str) -> str:
         raise ParamsError(f"params.yaml has no judge '{name}'{did_you_mean(name, params.judges)}")
     judge, note = params.judges[name], ""
     if judge.kind == "own-head":
+        from mer_pipeline.fusion.heads.base import Place
         from mer_pipeline.fusion.own import OwnPaths, vote
 
         own = OwnPaths(
@@ -33,8 +34,9 @@ def main(name: str) -> str:
             quarantine=Path("data/quarantine", f"vote-{name}.parquet"),
         )
         forget_others(own.features, "embed", params.encoders, own.quarantine.parent)
-        classes, bar, store = params.dataset.classes, progress_bar(f"vote-{name}"), load_runtime().store_url
-        return vote(name, judge, params.train, params.modalities, classes, params.shards, own, bar, store)
+        classes, bar, runtime = params.dataset.classes, progress_bar(f"vote-{name}"), load_runtime()
+        place, store = Place(runtime.torch_device(), runtime.workers), runtime.store_url
+        return vote(name, judge, params.train, params.modalities, classes, params.shards, own, bar, store, place)
     check_locked(checkpoints_of({}, {name: judge}))
     made = make_judge(name, judge, params.dataset.classes)
     match judge.kind:

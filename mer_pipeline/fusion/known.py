@@ -18,7 +18,8 @@ from safetensors.numpy import load, save
 from mer_pipeline.errors import ReadOnlyStore
 from mer_pipeline.fusion.artifacts import member_from, member_tensors
 from mer_pipeline.fusion.features import Features
-from mer_pipeline.fusion.heads.base import Epoch
+from mer_pipeline.fusion.heads.base import Epoch, Place
+from mer_pipeline.fusion.member import HERE
 from mer_pipeline.fusion.training import Labels, Trained, Validated, cross_validate, seeds_of
 from mer_pipeline.params import HeadName, TrainParams
 from mer_pipeline.runtime import INTRA_OP_THREADS
@@ -37,10 +38,12 @@ class KnownHeads:
         StoreError: the store cannot be reached.
     """
 
-    def __init__(self, url: str | None) -> None:
+    def __init__(self, url: str | None, place: Place = HERE) -> None:
+        self._place = place
         self._shelf: Shelf | None = None
         if url is not None:
-            fingerprint = Fingerprint({**code_parts(cross_validate, _pack, _unpack), "threads": str(INTRA_OP_THREADS)})
+            runtime = {"threads": str(INTRA_OP_THREADS), "device": place.device.type}
+            fingerprint = Fingerprint({**code_parts(cross_validate, _pack, _unpack), **runtime})
             self._shelf = Store(url).shelf("heads", fingerprint, stage_schema(SCHEMA))
 
     def cross_validate(
@@ -55,7 +58,7 @@ class KnownHeads:
         """As `training.cross_validate`, with the same result to the last bit."""
         shelf = self._shelf
         if shelf is None:
-            return cross_validate(name, features, labels, classes, params, tick)
+            return cross_validate(name, features, labels, classes, params, tick, self._place)
         key = key_of(name, features, labels, classes, params)
         found = shelf.find([key])
         table = shelf.read(found) if found[0] >= 0 else None
@@ -65,7 +68,7 @@ class KnownHeads:
             for _ in range(labels.folds * len(seeds_of(name, params))):
                 tick()
             return _unpack(table["blob"][0].as_py(), name, features, classes, params)
-        validated = cross_validate(name, features, labels, classes, params, tick)
+        validated = cross_validate(name, features, labels, classes, params, tick, self._place)
         row = complete_row(
             f"{name} on {'+'.join(features.names)}", key, {"blob": _pack(validated, features)}, None, SCHEMA
         )

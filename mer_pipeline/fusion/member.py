@@ -5,9 +5,9 @@ A clip that has no modality which the member knows gets the training prior, neve
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -15,11 +15,13 @@ from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from mer_pipeline.fusion.features import Features, Mask, Matrix, Rows
 from mer_pipeline.fusion.heads import HEADS
-from mer_pipeline.fusion.heads.base import GROUP, Epoch, Examples, Head
+from mer_pipeline.fusion.heads.base import GROUP, Epoch, Examples, Head, Lesson, Place
 from mer_pipeline.fusion.heads.linear import log_softmax
 from mer_pipeline.fusion.scaler import Scaler
 from mer_pipeline.params import HeadName, TrainParams
 from mer_pipeline.runtime import INTRA_OP_THREADS
+
+HERE = Place()
 
 
 @dataclass(frozen=True)
@@ -45,26 +47,6 @@ class Member:
     head: Head | None
     prior: Matrix
 
-    @classmethod
-    def fit(
-        cls,
-        name: HeadName,
-        train: Examples,
-        watched: Examples | None,
-        classes: int,
-        params: TrainParams,
-        seed: int,
-    ) -> tuple[Member, list[Epoch]]:
-        """Train on raw features; neither the scaler nor the prior sees the watched rows."""
-        scaler = Scaler.fit(train.features)
-        prior = np.bincount(train.label, minlength=classes).astype(np.float32) / np.float32(len(train.label))
-        learnt, seen = _scaled(train, scaler), None if watched is None else _scaled(watched, scaler)
-        if not len(learnt.label):
-            return cls(scaler, None, prior), []
-        head = HEADS[name](train.features.dims, classes, params)
-        history = head.fit(learnt, seen if seen is not None and len(seen.label) else None, seed)
-        return cls(scaler, head, prior), history
-
     def predict(self, features: Features) -> Predicted:
         """Score any number of clips, in groups of one fixed size."""
         parts = [self._group(features.take(rows)) for rows in _groups(len(features))]
@@ -86,19 +68,54 @@ class Member:
         return Predicted(probabilities[:n], weights[:n], by_prior[:n])
 
 
+def fit_members(
+    name: HeadName,
+    features: Features,
+    splits: Sequence[tuple[Examples, Examples | None]],
+    seeds: Sequence[int],
+    classes: int,
+    params: TrainParams,
+    place: Place = HERE,
+    tick: Callable[[], None] = lambda: None,
+) -> list[tuple[Member, list[Epoch]]]:
+    """Train on raw features: for every seed, each split into training and watched rows.
+
+    Neither scaler nor prior sees a watched row. What a member becomes does not depend on the others; `tick` follows
+    each.
+    """
+    starts = [_start(features, train, watched, classes) for train, watched in splits]
+    lessons = [replace(lesson, seed=seed) for seed in seeds for lesson, _ in starts]
+    taught = [lesson for lesson in lessons if len(lesson.train.rows)]
+    fitted = iter(HEADS[name].fit_all(features, taught, classes, params, place, tick) if taught else [])
+    members = []
+    for lesson, (_, prior) in zip(lessons, [start for _ in seeds for start in starts], strict=True):
+        if len(lesson.train.rows):
+            head, history = next(fitted)
+            members.append((Member(lesson.scaler, head, prior), history))
+        else:
+            members.append((Member(lesson.scaler, None, prior), []))
+            tick()
+    return members
+
+
+def _start(features: Features, train: Examples, watched: Examples | None, classes: int) -> tuple[Lesson, Matrix]:
+    """The lesson, without the clips that have nothing to learn from, and the prior, which counts them."""
+    scaler = Scaler.fit(features.take(train.rows))
+    prior = np.bincount(train.label, minlength=classes).astype(np.float32) / np.float32(len(train.label))
+
+    def telling(examples: Examples) -> Examples:
+        return examples.at(np.flatnonzero((features.mask[examples.rows] & scaler.known).any(axis=1)))
+
+    seen = None if watched is None else telling(watched)
+    return Lesson(telling(train), seen if seen is not None and len(seen.rows) else None, scaler, seed=0), prior
+
+
 @contextmanager
 def fixed_threads() -> Iterator[None]:
     """Sums are split by thread, so their rounding depends on the count: keep it constant for torch and BLAS."""
     torch.set_num_threads(INTRA_OP_THREADS)
     with threadpool_limits(INTRA_OP_THREADS):
         yield
-
-
-def _scaled(examples: Examples, scaler: Scaler) -> Examples:
-    """Standardised, without the clips that have nothing to learn from."""
-    scaled = scaler.apply(examples.features)
-    rows = np.flatnonzero(scaled.mask.any(axis=1))
-    return Examples(scaled.take(rows), examples.label[rows], examples.fold[rows])
 
 
 def _groups(n: int) -> list[Rows]:

@@ -21,8 +21,9 @@ import pyarrow.parquet as pq
 
 from mer_pipeline.clips import Row
 from mer_pipeline.fusion.features import Features, Mask, Matrix, Rows, load_features
+from mer_pipeline.fusion.heads.base import Place
 from mer_pipeline.fusion.known import KnownHeads, key_of
-from mer_pipeline.fusion.member import fixed_threads
+from mer_pipeline.fusion.member import HERE, fixed_threads
 from mer_pipeline.fusion.training import Labels, seeds_of
 from mer_pipeline.labels.judges import FINAL, HELD_OUT
 from mer_pipeline.labels.votes import MISSING
@@ -108,6 +109,7 @@ def vote(
     paths: OwnPaths,
     progress: Callable[[int, int], None] = lambda done, total: None,
     store: str | None = None,
+    place: Place = HERE,
 ) -> str:
     """Run the judge; returns one line that says what came out.
 
@@ -121,6 +123,7 @@ def vote(
         paths: where.
         progress: told after every member, with how many are trained and how many there will be.
         store: URL of the store that remembers trained heads; None: nothing is remembered.
+        place: where heads are trained.
 
     Raises:
         StageError: a table is missing or does not fit another.
@@ -130,7 +133,7 @@ def vote(
     why = why_silent(data)
     if why is None:
         with fixed_threads():
-            ballots = cast_ballots(judge, data, len(classes), params, KnownHeads(store), progress)
+            ballots = cast_ballots(judge, data, len(classes), params, KnownHeads(store, place), progress)
     else:
         nothing = np.zeros((len(labelled), len(classes)), np.float32), np.zeros_like(labelled)
         ballots = [Ballot(held_out, *nothing, digest(why)) for held_out in data.held_out]

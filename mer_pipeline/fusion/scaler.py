@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mer_pipeline.fusion.features import Features, Matrix
+from mer_pipeline.fusion.features import Features, Mask, Matrix
 
 # A column whose standard deviation is below this share of its mean is constant up to rounding.
 RELATIVE_ZERO = 1e-6
@@ -38,12 +38,17 @@ class Scaler:
             inverse.append(np.divide(1.0, sd, out=np.zeros_like(sd), where=varies).astype(np.float32))
         return cls(tuple(mean), tuple(inverse))
 
+    @property
+    def known(self) -> Mask:
+        """Bool (M,): the modalities that varied in training."""
+        return np.array([bool(inverse.any()) for inverse in self.inverse])
+
     def apply(self, features: Features) -> Features:
         """Standardised features: zeros where the mask is false.
 
         A modality that never varied in training is masked altogether: its head parameters learnt nothing.
         """
-        mask = features.mask & np.array([inverse.any() for inverse in self.inverse])
+        mask = features.mask & self.known
         x = tuple(
             np.where(mask[:, m : m + 1], (matrix - mean) * inverse, np.float32(0))
             for m, (matrix, mean, inverse) in enumerate(zip(features.x, self.mean, self.inverse, strict=True))

@@ -29,8 +29,9 @@ from mer_pipeline.fusion.artifacts import (
     write_json,
 )
 from mer_pipeline.fusion.features import Features, load_features
+from mer_pipeline.fusion.heads.base import Place
 from mer_pipeline.fusion.known import KnownHeads
-from mer_pipeline.fusion.member import fixed_threads
+from mer_pipeline.fusion.member import HERE, fixed_threads
 from mer_pipeline.fusion.metrics import Score, score
 from mer_pipeline.fusion.training import Labels, Validated, read_labels, seeds_of
 from mer_pipeline.labels.votes import MISSING
@@ -70,6 +71,7 @@ def train(
     paths: TrainPaths,
     progress: Callable[[int, int], None] = lambda done, total: None,
     store: str | None = None,
+    place: Place = HERE,
 ) -> str:
     """Run the stage; returns one line that says what came out.
 
@@ -82,6 +84,7 @@ def train(
         paths: where.
         progress: told after every member, with how many are trained and how many there will be.
         store: URL of the store that remembers trained heads; None: nothing is remembered.
+        place: where heads are trained.
 
     Raises:
         StageError: a table is missing or does not fit another.
@@ -97,7 +100,7 @@ def train(
     results: Results = {}
     if features is not None and empty is None:
         with fixed_threads():
-            results = _train_all(features, labels, len(classes), params, KnownHeads(store), progress)
+            results = _train_all(features, labels, len(classes), params, KnownHeads(store, place), progress)
     heads = {name: _scores(v, labels, len(classes)) for name, v in results.get(FUSED, {}).items()}
     # The first of equals, so the earlier in params.heads.
     selected = next(iter(sorted(heads, key=lambda name: -heads[name]["given"]["weighted_f1"])), None)

@@ -21,8 +21,8 @@ import pyarrow.parquet as pq
 from mer_pipeline.errors import StageError
 from mer_pipeline.fusion.features import Features, Mask, Matrix, Rows
 from mer_pipeline.fusion.heads import HEADS
-from mer_pipeline.fusion.heads.base import Epoch, Examples
-from mer_pipeline.fusion.member import Member
+from mer_pipeline.fusion.heads.base import Epoch, Examples, Place
+from mer_pipeline.fusion.member import HERE, Member, fit_members
 from mer_pipeline.labels.judges import FINAL
 from mer_pipeline.labels.votes import MISSING
 from mer_pipeline.params import HeadName, TrainParams
@@ -116,23 +116,24 @@ def cross_validate(
     classes: int,
     params: TrainParams,
     tick: Callable[[], None] = lambda: None,
+    place: Place = HERE,
 ) -> Validated:
     """Train a head for every seed and fold; `features` are of `labels.clip_ids`, raw. `tick` follows each member."""
     seeds = seeds_of(name, params)
     probabilities = np.zeros((len(seeds), len(features), classes), dtype=np.float32)
     weights = np.zeros((len(seeds), *features.mask.shape), dtype=np.float32)
     by_prior = np.zeros(len(features), dtype=bool)
+    splits = [split(labels, f, HEADS[name].watches) for f in range(labels.folds)]
+    fitted = iter(fit_members(name, features, splits, seeds, classes, params, place, tick))
     members = []
     for s, seed in enumerate(seeds):
         for f in range(labels.folds):
-            train, watched = split(labels, features, f, HEADS[name].watches)
-            member, history = Member.fit(name, train, watched, classes, params, seed)
+            member, history = next(fitted)
             members.append(Trained(seed, f, member, history))
             scored = np.flatnonzero(labels.fold == f)
             predicted = member.predict(features.take(scored))
             probabilities[s, scored], weights[s, scored] = predicted.probabilities, predicted.weights
             by_prior[scored] |= predicted.by_prior
-            tick()
     return Validated(members, probabilities, weights, by_prior)
 
 
@@ -141,16 +142,16 @@ def seeds_of(name: HeadName, params: TrainParams) -> tuple[int, ...]:
     return params.seeds if HEADS[name].seeded else params.seeds[:1]
 
 
-def split(labels: Labels, features: Features, f: int, watches: bool) -> tuple[Examples, Examples | None]:
+def split(labels: Labels, f: int, watches: bool) -> tuple[Examples, Examples | None]:
     """What the member of fold f trains on and what it watches."""
     label, others = labels.held_out[f], labels.fold != f
     beside = labels.fold == (f + 1) % labels.folds
-    train = _examples(labels, features, label, np.flatnonzero(others & ~beside))
-    watched = _examples(labels, features, labels.given, np.flatnonzero(beside))
+    train = _examples(labels, label, np.flatnonzero(others & ~beside))
+    watched = _examples(labels, labels.given, np.flatnonzero(beside))
     if watches and labels.folds > 2 and np.isin(label[beside], train.label).all():
         return train, watched
-    return _examples(labels, features, label, np.flatnonzero(others)), None
+    return _examples(labels, label, np.flatnonzero(others)), None
 
 
-def _examples(labels: Labels, features: Features, label: Rows, rows: Rows) -> Examples:
-    return Examples(features.take(rows), label[rows], labels.fold[rows])
+def _examples(labels: Labels, label: Rows, rows: Rows) -> Examples:
+    return Examples(rows, label[rows], labels.fold[rows])

@@ -14,15 +14,21 @@ from hypothesis.extra.numpy import arrays
 from mer_pipeline.errors import StageError
 from mer_pipeline.fusion.artifacts import FUSED, FusionConfig, load_member, save_member
 from mer_pipeline.fusion.features import Features
+from mer_pipeline.fusion.heads import HEADS
 from mer_pipeline.fusion.heads.base import Examples
+from mer_pipeline.fusion.heads.concat import ConcatNetwork
 from mer_pipeline.fusion.heads.ecmf import EcmfNetwork, drop_modalities
+from mer_pipeline.fusion.heads.gated import GatedNetwork
+from mer_pipeline.fusion.heads.layers import Noise
 from mer_pipeline.fusion.heads.linear import fit_linear, log_softmax, pool_weights
+from mer_pipeline.fusion.heads.mean_logits import MeanLogitsNetwork
 from mer_pipeline.fusion.heads.mertools import MertoolsNetwork
-from mer_pipeline.fusion.member import Member, fixed_threads
+from mer_pipeline.fusion.heads.network import Network
+from mer_pipeline.fusion.member import Member, fit_members, fixed_threads
 from mer_pipeline.params import HeadName, TrainParams
 from tests.fusion.planted import CLASSES, NAMES, Planted
 
-HEADS: tuple[HeadName, ...] = ("ecmf", "mertools", "logreg")
+NETWORKS = [EcmfNetwork, MertoolsNetwork, ConcatNetwork, GatedNetwork, MeanLogitsNetwork]
 PARAMS = TrainParams(d=16, epochs=5, patience=5, lr=3e-3)
 
 
@@ -30,12 +36,13 @@ def fitted(name: HeadName, planted: Planted, seed: int = 0) -> Member:
     """Trained on folds 0 to 3, with fold 4 watched."""
 
     def examples(rows: np.ndarray) -> Examples:
-        return Examples(planted.features.take(rows), planted.given[rows], planted.fold[rows])
+        return Examples(rows, planted.given[rows], planted.fold[rows])
 
     fold = planted.fold
     train, watched = np.flatnonzero((fold >= 0) & (fold < 4)), np.flatnonzero(fold == 4)
     with fixed_threads():
-        return Member.fit(name, examples(train), examples(watched), len(CLASSES), PARAMS, seed)[0]
+        splits = [(examples(train), examples(watched))]
+        return fit_members(name, planted.features, splits, [seed], len(CLASSES), PARAMS)[0][0]
 
 
 @pytest.fixture(params=HEADS)
@@ -125,42 +132,42 @@ def test_the_order_of_the_modalities_is_a_name_only(network: type[EcmfNetwork | 
     """Permuting the modalities together with their parameters gives the same logits and permuted weights."""
     dims, order, d = (4, 6, 8), [2, 0, 1], PARAMS.d
     torch.manual_seed(0)
-    one = network(dims, 3, PARAMS).eval()
-    two = network(tuple(dims[m] for m in order), 3, PARAMS).eval()
+    one = network(dims, 3, PARAMS)
+    two = network(tuple(dims[m] for m in order), 3, PARAMS)
     state = {}
     for key, tensor in one.state_dict().items():
         part, _, rest = key.partition(".")
-        if part in ("project", "encode"):
+        if part in ("project", "norm", "encode"):
             m, _, tail = rest.partition(".")
             state[f"{part}.{order.index(int(m))}.{tail}"] = tensor
         elif part in ("embedding", "beta") or (part == "weigh" and network is MertoolsNetwork):
-            state[key] = tensor[order]
-        elif key == "attend.1.weight":
-            state[key] = tensor.reshape(-1, 3, d)[:, order].reshape(-1, 3 * d)
+            state[key] = tensor[..., order, :] if key == "embedding" else tensor[..., order]
+        elif key == "attend.layers.0.weight":
+            state[key] = tensor.unflatten(1, (3, d))[:, order].flatten(1, 2)
         else:
             state[key] = tensor
     two.load_state_dict(state)
-    x, mask = [torch.randn(5, dim) for dim in dims], torch.tensor([[True, True, False]] * 5)
+    x, mask = [torch.randn(1, 5, dim) for dim in dims], torch.tensor([[[True, True, False]] * 5])
     with torch.no_grad():
         logits, weights = one(x, mask)
-        permuted, moved = two([x[m] for m in order], mask[:, order])
+        permuted, moved = two([x[m] for m in order], mask[..., order])
     torch.testing.assert_close(permuted, logits)
-    torch.testing.assert_close(moved, weights[:, order])
+    torch.testing.assert_close(moved, weights[..., order])
 
 
 @given(mask=arrays(np.bool_, (20, 4)), p=st.floats(0, 0.99))
 def test_modality_dropout_hides_only_what_is_there_and_never_all(mask: np.ndarray, p: float) -> None:
     """A row that has something keeps something."""
-    kept = drop_modalities(torch.from_numpy(mask), p).numpy()
+    kept = drop_modalities(torch.from_numpy(mask)[None], p, Noise([0], torch.device("cpu")))[0].numpy()
     assert (kept <= mask).all()
     assert (kept.any(axis=1) == mask.any(axis=1)).all()
 
 
 def test_modality_dropout_has_its_rate() -> None:
     """0 hides nothing; 0.3 hides about three in ten."""
-    mask = torch.ones(4000, 6, dtype=torch.bool)
-    assert torch.equal(drop_modalities(mask, 0.0), mask)
-    assert drop_modalities(mask, 0.3).float().mean() == pytest.approx(0.7, abs=0.02)
+    mask, noise = torch.ones(1, 4000, 6, dtype=torch.bool), Noise([0], torch.device("cpu"))
+    assert torch.equal(drop_modalities(mask, 0.0, noise), mask)
+    assert drop_modalities(mask, 0.3, noise).float().mean() == pytest.approx(0.7, abs=0.02)
 
 
 def test_the_linear_fit_in_the_span_of_the_rows_is_exact() -> None:
@@ -190,14 +197,14 @@ def test_the_pool_trusts_the_modality_that_knows() -> None:
     assert a[0] < 0.2 * a[1]
 
 
-@pytest.mark.parametrize("network", [EcmfNetwork, MertoolsNetwork])
-def test_the_network_itself_lets_nothing_through_the_mask(network: type[EcmfNetwork | MertoolsNetwork]) -> None:
+@pytest.mark.parametrize("network", NETWORKS)
+def test_the_network_itself_lets_nothing_through_the_mask(network: type[Network]) -> None:
     """Even where masked inputs are not zeros, as the scaler would make them."""
     torch.manual_seed(0)
-    built = network((4, 6, 8), 3, PARAMS).eval()
-    x, mask = [torch.randn(9, dim) for dim in (4, 6, 8)], torch.rand(9, 3) > 0.4
-    mask[:, 0] = True
-    lies = [torch.where(mask[:, m : m + 1], matrix, matrix + 5) for m, matrix in enumerate(x)]
+    built = network((4, 6, 8), 3, PARAMS)
+    x, mask = [torch.randn(1, 9, dim) for dim in (4, 6, 8)], torch.rand(1, 9, 3) > 0.4
+    mask[..., 0] = True
+    lies = [torch.where(mask[..., m : m + 1], matrix, matrix + 5) for m, matrix in enumerate(x)]
     with torch.no_grad():
         one, two = built(x, mask), built(lies, mask)
     assert torch.equal(one[0], two[0])

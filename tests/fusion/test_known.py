@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 
 from mer_pipeline.fusion import known
+from mer_pipeline.fusion.heads import HEADS
 from mer_pipeline.fusion.known import KnownHeads
 from mer_pipeline.fusion.member import fixed_threads
 from mer_pipeline.params import HeadName, TrainParams
 from tests.fusion.planted import Planted
-from tests.fusion.test_training import HEADS, bytes_of, features_of, labels_of
+from tests.fusion.test_training import bytes_of, features_of, labels_of
 
 
 @pytest.fixture

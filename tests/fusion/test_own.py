@@ -14,7 +14,7 @@ import pytest
 
 from mer_pipeline.clips import PROBLEM_SCHEMA, VOTES_SCHEMA
 from mer_pipeline.fusion.heads.base import Examples
-from mer_pipeline.fusion.member import Member, fixed_threads
+from mer_pipeline.fusion.member import fit_members, fixed_threads
 from mer_pipeline.fusion.own import OwnPaths, own_schema, vote
 from mer_pipeline.labels.audit import refine
 from mer_pipeline.labels.judges import with_judges
@@ -142,8 +142,8 @@ def test_votes_are_those_of_a_head_trained_by_hand(planted: Planted, tmp_path: P
     with fixed_threads():
         for g in (0, 2, 3, 4):
             left = np.flatnonzero((labels.fold != 1) & (labels.fold != g))
-            examples = Examples(features.take(left), labels.given[left], labels.fold[left])
-            member, _ = Member.fit("logreg", examples, None, 3, SMALL, 0)
+            examples = Examples(left, labels.given[left], labels.fold[left])
+            ((member, _),) = fit_members("logreg", features, [(examples, None)], [0], 3, SMALL)
             said[g] = member.predict(planted.features).probabilities
     here = cells(table, 1)
     for i in np.flatnonzero(planted.fold == 3):

@@ -8,14 +8,13 @@ import numpy as np
 import pytest
 
 from mer_pipeline.fusion.features import Features
+from mer_pipeline.fusion.heads import HEADS
 from mer_pipeline.fusion.member import Member, fixed_threads
 from mer_pipeline.fusion.metrics import Confusion
 from mer_pipeline.fusion.training import Labels, cross_validate, split
 from mer_pipeline.labels.votes import MISSING
 from mer_pipeline.params import HeadName, TrainParams
 from tests.fusion.planted import CLASSES, Planted, plant
-
-HEADS: tuple[HeadName, ...] = ("ecmf", "mertools", "logreg")
 
 
 def labels_of(planted: Planted) -> Labels:
@@ -63,17 +62,17 @@ def test_the_scored_fold_does_not_influence_its_head(name: HeadName, planted: Pl
 
 def test_the_watched_fold_is_the_next_one_and_is_not_trained_on(planted: Planted) -> None:
     """Scored f, watched f+1 by its given labels, the other three trained on by labels refined without f."""
-    labels, features = labels_of(planted), features_of(planted)
+    labels = labels_of(planted)
     refined = np.where(labels.held_out == MISSING, MISSING, (labels.held_out + 1) % 3)
     labels = replace(labels, held_out=refined)
     for f in range(5):
-        train, watched = split(labels, features, f, watches=True)
+        train, watched = split(labels, f, watches=True)
         assert watched is not None
         assert set(watched.fold) == {(f + 1) % 5}
         assert set(train.fold) == set(range(5)) - {f, (f + 1) % 5}
         assert (watched.label == labels.given[labels.fold == (f + 1) % 5]).all()
         assert (train.label == refined[f][np.isin(labels.fold, list(set(train.fold)))]).all()
-        whole, nothing = split(labels, features, f, watches=False)
+        whole, nothing = split(labels, f, watches=False)
         assert nothing is None
         assert set(whole.fold) == set(range(5)) - {f}
 
@@ -116,10 +115,10 @@ def test_two_folds_and_lone_classes_still_train(name: HeadName, params: TrainPar
     lone = plant(labelled=30, others=5)
     given = np.where(lone.fold == 1, 2, lone.given % 2)  # class 2 occurs in fold 1 alone
     labels = labels_of(replace(lone, given=given))
-    train, watched = split(labels, features_of(lone), 0, watches=True)
+    train, watched = split(labels, 0, watches=True)
     assert watched is None
     assert set(train.label) == {0, 1, 2}
-    assert split(labels, features_of(lone), 2, watches=True)[1] is not None
+    assert split(labels, 2, watches=True)[1] is not None
     with fixed_threads():
         assert np.isfinite(cross_validate(name, features_of(lone), labels, 3, params).probabilities).all()
 

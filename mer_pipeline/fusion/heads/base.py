@@ -8,11 +8,14 @@ all: what a head says about such a row is finite and never read.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import ClassVar
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import ClassVar, Self
+
+import torch
 
 from mer_pipeline.fusion.features import Features, Matrix, Rows
+from mer_pipeline.fusion.scaler import Scaler
 from mer_pipeline.params import TrainParams
 
 GROUP = 64
@@ -20,11 +23,33 @@ GROUP = 64
 
 @dataclass(frozen=True)
 class Examples:
-    """Clips to learn from or to watch: standardised features (n rows), their labels and their folds, int64 (n,)."""
+    """Clips to learn from or to watch: int64 (n,) each, their rows among all features, their labels and folds."""
 
-    features: Features
+    rows: Rows
     label: Rows
     fold: Rows
+
+    def at(self, keep: Rows) -> Examples:
+        """Some of them."""
+        return Examples(self.rows[keep], self.label[keep], self.fold[keep])
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """What one head learns from; every row has at least one modality that the scaler lets through."""
+
+    train: Examples
+    watched: Examples | None
+    scaler: Scaler
+    seed: int
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where networks are trained. On a CPU it changes no bit of a result, on a GPU the last digits."""
+
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+    workers: int = 1  # threads that train at once, on a CPU
 
 
 @dataclass(frozen=True)
@@ -53,13 +78,22 @@ class Head(ABC):
     def __init__(self, dims: tuple[int, ...], classes: int, params: TrainParams) -> None:
         self.dims, self.classes, self.params = dims, classes, params
 
+    @classmethod
     @abstractmethod
-    def fit(self, train: Examples, watched: Examples | None, seed: int) -> list[Epoch]:
-        """Learn; every training row has at least one modality."""
+    def fit_all(
+        cls,
+        features: Features,
+        lessons: Sequence[Lesson],
+        classes: int,
+        params: TrainParams,
+        place: Place,
+        tick: Callable[[], None],
+    ) -> list[tuple[Self, list[Epoch]]]:
+        """Learn every lesson on raw features. What one becomes does not depend on the others; each ends with `tick`."""
 
     @abstractmethod
     def score(self, group: Features) -> Logits:
-        """Score exactly GROUP rows, each on its own."""
+        """Score exactly GROUP rows of standardised features, each on its own."""
 
     @abstractmethod
     def tensors(self) -> dict[str, Matrix]:

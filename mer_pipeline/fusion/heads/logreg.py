@@ -9,13 +9,15 @@ next to nothing (no competition), and at n ≈ 100 there is little to overfit.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
+from typing import Self
 
 import numpy as np
 
 from mer_pipeline.fusion.features import Features, Matrix, Rows
-from mer_pipeline.fusion.heads.base import Epoch, Examples, Head, Logits
+from mer_pipeline.fusion.heads.base import Epoch, Examples, Head, Lesson, Logits, Place
 from mer_pipeline.fusion.heads.linear import POOL_FLOOR, fit_linear, log_softmax, pool_weights
+from mer_pipeline.params import TrainParams
 
 INNER_FOLDS = 5  # where only one fold is trained on, clips are dealt to so many, and groups may straddle them
 
@@ -26,17 +28,35 @@ class LogReg(Head):
     seeded = False
     watches = False
 
-    def fit(self, train: Examples, watched: Examples | None, seed: int) -> list[Epoch]:
-        """Fit on all rows given; there is neither chance nor early stopping in it."""
-        del watched, seed
+    @classmethod
+    def fit_all(
+        cls,
+        features: Features,
+        lessons: Sequence[Lesson],
+        classes: int,
+        params: TrainParams,
+        place: Place,
+        tick: Callable[[], None],
+    ) -> list[tuple[Self, list[Epoch]]]:
+        """See `Head`; there is neither chance nor early stopping in it, and it needs no place."""
+        del place
+        fitted = []
+        for lesson in lessons:
+            head = cls(features.dims, classes, params)
+            head.fit(lesson.scaler.apply(features.take(lesson.train.rows)), lesson.train)
+            fitted.append((head, list[Epoch]()))
+            tick()
+        return fitted
+
+    def fit(self, features: Features, train: Examples) -> None:
+        """Fit on the standardised features of these examples."""
         self.linear: list[tuple[Matrix, Matrix]] = []
         held_out = np.zeros((len(self.dims), len(train.label), self.classes), dtype=np.float32)
-        for m, x in enumerate(train.features.x):
-            present = np.flatnonzero(train.features.mask[:, m])
+        for m, x in enumerate(features.x):
+            present = np.flatnonzero(features.mask[:, m])
             strength, held_out[m, present] = self._choose(x[present], train, present)
             self.linear += fit_linear(x[present], train.label[present], [strength], self.classes)
         self.pool = pool_weights(held_out, train.label)
-        return []
 
     def _choose(self, x: Matrix, train: Examples, rows: Rows) -> tuple[float, Matrix]:
         """The strength with the least held-out cross-entropy, and its held-out log-probabilities (rows, C)."""

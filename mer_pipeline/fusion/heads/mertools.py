@@ -13,39 +13,32 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from mer_pipeline.fusion.heads.network import NetworkHead
+from mer_pipeline.fusion.heads.layers import Linear, Mlp, Noise
+from mer_pipeline.fusion.heads.network import Network, NetworkHead
 from mer_pipeline.params import TrainParams
 
 
-def _mlp(inputs: int, d: int, dropout: float) -> nn.Sequential:
-    layers = [nn.Linear(inputs, d), nn.ReLU(), nn.Linear(d, d), nn.ReLU(), nn.Linear(d, d), nn.ReLU()]
-    return nn.Sequential(nn.Dropout(dropout), *layers)
-
-
-class MertoolsNetwork(nn.Module):
+class MertoolsNetwork(Network):
     """See the module's formulas."""
 
     def __init__(self, dims: tuple[int, ...], classes: int, params: TrainParams) -> None:
-        super().__init__()
-        d = params.d
-        self.encode = nn.ModuleList(_mlp(dim, d, params.dropout) for dim in dims)
-        self.attend = _mlp(d * len(dims), d, params.dropout)
-        self.weigh = nn.Linear(d, len(dims))
-        self.classify = nn.Linear(d, classes)
+        super().__init__(dims, classes, params)
+        d, p = params.d, params.dropout
+        self.encode = nn.ModuleList(Mlp(dim, d, p, depth=3) for dim in dims)
+        self.attend = Mlp(d * len(dims), d, p, depth=3)
+        self.weigh = Linear(d, len(dims))
+        self.classify = Linear(d, classes)
 
-    def forward(self, x: list[Tensor], mask: Tensor) -> tuple[Tensor, Tensor]:
-        """Logits (n, C) and w (n, M)."""
-        present = mask.unsqueeze(2)
-        h = torch.stack([encode(matrix) for encode, matrix in zip(self.encode, x, strict=True)], dim=1) * present
-        w = self.weigh(self.attend(h.flatten(start_dim=1))) * mask
-        return self.classify(torch.einsum("nm,nmd->nd", w, h)), w
+    def forward(self, x: list[Tensor], mask: Tensor, noise: Noise | None = None) -> tuple[Tensor, Tensor]:
+        """Logits (K, n, C) and w (K, n, M)."""
+        parts = zip(self.encode, x, strict=True)
+        h = torch.stack([encode(matrix, noise) for encode, matrix in parts], dim=2) * mask.unsqueeze(3)
+        w = self.weigh(self.attend(h.flatten(2), noise)) * mask
+        return self.classify((w.unsqueeze(3) * h).sum(dim=2)), w
 
 
 class Mertools(NetworkHead):
     """The official baseline, trained with Adam as there."""
 
-    optimiser = torch.optim.Adam
-
-    def build(self) -> nn.Module:
-        """See `NetworkHead`."""
-        return MertoolsNetwork(self.dims, self.classes, self.params)
+    network_type = MertoolsNetwork
+    decoupled_decay = False

@@ -1,98 +1,127 @@
-"""Heads that are torch networks: one training loop with early stopping, reproducible to the bit on a CPU.
-
-The best epoch is the one with the highest weighted F1 on the watched fold, of equals the one with the lowest
-cross-entropy there (on twenty clips F1 stands still while the head still learns); training ends `patience` epochs
-after it. Without a watched fold it ends after `patience` epochs, and the last weights stay.
-"""
+"""Heads that are torch networks. They are trained many at once (stack.py) and score one by one."""
 
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Mapping
-from typing import ClassVar
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from typing import ClassVar, Self
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from mer_pipeline.fusion.features import Features, Matrix
-from mer_pipeline.fusion.heads.base import Epoch, Examples, Head, Logits
-from mer_pipeline.fusion.metrics import Confusion
+from mer_pipeline.fusion.heads.base import Epoch, Head, Lesson, Logits, Place
+from mer_pipeline.fusion.heads.layers import Noise
+from mer_pipeline.fusion.heads.stack import train_networks
+from mer_pipeline.params import TrainParams
+
+STACK_VALUES = 2**21  # parameters: a larger stack saves nothing on a CPU, whose caches it leaves
+
+
+class Network(nn.Module):
+    """K networks of one shape: x is M tensors float32 (K, n, D_m), mask bool (K, n, M); masked inputs are zeros."""
+
+    def __init__(self, dims: tuple[int, ...], classes: int, params: TrainParams) -> None:
+        """One network (K = 1) with fresh weights from torch's global generator."""
+        del dims, classes, params  # each head's own affair
+        super().__init__()
+
+    @abstractmethod
+    def forward(self, x: list[Tensor], mask: Tensor, noise: Noise | None = None) -> tuple[Tensor, Tensor]:
+        """Logits (K, n, C) and modality weights (K, n, M); noise is for training."""
 
 
 class NetworkHead(Head):
-    """A head whose `network(x, mask)` gives logits (n, C) and modality weights (n, M).
+    """A head that is a network and an optimiser."""
 
-    There x is a list of M tensors float32 (n, D_m) and mask bool (n, M). Masked inputs are zeros.
-    """
+    network_type: ClassVar[type[Network]]
+    decoupled_decay: ClassVar[bool]  # AdamW; false: Adam
+    network: Network
 
-    optimiser: ClassVar[type[torch.optim.Adam]]  # AdamW is one of Adam's subclasses
-    network: nn.Module
+    @classmethod
+    def fit_all(
+        cls,
+        features: Features,
+        lessons: Sequence[Lesson],
+        classes: int,
+        params: TrainParams,
+        place: Place,
+        tick: Callable[[], None],
+    ) -> list[tuple[Self, list[Epoch]]]:
+        """See `Head`. A lesson's seed decides the weights, the dropout and the order of the rows."""
+        heads = [cls(features.dims, classes, params) for _ in lessons]
+        for head, lesson in zip(heads, lessons, strict=True):
+            head.network = head.build(lesson.seed)
+        histories: list[list[Epoch]] = [[] for _ in heads]
 
-    @abstractmethod
-    def build(self) -> nn.Module:
-        """The network with fresh weights from torch's global generator."""
+        def train(stack: range) -> range:
+            networks, own = [heads[i].network for i in stack], [lessons[i] for i in stack]
+            told = train_networks(
+                networks, features, own, classes, params, place.device, decoupled_decay=cls.decoupled_decay
+            )
+            for i, history in zip(stack, told, strict=True):
+                histories[i] = history
+            return stack
 
-    def fit(self, train: Examples, watched: Examples | None, seed: int) -> list[Epoch]:
-        """Train with cross-entropy; the seed decides the weights, the dropout and the order of the rows."""
-        params, order = self.params, torch.Generator().manual_seed(seed)
-        x, mask = _tensors(train.features)
-        y = torch.from_numpy(train.label)
-        history: list[Epoch] = []
+        for stack in side_by_side(train, stacks(heads[0].network, len(heads), place), place.workers):
+            for _ in stack:
+                tick()
+        return list(zip(heads, histories, strict=True))
+
+    def build(self, seed: int) -> Network:
+        """A fresh network; the global generator is left as it was."""
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            self.network = self.build()
-            optimiser = self.optimiser(
-                self.network.parameters(), lr=params.lr, weight_decay=params.weight_decay, fused=True
-            )
-            best, best_epoch, kept = (-1.0, 0.0), 0, self.network.state_dict()
-            for epoch in range(params.epochs):
-                self.network.train()
-                total = 0.0
-                for rows in torch.split(torch.randperm(len(y), generator=order), params.batch_size):
-                    logits, _ = self.network([matrix[rows] for matrix in x], mask[rows])
-                    loss = nn.functional.cross_entropy(logits, y[rows])
-                    optimiser.zero_grad()
-                    torch.autograd.backward(loss)
-                    optimiser.step()
-                    total += float(loss.detach()) * len(rows)
-                seen = None if watched is None else self._watch(watched)
-                history.append(Epoch(epoch, total / len(y), None if seen is None else seen[0]))
-                if seen is not None and seen > best:
-                    best, best_epoch = seen, epoch
-                    kept = {name: tensor.clone() for name, tensor in self.network.state_dict().items()}
-                if epoch - best_epoch >= params.patience - (watched is None):
-                    break
-            self.network.load_state_dict(kept)
-        self.network.eval()
-        return history
-
-    def _watch(self, watched: Examples) -> tuple[float, float]:
-        """Weighted F1 and minus the cross-entropy."""
-        self.network.eval()
-        with torch.no_grad():
-            logits, _ = self.network(*_tensors(watched.features))
-            loss = nn.functional.cross_entropy(logits, torch.from_numpy(watched.label))
-        predicted = logits.argmax(dim=1).numpy()
-        return Confusion.of(watched.label, predicted, self.classes).weighted_f1, -float(loss)
+            return self.network_type(self.dims, self.classes, self.params)
 
     def score(self, group: Features) -> Logits:
         """See `Head`."""
         with torch.no_grad():
-            logits, weights = self.network(*_tensors(group))
-        return Logits(logits.numpy(), weights.numpy())
+            x = [torch.from_numpy(matrix).unsqueeze(0) for matrix in group.x]
+            logits, weights = self.network(x, torch.from_numpy(group.mask).unsqueeze(0))
+        return Logits(logits[0].numpy(), weights[0].numpy())
 
     def tensors(self) -> dict[str, Matrix]:
         """See `Head`."""
-        return {name: tensor.numpy() for name, tensor in self.network.state_dict().items()}
+        return {name: tensor[0].numpy() for name, tensor in self.network.state_dict().items()}
 
     def restore(self, tensors: Mapping[str, Matrix]) -> None:
         """See `Head`."""
-        with torch.random.fork_rng(devices=[]):
-            self.network = self.build()
-        self.network.load_state_dict({name: torch.from_numpy(np.copy(array)) for name, array in tensors.items()})
-        self.network.eval()
+        self.network = self.build(seed=0)
+        state = {name: torch.from_numpy(np.copy(array)).unsqueeze(0) for name, array in tensors.items()}
+        self.network.load_state_dict(state)
 
 
-def _tensors(features: Features) -> tuple[list[Tensor], Tensor]:
-    return [torch.from_numpy(matrix) for matrix in features.x], torch.from_numpy(features.mask)
+def stacks(network: Network, members: int, place: Place) -> list[range]:
+    """Which members are trained as one: on a CPU as many as gain by it and leave no core idle; a GPU takes all."""
+    values = sum(parameter.numel() for parameter in network.parameters())
+    size = members
+    if place.device.type == "cpu":
+        size = max(1, min(STACK_VALUES // values, -(-members // place.workers)))
+    return [range(start, min(start + size, members)) for start in range(0, members, size)]
+
+
+def side_by_side(train: Callable[[range], range], each: Sequence[range], workers: int) -> Iterator[range]:
+    """Train the stacks, some at once; yields each that is done."""
+    if min(workers, len(each)) == 1:
+        yield from map(train, each)
+        return
+    with ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(torch.get_num_threads(),)) as pool:
+        futures = [pool.submit(train, stack) for stack in each]
+        try:
+            for future in as_completed(futures):
+                yield future.result()
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+def present_or_all(mask: Tensor) -> Tensor:
+    """The mask, but all of a row that has nothing, so that no softmax is over nothing; its member ignores that row."""
+    return mask | ~mask.any(dim=2, keepdim=True)
+
+
+def equal_shares(mask: Tensor) -> Tensor:
+    """Float32 (K, n, M): one over the number of present modalities, 0 for the absent."""
+    return mask / mask.sum(dim=2, keepdim=True).clamp(min=1)

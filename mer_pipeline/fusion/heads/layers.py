@@ -1,0 +1,91 @@
+"""Layers of K networks at once: every tensor has a leading axis of members, and no member sees another.
+
+    x (K, n, D) · weight (K, D, d) + bias (K, 1, d)        one batched product instead of K
+
+A member's values are the same bytes whatever stands beside it: its products have the same shape, and its dropout is
+drawn from a stream of its own. What is written here for K is also what a member computes alone, as K = 1.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+LEAST, STEPS = -(2**15), 2**16  # of the 16-bit integers that dropout is decided by: its rate is exact to 2^-16
+
+
+class Noise:
+    """Random bits for the dropout of K members, each from its own generator."""
+
+    def __init__(self, seeds: Sequence[int], device: torch.device) -> None:
+        self.device = device
+        self.generators = [torch.Generator(device).manual_seed(seed) for seed in seeds]
+
+    def keep(self, shape: Sequence[int], p: float) -> Tensor:
+        """Bool of this shape, the first axis being the members'; false with probability p."""
+        each = math.prod(shape[1:])
+        bits = torch.empty(len(self.generators), -(-each // 4), dtype=torch.int64, device=self.device)
+        for row, generator in zip(bits, self.generators, strict=True):
+            row.random_(-(2**63), None, generator=generator)  # four decisions from every draw
+        return (bits.view(torch.int16)[:, :each] >= LEAST + round(p * STEPS)).reshape(*shape)
+
+
+def drop(x: Tensor, p: float, noise: Noise | None) -> Tensor:
+    """Dropout; without noise (that is: not in training) nothing is dropped."""
+    return x if noise is None or p == 0 else x * noise.keep(x.shape, p) / (1 - p)
+
+
+def parameter(values: Tensor) -> nn.Parameter:
+    """The parameter of a single member, to be stacked with others."""
+    return nn.Parameter(values.detach().contiguous().unsqueeze(0))
+
+
+class Linear(nn.Module):
+    """(K, ..., inputs) to (K, ..., outputs); starts as torch's own."""
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__()
+        drawn = nn.Linear(inputs, outputs)
+        self.weight, self.bias = parameter(drawn.weight.T), parameter(drawn.bias.unsqueeze(0))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """All of a member's rows in one product."""
+        rows = torch.baddbmm(self.bias, x.flatten(1, -2), self.weight)
+        return rows.view(*x.shape[:-1], -1)
+
+
+class LayerNorm(nn.Module):
+    """Over the last axis of (K, ..., d)."""
+
+    def __init__(self, d: int) -> None:
+        super().__init__()
+        self.weight, self.bias = parameter(torch.ones(1, d)), parameter(torch.zeros(1, d))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Standardise, then each member's own scale and shift."""
+        rows = nn.functional.layer_norm(x.flatten(1, -2), x.shape[-1:])
+        return (rows * self.weight + self.bias).view(x.shape)
+
+
+class Mlp(nn.Module):
+    """Dropout, then `depth` times Linear and ReLU."""
+
+    def __init__(self, inputs: int, d: int, p: float, depth: int) -> None:
+        super().__init__()
+        self.p = p
+        self.layers = nn.ModuleList(Linear(inputs if at == 0 else d, d) for at in range(depth))
+
+    def forward(self, x: Tensor, noise: Noise | None) -> Tensor:
+        """(K, n, inputs) to (K, n, d)."""
+        x = drop(x, self.p, noise)
+        for layer in self.layers:
+            x = layer(x).relu()
+        return x
+
+
+def masked_softmax(scores: Tensor, present: Tensor, dim: int) -> Tensor:
+    """Softmax over what is present; every slice has something present."""
+    return scores.masked_fill(~present, -torch.inf).softmax(dim)

@@ -1,0 +1,244 @@
+"""Many networks of one shape trained at once: one batched product does the work of K small ones.
+
+Every member has its own weights, rows, standardisation, order, dropout, moments and end. The best epoch is the one with
+the highest weighted F1 on the watched fold, of equals the one with the lowest cross-entropy there (on twenty clips F1
+stands still while the head still learns); training ends `patience` epochs after it. Without a watched fold it ends
+after `patience` epochs, and the last weights stay. A member that has ended leaves the stack.
+
+On a CPU a member's bytes are those that it would have alone: all shapes that it meets are its own (minibatches are
+filled up with rows of weight 0), so nothing depends on who stands beside it, or on when the others leave.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.optim.adam import adam
+
+from mer_pipeline.fusion.features import Features
+from mer_pipeline.fusion.heads.base import GROUP, Epoch, Examples, Lesson
+from mer_pipeline.fusion.heads.layers import Noise
+from mer_pipeline.fusion.metrics import Confusion
+from mer_pipeline.params import TrainParams
+from mer_pipeline.runtime import raise_if_stopped
+
+STREAM = 1_000_003  # seeds of the epochs' noise are this far apart
+
+
+class Resident:
+    """Raw features on the device once, standardised for each of K members when a batch is taken."""
+
+    def __init__(self, features: Features, lessons: Sequence[Lesson], device: torch.device) -> None:
+        scalers = [lesson.scaler for lesson in lessons]
+        self.x = [torch.from_numpy(x).to(device) for x in features.x]
+        self.mask = torch.from_numpy(features.mask).to(device)
+        modalities = range(len(features.x))
+        self.mean = [torch.from_numpy(np.stack([s.mean[m] for s in scalers])).to(device) for m in modalities]
+        self.inverse = [torch.from_numpy(np.stack([s.inverse[m] for s in scalers])).to(device) for m in modalities]
+        self.known = torch.from_numpy(np.stack([s.known for s in scalers])).to(device)
+
+    def batch(self, rows: Tensor) -> tuple[list[Tensor], Tensor]:
+        """Of rows int64 (K, n): x, M tensors (K, n, D_m) with zeros where the mask, bool (K, n, M), is false."""
+        mask = self.mask[rows] & self.known[:, None]
+        x = []
+        for m, (values, mean, inverse) in enumerate(zip(self.x, self.mean, self.inverse, strict=True)):
+            scaled = (values[rows] - mean[:, None]) * inverse[:, None]
+            x.append(scaled.masked_fill_(~mask[:, :, m : m + 1], 0))
+        return x, mask
+
+    def keep(self, at: list[int]) -> None:
+        """Forget the other members."""
+        self.mean, self.inverse = [mean[at] for mean in self.mean], [inverse[at] for inverse in self.inverse]
+        self.known = self.known[at]
+
+
+@dataclass
+class Progress:
+    """How far one member is: its index among the lessons, and its best watched epoch so far."""
+
+    index: int
+    lesson: Lesson
+    order: torch.Generator
+    history: list[Epoch] = field(default_factory=list)
+    best: tuple[float, float] = (-1.0, 0.0)
+    best_epoch: int = 0
+
+
+class Stack:
+    """The members that still learn: their networks as one, and its optimiser."""
+
+    def __init__(self, networks: Sequence[nn.Module], params: TrainParams, *, decoupled_decay: bool) -> None:
+        self.params, self.decoupled_decay = params, decoupled_decay
+        self.network = copy.deepcopy(networks[0])
+        parts = zip(*(network.parameters() for network in networks), strict=True)
+        self._become([torch.cat([tensor.detach() for tensor in each]) for each in parts])
+        self.first, self.second, self.best = ([torch.zeros_like(w) for w in self.weights] for _ in range(3))
+        self.steps = [torch.zeros(len(networks), device=w.device) for w in self.weights]
+        self._split()
+
+    def _become(self, weights: list[Tensor]) -> None:
+        for parameter, values in zip(self.network.parameters(), weights, strict=True):
+            parameter.data, parameter.grad = values, None
+
+    def _split(self) -> None:
+        """Views of each member's own tensors, [parameter][member], for the optimiser."""
+        parts = (self.weights, self.first, self.second, self.steps)
+        self.views = [[tensor.unbind(0) for tensor in each] for each in parts]
+
+    @property
+    def weights(self) -> list[Tensor]:
+        """Every parameter of the stack, (K, ...)."""
+        return [parameter.detach() for parameter in self.network.parameters()]
+
+    def step(self, losses: Tensor, active: list[int]) -> None:
+        """One step of Adam on each active member's loss; losses (K,)."""
+        gradients = torch.autograd.grad(losses.sum(), list(self.network.parameters()))
+
+        def of_active(members: Sequence[Sequence[Tensor]]) -> list[Tensor]:
+            return [each[k] for each in members for k in active]
+
+        weights, first, second, steps = map(of_active, self.views)
+        adam(
+            weights, of_active([gradient.unbind(0) for gradient in gradients]), first, second, [], steps,
+            fused=True, decoupled_weight_decay=self.decoupled_decay, amsgrad=False, maximize=False,
+            lr=self.params.lr, weight_decay=self.params.weight_decay, beta1=0.9, beta2=0.999, eps=1e-8,
+        )  # fmt: skip
+
+    def remember(self, k: int) -> None:
+        """Keep member k's weights as its best."""
+        for best, weights in zip(self.best, self.weights, strict=True):
+            best[k].copy_(weights[k])
+
+    def write_best(self, k: int, network: nn.Module) -> None:
+        """Make `network` member k at its best, on the CPU."""
+        for parameter, best in zip(network.parameters(), self.best, strict=True):
+            parameter.data = best[k : k + 1].cpu().clone()
+
+    def keep(self, at: list[int]) -> None:
+        """Forget the other members, which then cost nothing."""
+        self._become([weights[at] for weights in self.weights])
+        self.first, self.second, self.best = ([t[at] for t in each] for each in (self.first, self.second, self.best))
+        self.steps = [steps[at] for steps in self.steps]
+        self._split()
+
+
+@dataclass(frozen=True)
+class Batches:
+    """K members' rows in batches of equal size: (K, steps * size), filled up with rows that have no weight."""
+
+    rows: Tensor
+    label: Tensor
+    weight: Tensor  # float32, of a row in its batch's mean
+    counts: list[int]
+
+    @classmethod
+    def of(cls, each: Sequence[Examples], orders: Sequence[Tensor | None], size: int, device: torch.device) -> Batches:
+        """Rows in the order given; None: as they are."""
+        counts = [len(examples.rows) for examples in each]
+        length = -(-max(counts) // size) * size
+        rows, label = (torch.zeros(len(each), length, dtype=torch.int64) for _ in range(2))
+        weight = torch.zeros(len(each), length)
+        for k, (examples, order) in enumerate(zip(each, orders, strict=True)):
+            at = torch.arange(counts[k]) if order is None else order
+            rows[k, : counts[k]] = torch.from_numpy(examples.rows)[at]
+            label[k, : counts[k]] = torch.from_numpy(examples.label)[at]
+            for start in range(0, counts[k], size):
+                weight[k, start : min(start + size, counts[k])] = 1 / min(size, counts[k] - start)
+        return cls(rows.to(device), label.to(device), weight.to(device), counts)
+
+
+def train_networks(
+    networks: Sequence[nn.Module],
+    features: Features,
+    lessons: Sequence[Lesson],
+    classes: int,
+    params: TrainParams,
+    device: torch.device,
+    *,
+    decoupled_decay: bool,
+) -> list[list[Epoch]]:
+    """Train each network on its lesson, with cross-entropy; returns the histories. The networks become their best."""
+    resident = Resident(features, lessons, device)
+    stack = Stack([copy.deepcopy(network).to(device) for network in networks], params, decoupled_decay=decoupled_decay)
+    members = [Progress(i, one, torch.Generator().manual_seed(one.seed)) for i, one in enumerate(lessons)]
+    histories = [one.history for one in members]
+    for epoch in range(params.epochs):
+        raise_if_stopped()  # also in a thread, which no signal reaches
+        losses = _epoch(stack, resident, members, epoch, params.batch_size)
+        seen = _watch(stack, resident, members, classes)
+        for k, one in enumerate(members):
+            watched = seen[k]
+            one.history.append(Epoch(epoch, losses[k], None if watched is None else watched[0]))
+            if watched is not None and watched > one.best:
+                one.best, one.best_epoch = watched, epoch
+                stack.remember(k)
+        last = epoch == params.epochs - 1
+        ended = [last or epoch - m.best_epoch >= params.patience - (m.lesson.watched is None) for m in members]
+        for k, one in enumerate(members):
+            if ended[k]:
+                if one.lesson.watched is None:
+                    stack.remember(k)
+                stack.write_best(k, networks[one.index])
+        if any(ended):
+            left = [k for k, end in enumerate(ended) if not end]
+            if not left:
+                break
+            members = [members[k] for k in left]
+            stack.keep(left)
+            resident.keep(left)
+    return histories
+
+
+def _epoch(stack: Stack, resident: Resident, members: Sequence[Progress], epoch: int, size: int) -> list[float]:
+    """Every member goes once through its rows; returns their mean losses."""
+    device = resident.mask.device
+    # Noise starts anew each epoch: a member that waits for others at its end is not out of step afterwards.
+    noise = Noise([one.lesson.seed + STREAM * epoch for one in members], device)
+    each = [one.lesson.train for one in members]
+    orders = [torch.randperm(len(one.lesson.train.rows), generator=one.order) for one in members]
+    batches = Batches.of(each, orders, size, device)
+    total = torch.zeros(len(members), device=device)
+    for start in range(0, batches.rows.shape[1], size):
+        part = slice(start, start + size)
+        logits, _ = stack.network(*resident.batch(batches.rows[:, part]), noise)
+        losses = (_cross_entropy(logits, batches.label[:, part]) * batches.weight[:, part]).sum(dim=1)
+        active = [k for k, count in enumerate(batches.counts) if start < count]
+        stack.step(losses, active)
+        filled = torch.tensor([max(0, min(size, count - start)) for count in batches.counts], device=device)
+        total += losses.detach() * filled
+    return [loss / count for loss, count in zip(total.tolist(), batches.counts, strict=True)]
+
+
+def _watch(
+    stack: Stack, resident: Resident, members: Sequence[Progress], classes: int
+) -> list[tuple[float, float] | None]:
+    """Of each member that watches: weighted F1 and minus the cross-entropy."""
+    nothing = Examples(*(np.zeros(0, dtype=np.int64) for _ in range(3)))
+    each = [one.lesson.watched or nothing for one in members]
+    if not any(len(examples.rows) for examples in each):
+        return [None] * len(members)
+    device = resident.mask.device
+    batches = Batches.of(each, [None] * len(each), GROUP, device)
+    losses, predicted = [], []
+    with torch.no_grad():
+        for start in range(0, batches.rows.shape[1], GROUP):
+            part = slice(start, start + GROUP)
+            logits, _ = stack.network(*resident.batch(batches.rows[:, part]))
+            losses.append(_cross_entropy(logits, batches.label[:, part]))
+            predicted.append(logits.argmax(dim=2))
+    loss, said = torch.cat(losses, dim=1).cpu(), torch.cat(predicted, dim=1).cpu().numpy()
+    return [
+        (Confusion.of(e.label, said[k, :n], classes).weighted_f1, -float(loss[k, :n].mean())) if n else None
+        for k, (e, n) in enumerate(zip(each, batches.counts, strict=True))
+    ]
+
+
+def _cross_entropy(logits: Tensor, label: Tensor) -> Tensor:
+    """Of each row: (K, n, C) and (K, n) to (K, n)."""
+    rows = nn.functional.cross_entropy(logits.flatten(0, 1), label.flatten(), reduction="none")
+    return rows.view(label.shape)
