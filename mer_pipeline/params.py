@@ -217,7 +217,8 @@ class EnrichParams(Section):
 
 
 # Sources of one family are not independent of each other (labels/votes.py).
-Family = Literal["human", "text-llm", "audio", "face", "scene", "video-llm", "own"]
+# Any name will do: human, text-llm, audio, face, scene and own are those that the pipeline gives by itself.
+Family = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")]
 JudgeKind = Literal["open-clip", "hf-image", "hf-audio", "llm-scores", "csv", "own-head"]
 
 
@@ -240,6 +241,10 @@ class JudgeParams(Section):
         if reads and self.input not in reads:
             raise ValueError(f"kind '{self.kind}' reads {' or '.join(reads)}, not '{self.input}'")
         if self.kind == "csv":
+            if self.input.startswith("data/"):
+                raise ValueError(
+                    f"'{self.input}' is looked for below data/: write '{self.input.removeprefix('data/')}'"
+                )
             if Path(self.input).is_absolute() or ".." in Path(self.input).parts or Path(self.input).suffix != ".csv":
                 raise ValueError(f"'{self.input}' must be a .csv below data/, where DVC sees that it changes")
             if self.family is None:

@@ -43,7 +43,8 @@ def main(name: str) -> str:
         case "csv":
             clips = pq.read_table(Path("data/manifest.parquet"), columns=["clip_id"])["clip_id"].to_pylist()
             strange = match_names(DATA / judge.input, frozenset(clips))
-            note = f"; {strange} names of data/{judge.input} are no clips" if strange else ""
+            shown = ", ".join(strange[:3]) + (", ..." if len(strange) > 3 else "")
+            note = f"; {len(strange)} names of data/{judge.input} are no clips ({shown})" if strange else ""
     return run_stage(made, f"votes/{name}", params.shards, params.quality) + note
 
 

@@ -127,9 +127,7 @@ def ledger_text() -> str:
     """
     rows = [row for row in read_folder(REPLIES).to_pylist() if row["valid"]] if REPLIES.exists() else []
     if not rows:
-        raise StageError(
-            "data/replies has no replies; set enrich.backend to openai or transformers and run `dvc repro`"
-        )
+        raise StageError("data/replies has no replies; run `dvc repro`, with enrich.backend openai or transformers")
     statuses = Counter(str(row["status"]) for row in rows)
     tokens_in, tokens_out, requests = (sum(row[key] or 0 for row in rows) for key in
                                        ("tokens_in", "tokens_out", "requests"))  # fmt: skip

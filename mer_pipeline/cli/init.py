@@ -184,6 +184,8 @@ def _story(profile: str, dataset: CommentedMap, model: str | None) -> str:
             found = [f"{key} '{columns[key]}'" for key in SYNONYMS if key in columns]
             absent = [key for key in SYNONYMS if key not in columns]
             lines.append(f"  columns: {', '.join(found)}; not there: {', '.join(absent) or 'none'}")
+            if "label" not in columns:
+                lines.append("  no label column: every clip is unlabelled (--column label=COLUMN)")
             if "group" not in columns:
                 lines.append("  no speaker column: each clip counts as its own speaker (--column group=COLUMN)")
     lines.append(f"  classes: {', '.join(dataset['classes'])}")

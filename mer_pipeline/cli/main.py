@@ -36,7 +36,7 @@ def init(
     ] = None,
     column: Annotated[
         list[str] | None,
-        typer.Option(help="KEY=COLUMN, e.g. group=actor; may be given again. Keys: name label split group transcript."),
+        typer.Option(help="KEY=COLUMN, e.g. group=actor; may be given again. Keys: those of dataset.columns."),
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace a params.yaml that was edited.")] = False,
 ) -> None:

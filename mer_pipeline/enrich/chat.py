@@ -266,7 +266,9 @@ class Chat:
     def _raise_if_shut(self, status: int, said: str) -> None:
         if status in SHUT:
             about = f": {said}" if said else ""
-            key = f"is {self._settings.key_env} set to its key?" if status != 404 else "is enrich.model its name there?"
+            asked = f"is {self._settings.key_env} set to its key?"
+            wrong = "is enrich.model its name there, and does the address end as it should (/v1)?"
+            key = wrong if status == 404 else asked
             raise UsageError(f"the server at {self._url} answers HTTP {status}{about}; {key}")
 
     def _redact(self, text: str) -> str:

@@ -114,7 +114,10 @@ def columns_of(name: str, given: str | LabelMap, labels: Sequence[str], classes:
         target = targets[label]
         if target is not None and target not in classes:
             hint = did_you_mean(target, classes)
-            raise ParamsError(f"{where}: '{label}' leads to '{target}', which is not in dataset.classes{hint}")
+            raise ParamsError(
+                f"{where}: '{label}' leads to '{target}', which is not in dataset.classes{hint}; add the class "
+                "there, or write the map out with another class or null for that label"
+            )
     if all(targets[label] is None for label in labels):
         raise ParamsError(f"{where}: no label of the checkpoint has a class")
     of = (None if (target := targets[label]) is None else list(classes).index(target) for label in labels)

@@ -62,8 +62,8 @@ def check_predictions(path: Path, classes: Sequence[str]) -> tuple[str, ...]:
     return columns
 
 
-def match_names(path: Path, clip_ids: Collection[str]) -> int:
-    """How many of a file's names are no clips.
+def match_names(path: Path, clip_ids: Collection[str]) -> list[str]:
+    """The names of a file that are no clips.
 
     Raises:
         DatasetError: all of them.
@@ -75,7 +75,7 @@ def match_names(path: Path, clip_ids: Collection[str]) -> int:
             f"{path}: none of its names is a clip: it says '{strange[0]}', the manifest '{min(clip_ids)}'; write names "
             "as the manifest has them (paths below dataset.root without suffix)"
         )
-    return len(strange)
+    return strange
 
 
 def weights_of(cells: Mapping[str, str], classes: Sequence[str], where: str) -> Floats | None:
