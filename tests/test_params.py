@@ -55,7 +55,7 @@ def test_profiles_state_every_section(name: str) -> None:
         ({"enrich": {"backend": "openai", "model": " "}}, "'enrich.model'"),
         ({"enrich": {"model": "m"}}, "backend 'template' takes no model"),
         ({"judges": {"llm": {"kind": "llm-scores", "input": "enriched"}}}, "gives no scores"),
-        ({"judges": {"v": {"kind": "csv", "input": "data/v.csv", "family": "x"}}}, "is below data/: write 'v.csv'"),
+        ({"judges": {"v": {"kind": "csv", "input": "data/v.csv", "family": "x"}}}, "below data/: write 'v.csv'"),
         ({"judges": {"v": {"kind": "csv", "input": "v.csv"}}}, "needs a family"),
         ({"judges": {"given": {"kind": "llm-scores", "input": "enriched"}}}, "template"),
         ({"dataset": {"root": "d", "csv": "d", "classes": ["sad", "none"]}}, "means no label in a CSV"),

@@ -1,0 +1,136 @@
+"""Every head on real features of two modalities, each alone and fused, and whether one is better than another.
+
+    python benchmarks/heads.py --features ../shared/real/ravdess/features/au_audio.parquet
+
+The table has columns name, label, speaker and a fixed-size list of floats per modality. Folds are of whole
+speakers, and intervals are over speakers: a bootstrap that resamples them. README.md says what is measured.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import time
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import torch
+from numpy.typing import NDArray
+
+from mer_pipeline.fusion.features import Features
+from mer_pipeline.fusion.heads import HEADS
+from mer_pipeline.fusion.heads.base import Place
+from mer_pipeline.fusion.member import fixed_threads
+from mer_pipeline.fusion.metrics import Confusion
+from mer_pipeline.fusion.training import Labels, cross_validate
+from mer_pipeline.labels.votes import MISSING
+from mer_pipeline.params import HeadName, TrainParams
+
+HERE = Path(__file__).parent
+FOLDS, RESAMPLES = 6, 2000
+SETTINGS = {
+    "quick": TrainParams(d=256, lr=1e-4, epochs=40, patience=40, seeds=(0, 1)),
+    "default": TrainParams(seeds=(0, 1)),
+}
+Ints = NDArray[np.int64]
+
+
+def read(path: Path) -> tuple[Features, Labels, Ints, int]:
+    """Features, labels, each clip's speaker and the number of classes; fold f is every sixth speaker from f on."""
+    table = pq.read_table(path).sort_by("name")
+    names = tuple(name for name in table.column_names if name not in ("name", "label", "speaker"))
+    x = []
+    for name in names:
+        column = table[name].combine_chunks()
+        x.append(column.flatten().to_numpy().reshape(len(table), -1).astype(np.float32))
+    classes, given = np.unique(table["label"].to_numpy(), return_inverse=True)
+    _, speaker = np.unique(table["speaker"].to_numpy(), return_inverse=True)
+    fold = speaker % FOLDS
+    held_out = np.where(fold == np.arange(FOLDS)[:, None], MISSING, given)
+    labels = Labels(tuple(table["name"].to_pylist()), fold, given, given, held_out, given)
+    return Features(names, tuple(x), np.ones((len(table), len(names)), dtype=bool)), labels, speaker, len(classes)
+
+
+def resampled(predicted: Ints, true: Ints, speaker: Ints, classes: int) -> tuple[float, NDArray[np.float64]]:
+    """Weighted F1, and that of each resample of speakers, always the same resamples."""
+    people = int(speaker.max()) + 1
+    each = np.stack([Confusion.of(true[speaker == s], predicted[speaker == s], classes).counts for s in range(people)])
+    drawn = np.random.default_rng(0).integers(people, size=(RESAMPLES, people))
+    scores = [Confusion(each[rows].sum(axis=0)).weighted_f1 for rows in drawn]
+    return Confusion(each.sum(axis=0)).weighted_f1, np.array(scores)
+
+
+def interval(values: NDArray[np.float64], sign: str = "") -> str:
+    """The middle 95 %."""
+    low, high = np.quantile(values, [0.025, 0.975])
+    return f"[{low:{sign}.3f}, {high:{sign}.3f}]"
+
+
+def main() -> None:
+    """See the module."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--features", type=Path, required=True)
+    parser.add_argument("--out", type=Path, default=HERE / "heads.md")
+    args = parser.parse_args()
+    features, labels, speaker, classes = read(args.features)
+    place, sections, started = Place(workers=os.cpu_count() or 1), [], time.perf_counter()
+    for title, params in SETTINGS.items():
+        found: dict[tuple[HeadName, str], tuple[float, NDArray[np.float64]]] = {}
+        sets = {**{name: features.only(name) for name in features.names}, "fused": features}
+        for name in HEADS:
+            for which, chosen in sets.items():
+                with fixed_threads():
+                    validated = cross_validate(name, chosen, labels, classes, params, place=place)
+                predicted = validated.probabilities.mean(axis=0).argmax(axis=1)
+                found[name, which] = resampled(predicted, labels.given, speaker, classes)
+                print(title, name, which, round(found[name, which][0], 4), flush=True)
+        sections += section(title, params, found, list(sets))
+    minutes = (time.perf_counter() - started) / 60
+    page = "\n".join([
+        "# Heads on real features", "",
+        f"{datetime.now(UTC):%Y-%m-%d}, `python benchmarks/heads.py --features {args.features.name}`: "
+        f"{len(features):,} clips, {classes} classes, {int(speaker.max()) + 1} speakers, values per clip: "
+        f"{', '.join(f'{n} {d}' for n, d in zip(features.names, features.dims, strict=True))}. {FOLDS} folds of whole "
+        f"speakers. {os.cpu_count()} cores, Python {platform.python_version()}, torch {torch.__version__}; "
+        f"{minutes:.0f} minutes.", "",
+        "Weighted F1 out of fold of the mean over seeds, with the middle 95 % of "
+        f"{RESAMPLES:,} resamples of speakers. A network watches one fold for its best epoch, so it learns from "
+        f"{FOLDS - 2} folds and `logreg` from {FOLDS - 1}.", "", *sections,
+    ])  # fmt: skip
+    args.out.write_text(page, encoding="utf-8")
+    print(page)
+
+
+def section(
+    title: str,
+    params: TrainParams,
+    found: Mapping[tuple[HeadName, str], tuple[float, NDArray[np.float64]]],
+    sets: list[str],
+) -> list[str]:
+    """The table of one setting, and the paired differences of fused heads."""
+    rows = [
+        f"| `{name}` | " + " | ".join(f"{found[name, s][0]:.3f} {interval(found[name, s][1])}" for s in sets) + " |"
+        for name in HEADS
+    ]
+    others = [name for name in HEADS if name != "ecmf"]
+    ours, resamples = found["ecmf", "fused"]
+    pairs = [
+        f"| `{name}` | {ours - found[name, 'fused'][0]:+.3f} | {interval(resamples - found[name, 'fused'][1], '+')} |"
+        for name in others
+    ]
+    return [
+        f"## Setting `{title}`", "",
+        f"d {params.d}, lr {params.lr:g}, at most {params.epochs} epochs, patience {params.patience}, "
+        f"{len(params.seeds)} seeds, for all networks.", "",
+        f"| head | {' | '.join(sets)} |", f"|---|{'---|' * len(sets)}", *rows, "",
+        "`ecmf` fused minus another head fused, paired over the same resamples of speakers:", "",
+        "| against | difference | 95 % |", "|---|---|---|", *pairs, "",
+    ]  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()
