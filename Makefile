@@ -20,7 +20,7 @@ test: dev
 	ruff check .
 	ruff format --check .
 	mypy
-	pytest -n 2 --dist loadfile
+	pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 setup: .venv/.base
 dev: .venv/.dev
