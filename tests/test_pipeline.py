@@ -356,7 +356,8 @@ class TestWhatReruns:
         assert not (project / "data/features/crop").exists()
         assert not (project / "data/quarantine/embed-crop.parquet").exists()
         shutil.rmtree(mine)
-        assert repro(project) == ["train", "predict", "report"]
+        # Now data/features is what it was before the encoder came, and DVC remembers that run.
+        assert repro(project) == []
         assert dvc(project, "status", "-q").returncode == 0
 
     def test_another_machine_makes_the_same_bytes(self, project: Path) -> None:
