@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from mer_pipeline.clips import Row
 from mer_pipeline.datasets.folds import make_folds
 from mer_pipeline.encoders import make_encoder
-from mer_pipeline.enrich.ask import FIRST, Ask, open_journal
+from mer_pipeline.enrich.ask import Ask, clear_kept, open_journal
 from mer_pipeline.enrich.context import SCHEMA as CONTEXT
 from mer_pipeline.enrich.generate import Generate
 from mer_pipeline.enrich.prompt import RenderPrompt
@@ -135,8 +135,7 @@ class Bench:
                 else Ask(params, self.classes, load_runtime().llm, journal),
                 "replies",
             )
-            kept = read_folder(self.folder / "replies", ["asked"])["asked"].to_pylist()
-            journal.clear({*kept, *(f"{asked}{FIRST}" for asked in kept)})
+            clear_kept(journal, self.folder / "replies")
         self.make(Enrich(params, self.classes), "enriched")  # type: ignore[arg-type]
 
     def encode(self, name: str, table: str) -> None:

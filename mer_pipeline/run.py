@@ -24,8 +24,7 @@ from mer_pipeline.params import QualityParams, ShardParams
 from mer_pipeline.runs import Seconds, Summary, remember_run
 from mer_pipeline.runtime import Runtime
 from mer_pipeline.store.inputs import Inputs, Keys
-from mer_pipeline.store.memory import Memory
-from mer_pipeline.store.packs import Store
+from mer_pipeline.store.memory import Memory, memory_of
 from mer_pipeline.store.place import clone, disk_errors
 from mer_pipeline.store.quarantine import check_quality, write_problems
 from mer_pipeline.store.rows import complete_row, to_table
@@ -67,10 +66,7 @@ def run(
         StoreError: the store is full, read-only or cannot be reached; what was computed before is kept.
     """
     started = time.perf_counter()
-    url = runtime.store_url
-    memory = Memory(
-        None if url is None else Store(url), transform, runtime.device_kind() if transform.uses_torch else "any"
-    )
+    memory = memory_of(transform, runtime)
     job = _Job(transform, Inputs(transform.sources, places, shards.count), memory, runtime, shards.count)
     with disk_errors(out.parent), new_folder(out) as folder:
         with closing(transform):

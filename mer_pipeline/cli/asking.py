@@ -6,22 +6,20 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TypeAlias
 
-from mer_pipeline.cli.stage import run_stage, table_place
+from mer_pipeline.cli.stage import inputs_of, run_stage
 from mer_pipeline.clips import Clip
 from mer_pipeline.enrich import replies
-from mer_pipeline.enrich.ask import FIRST, Ask, open_journal
+from mer_pipeline.enrich.ask import Ask, clear_kept, open_journal
 from mer_pipeline.enrich.journal import Journal
 from mer_pipeline.enrich.ledger import Ledger
 from mer_pipeline.enrich.prompt import RenderPrompt
 from mer_pipeline.errors import StageError
 from mer_pipeline.params import EnrichParams, QualityParams, ShardParams
 from mer_pipeline.runtime import Runtime, load_runtime
-from mer_pipeline.store.inputs import Inputs
-from mer_pipeline.store.memory import Memory
-from mer_pipeline.store.packs import Store
+from mer_pipeline.store.memory import memory_of
 from mer_pipeline.store.quarantine import write_problems
 from mer_pipeline.store.rows import stage_schema
-from mer_pipeline.store.shards import new_folder, read_folder, write_shard
+from mer_pipeline.store.shards import new_folder, write_shard
 from mer_pipeline.transform import Transform
 
 # What passes from prepare to infer is each one's own affair (as in encoders.py).
@@ -46,8 +44,7 @@ def ask_all(params: EnrichParams, classes: tuple[str, ...], shards: ShardParams,
         _refuse_misses(transform, shards, runtime, journal)
     lines.append(run_stage(transform, "replies", shards, quality))
     if runtime.store_url is not None:  # else nobody else has them
-        kept = read_folder(Path("data/replies"), ["asked"])["asked"].to_pylist()
-        journal.clear({*kept, *(f"{asked}{FIRST}" for asked in kept)})
+        clear_kept(journal, Path("data/replies"))
     return [*lines, *([str(ledger)] if ledger.requests else [])]
 
 
@@ -81,11 +78,7 @@ def no_replies(shards: ShardParams) -> None:
 
 def unknown(transform: AnyReplier, shards: ShardParams, runtime: Runtime, journal: Journal) -> Iterator[Clip]:
     """The clips that somebody would have to be asked about."""
-    places = {source.table: table_place(source.table) for source in transform.sources}
-    inputs, url = Inputs(transform.sources, places, shards.count), runtime.store_url
-    device = runtime.device_kind() if transform.uses_torch else "any"
-    memory = Memory(None if url is None else Store(url), transform, device)
-    params = transform.params
+    inputs, memory, params = inputs_of(transform, shards.count), memory_of(transform, runtime), transform.params
     assert isinstance(params, replies.Sampling)
     for bucket in range(shards.count):
         keys = inputs.keys(bucket)

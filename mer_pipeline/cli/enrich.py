@@ -10,7 +10,6 @@ from pathlib import Path
 import pyarrow.parquet as pq
 
 from mer_pipeline.cli.asking import replier
-from mer_pipeline.cli.pipeline import memory_of
 from mer_pipeline.clips import Clip, Row
 from mer_pipeline.enrich.ask import open_journal
 from mer_pipeline.enrich.context import context_of
@@ -23,6 +22,7 @@ from mer_pipeline.params import EnrichParams, load_params
 from mer_pipeline.runs import read_run
 from mer_pipeline.runtime import LlmSettings, load_runtime
 from mer_pipeline.store.inputs import input_digests
+from mer_pipeline.store.memory import memory_of
 from mer_pipeline.store.rows import Encoded, complete_row, encode
 from mer_pipeline.store.shards import bucket_of, read_folder, read_shard
 

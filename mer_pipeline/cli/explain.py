@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from mer_pipeline.cli.pipeline import AnyTransform, Step, find_step, inputs_of, memory_of
+from mer_pipeline.cli.pipeline import AnyTransform, Step, find_step
+from mer_pipeline.cli.stage import inputs_of
 from mer_pipeline.errors import UsageError, did_you_mean
 from mer_pipeline.params import load_params
 from mer_pipeline.runtime import load_runtime
 from mer_pipeline.store.fingerprint import changed_parts
-from mer_pipeline.store.memory import Memory
+from mer_pipeline.store.memory import Memory, memory_of
 from mer_pipeline.store.shards import bucket_of, read_shard
 
 SHOWN = 16  # hex digits of a digest

@@ -12,14 +12,10 @@ from functools import partial
 from pathlib import Path
 from typing import TypeAlias
 
-from mer_pipeline.cli.stage import table_place
 from mer_pipeline.errors import UsageError, did_you_mean
 from mer_pipeline.params import Params, load_params
 from mer_pipeline.runtime import Runtime, load_runtime
 from mer_pipeline.store.fingerprint import Fingerprint, fingerprint_of
-from mer_pipeline.store.inputs import Inputs
-from mer_pipeline.store.memory import Memory
-from mer_pipeline.store.packs import Store
 from mer_pipeline.transform import Transform
 
 # What passes from prepare to infer is each transform's own affair (as in encoders.py).
@@ -134,22 +130,6 @@ def find_step(name: str, params: Params | None = None) -> Step:
     raise UsageError(f"no stage '{name}' keeps rows{did_you_mean(name, [step.name for step in known])}")
 
 
-def inputs_of(transform: AnyTransform, shards: int) -> Inputs:
-    """The tables that a transform reads.
-
-    Raises:
-        StageError: one of them is not there.
-    """
-    return Inputs(transform.sources, {source.table: table_place(source.table) for source in transform.sources}, shards)
-
-
 def fingerprint_for(transform: AnyTransform, runtime: Runtime) -> Fingerprint:
     """What would make a transform's rows on this machine."""
     return fingerprint_of(transform, runtime.device_kind() if transform.uses_torch else "any")
-
-
-def memory_of(transform: AnyTransform, runtime: Runtime) -> Memory:
-    """What the store knows of a transform."""
-    url = runtime.store_url
-    device = runtime.device_kind() if transform.uses_torch else "any"
-    return Memory(None if url is None else Store(url), transform, device)

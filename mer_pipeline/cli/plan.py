@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from mer_pipeline.cli.pipeline import Step, fingerprint_for, memory_of, steps
+from mer_pipeline.cli.pipeline import Step, fingerprint_for, steps
 from mer_pipeline.cli.stage import table_place
 from mer_pipeline.datasets.ingest import Ahead, look_ahead
 from mer_pipeline.enrich.context import context_of
@@ -25,6 +25,7 @@ from mer_pipeline.runs import Summary, read_run
 from mer_pipeline.runtime import Runtime, load_runtime
 from mer_pipeline.store.fingerprint import changed_parts
 from mer_pipeline.store.inputs import Parts, input_digests, read_file, table_parts
+from mer_pipeline.store.memory import memory_of
 from mer_pipeline.store.place import free_bytes
 from mer_pipeline.store.rows import Encoded, encode
 from mer_pipeline.store.shards import read_folder, shard_name

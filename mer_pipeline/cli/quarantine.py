@@ -9,10 +9,11 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 
-from mer_pipeline.cli.pipeline import find_step, memory_of
+from mer_pipeline.cli.pipeline import find_step
 from mer_pipeline.clips import Row
 from mer_pipeline.errors import StageError, UsageError, did_you_mean
 from mer_pipeline.runtime import load_runtime
+from mer_pipeline.store.memory import memory_of
 
 QUARANTINE = Path("data/quarantine")
 

@@ -24,6 +24,7 @@ from mer_pipeline.params import QualityParams, ShardParams
 from mer_pipeline.run import Progress, run
 from mer_pipeline.runs import Summary, remember_run
 from mer_pipeline.runtime import NO_STORE, Stopped, load_runtime, stop_on_signals
+from mer_pipeline.store.inputs import Inputs
 from mer_pipeline.transform import Item, Transform
 
 P = ParamSpec("P")
@@ -87,6 +88,15 @@ def run_stage(transform: Transform[Item], out: str, shards: ShardParams, quality
             progress=bar,
         )
     )
+
+
+def inputs_of(transform: Transform[Item], shards: int) -> Inputs:
+    """The tables that a transform reads.
+
+    Raises:
+        StageError: one of them is not there.
+    """
+    return Inputs(transform.sources, {source.table: table_place(source.table) for source in transform.sources}, shards)
 
 
 def table_place(table: str) -> Path:

@@ -12,8 +12,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from mer_pipeline.cli.diff import detail_lines
-from mer_pipeline.cli.pipeline import AnyTransform, Step, find_step, inputs_of, steps
-from mer_pipeline.cli.stage import progress_bar
+from mer_pipeline.cli.pipeline import AnyTransform, Step, find_step, steps
+from mer_pipeline.cli.stage import inputs_of, progress_bar
 from mer_pipeline.clips import Clip
 from mer_pipeline.engines.local import set_up, stream
 from mer_pipeline.errors import StageError

@@ -6,6 +6,7 @@ import json
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, fields
+from pathlib import Path
 
 from mer_pipeline.clips import Clip, Row
 from mer_pipeline.enrich import replies
@@ -15,6 +16,7 @@ from mer_pipeline.enrich.ledger import Ledger
 from mer_pipeline.errors import Skip
 from mer_pipeline.params import EnrichParams
 from mer_pipeline.runtime import LlmSettings
+from mer_pipeline.store.shards import read_folder
 from mer_pipeline.transform import Transform
 
 FIRST = ":first"  # the journal's entry of an answer that did not fit, until the second is there
@@ -24,6 +26,12 @@ def open_journal() -> Journal:
     """The project's journal of replies, and of first answers; what an older version wrote otherwise is passed over."""
     shapes = ({*replies.SCHEMA.names}, {field.name for field in fields(Answer)})
     return Journal(fits=lambda entry: set(entry) in shapes)
+
+
+def clear_kept(journal: Journal, folder: Path) -> None:
+    """Take out of the journal what a table of replies, and with it the store, has."""
+    kept = read_folder(folder, ["asked"])["asked"].to_pylist()
+    journal.clear({*kept, *(f"{asked}{FIRST}" for asked in kept)})
 
 
 class Ask(Transform[Row]):

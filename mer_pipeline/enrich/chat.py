@@ -195,11 +195,11 @@ class Chat:
             with attempt:
                 first = self._mode
                 for mode in range(first, len(MODES)):
-                    sent += 1
+                    sent, settings = sent + 1, self._body
                     try:
                         answer = await self._once(messages, schema, MODES[mode])
                     except Refused as refusal:
-                        if self._adapt(str(refusal)):
+                        if self._adapt(str(refusal), settings):
                             raise self._busy("a setting that the server does not know", 0.0) from None
                         if mode == len(MODES) - 1:
                             raise
@@ -246,14 +246,22 @@ class Chat:
         except (ValueError, KeyError, IndexError, TypeError, AttributeError, RecursionError):
             raise self._busy("an answer that is no chat completion") from None
         self._ledger.paid(answer.tokens_in, answer.tokens_out)
+        # Once more: in JSON a key may have stood with escapes.
         return replace(answer, content=self._redact(answer.content), model=self._redact(answer.model))
 
-    def _adapt(self, refusal: str) -> bool:
-        """Leave out, or rename, a setting that the server says it does not know; False where it says no such thing."""
-        if self._taken or not UNKNOWN.search(refusal):
+    def _adapt(self, refusal: str, sent: Mapping[str, object]) -> bool:
+        """Leave out, or rename, a setting that the server says it does not know; False where it says no such thing.
+
+        `sent` are the settings that were refused: another request may have found out meanwhile.
+        """
+        if not UNKNOWN.search(refusal):
             return False
         for name in ("max_tokens", "temperature", "seed"):
-            if name in self._body and re.search(rf"\b{name}\b", refusal):
+            if name in sent and re.search(rf"\b{name}\b", refusal):
+                if name not in self._body:
+                    return True
+                if self._taken:  # the server knows it well: it is about this clip
+                    return False
                 other = {key: value for key, value in self._body.items() if key != name}
                 self._body = other | ({"max_completion_tokens": self._body[name]} if name == "max_tokens" else {})
                 return True

@@ -6,7 +6,6 @@ companions (`batching.py`).
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,6 +32,15 @@ class Conversation:
 
     prompt: Row
     tokens: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Said:
+    """What the model wrote, and how many tokens were read and written."""
+
+    text: str
+    tokens_in: int
+    tokens_out: int
 
 
 class Generate(Transform[Conversation]):
@@ -89,34 +97,43 @@ class Generate(Transform[Conversation]):
     def infer(self, items: Sequence[Conversation]) -> list[Row | Skip]:
         """Generate, once more where an answer does not fit."""
         first = self._generate(items)
-        whys = [replies.why_not(text, self._classes, self._max_chars) for text, *_ in first]
-        second = {at: self._again(items[at], first[at][0], why) for at, why in enumerate(whys) if why is not None}
-        return [self._row(item, first[at], whys[at], second.get(at)) for at, item in enumerate(items)]
+        whys = [replies.why_not(one.text, self._classes, self._max_chars) for one in first]
+        again = {
+            at: self._conversation(items[at].prompt, replies.second_request(items[at].prompt, first[at].text, why))
+            for at, why in enumerate(whys)
+            if why is not None
+        }
+        by_length: dict[int, list[int]] = {}
+        for at, item in again.items():
+            if self.bucket(item) + self.params.max_tokens <= self._length:
+                by_length.setdefault(self.bucket(item), []).append(at)
+        second = {
+            at: said
+            for ats in by_length.values()
+            for at, said in zip(ats, self._generate([again[at] for at in ats]), strict=True)
+        }
+        return [
+            self._row(item, [first[at], *([second[at]] if at in second else [])], whys[at])
+            for at, item in enumerate(items)
+        ]
 
     def _conversation(self, prompt: Row, messages: replies.Messages) -> Conversation:
         text = self._tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
         return Conversation(prompt, tuple(self._tokenizer(text, add_special_tokens=False)["input_ids"]))
 
-    def _again(self, item: Conversation, answer: str, why: str) -> tuple[str, int, int, float] | None:
-        again = self._conversation(item.prompt, replies.second_request(item.prompt, answer, why))
-        return self._generate([again])[0] if self.bucket(again) + self.params.max_tokens <= self._length else None
-
-    def _generate(self, items: Sequence[Conversation]) -> list[tuple[str, int, int, float]]:
-        """Text, tokens of the prompt and of the reply, and seconds, of conversations of one bucket."""
+    def _generate(self, items: Sequence[Conversation]) -> list[Said]:
+        """The replies to conversations of one bucket."""
         import torch
 
         length = self.bucket(items[0])
         ids = torch.tensor([(self._pad,) * (length - len(item.tokens)) + item.tokens for item in items])
         masks = torch.tensor([[0] * (length - len(item.tokens)) + [1] * len(item.tokens) for item in items])
-        started = time.monotonic()
         written = [row[length:].tolist() for row in forward_rows(self._network, [ids, masks], self.rows, self._device)]
-        seconds = (time.monotonic() - started) / len(items)
-        texts = []
+        said = []
         for item, tokens in zip(items, written, strict=True):
-            ends = next((at for at, token in enumerate(tokens) if token in self._ends), len(tokens))
-            text = self._tokenizer.decode(tokens[:ends], skip_special_tokens=True)
-            texts.append((text, len(item.tokens), ends, seconds))
-        return texts
+            end = next((at for at, token in enumerate(tokens) if token in self._ends), len(tokens))
+            said.append(Said(self._tokenizer.decode(tokens[:end], skip_special_tokens=True), len(item.tokens), end))
+        return said
 
     def _network(self, ids: torch.Tensor, masks: torch.Tensor) -> torch.Tensor:
         tokens: torch.Tensor = self._model.generate(
@@ -129,24 +146,16 @@ class Generate(Transform[Conversation]):
         )
         return tokens
 
-    def _row(
-        self,
-        item: Conversation,
-        first: tuple[str, int, int, float],
-        reason: str | None,
-        second: tuple[str, int, int, float] | None,
-    ) -> Row:
-        answers = [first] if second is None else [first, second]
-        texts = [text for text, *_ in answers]
-        why = reason if second is None else replies.why_not(texts[-1], self._classes, self._max_chars)
+    def _row(self, item: Conversation, answers: Sequence[Said], reason: str | None) -> Row:
+        texts = [answer.text for answer in answers]
+        why = reason if len(texts) == 1 else replies.why_not(texts[-1], self._classes, self._max_chars)
         return {
             **replies.status_of(texts, reason, why),
             "model": self.folder.name,
             "mode": "text",
             "asked": replies.asked(item.prompt, self.params),
-            "tokens_in": sum(answer[1] for answer in answers),
-            "tokens_out": sum(answer[2] for answer in answers),
+            "tokens_in": sum(answer.tokens_in for answer in answers),
+            "tokens_out": sum(answer.tokens_out for answer in answers),
             "requests": len(answers),
-            # Not a value: it would make two runs of one model differ.
-            "seconds": None,
+            "seconds": None,  # not a value: it would make two runs of one model differ
         }

@@ -25,6 +25,7 @@ from mer_pipeline.fusion.heads.base import Place
 from mer_pipeline.fusion.known import KnownHeads, key_of
 from mer_pipeline.fusion.member import HERE, fixed_threads
 from mer_pipeline.fusion.training import Labels, seeds_of
+from mer_pipeline.judges.judge import label_of, vote_schema
 from mer_pipeline.labels.judges import FINAL, HELD_OUT
 from mer_pipeline.labels.votes import MISSING
 from mer_pipeline.params import JudgeParams, ShardParams, TrainParams
@@ -96,7 +97,7 @@ class Ballot:
 
 def own_schema(classes: int) -> pa.Schema:
     """The schema of the table: one row per clip and held-out fold, but for fold f's clips where f is held out."""
-    return stage_schema(_values(classes)).insert(1, pa.field(HELD_OUT, pa.int32(), nullable=False))
+    return stage_schema(vote_schema(classes)).insert(1, pa.field(HELD_OUT, pa.int32(), nullable=False))
 
 
 def vote(
@@ -208,17 +209,6 @@ def cast_ballots(
     return ballots
 
 
-def _values(classes: int) -> pa.Schema:
-    return pa.schema([pa.field("scores", pa.list_(pa.float32(), classes)), pa.field("label", pa.string())])
-
-
-def _verdict(scores: Matrix, min_score: float, classes: tuple[str, ...]) -> Row:
-    """Like every judge it abstains where no class has `min_score`, and in a tie."""
-    best = np.flatnonzero(scores == scores.max())
-    abstains = len(best) > 1 or scores[best[0]] < min_score
-    return {"scores": scores, "label": None if abstains else classes[int(best[0])]}
-
-
 def _write(
     name: str,
     judge: JudgeParams,
@@ -230,10 +220,12 @@ def _write(
     paths: OwnPaths,
 ) -> None:
     """The judge's folder, whole or not at all; `silence` is the reason of a clip without a vote."""
-    values = _values(len(classes))
+    values = vote_schema(len(classes))
 
     def row(i: int, own: str, ballot: Ballot) -> Row:
-        said = _verdict(ballot.scores[i], judge.min_score, classes) if ballot.voted[i] else None
+        scores = ballot.scores[i]
+        vote = {"scores": scores, "label": label_of(scores, judge.min_score, classes)}
+        said = vote if ballot.voted[i] else None
         key = digest([ballot.made_from, own])
         whole = complete_row(data.clip_ids[i], key, said, None if said else silence, values)
         return {**whole, HELD_OUT: ballot.held_out}

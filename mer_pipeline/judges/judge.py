@@ -8,6 +8,7 @@ Where there is nothing to judge (no face, silence, no answer) the row is not val
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TypeVar
 
 import numpy as np
@@ -39,14 +40,12 @@ class Judge(Transform[Item]):
         self.params: JudgeParams = params.model_copy(update={"family": None})
         self.classes = classes
         self.sources = sources
-        scores = pa.list_(pa.float32(), len(classes))
-        self.schema = pa.schema([pa.field("scores", scores), pa.field("label", pa.string())])
+        self.schema = vote_schema(len(classes))
 
     def verdict(self, weights: Floats, *, abstains: bool = False) -> Row:
         """A row from a weight per class, (classes,).
 
-        The label is null where the judge abstains by its own rule, where no class has `min_score`, and in a tie:
-        the order of the classes must not decide.
+        The label is null where the judge abstains by its own rule too.
 
         Raises:
             BadInput: the weights are no distribution, whatever they are divided by.
@@ -56,9 +55,18 @@ class Judge(Transform[Item]):
         if weights.shape != (len(self.classes),) or not np.isfinite(total) or (weights < 0).any() or total <= 0:
             raise BadInput(f"the judge gives no distribution over the {len(self.classes)} classes: {weights.tolist()}")
         scores = (weights / total).astype(np.float32)
-        best = np.flatnonzero(scores == scores.max())
-        abstains = abstains or len(best) > 1 or float(scores[best[0]]) < self.params.min_score
-        return {"scores": scores, "label": None if abstains else self.classes[best[0]]}
+        return {"scores": scores, "label": None if abstains else label_of(scores, self.params.min_score, self.classes)}
+
+
+def vote_schema(classes: int) -> pa.Schema:
+    """The value columns of a judge's table."""
+    return pa.schema([pa.field("scores", pa.list_(pa.float32(), classes)), pa.field("label", pa.string())])
+
+
+def label_of(scores: Floats, min_score: float, classes: Sequence[str]) -> str | None:
+    """The class with most; None where it has less than `min_score`, and in a tie: no order of classes must decide."""
+    best = np.flatnonzero(scores == scores.max())
+    return None if len(best) > 1 or float(scores[best[0]]) < min_score else classes[int(best[0])]
 
 
 def softmax(logits: Floats) -> npt.NDArray[np.float64]:

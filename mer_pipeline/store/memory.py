@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 
 from mer_pipeline.clips import Row
 from mer_pipeline.errors import StoreError
+from mer_pipeline.runtime import Runtime
 from mer_pipeline.store.fingerprint import Fingerprint, fingerprint_of
 from mer_pipeline.store.packs import Shelf, Store
 from mer_pipeline.store.rows import stage_schema
@@ -233,6 +234,17 @@ class Memory:
 
     def _at(self, rows: int) -> Fingerprint:
         return self.fingerprint if rows == self.rows else self.fingerprint.with_rows(rows)
+
+
+def memory_of(transform: Transform[Item], runtime: Runtime) -> Memory:
+    """What this machine's store knows of a transform.
+
+    Raises:
+        StoreError: the store cannot be reached.
+    """
+    url = runtime.store_url
+    device = runtime.device_kind() if transform.uses_torch else "any"
+    return Memory(None if url is None else Store(url), transform, device)
 
 
 def _halves(rows: int) -> list[int]:

@@ -4,6 +4,7 @@ import json
 import socket
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -130,6 +131,23 @@ def test_a_setting_that_the_server_does_not_know_is_left_out(name: str) -> None:
         client.close()
     assert len(server.requests) == 4
     assert (server.requests[-1].body.get("max_completion_tokens") == 9) == (name == "max_tokens")
+
+
+def test_many_that_find_out_at_once_keep_the_format() -> None:
+    """All that were under way when the setting was refused are asked again without it, and in the best format."""
+
+    def reply(body: Body) -> str:
+        time.sleep(0.1)
+        if "seed" in body:
+            raise Refusal(400, "Unknown parameter: 'seed'.")
+        return "fine"
+
+    with FaultProxy(Canned(reply), fault_rate=0) as server:
+        client = Chat(LlmSettings(url=server.url, in_flight=8), {"model": "m", "seed": 1}, Ledger())
+        with ThreadPoolExecutor(8) as pool:
+            modes = list(pool.map(lambda n: client.ask([{"role": "user", "content": str(n)}], {}).mode, range(8)))
+        client.close()
+    assert modes == ["json_schema"] * 8
 
 
 def test_a_request_that_is_refused_in_every_form_concerns_one_clip() -> None:
