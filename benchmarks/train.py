@@ -128,7 +128,7 @@ def ours(features: Features, label: Ints, candidates: Features, folds: range, pa
     started, predicted = time.perf_counter(), np.zeros_like(label)
 
     def examples(rows: Ints) -> Examples:
-        return Examples(rows, label[rows], FOLD[rows])
+        return Examples.of(rows, label[rows], FOLD[rows], CLASSES)
 
     splits = [(examples(np.flatnonzero(fold != FOLD)), examples(np.flatnonzero(fold == FOLD))) for fold in folds]
     epochs = 0

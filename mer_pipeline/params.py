@@ -317,6 +317,7 @@ class TrainParams(Section):
     batch_size: Count = 32  # clips
     epochs: Count = 100  # at most
     patience: Count = 20  # epochs without a better watched score
+    refit: bool = True  # then train anew for the best number of epochs, on the watched fold too
     logreg_c: Annotated[tuple[Strength, ...], Field(min_length=1)] = (
         1e-4,
         1e-3,

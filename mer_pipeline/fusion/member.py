@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -15,7 +15,7 @@ from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from mer_pipeline.fusion.features import Features, Mask, Matrix, Rows
 from mer_pipeline.fusion.heads import HEADS
-from mer_pipeline.fusion.heads.base import GROUP, Epoch, Examples, Head, Lesson, Place
+from mer_pipeline.fusion.heads.base import GROUP, NO_FOLD, Epoch, Examples, Head, Lesson, Place
 from mer_pipeline.fusion.heads.linear import log_softmax
 from mer_pipeline.fusion.scaler import Scaler
 from mer_pipeline.params import HeadName, TrainParams
@@ -68,6 +68,15 @@ class Member:
         return Predicted(probabilities[:n], weights[:n], by_prior[:n])
 
 
+@dataclass(frozen=True)
+class Plan:
+    """A member to be: the rows it learns from, those it watches to know when to stop, and how."""
+
+    split: tuple[Examples, Examples | None]
+    seed: int
+    params: TrainParams
+
+
 def fit_members(
     name: HeadName,
     features: Features,
@@ -78,36 +87,67 @@ def fit_members(
     place: Place = HERE,
     tick: Callable[[], None] = lambda: None,
 ) -> list[tuple[Member, list[Epoch]]]:
-    """Train on raw features: for every seed, each split into training and watched rows.
+    """Train one for every seed and split, as `fit_plans` does."""
+    plans = [Plan(split, seed, params) for seed in seeds for split in splits]
+    return fit_plans(name, features, plans, classes, place, tick)
 
-    Neither scaler nor prior sees a watched row. What a member becomes does not depend on the others; `tick` follows
-    each.
+
+def fit_plans(
+    name: HeadName,
+    features: Features,
+    plans: Sequence[Plan],
+    classes: int,
+    place: Place = HERE,
+    tick: Callable[[], None] = lambda: None,
+) -> list[tuple[Member, list[Epoch]]]:
+    """Train on raw features; what a member becomes does not depend on the others, and `tick` follows each.
+
+    Neither scaler nor prior sees a watched row.
     """
-    starts = [_start(features, train, watched, classes) for train, watched in splits]
-    lessons = [replace(lesson, seed=seed) for seed in seeds for lesson, _ in starts]
+    splits = {id(plan.split): plan.split for plan in plans}
+    each = {key: _start(features, train, watched, classes) for key, (train, watched) in splits.items()}
+    starts = [each[id(plan.split)] for plan in plans]
+    lessons = [start.lesson(plan) for start, plan in zip(starts, plans, strict=True)]
     taught = [lesson for lesson in lessons if len(lesson.train.rows)]
-    fitted = iter(HEADS[name].fit_all(features, taught, classes, params, place, tick) if taught else [])
+    fitted = iter(HEADS[name].fit_all(features, taught, classes, place, tick) if taught else [])
     members = []
-    for lesson, (_, prior) in zip(lessons, [start for _ in seeds for start in starts], strict=True):
-        if len(lesson.train.rows):
+    for start in starts:
+        if len(start.train.rows):
             head, history = next(fitted)
-            members.append((Member(lesson.scaler, head, prior), history))
+            members.append((Member(start.scaler, head, start.prior), history))
         else:
-            members.append((Member(lesson.scaler, None, prior), []))
+            members.append((Member(start.scaler, None, start.prior), []))
             tick()
     return members
 
 
-def _start(features: Features, train: Examples, watched: Examples | None, classes: int) -> tuple[Lesson, Matrix]:
-    """The lesson, without the clips that have nothing to learn from, and the prior, which counts them."""
+@dataclass(frozen=True)
+class Start:
+    """What all members of one split have in common; `prior` is float32 (C,)."""
+
+    train: Examples
+    watched: Examples | None
+    scaler: Scaler
+    prior: Matrix
+
+    def lesson(self, plan: Plan) -> Lesson:
+        """What a member of it learns."""
+        params = plan.params
+        epochs = params.epochs if self.watched is not None else min(params.patience, params.epochs)
+        return Lesson(self.train, self.watched, self.scaler, plan.seed, epochs, params)
+
+
+def _start(features: Features, train: Examples, watched: Examples | None, classes: int) -> Start:
+    """Leave out the clips that have nothing to learn from; the prior counts them."""
     scaler = Scaler.fit(features.take(train.rows))
-    prior = np.bincount(train.label, minlength=classes).astype(np.float32) / np.float32(len(train.label))
+    held = train.at(np.flatnonzero(train.fold != NO_FOLD))  # a pseudo-label says nothing of how frequent its class is
+    prior = np.bincount(held.label, minlength=classes).astype(np.float32) / np.float32(len(held.label))
 
     def telling(examples: Examples) -> Examples:
         return examples.at(np.flatnonzero((features.mask[examples.rows] & scaler.known).any(axis=1)))
 
     seen = None if watched is None else telling(watched)
-    return Lesson(telling(train), seen if seen is not None and len(seen.rows) else None, scaler, seed=0), prior
+    return Start(telling(train), seen if seen is not None and len(seen.rows) else None, scaler, prior)
 
 
 @contextmanager

@@ -1,8 +1,8 @@
 """Cross-validation: k folds times the seeds, one member each.
 
     fold f           is scored: neither its labels nor its features reach the member
-    fold (f+1) mod k is watched for early stopping, on its given labels
-    the rest         is trained on, with labels that were refined without fold f
+    fold (f+1) mod k is watched for early stopping, and learnt from afterwards (`train.refit`)
+    the rest         is trained on; all labels were refined without fold f
 
 A head that does not watch (logreg) trains on the watched fold too. So does every head, for `patience` epochs, where
 there are only two folds, or where the rest lacks a class that the watched fold has: a class that was never trained
@@ -123,7 +123,7 @@ def cross_validate(
     probabilities = np.zeros((len(seeds), len(features), classes), dtype=np.float32)
     weights = np.zeros((len(seeds), *features.mask.shape), dtype=np.float32)
     by_prior = np.zeros(len(features), dtype=bool)
-    splits = [split(labels, f, HEADS[name].watches) for f in range(labels.folds)]
+    splits = [split(labels, f, HEADS[name].watches, classes) for f in range(labels.folds)]
     fitted = iter(fit_members(name, features, splits, seeds, classes, params, place, tick))
     members = []
     for s, seed in enumerate(seeds):
@@ -142,16 +142,12 @@ def seeds_of(name: HeadName, params: TrainParams) -> tuple[int, ...]:
     return params.seeds if HEADS[name].seeded else params.seeds[:1]
 
 
-def split(labels: Labels, f: int, watches: bool) -> tuple[Examples, Examples | None]:
+def split(labels: Labels, f: int, watches: bool, classes: int) -> tuple[Examples, Examples | None]:
     """What the member of fold f trains on and what it watches."""
     label, others = labels.held_out[f], labels.fold != f
     beside = labels.fold == (f + 1) % labels.folds
-    train = _examples(labels, label, np.flatnonzero(others & ~beside))
-    watched = _examples(labels, labels.given, np.flatnonzero(beside))
-    if watches and labels.folds > 2 and np.isin(label[beside], train.label).all():
+    every = Examples.of(np.arange(len(label)), np.maximum(label, 0), labels.fold, classes)
+    train, watched = every.at(np.flatnonzero(others & ~beside)), every.at(np.flatnonzero(beside))
+    if watches and labels.folds > 2 and np.isin(watched.label, train.label).all():
         return train, watched
-    return _examples(labels, label, np.flatnonzero(others)), None
-
-
-def _examples(labels: Labels, label: Rows, rows: Rows) -> Examples:
-    return Examples(rows, label[rows], labels.fold[rows])
+    return every.at(np.flatnonzero(others)), None

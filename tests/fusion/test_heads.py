@@ -36,13 +36,18 @@ def fitted(name: HeadName, planted: Planted, seed: int = 0) -> Member:
     """Trained on folds 0 to 3, with fold 4 watched."""
 
     def examples(rows: np.ndarray) -> Examples:
-        return Examples(rows, planted.given[rows], planted.fold[rows])
+        return Examples.of(rows, planted.given[rows], planted.fold[rows], len(CLASSES))
 
     fold = planted.fold
     train, watched = np.flatnonzero((fold >= 0) & (fold < 4)), np.flatnonzero(fold == 4)
     with fixed_threads():
         splits = [(examples(train), examples(watched))]
         return fit_members(name, planted.features, splits, [seed], len(CLASSES), PARAMS)[0][0]
+
+
+def one_hot(label: np.ndarray, classes: int) -> np.ndarray:
+    """The targets of hard labels."""
+    return np.eye(classes, dtype=np.float32)[label]
 
 
 @pytest.fixture(params=HEADS)
@@ -158,16 +163,18 @@ def test_the_order_of_the_modalities_is_a_name_only(network: type[EcmfNetwork | 
 @given(mask=arrays(np.bool_, (20, 4)), p=st.floats(0, 0.99))
 def test_modality_dropout_hides_only_what_is_there_and_never_all(mask: np.ndarray, p: float) -> None:
     """A row that has something keeps something."""
-    kept = drop_modalities(torch.from_numpy(mask)[None], p, Noise([0], torch.device("cpu")))[0].numpy()
+    noise = Noise([0], [TrainParams(modality_dropout=p)], torch.device("cpu"))
+    kept = drop_modalities(torch.from_numpy(mask)[None], noise)[0].numpy()
     assert (kept <= mask).all()
     assert (kept.any(axis=1) == mask.any(axis=1)).all()
 
 
 def test_modality_dropout_has_its_rate() -> None:
     """0 hides nothing; 0.3 hides about three in ten."""
-    mask, noise = torch.ones(1, 4000, 6, dtype=torch.bool), Noise([0], torch.device("cpu"))
-    assert torch.equal(drop_modalities(mask, 0.0, noise), mask)
-    assert drop_modalities(mask, 0.3, noise).float().mean() == pytest.approx(0.7, abs=0.02)
+    mask, rates = torch.ones(2, 4000, 6, dtype=torch.bool), [TrainParams(modality_dropout=p) for p in (0.0, 0.3)]
+    kept = drop_modalities(mask, Noise([0, 0], rates, torch.device("cpu")))
+    assert torch.equal(kept[0], mask[0])
+    assert kept[1].float().mean() == pytest.approx(0.7, abs=0.02)
 
 
 def test_the_linear_fit_in_the_span_of_the_rows_is_exact() -> None:
@@ -177,12 +184,12 @@ def test_the_linear_fit_in_the_span_of_the_rows_is_exact() -> None:
     rng = np.random.default_rng(0)
     x, y = rng.normal(size=(20, 50)).astype(np.float32), np.arange(20) % 3
     for label in (y, np.minimum(y, 1)):
-        ((weights, bias),) = fit_linear(x, label, [0.1], 4)
+        ((weights, bias),) = fit_linear(x, one_hot(label, 4), np.ones(20, np.float32), [0.1])
         expected = LogisticRegression(C=0.1).fit(x, label).predict_proba(x)
         found = np.exp(log_softmax(x @ weights.T + bias))
         np.testing.assert_allclose(found[:, : expected.shape[1]], expected, atol=2e-3)
         assert (found[:, expected.shape[1] :] < 1e-9).all()
-    ((weights, bias),) = fit_linear(x, np.full(20, 2), [0.1], 4)
+    ((weights, bias),) = fit_linear(x, one_hot(np.full(20, 2), 4), np.ones(20, np.float32), [0.1])
     assert ((x @ weights.T + bias).argmax(axis=1) == 2).all()
 
 
@@ -192,7 +199,7 @@ def test_the_pool_trusts_the_modality_that_knows() -> None:
     y = rng.integers(3, size=200)
     knows = log_softmax((2 * np.eye(3)[y] + rng.normal(size=(200, 3))).astype(np.float32))
     noise = log_softmax(rng.normal(size=(200, 3)).astype(np.float32))
-    a = pool_weights(np.stack([noise, knows]), y)
+    a = pool_weights(np.stack([noise, knows]), one_hot(y, 3), np.ones(200, np.float32))
     assert a[1] > 0.5
     assert a[0] < 0.2 * a[1]
 

@@ -142,7 +142,7 @@ def test_votes_are_those_of_a_head_trained_by_hand(planted: Planted, tmp_path: P
     with fixed_threads():
         for g in (0, 2, 3, 4):
             left = np.flatnonzero((labels.fold != 1) & (labels.fold != g))
-            examples = Examples(left, labels.given[left], labels.fold[left])
+            examples = Examples.of(left, labels.given[left], labels.fold[left], len(CLASSES))
             ((member, _),) = fit_members("logreg", features, [(examples, None)], [0], 3, SMALL)
             said[g] = member.predict(planted.features).probabilities
     here = cells(table, 1)

@@ -16,7 +16,7 @@ from mer_pipeline.fusion.heads.base import Examples
 from mer_pipeline.fusion.heads.layers import LayerNorm, Linear, Noise, drop
 from mer_pipeline.fusion.heads.mertools import MertoolsNetwork
 from mer_pipeline.fusion.heads.network import NetworkHead
-from mer_pipeline.fusion.member import Member, fit_members, fixed_threads
+from mer_pipeline.fusion.member import Member, Plan, fit_members, fit_plans, fixed_threads
 from mer_pipeline.fusion.training import split
 from mer_pipeline.params import HeadName, TrainParams
 from tests.fusion.planted import CLASSES, Planted, plant
@@ -32,7 +32,7 @@ def uneven() -> tuple[Planted, Features, list[tuple[Examples, Examples | None]]]
     fold = np.where(planted.fold < 0, -1, np.repeat(np.arange(5), [40, 5, 10, 15, 20]).tolist() + [-1] * 40)
     planted = replace(planted, fold=fold)
     labels = labels_of(planted)
-    splits = [split(labels, f, watches=f != 3) for f in range(5)]
+    splits = [split(labels, f, f != 3, len(CLASSES)) for f in range(5)]
     return planted, features_of(planted), splits
 
 
@@ -52,6 +52,18 @@ def test_a_member_of_a_stack_is_the_member_trained_alone(name: HeadName, params:
         assert history == same
 
 
+def test_members_of_a_stack_may_have_rates_of_their_own(params: TrainParams) -> None:
+    """Learning rate, decay and dropouts: each is what it would have become alone; other sizes go to another stack."""
+    _, features, splits = uneven()
+    others = ({}, {"lr": 1e-2}, {"dropout": 0.6}, {"modality_dropout": 0.4}, {"weight_decay": 0.1}, {"d": 8})
+    plans = [Plan(splits[0], 3, params.model_copy(update=change)) for change in others]
+    with fixed_threads():
+        together = [bytes_of(member) for member, _ in fit_plans("ecmf", features, plans, len(CLASSES))]
+        alone = [bytes_of(m) for plan in plans for m, _ in fit_plans("ecmf", features, [plan], len(CLASSES))]
+    assert together == alone
+    assert len({b"".join(each.values()) for each in together}) == len(plans)
+
+
 def test_a_stack_trained_twice_has_the_same_bytes(params: TrainParams) -> None:
     """Deterministic by seed, whatever happened to torch's global generator in between; another seed differs."""
     _, features, splits = uneven()
@@ -69,16 +81,22 @@ def test_a_stack_trained_twice_has_the_same_bytes(params: TrainParams) -> None:
 
 def test_every_member_has_dropout_of_its_own_at_its_rate() -> None:
     """Bits do not depend on the company, are not those of a neighbour, and drop as often as asked, to scale."""
-    noise, other = Noise([3, 4], CPU), Noise([4, 9], CPU)
-    one, two = noise.keep((2, 300, 333), 0.3), other.keep((2, 300, 333), 0.3)
+    rates = [TrainParams(dropout=p) for p in (0.4, 0.0)]
+    noise, other, shape = Noise([3, 4], rates, CPU), Noise([4, 9], rates, CPU), (2, 300, 333)
+    same = torch.tensor([0.3, 0.3])
+    one, two = noise.keep(shape, same), other.keep(shape, same)
     assert torch.equal(one[1], two[0])
     assert (one[0] != one[1]).any()
     assert one.float().mean().item() == pytest.approx(0.7, abs=0.005)
-    for p in (0.0, 0.5, 0.97):
-        assert noise.keep((2, 300, 333), p).float().mean().item() == pytest.approx(1 - p, abs=0.005)
-    x = torch.ones(2, 300, 333)
-    assert drop(x, 0.4, noise).mean().item() == pytest.approx(1, abs=0.01)
-    assert drop(x, 0.4, None) is x
+    for p, q in ((0.0, 0.5), (0.97, 0.2), (0.9999999, 0.0)):
+        kept = noise.keep(shape, torch.tensor([p, q])).float().mean(dim=(1, 2))
+        torch.testing.assert_close(kept, torch.tensor([1 - p, 1 - q]), atol=0.005, rtol=0)
+    x = torch.ones(shape)
+    dropped = drop(x, noise)
+    assert dropped[0].mean().item() == pytest.approx(1, abs=0.01)
+    assert (dropped[0] == 0).float().mean().item() == pytest.approx(0.4, abs=0.01)
+    assert torch.equal(dropped[1], x[1])
+    assert drop(x, None) is x
 
 
 def test_stacked_layers_are_torchs_layers() -> None:
@@ -134,7 +152,7 @@ def test_mertools_is_the_official_head() -> None:
 def test_a_member_without_rows_has_no_head_among_others_that_have(planted: Planted, params: TrainParams) -> None:
     """The prior speaks for it; the others are as ever."""
     labels, features = labels_of(planted), features_of(planted)
-    train, watched = split(labels, 0, watches=True)
+    train, watched = split(labels, 0, True, len(CLASSES))
     blind = replace(features, mask=features.mask & (labels.fold != 4)[:, None])
     nothing = train.at(np.flatnonzero(train.fold == 4))
     with fixed_threads():

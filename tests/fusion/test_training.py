@@ -9,8 +9,12 @@ import pytest
 
 from mer_pipeline.fusion.features import Features
 from mer_pipeline.fusion.heads import HEADS
+from mer_pipeline.fusion.heads.base import Lesson, Place
+from mer_pipeline.fusion.heads.ecmf import Ecmf
+from mer_pipeline.fusion.heads.linear import fit_linear
 from mer_pipeline.fusion.member import Member, fixed_threads
 from mer_pipeline.fusion.metrics import Confusion
+from mer_pipeline.fusion.scaler import Scaler
 from mer_pipeline.fusion.training import Labels, cross_validate, split
 from mer_pipeline.labels.votes import MISSING
 from mer_pipeline.params import HeadName, TrainParams
@@ -61,26 +65,26 @@ def test_the_scored_fold_does_not_influence_its_head(name: HeadName, planted: Pl
 
 
 def test_the_watched_fold_is_the_next_one_and_is_not_trained_on(planted: Planted) -> None:
-    """Scored f, watched f+1 by its given labels, the other three trained on by labels refined without f."""
+    """Scored f, watched f+1, the other three trained on: all by labels refined without f."""
     labels = labels_of(planted)
     refined = np.where(labels.held_out == MISSING, MISSING, (labels.held_out + 1) % 3)
     labels = replace(labels, held_out=refined)
     for f in range(5):
-        train, watched = split(labels, f, watches=True)
+        train, watched = split(labels, f, True, len(CLASSES))
         assert watched is not None
         assert set(watched.fold) == {(f + 1) % 5}
         assert set(train.fold) == set(range(5)) - {f, (f + 1) % 5}
-        assert (watched.label == labels.given[labels.fold == (f + 1) % 5]).all()
+        assert (watched.label == refined[f, labels.fold == (f + 1) % 5]).all()
         assert (train.label == refined[f][np.isin(labels.fold, list(set(train.fold)))]).all()
-        whole, nothing = split(labels, f, watches=False)
+        whole, nothing = split(labels, f, False, len(CLASSES))
         assert nothing is None
         assert set(whole.fold) == set(range(5)) - {f}
 
 
 def test_early_stopping_keeps_the_best_watched_epoch(planted: Planted, params: TrainParams) -> None:
-    """Training ends `patience` epochs after it; the member scores the watched fold as its history says."""
+    """Training ends `patience` epochs after it; without refit the member scores that fold as its history says."""
     labels, features = labels_of(planted), features_of(planted)
-    params = params.model_copy(update={"epochs": 60, "patience": 4, "seeds": (0,)})
+    params = params.model_copy(update={"epochs": 60, "patience": 4, "seeds": (0,), "refit": False})
     with fixed_threads():
         for one in cross_validate("ecmf", features, labels, 3, params).members:
             watched = [epoch.watched_f1 for epoch in one.history if epoch.watched_f1 is not None]
@@ -115,10 +119,10 @@ def test_two_folds_and_lone_classes_still_train(name: HeadName, params: TrainPar
     lone = plant(labelled=30, others=5)
     given = np.where(lone.fold == 1, 2, lone.given % 2)  # class 2 occurs in fold 1 alone
     labels = labels_of(replace(lone, given=given))
-    train, watched = split(labels, 0, watches=True)
+    train, watched = split(labels, 0, True, len(CLASSES))
     assert watched is None
     assert set(train.label) == {0, 1, 2}
-    assert split(labels, 2, watches=True)[1] is not None
+    assert split(labels, 2, True, len(CLASSES))[1] is not None
     with fixed_threads():
         assert np.isfinite(cross_validate(name, features_of(lone), labels, 3, params).probabilities).all()
 
@@ -145,3 +149,38 @@ def test_heads_learn(planted: Planted, params: TrainParams) -> None:
         for name in HEADS:
             predicted = cross_validate(name, features, labels, len(CLASSES), params).probabilities.argmax(axis=2)
             assert (predicted == labels.true).mean() > 0.7
+
+
+def test_refit_learns_anew_from_the_watched_fold_too(planted: Planted, params: TrainParams) -> None:
+    """Exactly the head that learns from both for as many epochs as were best, and watches nothing."""
+    labels, features = labels_of(planted), features_of(planted)
+    train, watched = split(labels, 0, True, len(CLASSES))
+    assert watched is not None
+    lesson = Lesson(train, watched, Scaler.fit(features.take(train.rows)), 0, params.epochs, params)
+
+    def learn(lesson: Lesson) -> tuple[bytes, list[float]]:
+        with fixed_threads():
+            ((head, history),) = Ecmf.fit_all(features, [lesson], 3, Place(), lambda: None)
+        return b"".join(array.tobytes() for array in head.tensors().values()), [e.watched_f1 or 0 for e in history]
+
+    head, seen = learn(lesson)
+    both = replace(lesson, train=train.and_(watched), watched=None)
+    best = [i for i, f1 in enumerate(seen) if f1 == max(seen)]  # of equals, the one with the least cross-entropy
+    assert [learn(replace(both, epochs=i + 1))[0] == head for i in best].count(True) == 1
+    assert learn(replace(lesson, params=params.model_copy(update={"refit": False})))[0] != head
+
+
+def test_a_soft_target_is_so_many_hard_ones_and_weights_count(planted: Planted) -> None:
+    """`logreg`: a row of two halves is two rows of half the weight; of weight 0 it is as if it were not there."""
+    labels, features = labels_of(planted), features_of(planted)
+    train, _ = split(labels, 0, False, len(CLASSES))
+    half = np.full(len(train.rows), 0.5, np.float32)
+    other = np.eye(3, dtype=np.float32)[(train.label + 1) % 3]
+    soft = replace(train, target=(train.target + other) / 2)
+    spread = replace(train, weight=half).and_(replace(train, target=other, weight=half))
+    dead = train.and_(replace(train, target=other, weight=0 * half))
+    x = features.x[0]
+    for one, two in ((soft, spread), (train, dead)):
+        fits = [fit_linear(x[e.rows], e.target, e.weight, [0.1])[0] for e in (one, two)]
+        np.testing.assert_allclose(fits[0][0], fits[1][0], atol=2e-3)
+        np.testing.assert_allclose(fits[0][1], fits[1][1], atol=2e-3)

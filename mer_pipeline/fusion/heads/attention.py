@@ -13,7 +13,7 @@ class Attention(nn.Module):
 
     def __init__(self, params: TrainParams) -> None:
         super().__init__()
-        d, self.heads, self.p = params.d, params.attention_heads, params.dropout
+        d, self.heads = params.d, params.attention_heads
         self.queries_keys_values, self.out = Linear(d, 3 * d), Linear(d, d)
         for layer in (self.queries_keys_values, self.out):
             nn.init.zeros_(layer.bias)
@@ -24,7 +24,7 @@ class Attention(nn.Module):
         split = self.queries_keys_values(h).unflatten(3, (3, self.heads, -1))
         query, key, value = split.permute(3, 0, 1, 4, 2, 5).unbind(0)  # (K, n, heads, M, d / heads)
         scores = query @ key.transpose(3, 4) / query.shape[4] ** 0.5
-        attended = drop(masked_softmax(scores, present[:, :, None, None], dim=4), self.p, noise) @ value
+        attended = drop(masked_softmax(scores, present[:, :, None, None], dim=4), noise) @ value
         out: Tensor = self.out(attended.transpose(2, 3).flatten(3))
         return out
 
@@ -34,14 +34,14 @@ class Block(nn.Module):
 
     def __init__(self, params: TrainParams) -> None:
         super().__init__()
-        d, self.p = params.d, params.dropout
+        d = params.d
         self.attention = Attention(params)
         self.widen, self.narrow = Linear(d, 2 * d), Linear(2 * d, d)
         self.norm_attention, self.norm_feed_forward = LayerNorm(d), LayerNorm(d)
 
     def forward(self, h: Tensor, present: Tensor, noise: Noise | None) -> Tensor:
         """(K, n, M, d) to the same."""
-        h = self.norm_attention(h + drop(self.attention(h, present, noise), self.p, noise))
-        inner = self.narrow(drop(self.widen(h).relu(), self.p, noise))
-        out: Tensor = self.norm_feed_forward(h + drop(inner, self.p, noise))
+        h = self.norm_attention(h + drop(self.attention(h, present, noise), noise))
+        inner = self.narrow(drop(self.widen(h).relu(), noise))
+        out: Tensor = self.norm_feed_forward(h + drop(inner, noise))
         return out

@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar, Self
 
+import numpy as np
 import torch
 
 from mer_pipeline.fusion.features import Features, Matrix, Rows
@@ -19,29 +20,57 @@ from mer_pipeline.fusion.scaler import Scaler
 from mer_pipeline.params import TrainParams
 
 GROUP = 64
+NO_FOLD = -1
 
 
 @dataclass(frozen=True)
 class Examples:
-    """Clips to learn from or to watch: int64 (n,) each, their rows among all features, their labels and folds."""
+    """n clips to learn from or to watch.
+
+    Attributes:
+        rows: int64 (n,), among all features.
+        label: int64 (n,).
+        fold: int64 (n,), NO_FOLD for one that is never held out.
+        target: float32 (n, C), what is learnt: a distribution over the classes each.
+        weight: float32 (n,), how much each counts, 1 on average.
+    """
 
     rows: Rows
     label: Rows
     fold: Rows
+    target: Matrix
+    weight: Matrix
+
+    @classmethod
+    def of(cls, rows: Rows, label: Rows, fold: Rows, classes: int) -> Examples:
+        """The labels as they are, all of the same weight."""
+        return cls(rows, label, fold, np.eye(classes, dtype=np.float32)[label], np.ones(len(rows), np.float32))
 
     def at(self, keep: Rows) -> Examples:
         """Some of them."""
-        return Examples(self.rows[keep], self.label[keep], self.fold[keep])
+        return Examples(self.rows[keep], self.label[keep], self.fold[keep], self.target[keep], self.weight[keep])
+
+    def and_(self, other: Examples) -> Examples:
+        """These, then those."""
+        return Examples(
+            np.concatenate([self.rows, other.rows]),
+            np.concatenate([self.label, other.label]),
+            np.concatenate([self.fold, other.fold]),
+            np.concatenate([self.target, other.target]),
+            np.concatenate([self.weight, other.weight]),
+        )
 
 
 @dataclass(frozen=True)
 class Lesson:
-    """What one head learns from; every row has at least one modality that the scaler lets through."""
+    """What one head learns from, and how; every row has at least one modality that the scaler lets through."""
 
     train: Examples
     watched: Examples | None
     scaler: Scaler
     seed: int
+    epochs: int  # at most; exactly so many where nothing is watched
+    params: TrainParams
 
 
 @dataclass(frozen=True)
@@ -85,7 +114,6 @@ class Head(ABC):
         features: Features,
         lessons: Sequence[Lesson],
         classes: int,
-        params: TrainParams,
         place: Place,
         tick: Callable[[], None],
     ) -> list[tuple[Self, list[Epoch]]]:

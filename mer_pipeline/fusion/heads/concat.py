@@ -19,9 +19,9 @@ class ConcatNetwork(Network):
 
     def __init__(self, dims: tuple[int, ...], classes: int, params: TrainParams) -> None:
         super().__init__(dims, classes, params)
-        d, p = params.d, params.dropout
-        self.encode = nn.ModuleList(Mlp(dim, d, p, depth=1) for dim in dims)
-        self.join, self.classify = Mlp(d * len(dims), d, p, depth=1), Linear(d, classes)
+        d = params.d
+        self.encode = nn.ModuleList(Mlp(dim, d, depth=1) for dim in dims)
+        self.join, self.classify = Mlp(d * len(dims), d, depth=1), Linear(d, classes)
 
     def forward(self, x: list[Tensor], mask: Tensor, noise: Noise | None = None) -> tuple[Tensor, Tensor]:
         """Logits (K, n, C), and equal weights (K, n, M): it has none of its own."""

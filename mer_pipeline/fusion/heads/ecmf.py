@@ -24,7 +24,7 @@ class EcmfNetwork(Network):
 
     def __init__(self, dims: tuple[int, ...], classes: int, params: TrainParams) -> None:
         super().__init__(dims, classes, params)
-        d, self.p, self.modality_dropout = params.d, params.dropout, params.modality_dropout
+        d = params.d
         self.project = nn.ModuleList(Linear(dim, d) for dim in dims)
         self.norm = nn.ModuleList(LayerNorm(d) for _ in dims)
         self.embedding = parameter(torch.randn(len(dims), d) * 0.02)
@@ -36,22 +36,22 @@ class EcmfNetwork(Network):
     def forward(self, x: list[Tensor], mask: Tensor, noise: Noise | None = None) -> tuple[Tensor, Tensor]:
         """Logits (K, n, C) and α (K, n, M)."""
         if noise is not None:
-            mask = drop_modalities(mask, self.modality_dropout, noise)
+            mask = drop_modalities(mask, noise)
         present = present_or_all(mask)
         parts = zip(self.norm, self.project, x, strict=True)
         tokens = torch.stack([norm(project(matrix)) for norm, project, matrix in parts], dim=2)
-        h = contextual = drop(tokens + self.embedding[:, None], self.p, noise)
+        h = contextual = drop(tokens + self.embedding[:, None], noise)
         for block in self.blocks:
             contextual = block(contextual, present, noise)
         alpha = masked_softmax((contextual * self.weigh[:, None, None]).sum(dim=3), present, dim=2)
         residual = (self.beta[:, None] * present).unsqueeze(3)
         z = (alpha.unsqueeze(3) * contextual).sum(dim=2) + (residual * h).sum(dim=2)
-        return self.classify(drop(self.hidden(z).relu(), self.p, noise)), alpha
+        return self.classify(drop(self.hidden(z).relu(), noise)), alpha
 
 
-def drop_modalities(mask: Tensor, p: float, noise: Noise) -> Tensor:
-    """Hide each present modality with probability p; a row that would lose all keeps all. bool (K, n, M)."""
-    kept = mask & noise.keep(mask.shape, p)
+def drop_modalities(mask: Tensor, noise: Noise) -> Tensor:
+    """Hide each present modality at the member's rate; a row that would lose all keeps all. bool (K, n, M)."""
+    kept = mask & noise.keep(mask.shape, noise.modality_dropout)
     return torch.where(kept.any(dim=2, keepdim=True), kept, mask)
 
 

@@ -22,18 +22,18 @@ class GatedNetwork(Network):
 
     def __init__(self, dims: tuple[int, ...], classes: int, params: TrainParams) -> None:
         super().__init__(dims, classes, params)
-        d, self.p = params.d, params.dropout
+        d = params.d
         self.project = nn.ModuleList(Linear(dim, d) for dim in dims)
         self.gate = Linear(d * len(dims), d * len(dims))
         self.classify = Linear(d, classes)
 
     def forward(self, x: list[Tensor], mask: Tensor, noise: Noise | None = None) -> tuple[Tensor, Tensor]:
         """Logits (K, n, C), and as weights (K, n, M) the mean gates."""
-        parts = [project(drop(matrix, self.p, noise)).tanh() for project, matrix in zip(self.project, x, strict=True)]
+        parts = [project(drop(matrix, noise)).tanh() for project, matrix in zip(self.project, x, strict=True)]
         h = torch.stack(parts, dim=2) * mask.unsqueeze(3)
         scores = self.gate(h.flatten(2)).unflatten(2, h.shape[2:])
         gates = masked_softmax(scores, present_or_all(mask).unsqueeze(3), dim=2)
-        return self.classify(drop((gates * h).sum(dim=2), self.p, noise)), gates.mean(dim=3)
+        return self.classify(drop((gates * h).sum(dim=2), noise)), gates.mean(dim=3)
 
 
 class Gated(NetworkHead):

@@ -14,28 +14,36 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from mer_pipeline.params import TrainParams
+
 LEAST, STEPS = -(2**15), 2**16  # of the 16-bit integers that dropout is decided by: its rate is exact to 2^-16
 
 
 class Noise:
-    """Random bits for the dropout of K members, each from its own generator."""
+    """What K members do not see in training: random bits, each from its own generator, at rates of its own."""
 
-    def __init__(self, seeds: Sequence[int], device: torch.device) -> None:
+    def __init__(self, seeds: Sequence[int], params: Sequence[TrainParams], device: torch.device) -> None:
         self.device = device
         self.generators = [torch.Generator(device).manual_seed(seed) for seed in seeds]
+        self.dropout = torch.tensor([each.dropout for each in params], device=device)
+        self.modality_dropout = torch.tensor([each.modality_dropout for each in params], device=device)
 
-    def keep(self, shape: Sequence[int], p: float) -> Tensor:
-        """Bool of this shape, the first axis being the members'; false with probability p."""
+    def keep(self, shape: Sequence[int], p: Tensor) -> Tensor:
+        """Bool of this shape, the first axis being the members'; false with probability p, float32 (K,)."""
         each = math.prod(shape[1:])
         bits = torch.empty(len(self.generators), -(-each // 4), dtype=torch.int64, device=self.device)
         for row, generator in zip(bits, self.generators, strict=True):
             row.random_(-(2**63), None, generator=generator)  # four decisions from every draw
-        return (bits.view(torch.int16)[:, :each] >= LEAST + round(p * STEPS)).reshape(*shape)
+        limit = ((p * STEPS).round() + LEAST).clamp(max=-LEAST - 1).to(torch.int16)
+        return (bits.view(torch.int16)[:, :each] >= limit.unsqueeze(1)).reshape(*shape)
 
 
-def drop(x: Tensor, p: float, noise: Noise | None) -> Tensor:
+def drop(x: Tensor, noise: Noise | None) -> Tensor:
     """Dropout; without noise (that is: not in training) nothing is dropped."""
-    return x if noise is None or p == 0 else x * noise.keep(x.shape, p) / (1 - p)
+    if noise is None:
+        return x
+    share = (1 - noise.dropout).view(-1, *[1] * (x.dim() - 1))
+    return x * noise.keep(x.shape, noise.dropout) / share
 
 
 def parameter(values: Tensor) -> nn.Parameter:
@@ -73,14 +81,13 @@ class LayerNorm(nn.Module):
 class Mlp(nn.Module):
     """Dropout, then `depth` times Linear and ReLU."""
 
-    def __init__(self, inputs: int, d: int, p: float, depth: int) -> None:
+    def __init__(self, inputs: int, d: int, depth: int) -> None:
         super().__init__()
-        self.p = p
         self.layers = nn.ModuleList(Linear(inputs if at == 0 else d, d) for at in range(depth))
 
     def forward(self, x: Tensor, noise: Noise | None) -> Tensor:
         """(K, n, inputs) to (K, n, d)."""
-        x = drop(x, self.p, noise)
+        x = drop(x, noise)
         for layer in self.layers:
             x = layer(x).relu()
         return x

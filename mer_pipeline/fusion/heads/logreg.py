@@ -14,12 +14,9 @@ from typing import Self
 
 import numpy as np
 
-from mer_pipeline.fusion.features import Features, Matrix, Rows
-from mer_pipeline.fusion.heads.base import Epoch, Examples, Head, Lesson, Logits, Place
-from mer_pipeline.fusion.heads.linear import POOL_FLOOR, fit_linear, log_softmax, pool_weights
-from mer_pipeline.params import TrainParams
-
-INNER_FOLDS = 5  # where only one fold is trained on, clips are dealt to so many, and groups may straddle them
+from mer_pipeline.fusion.features import Features, Matrix
+from mer_pipeline.fusion.heads.base import NO_FOLD, Epoch, Examples, Head, Lesson, Logits, Place
+from mer_pipeline.fusion.heads.linear import POOL_FLOOR, choose_strength, fit_linear, log_softmax, pool_weights
 
 
 class LogReg(Head):
@@ -34,7 +31,6 @@ class LogReg(Head):
         features: Features,
         lessons: Sequence[Lesson],
         classes: int,
-        params: TrainParams,
         place: Place,
         tick: Callable[[], None],
     ) -> list[tuple[Self, list[Epoch]]]:
@@ -42,7 +38,7 @@ class LogReg(Head):
         del place
         fitted = []
         for lesson in lessons:
-            head = cls(features.dims, classes, params)
+            head = cls(features.dims, classes, lesson.params)
             head.fit(lesson.scaler.apply(features.take(lesson.train.rows)), lesson.train)
             fitted.append((head, list[Epoch]()))
             tick()
@@ -53,23 +49,15 @@ class LogReg(Head):
         self.linear: list[tuple[Matrix, Matrix]] = []
         held_out = np.zeros((len(self.dims), len(train.label), self.classes), dtype=np.float32)
         for m, x in enumerate(features.x):
-            present = np.flatnonzero(features.mask[:, m])
-            strength, held_out[m, present] = self._choose(x[present], train, present)
-            self.linear += fit_linear(x[present], train.label[present], [strength], self.classes)
-        self.pool = pool_weights(held_out, train.label)
-
-    def _choose(self, x: Matrix, train: Examples, rows: Rows) -> tuple[float, Matrix]:
-        """The strength with the least held-out cross-entropy, and its held-out log-probabilities (rows, C)."""
-        strengths, y, fold = self.params.logreg_c, train.label[rows], train.fold[rows]
-        if len(np.unique(fold)) < 2:
-            fold = np.arange(len(rows)) % INNER_FOLDS
-        scored = np.zeros((len(strengths), len(rows), self.classes), dtype=np.float32)
-        for out in np.unique(fold):
-            inside, outside = fold != out, fold == out
-            for s, (weights, bias) in enumerate(fit_linear(x[inside], y[inside], strengths, self.classes)):
-                scored[s, outside] = log_softmax(x[outside] @ weights.T + bias)
-        best = int(scored[:, np.arange(len(rows)), y].mean(axis=1).argmax()) if len(rows) else 0
-        return strengths[best], scored[best]
+            there = np.flatnonzero(features.mask[:, m])
+            own, strength = train.at(there), self.params.logreg_c[0]
+            if len(there):
+                strength, held_out[m, there] = choose_strength(
+                    x[there], own.target, own.weight, own.fold, self.params.logreg_c
+                )
+            self.linear += fit_linear(x[there], own.target, own.weight, [strength])
+        scored = train.fold != NO_FOLD
+        self.pool = pool_weights(held_out[:, scored], train.target[scored], train.weight[scored])
 
     def score(self, group: Features) -> Logits:
         """See `Head`; the weights are a, shared out among the present modalities."""

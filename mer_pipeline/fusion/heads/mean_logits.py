@@ -20,14 +20,14 @@ class MeanLogitsNetwork(Network):
 
     def __init__(self, dims: tuple[int, ...], classes: int, params: TrainParams) -> None:
         super().__init__(dims, classes, params)
-        d, self.p = params.d, params.dropout
-        self.encode = nn.ModuleList(Mlp(dim, d, self.p, depth=1) for dim in dims)
+        d = params.d
+        self.encode = nn.ModuleList(Mlp(dim, d, depth=1) for dim in dims)
         self.classify = nn.ModuleList(Linear(d, classes) for _ in dims)
 
     def forward(self, x: list[Tensor], mask: Tensor, noise: Noise | None = None) -> tuple[Tensor, Tensor]:
         """Logits (K, n, C), and the equal weights (K, n, M) of the mean."""
         parts = zip(self.classify, self.encode, x, strict=True)
-        said = [classify(drop(encode(matrix, noise), self.p, noise)) for classify, encode, matrix in parts]
+        said = [classify(drop(encode(matrix, noise), noise)) for classify, encode, matrix in parts]
         shares = equal_shares(mask)
         return (torch.stack(said, dim=2) * shares.unsqueeze(3)).sum(dim=2), shares
 

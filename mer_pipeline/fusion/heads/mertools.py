@@ -23,9 +23,9 @@ class MertoolsNetwork(Network):
 
     def __init__(self, dims: tuple[int, ...], classes: int, params: TrainParams) -> None:
         super().__init__(dims, classes, params)
-        d, p = params.d, params.dropout
-        self.encode = nn.ModuleList(Mlp(dim, d, p, depth=3) for dim in dims)
-        self.attend = Mlp(d * len(dims), d, p, depth=3)
+        d = params.d
+        self.encode = nn.ModuleList(Mlp(dim, d, depth=3) for dim in dims)
+        self.attend = Mlp(d * len(dims), d, depth=3)
         self.weigh = Linear(d, len(dims))
         self.classify = Linear(d, classes)
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from mer_pipeline.fusion.features import Features, Matrix
 from mer_pipeline.fusion.heads.base import Epoch, Head, Lesson, Logits, Place
 from mer_pipeline.fusion.heads.layers import Noise
-from mer_pipeline.fusion.heads.stack import train_networks
+from mer_pipeline.fusion.heads.stack import OWN_PARAMS, Progress, train_networks
 from mer_pipeline.params import TrainParams
 
 STACK_VALUES = 2**21  # parameters: a larger stack saves nothing on a CPU, whose caches it leaves
@@ -46,26 +46,37 @@ class NetworkHead(Head):
         features: Features,
         lessons: Sequence[Lesson],
         classes: int,
-        params: TrainParams,
         place: Place,
         tick: Callable[[], None],
     ) -> list[tuple[Self, list[Epoch]]]:
         """See `Head`. A lesson's seed decides the weights, the dropout and the order of the rows."""
-        heads = [cls(features.dims, classes, params) for _ in lessons]
+        heads = [cls(features.dims, classes, lesson.params) for lesson in lessons]
         for head, lesson in zip(heads, lessons, strict=True):
             head.network = head.build(lesson.seed)
         histories: list[list[Epoch]] = [[] for _ in heads]
 
-        def train(stack: range) -> range:
-            networks, own = [heads[i].network for i in stack], [lessons[i] for i in stack]
-            told = train_networks(
-                networks, features, own, classes, params, place.device, decoupled_decay=cls.decoupled_decay
-            )
-            for i, history in zip(stack, told, strict=True):
-                histories[i] = history
+        def learn(stack: list[int], own: list[Lesson]) -> list[Progress]:
+            networks = [heads[i].network for i in stack]
+            return train_networks(networks, features, own, classes, place.device, decoupled_decay=cls.decoupled_decay)
+
+        def train(stack: list[int]) -> list[int]:
+            told = learn(stack, [lessons[i] for i in stack])
+            for i, one in zip(stack, told, strict=True):
+                histories[i] = one.history
+            again = [one.whole() for one in told if one.lesson.params.refit and one.lesson.watched is not None]
+            if again:
+                watching = [i for i in stack if lessons[i].watched is not None]
+                for i in watching:
+                    heads[i].network = heads[i].build(lessons[i].seed)
+                learn(watching, again)
             return stack
 
-        for stack in side_by_side(train, stacks(heads[0].network, len(heads), place), place.workers):
+        each = [
+            [alike[i] for i in stack]
+            for alike in of_one_shape(lessons)
+            for stack in stacks(heads[alike[0]].network, len(alike), place)
+        ]
+        for stack in side_by_side(train, each, place.workers):
             for _ in stack:
                 tick()
         return list(zip(heads, histories, strict=True))
@@ -94,6 +105,14 @@ class NetworkHead(Head):
         self.network.load_state_dict(state)
 
 
+def of_one_shape(lessons: Sequence[Lesson]) -> list[list[int]]:
+    """Which lessons may share a stack: those whose params differ in nothing but what each member has of its own."""
+    alike: dict[str, list[int]] = {}
+    for i, lesson in enumerate(lessons):
+        alike.setdefault(lesson.params.model_dump_json(exclude=set(OWN_PARAMS)), []).append(i)
+    return list(alike.values())
+
+
 def stacks(network: Network, members: int, place: Place) -> list[range]:
     """Which members are trained as one: on a CPU as many as gain by it and leave no core idle; a GPU takes all."""
     values = sum(parameter.numel() for parameter in network.parameters())
@@ -103,7 +122,9 @@ def stacks(network: Network, members: int, place: Place) -> list[range]:
     return [range(start, min(start + size, members)) for start in range(0, members, size)]
 
 
-def side_by_side(train: Callable[[range], range], each: Sequence[range], workers: int) -> Iterator[range]:
+def side_by_side(
+    train: Callable[[list[int]], list[int]], each: Sequence[list[int]], workers: int
+) -> Iterator[list[int]]:
     """Train the stacks, some at once; yields each that is done."""
     if min(workers, len(each)) == 1:
         yield from map(train, each)

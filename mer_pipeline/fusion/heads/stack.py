@@ -1,6 +1,6 @@
 """Many networks of one shape trained at once: one batched product does the work of K small ones.
 
-Every member has its own weights, rows, standardisation, order, dropout, moments and end. The best epoch is the one with
+Every member has its own weights, rows, standardisation, order, rates, moments and end. The best epoch is the one with
 the highest weighted F1 on the watched fold, of equals the one with the lowest cross-entropy there (on twenty clips F1
 stands still while the head still learns); training ends `patience` epochs after it. Without a watched fold it ends
 after `patience` epochs, and the last weights stay. A member that has ended leaves the stack.
@@ -12,8 +12,9 @@ filled up with rows of weight 0), so nothing depends on who stands beside it, or
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -27,6 +28,7 @@ from mer_pipeline.fusion.metrics import Confusion
 from mer_pipeline.params import TrainParams
 from mer_pipeline.runtime import raise_if_stopped
 
+OWN_PARAMS = frozenset({"lr", "weight_decay", "dropout", "modality_dropout"})  # members of a stack may differ in them
 STREAM = 1_000_003  # seeds of the epochs' noise are this far apart
 
 
@@ -65,15 +67,25 @@ class Progress:
     lesson: Lesson
     order: torch.Generator
     history: list[Epoch] = field(default_factory=list)
-    best: tuple[float, float] = (-1.0, 0.0)
+    best: tuple[float, float] = (-math.inf, 0.0)
     best_epoch: int = 0
+
+    def whole(self) -> Lesson:
+        """The watched rows are learnt from as well, for as many epochs as were best."""
+        lesson = self.lesson
+        assert lesson.watched is not None
+        return replace(lesson, train=lesson.train.and_(lesson.watched), watched=None, epochs=self.best_epoch + 1)
+
+    def tired(self, epoch: int) -> bool:
+        """What it watches has not become better for a while."""
+        return self.lesson.watched is not None and epoch - self.best_epoch >= self.lesson.params.patience
 
 
 class Stack:
     """The members that still learn: their networks as one, and its optimiser."""
 
-    def __init__(self, networks: Sequence[nn.Module], params: TrainParams, *, decoupled_decay: bool) -> None:
-        self.params, self.decoupled_decay = params, decoupled_decay
+    def __init__(self, networks: Sequence[nn.Module], params: Sequence[TrainParams], *, decoupled_decay: bool) -> None:
+        self.rates, self.decoupled_decay = [(each.lr, each.weight_decay) for each in params], decoupled_decay
         self.network = copy.deepcopy(networks[0])
         parts = zip(*(network.parameters() for network in networks), strict=True)
         self._become([torch.cat([tensor.detach() for tensor in each]) for each in parts])
@@ -99,15 +111,15 @@ class Stack:
         """One step of Adam on each active member's loss; losses (K,)."""
         gradients = torch.autograd.grad(losses.sum(), list(self.network.parameters()))
 
-        def of_active(members: Sequence[Sequence[Tensor]]) -> list[Tensor]:
-            return [each[k] for each in members for k in active]
-
-        weights, first, second, steps = map(of_active, self.views)
-        adam(
-            weights, of_active([gradient.unbind(0) for gradient in gradients]), first, second, [], steps,
-            fused=True, decoupled_weight_decay=self.decoupled_decay, amsgrad=False, maximize=False,
-            lr=self.params.lr, weight_decay=self.params.weight_decay, beta1=0.9, beta2=0.999, eps=1e-8,
-        )  # fmt: skip
+        parts = [*self.views, [gradient.unbind(0) for gradient in gradients]]
+        for lr, weight_decay in dict.fromkeys(self.rates[k] for k in active):
+            own = [k for k in active if self.rates[k] == (lr, weight_decay)]
+            weights, first, second, steps, slopes = ([each[k] for each in part for k in own] for part in parts)
+            adam(
+                weights, slopes, first, second, [], steps, lr=lr, weight_decay=weight_decay,
+                fused=True, decoupled_weight_decay=self.decoupled_decay, amsgrad=False, maximize=False,
+                beta1=0.9, beta2=0.999, eps=1e-8,
+            )  # fmt: skip
 
     def remember(self, k: int) -> None:
         """Keep member k's weights as its best."""
@@ -124,6 +136,7 @@ class Stack:
         self._become([weights[at] for weights in self.weights])
         self.first, self.second, self.best = ([t[at] for t in each] for each in (self.first, self.second, self.best))
         self.steps = [steps[at] for steps in self.steps]
+        self.rates = [self.rates[k] for k in at]
         self._split()
 
 
@@ -132,7 +145,7 @@ class Batches:
     """K members' rows in batches of equal size: (K, steps * size), filled up with rows that have no weight."""
 
     rows: Tensor
-    label: Tensor
+    target: Tensor  # float32 (K, steps * size, C)
     weight: Tensor  # float32, of a row in its batch's mean
     counts: list[int]
 
@@ -141,15 +154,16 @@ class Batches:
         """Rows in the order given; None: as they are."""
         counts = [len(examples.rows) for examples in each]
         length = -(-max(counts) // size) * size
-        rows, label = (torch.zeros(len(each), length, dtype=torch.int64) for _ in range(2))
-        weight = torch.zeros(len(each), length)
+        rows = torch.zeros(len(each), length, dtype=torch.int64)
+        target, weight = torch.zeros(*rows.shape, each[0].target.shape[1]), torch.zeros(rows.shape)
         for k, (examples, order) in enumerate(zip(each, orders, strict=True)):
             at = torch.arange(counts[k]) if order is None else order
             rows[k, : counts[k]] = torch.from_numpy(examples.rows)[at]
-            label[k, : counts[k]] = torch.from_numpy(examples.label)[at]
+            target[k, : counts[k]] = torch.from_numpy(examples.target)[at]
+            weight[k, : counts[k]] = torch.from_numpy(examples.weight)[at]
             for start in range(0, counts[k], size):
-                weight[k, start : min(start + size, counts[k])] = 1 / min(size, counts[k] - start)
-        return cls(rows.to(device), label.to(device), weight.to(device), counts)
+                weight[k, start : min(start + size, counts[k])] /= min(size, counts[k] - start)
+        return cls(rows.to(device), target.to(device), weight.to(device), counts)
 
 
 def train_networks(
@@ -157,17 +171,21 @@ def train_networks(
     features: Features,
     lessons: Sequence[Lesson],
     classes: int,
-    params: TrainParams,
     device: torch.device,
     *,
     decoupled_decay: bool,
-) -> list[list[Epoch]]:
-    """Train each network on its lesson, with cross-entropy; returns the histories. The networks become their best."""
+) -> list[Progress]:
+    """Train each network on its lesson, with cross-entropy; the networks become their best.
+
+    The lessons' params may differ in OWN_PARAMS alone.
+    """
+    params = lessons[0].params
     resident = Resident(features, lessons, device)
-    stack = Stack([copy.deepcopy(network).to(device) for network in networks], params, decoupled_decay=decoupled_decay)
+    copies = [copy.deepcopy(network).to(device) for network in networks]
+    stack = Stack(copies, [lesson.params for lesson in lessons], decoupled_decay=decoupled_decay)
     members = [Progress(i, one, torch.Generator().manual_seed(one.seed)) for i, one in enumerate(lessons)]
-    histories = [one.history for one in members]
-    for epoch in range(params.epochs):
+    told = list(members)
+    for epoch in range(max(lesson.epochs for lesson in lessons)):
         raise_if_stopped()  # also in a thread, which no signal reaches
         losses = _epoch(stack, resident, members, epoch, params.batch_size)
         seen = _watch(stack, resident, members, classes)
@@ -177,8 +195,7 @@ def train_networks(
             if watched is not None and watched > one.best:
                 one.best, one.best_epoch = watched, epoch
                 stack.remember(k)
-        last = epoch == params.epochs - 1
-        ended = [last or epoch - m.best_epoch >= params.patience - (m.lesson.watched is None) for m in members]
+        ended = [epoch == m.lesson.epochs - 1 or m.tired(epoch) for m in members]
         for k, one in enumerate(members):
             if ended[k]:
                 if one.lesson.watched is None:
@@ -191,14 +208,15 @@ def train_networks(
             members = [members[k] for k in left]
             stack.keep(left)
             resident.keep(left)
-    return histories
+    return told
 
 
 def _epoch(stack: Stack, resident: Resident, members: Sequence[Progress], epoch: int, size: int) -> list[float]:
     """Every member goes once through its rows; returns their mean losses."""
     device = resident.mask.device
     # Noise starts anew each epoch: a member that waits for others at its end is not out of step afterwards.
-    noise = Noise([one.lesson.seed + STREAM * epoch for one in members], device)
+    seeds, params = [one.lesson.seed + STREAM * epoch for one in members], [one.lesson.params for one in members]
+    noise = Noise(seeds, params, device)
     each = [one.lesson.train for one in members]
     orders = [torch.randperm(len(one.lesson.train.rows), generator=one.order) for one in members]
     batches = Batches.of(each, orders, size, device)
@@ -206,7 +224,7 @@ def _epoch(stack: Stack, resident: Resident, members: Sequence[Progress], epoch:
     for start in range(0, batches.rows.shape[1], size):
         part = slice(start, start + size)
         logits, _ = stack.network(*resident.batch(batches.rows[:, part]), noise)
-        losses = (_cross_entropy(logits, batches.label[:, part]) * batches.weight[:, part]).sum(dim=1)
+        losses = (_cross_entropy(logits, batches.target[:, part]) * batches.weight[:, part]).sum(dim=1)
         active = [k for k, count in enumerate(batches.counts) if start < count]
         stack.step(losses, active)
         filled = torch.tensor([max(0, min(size, count - start)) for count in batches.counts], device=device)
@@ -218,10 +236,10 @@ def _watch(
     stack: Stack, resident: Resident, members: Sequence[Progress], classes: int
 ) -> list[tuple[float, float] | None]:
     """Of each member that watches: weighted F1 and minus the cross-entropy."""
-    nothing = Examples(*(np.zeros(0, dtype=np.int64) for _ in range(3)))
-    each = [one.lesson.watched or nothing for one in members]
-    if not any(len(examples.rows) for examples in each):
+    if all(one.lesson.watched is None for one in members):
         return [None] * len(members)
+    none = np.zeros(0, dtype=np.int64)
+    each = [one.lesson.watched or Examples.of(none, none, none, classes) for one in members]
     device = resident.mask.device
     batches = Batches.of(each, [None] * len(each), GROUP, device)
     losses, predicted = [], []
@@ -229,7 +247,7 @@ def _watch(
         for start in range(0, batches.rows.shape[1], GROUP):
             part = slice(start, start + GROUP)
             logits, _ = stack.network(*resident.batch(batches.rows[:, part]))
-            losses.append(_cross_entropy(logits, batches.label[:, part]))
+            losses.append(_cross_entropy(logits, batches.target[:, part]))
             predicted.append(logits.argmax(dim=2))
     loss, said = torch.cat(losses, dim=1).cpu(), torch.cat(predicted, dim=1).cpu().numpy()
     return [
@@ -238,7 +256,7 @@ def _watch(
     ]
 
 
-def _cross_entropy(logits: Tensor, label: Tensor) -> Tensor:
-    """Of each row: (K, n, C) and (K, n) to (K, n)."""
-    rows = nn.functional.cross_entropy(logits.flatten(0, 1), label.flatten(), reduction="none")
-    return rows.view(label.shape)
+def _cross_entropy(logits: Tensor, target: Tensor) -> Tensor:
+    """Of each row: (K, n, C) and distributions (K, n, C) to (K, n)."""
+    rows = nn.functional.cross_entropy(logits.flatten(0, 1), target.flatten(0, 1), reduction="none")
+    return rows.view(target.shape[:2])
