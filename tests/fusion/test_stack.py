@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from mer_pipeline.fusion.features import Features
 from mer_pipeline.fusion.heads import HEADS
 from mer_pipeline.fusion.heads.attention import Attention
-from mer_pipeline.fusion.heads.base import Examples
+from mer_pipeline.fusion.heads.base import Examples, Place
 from mer_pipeline.fusion.heads.layers import LayerNorm, Linear, Noise, drop
 from mer_pipeline.fusion.heads.mertools import MertoolsNetwork
 from mer_pipeline.fusion.heads.network import NetworkHead
@@ -50,6 +50,28 @@ def test_a_member_of_a_stack_is_the_member_trained_alone(name: HeadName, params:
     for (one, history), (other, same) in zip(together, alone, strict=True):
         assert bytes_of(one) == bytes_of(other)
         assert history == same
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("dims", [(37,), (1, 582)])
+@pytest.mark.parametrize("name", NETWORK_HEADS)
+def test_nothing_need_be_a_round_number(
+    name: HeadName, dims: tuple[int, ...], workers: int, params: TrainParams
+) -> None:
+    """Also with sizes that put a member's matrices anywhere in memory, and with more threads than one."""
+    rng = np.random.default_rng(0)
+    n, classes = 60, 7
+    mask = rng.random((n, len(dims))) > 0.1
+    x = tuple((rng.normal(size=(n, dim)) * mask[:, [m]]).astype(np.float32) for m, dim in enumerate(dims))
+    features = Features(tuple(f"m{m}" for m in range(len(dims))), x, mask)
+    every = Examples.of(np.arange(n), np.arange(n) % classes, np.arange(n) % 5, classes)
+    splits = [(every.at(np.arange(n - 9 - f)), every.at(np.arange(n - 9, n))) for f in range(5)]
+    changed = {"epochs": 4, "patience": 2, "batch_size": 11, "d": 20, "attention_heads": 2, "refit": True}
+    params = params.model_copy(update=changed)
+    with fixed_threads():
+        together = fit_members(name, features, splits, (0, 1, 2), classes, params, Place(workers=workers))
+        alone = [fit_members(name, features, [one], [s], classes, params)[0] for s in range(3) for one in splits]
+    assert [bytes_of(one) for one, _ in together] == [bytes_of(one) for one, _ in alone]
 
 
 def test_members_of_a_stack_may_have_rates_of_their_own(params: TrainParams) -> None:

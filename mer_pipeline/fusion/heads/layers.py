@@ -2,8 +2,9 @@
 
     x (K, n, D) · weight (K, D, d) + bias (K, 1, d)        one batched product instead of K
 
-A member's values are the same bytes whatever stands beside it: its products have the same shape, and its dropout is
-drawn from a stream of its own. What is written here for K is also what a member computes alone, as K = 1.
+A member's values are the same bytes whatever stands beside it: its products have the same shape, each of its matrices
+starts at a multiple of ALIGNED (BLAS rounds by where a matrix starts), and its dropout is drawn from a stream of its
+own. What is written here for K is also what a member computes alone, as K = 1.
 """
 
 from __future__ import annotations
@@ -13,9 +14,11 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import pad
 
 from mer_pipeline.params import TrainParams
 
+ALIGNED = 16  # float32 values: 64 bytes
 LEAST, STEPS = -(2**15), 2**16  # of the 16-bit integers that dropout is decided by: its rate is exact to 2^-16
 
 
@@ -51,6 +54,16 @@ def parameter(values: Tensor) -> nn.Parameter:
     return nn.Parameter(values.detach().contiguous().unsqueeze(0))
 
 
+def product(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """x @ weight + bias for x (K, n, D), weight (K, D, d), bias (K, 1, d) and n a multiple of ALIGNED: (K, n, d)."""
+    inputs, outputs = weight.shape[1:]
+    if inputs == 1:  # a side of one goes another way where it stands alone
+        x, weight = pad(x, (0, 1)), pad(weight, (0, 0, 0, 1))
+    if more := -outputs % ALIGNED:
+        weight, bias = pad(weight, (0, more)), pad(bias, (0, more))
+    return torch.baddbmm(bias, x, weight)[:, :, :outputs]
+
+
 class Linear(nn.Module):
     """(K, ..., inputs) to (K, ..., outputs); starts as torch's own."""
 
@@ -61,8 +74,7 @@ class Linear(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """All of a member's rows in one product."""
-        rows = torch.baddbmm(self.bias, x.flatten(1, -2), self.weight)
-        return rows.view(*x.shape[:-1], -1)
+        return product(x.flatten(1, -2), self.weight, self.bias).reshape(*x.shape[:-1], -1)
 
 
 class LayerNorm(nn.Module):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
@@ -60,15 +61,15 @@ class NetworkHead(Head):
             return train_networks(networks, features, own, classes, place.device, decoupled_decay=cls.decoupled_decay)
 
         def train(stack: list[int]) -> list[int]:
+            fresh = [copy.deepcopy(heads[i].network) for i in stack]  # threads share the generator that drew them
             told = learn(stack, [lessons[i] for i in stack])
-            for i, one in zip(stack, told, strict=True):
+            again: dict[int, Lesson] = {}
+            for i, one, network in zip(stack, told, fresh, strict=True):
                 histories[i] = one.history
-            again = [one.whole() for one in told if one.lesson.params.refit and one.lesson.watched is not None]
+                if lessons[i].params.refit and lessons[i].watched is not None:
+                    heads[i].network, again[i] = network, one.whole()
             if again:
-                watching = [i for i in stack if lessons[i].watched is not None]
-                for i in watching:
-                    heads[i].network = heads[i].build(lessons[i].seed)
-                learn(watching, again)
+                learn(list(again), list(again.values()))
             return stack
 
         each = [

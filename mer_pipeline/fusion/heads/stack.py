@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -23,7 +23,7 @@ from torch.optim.adam import adam
 
 from mer_pipeline.fusion.features import Features
 from mer_pipeline.fusion.heads.base import GROUP, Epoch, Examples, Lesson
-from mer_pipeline.fusion.heads.layers import Noise
+from mer_pipeline.fusion.heads.layers import ALIGNED, Noise
 from mer_pipeline.fusion.metrics import Confusion
 from mer_pipeline.params import TrainParams
 from mer_pipeline.runtime import raise_if_stopped
@@ -142,28 +142,35 @@ class Stack:
 
 @dataclass(frozen=True)
 class Batches:
-    """K members' rows in batches of equal size: (K, steps * size), filled up with rows that have no weight."""
+    """K members' rows in batches of equal size, filled up with rows that have no weight: (K, steps * width)."""
 
     rows: Tensor
-    target: Tensor  # float32 (K, steps * size, C)
+    target: Tensor  # float32 (K, steps * width, C)
     weight: Tensor  # float32, of a row in its batch's mean
-    counts: list[int]
+    filled: Tensor  # int64 (K, steps), how many of each batch count
+    width: int
 
     @classmethod
     def of(cls, each: Sequence[Examples], orders: Sequence[Tensor | None], size: int, device: torch.device) -> Batches:
         """Rows in the order given; None: as they are."""
-        counts = [len(examples.rows) for examples in each]
-        length = -(-max(counts) // size) * size
-        rows = torch.zeros(len(each), length, dtype=torch.int64)
+        counts = torch.tensor([len(examples.rows) for examples in each])
+        steps = -(-int(counts.max()) // size)
+        filled = (counts[:, None] - size * torch.arange(steps)).clamp(0, size)
+        width = size + -size % ALIGNED
+        rows = torch.zeros(len(each), steps * width, dtype=torch.int64)
         target, weight = torch.zeros(*rows.shape, each[0].target.shape[1]), torch.zeros(rows.shape)
         for k, (examples, order) in enumerate(zip(each, orders, strict=True)):
-            at = torch.arange(counts[k]) if order is None else order
-            rows[k, : counts[k]] = torch.from_numpy(examples.rows)[at]
-            target[k, : counts[k]] = torch.from_numpy(examples.target)[at]
-            weight[k, : counts[k]] = torch.from_numpy(examples.weight)[at]
-            for start in range(0, counts[k], size):
-                weight[k, start : min(start + size, counts[k])] /= min(size, counts[k] - start)
-        return cls(rows.to(device), target.to(device), weight.to(device), counts)
+            at = torch.arange(len(examples.rows)) if order is None else order
+            step = torch.arange(len(at)) // size
+            place = torch.arange(len(at)) + step * (width - size)
+            rows[k, place] = torch.from_numpy(examples.rows)[at]
+            target[k, place] = torch.from_numpy(examples.target)[at]
+            weight[k, place] = torch.from_numpy(examples.weight)[at] / filled[k, step]
+        return cls(rows.to(device), target.to(device), weight.to(device), filled, width)
+
+    def __iter__(self) -> Iterator[slice]:
+        """Where each batch is."""
+        return (slice(start, start + self.width) for start in range(0, self.rows.shape[1], self.width))
 
 
 def train_networks(
@@ -221,15 +228,12 @@ def _epoch(stack: Stack, resident: Resident, members: Sequence[Progress], epoch:
     orders = [torch.randperm(len(one.lesson.train.rows), generator=one.order) for one in members]
     batches = Batches.of(each, orders, size, device)
     total = torch.zeros(len(members), device=device)
-    for start in range(0, batches.rows.shape[1], size):
-        part = slice(start, start + size)
+    for part, filled in zip(batches, batches.filled.T, strict=True):
         logits, _ = stack.network(*resident.batch(batches.rows[:, part]), noise)
         losses = (_cross_entropy(logits, batches.target[:, part]) * batches.weight[:, part]).sum(dim=1)
-        active = [k for k, count in enumerate(batches.counts) if start < count]
-        stack.step(losses, active)
-        filled = torch.tensor([max(0, min(size, count - start)) for count in batches.counts], device=device)
-        total += losses.detach() * filled
-    return [loss / count for loss, count in zip(total.tolist(), batches.counts, strict=True)]
+        stack.step(losses, filled.nonzero().flatten().tolist())
+        total += losses.detach() * filled.to(device)
+    return [loss / len(one.rows) for loss, one in zip(total.tolist(), each, strict=True)]
 
 
 def _watch(
@@ -244,15 +248,14 @@ def _watch(
     batches = Batches.of(each, [None] * len(each), GROUP, device)
     losses, predicted = [], []
     with torch.no_grad():
-        for start in range(0, batches.rows.shape[1], GROUP):
-            part = slice(start, start + GROUP)
+        for part in batches:
             logits, _ = stack.network(*resident.batch(batches.rows[:, part]))
             losses.append(_cross_entropy(logits, batches.target[:, part]))
             predicted.append(logits.argmax(dim=2))
     loss, said = torch.cat(losses, dim=1).cpu(), torch.cat(predicted, dim=1).cpu().numpy()
     return [
         (Confusion.of(e.label, said[k, :n], classes).weighted_f1, -float(loss[k, :n].mean())) if n else None
-        for k, (e, n) in enumerate(zip(each, batches.counts, strict=True))
+        for k, (e, n) in enumerate((e, len(e.rows)) for e in each)
     ]
 
 
