@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import unicodedata
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from mer_pipeline.errors import DatasetError, did_you_mean
@@ -58,6 +58,21 @@ def read_csv(path: Path, columns: Sequence[str], unique: str | None = "name") ->
         raise DatasetError(f"{path} is not UTF-8; save it as UTF-8") from None
     except csv.Error as error:
         raise DatasetError(f"{path} is not a readable CSV: {error}") from None
+
+
+def strangers(path: Path, names: Sequence[str], clip_ids: Collection[str]) -> list[str]:
+    """The names of a file (or folder) that are no clips.
+
+    Raises:
+        DatasetError: all of them.
+    """
+    strange = [name for name in names if name not in clip_ids]
+    if clip_ids and names and len(strange) == len(names):
+        raise DatasetError(
+            f"{path}: none of its names is a clip: it says '{strange[0]}', the manifest '{min(clip_ids)}'; write names "
+            "as the manifest has them (paths below dataset.root without suffix)"
+        )
+    return strange
 
 
 def _check_header(path: Path, header: Sequence[str], columns: Sequence[str]) -> None:

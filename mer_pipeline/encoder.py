@@ -40,12 +40,13 @@ class Encoder(Transform[Item]):
         name: its key under `encoders` in params.yaml.
         params: its section.
         dim: length of one vector before the standard deviation, if asked for, is appended.
+        sources: what it reads, where that is not the one table that `input` names.
     """
 
-    def __init__(self, name: str, params: EncoderParams, dim: int) -> None:
+    def __init__(self, name: str, params: EncoderParams, dim: int, *sources: Source) -> None:
         self.name = f"embed-{name}"
         self.params: EncoderParams = params
-        self.sources = (Source(params.input, COLUMNS[params.input]),)
+        self.sources = sources or (Source(params.input, COLUMNS[params.input]),)
         kind = pa.float16() if params.dtype == "float16" else pa.float32()
         fields = [pa.field("vector", pa.list_(kind, dim * (1 + params.std)))]
         if params.frame_level:

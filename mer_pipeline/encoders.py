@@ -21,6 +21,7 @@ def make_encoder(name: str, params: EncoderParams) -> AnyEncoder:
 
     Raises:
         CheckpointError: its model's files are missing or unfit.
+        DatasetError: what a person brought is not as described.
     """
     match params.family:
         case "appearance":
@@ -59,3 +60,7 @@ def make_encoder(name: str, params: EncoderParams) -> AnyEncoder:
             from mer_pipeline.text.hf_text import HfText
 
             return HfText(name, params)  # type: ignore[return-value]
+        case "file":
+            from mer_pipeline.brought.encoder import FromFile
+
+            return FromFile(name, params)  # type: ignore[return-value]

@@ -25,7 +25,6 @@ Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 Count = Annotated[int, Field(ge=1)]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
 Strength = Annotated[float, Field(gt=0)]
-EncoderInput = Literal["frames", "faces", "audio", "transcript", "enriched"]
 HeadName = Literal["ecmf", "mertools", "concat", "gated", "mean-logits", "logreg"]
 
 
@@ -53,6 +52,8 @@ class DatasetParams(Section):
 
     adapter: Literal["mer2025", "mer2026", "folder"] = "mer2025"  # how the folder is laid out
     root: str  # folder of the dataset
+    # folder adapter: false: there are no media files, and the CSV alone says which clips there are
+    media: bool = True
     # folder adapter: the CSV that describes the clips, in or outside of root. Without one it is root again, because
     # DVC watches both and cannot watch nothing; then every clip is unlabelled.
     csv: str
@@ -135,6 +136,29 @@ class AudioParams(Section):
     max_seconds: Annotated[float, Field(gt=0)] = 120.0  # a clip with more sound is broken input
 
 
+# Folders below data/ that stages write; what a person brings lies elsewhere there.
+STAGE_FOLDERS = frozenset(
+    {
+        *("frames", "faces", "audio", "transcript", "enriched", "cues", "prompts", "replies"),
+        *("features", "votes", "fusion", "quarantine"),
+    }
+)
+
+
+def below_data(name: str) -> Path:
+    """A person's file or folder, by its path below data/, where DVC sees that it changes.
+
+    Raises:
+        ValueError: it lies elsewhere.
+    """
+    path = Path(name)
+    if name.startswith("data/"):
+        raise ValueError(f"'{name}' is looked for below data/: write '{name.removeprefix('data/')}'")
+    if path.is_absolute() or ".." in path.parts or not path.parts:
+        raise ValueError(f"'{name}' must lie below data/, where DVC sees that it changes")
+    return path
+
+
 class EncoderParams(Section):
     """One encoder: `family` says which code, `input` what it reads."""
 
@@ -149,8 +173,11 @@ class EncoderParams(Section):
         "hf-vision",
         "hf-speech",
         "hf-text",
+        "file",
     ]
-    input: EncoderInput  # the table that is read; a family reads one or two of them
+    # the table that is read; a family reads one or two of them; file: a path below data/ (a folder of .npy, a .parquet
+    # or a .csv)
+    input: str
     dtype: Literal["float16", "float32"] = "float32"  # of the stored vectors
     frame_level: bool = False  # keep the vectors before pooling over time as well
     checkpoint: str | None = None  # dir:PATH, hf:org/name@rev, openclip:ARCH/TAG, facenet:NAME
@@ -161,11 +188,16 @@ class EncoderParams(Section):
     dim: Count = 512  # char-ngram: length of the hashed vector
     max_tokens: Count = 512  # hf-text: longer texts are cut
     chunk_seconds: Annotated[float, Field(gt=0.1)] = 20.0  # hf-speech: longer clips are cut into equal chunks
+    # file: the list column of a .parquet (its only one where not given); what the columns of a .csv begin with (all)
+    column: str | None = None
+    zeros_absent: bool = False  # file: a vector of zeros alone stands for nothing, as MERTools writes what is absent
 
     @model_validator(mode="after")
     def _fits(self) -> EncoderParams:
         reads = FAMILY_INPUTS[self.family]
-        if self.input not in reads:
+        if self.family == "file":
+            _check_brought(self.input)
+        elif self.input not in reads:
             raise ValueError(f"family '{self.family}' reads {' or '.join(reads)}, not '{self.input}'")
         if (self.family in CHECKPOINT_FAMILIES) != (self.checkpoint is not None):
             need = "needs a checkpoint (e.g. dir:models/name)" if self.checkpoint is None else "takes no checkpoint"
@@ -175,7 +207,7 @@ class EncoderParams(Section):
         return self
 
 
-FAMILY_INPUTS: dict[str, tuple[EncoderInput, ...]] = {
+FAMILY_INPUTS: dict[str, tuple[str, ...]] = {
     "appearance": ("frames", "faces"),
     "face-geometry": ("faces",),
     "logmel": ("audio",),
@@ -185,9 +217,16 @@ FAMILY_INPUTS: dict[str, tuple[EncoderInput, ...]] = {
     "hf-vision": ("frames", "faces"),
     "hf-speech": ("audio",),
     "hf-text": ("transcript", "enriched"),
+    "file": (),
 }
 WHOLE_CLIP_FAMILIES = frozenset({"logmel", "char-ngram"})
 CHECKPOINT_FAMILIES = frozenset({"open-clip", "facenet", "hf-vision", "hf-speech", "hf-text"})
+
+
+def _check_brought(name: str) -> None:
+    first = below_data(name).parts[0]
+    if first in STAGE_FOLDERS:
+        raise ValueError(f"data/{first} is written by the pipeline: put '{name}' elsewhere, say below data/brought/")
 
 
 class EnrichParams(Section):
@@ -241,11 +280,7 @@ class JudgeParams(Section):
         if reads and self.input not in reads:
             raise ValueError(f"kind '{self.kind}' reads {' or '.join(reads)}, not '{self.input}'")
         if self.kind == "csv":
-            if self.input.startswith("data/"):
-                raise ValueError(
-                    f"'{self.input}' is looked for below data/: write '{self.input.removeprefix('data/')}'"
-                )
-            if Path(self.input).is_absolute() or ".." in Path(self.input).parts or Path(self.input).suffix != ".csv":
+            if below_data(self.input).suffix != ".csv":
                 raise ValueError(f"'{self.input}' must be a .csv below data/, where DVC sees that it changes")
             if self.family is None:
                 raise ValueError("kind 'csv' needs a family: whom the predictions are not independent of")

@@ -12,8 +12,8 @@ change a byte.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Generic, TypeVar
 
@@ -44,6 +44,17 @@ class Source:
     table: str
     columns: tuple[str, ...]
     locators: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Brought(Source):
+    """A table that other people made, in a form of their own.
+
+    Attributes:
+        read: from where it lies (a file or a folder) to one row per name: `clip_id`, columns and locators.
+    """
+
+    read: Callable[[Path], pa.Table] = field(kw_only=True)
 
 
 class Transform(ABC, Generic[Item]):

@@ -1,8 +1,14 @@
 """Stage `embed@NAME`: one encoder over all clips."""
 
+from pathlib import Path
+
+import pyarrow.parquet as pq
 import typer
 
+from mer_pipeline.brought.encoder import DATA
+from mer_pipeline.brought.tables import names_of
 from mer_pipeline.cli.stage import run_stage, stage
+from mer_pipeline.csv_files import strangers
 from mer_pipeline.encoders import make_encoder
 from mer_pipeline.errors import ParamsError, did_you_mean
 from mer_pipeline.models.lock import check_locked, checkpoints_of
@@ -16,7 +22,15 @@ def main(name: str) -> str:
     if name not in params.encoders:
         raise ParamsError(f"params.yaml has no encoder '{name}'{did_you_mean(name, params.encoders)}")
     check_locked(checkpoints_of({name: params.encoders[name]}, {}))
-    return run_stage(make_encoder(name, params.encoders[name]), f"features/{name}", params.shards, params.quality)
+    encoder, note = make_encoder(name, params.encoders[name]), ""
+    match params.encoders[name].family:
+        case "file":
+            clips = pq.read_table(Path("data/clips.parquet"))["clip_id"].to_pylist()
+            place = DATA / params.encoders[name].input
+            strange = strangers(place, names_of(place), frozenset(clips))
+            shown = ", ".join(strange[:3]) + (", ..." if len(strange) > 3 else "")
+            note = f"; {len(strange)} names of {place} are no clips ({shown})" if strange else ""
+    return run_stage(encoder, f"features/{name}", params.shards, params.quality) + note
 
 
 if __name__ == "__main__":

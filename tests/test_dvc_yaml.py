@@ -98,6 +98,7 @@ LAYERS = [
         "vision",
         "speech",
         "text",
+        "brought",
         "encoders",
         "enrich",
         "judges",

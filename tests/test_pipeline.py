@@ -19,6 +19,7 @@ import pytest
 from tests.conftest import rows_of
 from tests.llm.server import llama_server
 from tests.llm.tiny import make_gguf
+from tests.project import copy_project, dvc, repro
 
 ROOT = Path(__file__).resolve().parent.parent
 DEMO = ROOT / "data/demo"
@@ -30,25 +31,6 @@ SETTINGS = {
 SETTINGS |= {"single_modality: true": "single_modality: false", "n: 8,": "n: 4,", "max_failed: 0.05": "max_failed: 0.1"}
 
 pytestmark = pytest.mark.slow
-
-
-def dvc(project: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    bin_folder = Path(sys.executable).parent
-    path = {
-        "PATH": f"{bin_folder}{os.pathsep}{os.environ['PATH']}",
-        "PYTHONPATH": str(project),
-        "DVC_NO_ANALYTICS": "1",
-    }
-    return subprocess.run(
-        [bin_folder / "dvc", *words], cwd=project, env={**os.environ, **path}, capture_output=True, text=True
-    )
-
-
-def repro(project: Path, *words: str) -> list[str]:
-    """Run it; the names of the stages that were run."""
-    done = dvc(project, "repro", *words)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return re.findall(r"Running stage '([^']+)'", done.stdout)
 
 
 def edit(project: Path, old: str, new: str) -> None:
@@ -79,18 +61,10 @@ def some_of_the_demo(out: Path) -> None:
 def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A copy of the tracked files with a small split, after its first `dvc repro`."""
     folder = tmp_path_factory.mktemp("project")
-    listed = subprocess.run(
-        ["git", "ls-files", "-co", "--exclude-standard"], cwd=ROOT, capture_output=True, text=True, check=True
-    ).stdout.splitlines()
-    for name in listed:
-        source = ROOT / name.strip('"')
-        if source.is_file() and not name.startswith(("data/demo", '"data/demo', "dvc.lock", "metrics/", "plots/")):
-            (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(source, folder / name)
+    copy_project(folder)
     some_of_the_demo(folder / "data/demo")
     for old, new in SETTINGS.items():
         edit(folder, old, new)
-    subprocess.run(["git", "init", "-q"], cwd=folder, check=True)
     ran = repro(folder)
     assert {name.split("@")[0] for name in ran} == {
         "ingest", "frames", "faces", "audio", "enrich", "embed", "labels", "train", "predict", "report",

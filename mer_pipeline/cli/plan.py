@@ -24,11 +24,12 @@ from mer_pipeline.params import EnrichParams, Params, load_params
 from mer_pipeline.runs import Summary, read_run
 from mer_pipeline.runtime import Runtime, load_runtime
 from mer_pipeline.store.fingerprint import changed_parts
-from mer_pipeline.store.inputs import Parts, input_digests, read_file, table_parts
+from mer_pipeline.store.inputs import Parts, input_digests, is_one_table, read_file, read_source, table_parts
 from mer_pipeline.store.memory import memory_of
 from mer_pipeline.store.place import free_bytes
 from mer_pipeline.store.rows import Encoded, encode
 from mer_pipeline.store.shards import read_folder, shard_name
+from mer_pipeline.transform import Source
 
 if TYPE_CHECKING:
     from dvc.repo import Repo
@@ -161,9 +162,7 @@ def _look_up(
     """Count hits and misses of one transform, and note what is known of the table that it would write."""
     try:
         transform = step.make()
-        parts = {
-            source.table: _table(source.table, source.columns, tables, ahead, enrich) for source in transform.sources
-        }
+        parts = {source.table: _table(source, tables, ahead, enrich) for source in transform.sources}
         memory = memory_of(transform, runtime)
     except (MerError, OSError) as error:
         plan.why, plan.seconds = str(error), None
@@ -220,10 +219,11 @@ def why_missing(before: Mapping[str, str] | None, now: Mapping[str, str], misses
     return f"changed: {', '.join(changed[:3])}{f' and {len(changed) - 3} more' if len(changed) > 3 else ''}"
 
 
-def _table(
-    name: str, columns: Sequence[str], tables: dict[str, Parts | None], ahead: Ahead | None, enrich: EnrichParams
-) -> Parts | None:
+def _table(source: Source, tables: dict[str, Parts | None], ahead: Ahead | None, enrich: EnrichParams) -> Parts | None:
     """What is known of a table: planned above, or as it lies in data/; None where nothing is."""
+    name, columns = source.table, source.columns
+    if ahead is not None and name == "clips":
+        return table_parts(ahead.manifest, columns)
     if ahead is not None and name == "manifest":
         return {**table_parts(ahead.manifest, columns), **dict.fromkeys(ahead.unread, UNKNOWN)}
     if ahead is not None and name == "transcript":
@@ -232,8 +232,8 @@ def _table(
     if name == "cue_words":
         context = _context(tables, ahead, enrich)
         return None if context is None else table_parts(context, columns)
-    if place.is_file():  # only the declared columns count, and each transform declares its own
-        return table_parts(read_file(place, columns), columns)
+    if place.exists() and is_one_table(source, place):  # each transform declares columns of its own
+        return table_parts(read_source(source, place), columns)
     if name not in tables:
         tables[name] = table_parts(read_folder(place, ["clip_id", "digest"]), None) if place.exists() else None
     return tables[name]

@@ -101,7 +101,7 @@ def inputs_of(transform: Transform[Item], shards: int) -> Inputs:
 
 def table_place(table: str) -> Path:
     """Where a table of the pipeline lies: a stage's folder of shards, or a single file."""
-    single = table in {"manifest", "cue_words"} or table.startswith("quarantine/")
+    single = table in {"manifest", "clips", "cue_words"} or table.startswith("quarantine/")
     return Path("data", f"{table}.parquet" if single else table)
 
 

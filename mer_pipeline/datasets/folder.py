@@ -3,6 +3,9 @@
 anything/below/it.mp4                    name: anything/below/it
 video/a.mp4 and audio/a.wav              one clip, "a"
 CSV: name[,label][,split][,group][,order][,transcript][,fps][,duration], the columns' names by params
+
+With `dataset.media: false` no file is looked for, and the CSV's names are the clips: for features that were made
+elsewhere, or for words alone.
 """
 
 from __future__ import annotations
@@ -15,9 +18,10 @@ from pathlib import Path, PurePosixPath
 
 from mer_pipeline.clips import SPLITS
 from mer_pipeline.csv_files import check_label, present, read_csv
-from mer_pipeline.datasets.listing import Listing, add_media, media_files
+from mer_pipeline.datasets.listing import Entry, Listing, add_media
 from mer_pipeline.errors import DatasetError, did_you_mean
 from mer_pipeline.media.container import AUDIO_SUFFIXES, VIDEO_SUFFIXES
+from mer_pipeline.media.files import files_below
 from mer_pipeline.params import DatasetParams
 
 
@@ -25,15 +29,23 @@ def list_folder(params: DatasetParams) -> Listing:
     """List a folder and join its CSV.
 
     Raises:
-        DatasetError: no media below it, or the CSV is not as described.
+        DatasetError: no media below it where there should be some, or the CSV is not as described.
     """
     root = Path(params.root)
+    if not params.media:
+        if Path(params.csv) == root:
+            raise DatasetError(
+                "dataset.media is false, so dataset.csv must name the CSV that says which clips there are"
+            )
+        listing = Listing()
+        _add_csv(listing, params, Path(params.csv))
+        return listing
     videos, sounds = (
         _below(root, kind, suffixes) for kind, suffixes in (("video", VIDEO_SUFFIXES), ("audio", AUDIO_SUFFIXES))
     )
     if not videos and not sounds:
         known = " ".join(sorted(VIDEO_SUFFIXES | AUDIO_SUFFIXES))
-        raise DatasetError(f"no media below {root} (looked for {known})")
+        raise DatasetError(f"no media below {root} (looked for {known}); if there are none, set dataset.media: false")
     listing = Listing()
     add_media(listing, videos, sounds)
     if Path(params.csv) != root:
@@ -43,9 +55,9 @@ def list_folder(params: DatasetParams) -> Listing:
 
 def _below(root: Path, kind: str, suffixes: frozenset[str]) -> dict[str, str]:
     """Files of one kind; in a folder of that kind's name, they are named from there."""
-    inside = media_files(root / kind, root, suffixes)
+    inside = files_below(root / kind, root, suffixes)
     taken = set(inside.values())
-    others = {name: place for name, place in media_files(root, root, suffixes).items() if place not in taken}
+    others = {name: place for name, place in files_below(root, root, suffixes).items() if place not in taken}
     for name in others.keys() & inside.keys():
         raise DatasetError(f"two files are called '{name}': {inside[name]} and {others[name]}; rename or remove one")
     return {**others, **inside}
@@ -58,6 +70,8 @@ def _add_csv(listing: Listing, params: DatasetParams, path: Path) -> None:
     asked = {columns.name, *(getattr(columns, key) for key in columns.model_fields_set)}
     for row in read_csv(path, sorted(asked), unique=columns.name):
         name = names.find(row[columns.name], path)
+        if not params.media:
+            listing.entries[name] = Entry(name)  # and no note that its file is missing
         where = f"{path}, '{name}'"
         label = present(row.get(columns.label))
         label = None if label is None else check_label(label, params.classes, where)
@@ -82,7 +96,8 @@ def _add_csv(listing: Listing, params: DatasetParams, path: Path) -> None:
             fps=_number(row, columns.fps, where),
             duration=_number(row, columns.duration, where),
         )
-    if names.seen and all(listing.entries[name].video is listing.entries[name].audio is None for name in names.seen):
+    lost = all(listing.entries[name].video is listing.entries[name].audio is None for name in names.seen)
+    if params.media and names.seen and lost:
         example, there = next(iter(names.seen)), next(iter(names.files))
         raise DatasetError(
             f"{path}: none of its names is a file below {params.root}: it says '{example}', there is '{there}'"

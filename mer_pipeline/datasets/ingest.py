@@ -1,6 +1,7 @@
 """Ingest: a dataset's folder to tables. The one place where a dataset's own layout is known.
 
 adapter ─► listing ─► probe every file ─► data/manifest.parquet        every clip, one row
+                                          data/clips.parquet           their ids alone: no label moves it
                                           data/transcript/             its words
                                           data/votes/given.parquet     who said what about it
                                           data/truth.parquet           for evaluation only
@@ -47,6 +48,7 @@ class IngestPaths:
     """Where ingest writes."""
 
     manifest: Path = Path("data/manifest.parquet")
+    clips: Path = Path("data/clips.parquet")
     transcript: Path = Path("data/transcript")
     votes: Path = Path("data/votes/given.parquet")
     truth: Path = Path("data/truth.parquet")
@@ -137,7 +139,9 @@ def ingest(
     labelled = [(e.clip_id, e.label, e.group or e.clip_id) for e in entries if e.label is not None]
     dealt = make_folds(labelled, folds)
     counts = Counter(entry.split for entry in entries)
-    write_table(paths.manifest, to_table(rows, MANIFEST_SCHEMA))
+    manifest = to_table(rows, MANIFEST_SCHEMA)
+    write_table(paths.manifest, manifest)
+    write_table(paths.clips, manifest.select(["clip_id"]))
     _write_transcripts(entries, shards, paths.transcript)
     write_table(paths.votes, to_table([asdict(vote) for vote in listing.votes], VOTES_SCHEMA))
     write_table(

@@ -10,9 +10,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from mer_pipeline.csv_files import check_label, clean, present, read_csv
-from mer_pipeline.datasets.listing import Listing, Note, add_media, media_files
+from mer_pipeline.datasets.listing import Listing, Note, add_media
 from mer_pipeline.errors import DatasetError
 from mer_pipeline.media.container import AUDIO_SUFFIXES, VIDEO_SUFFIXES
+from mer_pipeline.media.files import files_below
 from mer_pipeline.params import DatasetParams
 
 TRAIN = {"mer2025": "track1_train_disdim.csv", "mer2026": "track1_train.csv"}
@@ -35,8 +36,8 @@ def list_mer(params: DatasetParams) -> Listing:
             f"{root} has neither {train.name} nor {candidates.name}; another release? see dataset.adapter"
         )
     listing = Listing()
-    videos = media_files(root / "video", root, VIDEO_SUFFIXES)
-    sounds = media_files(root / "audio", root, AUDIO_SUFFIXES)
+    videos = files_below(root / "video", root, VIDEO_SUFFIXES)
+    sounds = files_below(root / "audio", root, AUDIO_SUFFIXES)
     add_media(listing, videos, sounds)
     if train.exists():
         for row in read_csv(train, ("name", "discrete")):

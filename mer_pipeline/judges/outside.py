@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from mer_pipeline.clips import Clip, Row
-from mer_pipeline.csv_files import check_label, present, read_csv
+from mer_pipeline.csv_files import check_label, present, read_csv, strangers
 from mer_pipeline.errors import DatasetError, Skip, did_you_mean
 from mer_pipeline.judges.judge import Floats, Judge
 from mer_pipeline.params import JudgeParams
@@ -68,14 +68,7 @@ def match_names(path: Path, clip_ids: Collection[str]) -> list[str]:
     Raises:
         DatasetError: all of them.
     """
-    names = [row["name"] for row in read_csv(path, ("name",))]
-    strange = [name for name in names if name not in clip_ids]
-    if clip_ids and len(strange) == len(names):
-        raise DatasetError(
-            f"{path}: none of its names is a clip: it says '{strange[0]}', the manifest '{min(clip_ids)}'; write names "
-            "as the manifest has them (paths below dataset.root without suffix)"
-        )
-    return strange
+    return strangers(path, [row["name"] for row in read_csv(path, ("name",))], clip_ids)
 
 
 def weights_of(cells: Mapping[str, str], classes: Sequence[str], where: str) -> Floats | None:

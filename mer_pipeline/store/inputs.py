@@ -18,7 +18,7 @@ from mer_pipeline.csv_files import read_csv
 from mer_pipeline.errors import StageError
 from mer_pipeline.store.rows import Encoded, digest_columns, encode, encode_column
 from mer_pipeline.store.shards import bucket_of, read_parquet, read_shard
-from mer_pipeline.transform import Source
+from mer_pipeline.transform import Brought, Source
 
 # What a source's table says about a clip, as it enters the input digest; None where it has no row.
 Parts = Mapping[str, Encoded]
@@ -35,8 +35,8 @@ class Keys:
 class Inputs:
     """Clips made of one row of each source's table.
 
-    A table is a stage's folder of shards, or one file (the manifest, or a person's CSV) whose rows are dealt to the
-    same buckets. The first source decides which clips there are; a clip that another lacks has None there.
+    A table is a stage's folder of shards, or one table (the manifest, or what a person brought) whose rows are dealt to
+    the same buckets. The first source decides which clips there are; a clip that another lacks has None there.
     """
 
     def __init__(self, sources: Sequence[Source], places: Mapping[str, Path], shards: int) -> None:
@@ -67,7 +67,7 @@ class Inputs:
 
     def _parts(self, source: Source, bucket: int) -> Parts:
         place = self._places[source.table]
-        if place.is_file():
+        if is_one_table(source, place):
             table = self._dealt[source.table][bucket]
             return table_parts(table, source.columns)
         return table_parts(read_shard(place, bucket, self.shards, ["clip_id", "digest"]), None)
@@ -75,18 +75,32 @@ class Inputs:
     def _read(self, source: Source, bucket: int) -> pa.Table:
         place = self._places[source.table]
         columns = ["clip_id", *source.columns, *source.locators]
-        if place.is_file():
+        if is_one_table(source, place):
             return self._dealt[source.table][bucket].select(columns)
         return read_shard(place, bucket, self.shards, [*columns, "valid", "reason", "digest"])
 
     @cached_property
     def _dealt(self) -> dict[str, list[pa.Table]]:
-        """Single-file tables, split into buckets and sorted."""
+        """Tables that are no folders of shards, split into buckets and sorted."""
         return {
-            source.table: deal(read_file(place, source.columns), self.shards)
+            source.table: deal(read_source(source, place), self.shards)
             for source in self.sources
-            if (place := self._places[source.table]).is_file()
+            if is_one_table(source, place := self._places[source.table])
         }
+
+
+def is_one_table(source: Source, place: Path) -> bool:
+    """Whether a source's table is to be read as a whole, and is no stage's folder of shards."""
+    return isinstance(source, Brought) or place.is_file()
+
+
+def read_source(source: Source, place: Path) -> pa.Table:
+    """A table that is no folder of shards.
+
+    Raises:
+        StageError, DatasetError: it is not what it should be.
+    """
+    return source.read(place) if isinstance(source, Brought) else read_file(place, source.columns)
 
 
 def read_file(place: Path, columns: Sequence[str]) -> pa.Table:

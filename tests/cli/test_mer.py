@@ -186,7 +186,7 @@ def test_errors_are_one_line_and_an_exit_code(project: Path) -> None:
             ("{family: appearance, input: frames}", '{family: hf-vision, input: frames, checkpoint: "dir:no"}'),
             "no folder no",
         ),
-        ("embed", ("input: audio", "input: audoi"), "'encoders.voice.input'"),
+        ("embed", ("input: audio", "input: audoi"), "family 'logmel' reads audio, not 'audoi'"),
         ("train", ("dropout: 0.3", "droput: 0.3"), "did you mean 'dropout'?"),
     ],
 )

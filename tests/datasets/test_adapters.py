@@ -244,3 +244,16 @@ def test_names_in_a_csv_cannot_leave_the_folder(tmp_path: Path, make_film: Calla
     listing = list_dataset(folder(inside, "name\na\n../secret\n/etc/passwd\n", ("a.mp4",)))
     assert listing.entries["../secret"].video is None
     assert [note.kind for note in listing.notes] == ["NoFile", "NoFile"]
+
+
+def test_without_media_the_csv_says_which_clips_there_are(tmp_path: Path) -> None:
+    """For features from elsewhere, or words alone: no file is looked for, and none is missed."""
+    params = folder(tmp_path, "name,label,split\na.mp4,sad,\nsub/b,,\nc,happy,test\n", ("other.mp4",))
+    listing = list_dataset(params.model_copy(update={"media": False}))
+    splits = {name: (entry.split, entry.label, entry.video) for name, entry in listing.entries.items()}
+    assert splits == {"a": ("train", "sad", None), "sub/b": ("pool", None, None), "c": ("test", None, None)}
+    assert (listing.notes, listing.truth) == ([], {"c": "happy"})
+    with pytest.raises(DatasetError, match=r"'a\.mp4' and 'a' are the same clip"):
+        list_dataset(folder(tmp_path, "name\na\na.mp4\n", ()).model_copy(update={"media": False}))
+    with pytest.raises(DatasetError, match="name the CSV that says which clips"):
+        list_dataset(folder(tmp_path, None, ()).model_copy(update={"media": False}))
