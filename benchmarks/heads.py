@@ -75,8 +75,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--features", type=Path, required=True)
     parser.add_argument("--out", type=Path, default=HERE / "heads.md")
+    parser.add_argument("--through-pipeline", action="store_true", help="only show that the real stages load the same")
     args = parser.parse_args()
     features, labels, speaker, classes = read(args.features)
+    if args.through_pipeline:
+        from brought import through_pipeline  # it lies beside this script
+
+        print(through_pipeline(args.features, features, labels.clip_ids, FOLDS))
+        return
     place, sections, started = Place(workers=os.cpu_count() or 1), [], time.perf_counter()
     for title, params in SETTINGS.items():
         found: dict[tuple[HeadName, str], tuple[float, NDArray[np.float64]]] = {}

@@ -26,6 +26,7 @@ from mer_pipeline.report import views
 from mer_pipeline.report.collect import STAGES, Facts, collect
 from mer_pipeline.report.gallery import KINDS, Card, gallery
 from mer_pipeline.report.sources import ReportPaths, footer, parts, sha256
+from mer_pipeline.report.trust import trust
 
 GALLERY = 24  # clips
 POLICY = "default-src 'none'; img-src data:; style-src '{style}'; base-uri 'none'; form-action 'none'"
@@ -110,6 +111,7 @@ def render(
         detail=views.detail(facts),
         weights=views.weights(facts),
         labels=views.labels(facts),
+        trust=trust(facts, cards),
         cards=cards,
         kinds=KINDS,
         shown={kind: sum(kind in card.kinds for card in cards) for kind in KINDS},
@@ -123,7 +125,7 @@ def render(
 
 def _inputs(paths: ReportPaths) -> tuple[Input, ...]:
     places = {f"data/{name}.parquet": paths.data / f"{name}.parquet" for name in SMALL_FILES}
-    places |= {f"metrics/{name}": paths.metrics / name for name in ("train.json", "predict.json")}
+    places |= {f"metrics/{name}": paths.metrics / name for name in ("train.json", "predict.json", "labels.json")}
     places["params.yaml"] = paths.params
     return tuple(Input(name, sha256(place)) for name, place in places.items() if place.is_file())
 

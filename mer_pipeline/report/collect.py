@@ -13,7 +13,7 @@ from pathlib import Path
 
 from mer_pipeline.clips import Row
 from mer_pipeline.errors import StageError
-from mer_pipeline.report.metrics import Metrics, PredictMetrics, TrainMetrics
+from mer_pipeline.report.metrics import AgreementMetrics, Metrics, PredictMetrics, TrainMetrics
 from mer_pipeline.report.sources import REMEDY, ReportPaths, read_json, read_rows
 
 STAGES = ("frames", "faces", "audio", "transcript", "enriched")
@@ -57,6 +57,7 @@ class Refined:
     changed: bool
     reason: str | None
     votes: str | None
+    suspect: str | None  # the class that confident learning takes the clip to be, where it doubts the given label
 
 
 @dataclass(frozen=True)
@@ -95,6 +96,7 @@ class Facts:
     lacking: dict[str, tuple[str, ...]] = field(default_factory=dict)  # clip: "faces: no face"
     fallbacks: tuple[tuple[str, int], ...] = ()  # why a clip kept its plain words, count
     params: str | None = None
+    agreement: AgreementMetrics | None = None  # of the sources of labels
 
     def guess(self, clip_id: str) -> Guess | None:
         """The selected head's prediction for a clip: as a candidate, else out-of-fold."""
@@ -143,6 +145,7 @@ def collect(paths: ReportPaths, classes: Sequence[str]) -> Facts:
         lacking=lacking,
         fallbacks=_fallbacks(paths.data / "enriched"),
         params=paths.params.read_text(encoding="utf-8", errors="replace") if paths.params.is_file() else None,
+        agreement=read_json(paths.metrics / "labels.json", AgreementMetrics),
     )
 
 
@@ -157,7 +160,7 @@ def _clips(path: Path) -> dict[str, ClipFact]:
 
 
 def _labels(path: Path, known: set[str]) -> dict[str, Refined]:
-    columns = ["clip_id", "held_out_fold", "given", "label", "changed", "reason", "votes"]
+    columns = ["clip_id", "held_out_fold", "given", "label", "changed", "reason", "votes", "suspect"]
     rows = (
         Refined(
             clip_id=str(row["clip_id"]),
@@ -166,6 +169,7 @@ def _labels(path: Path, known: set[str]) -> dict[str, Refined]:
             changed=bool(row["changed"]),
             reason=text(row["reason"]),
             votes=text(row["votes"]),
+            suspect=text(row["suspect"]),
         )
         for row in read_rows(path, columns)
         if row["held_out_fold"] == -1 and row["clip_id"] in known

@@ -1,4 +1,4 @@
-"""The two metric files, `train.json` and `predict.json`, and the three bases a score can stand on.
+"""The metric files `train.json`, `predict.json` and `labels.json`, and the three bases a score can stand on.
 
     test    predictions of test candidates          against their true labels
     given   out-of-fold predictions, training clips against the given (noisy) labels
@@ -109,9 +109,37 @@ class PredictMetrics(_Read):
     flagged: int = 0
 
 
+class SourceTrust(_Read):
+    """How often a source of labels is right, as all sources judge it, with a 95% interval; None: nobody to judge it."""
+
+    family: str
+    votes: int
+    accuracy: float | None = None
+    low: float | None = None
+    high: float | None = None
+
+
+class FamilyPair(_Read):
+    """Agreement of two families on the n clips that both vote on; None where it is not defined."""
+
+    a: str
+    b: str
+    n: int
+    agreement: float | None = None
+    kappa: float | None = None
+
+
+class AgreementMetrics(_Read):
+    """metrics/labels.json."""
+
+    sources: dict[str, SourceTrust] = {}
+    pairs: tuple[FamilyPair, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+
 @dataclass(frozen=True)
 class Metrics:
-    """Both files together, asked by basis."""
+    """The first two files together, asked by basis."""
 
     train: TrainMetrics
     predict: PredictMetrics | None

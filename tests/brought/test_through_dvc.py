@@ -1,6 +1,9 @@
 """Features from elsewhere and no media at all, through the real stages under DVC."""
 
 import json
+import re
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from mer_pipeline.fusion.features import load_features
-from tests.project import copy_project, dvc, repro
+from tests.project import ROOT, copy_project, dvc, repro
 
 pytestmark = pytest.mark.slow
 
@@ -107,3 +110,12 @@ def test_the_whole_pipeline_runs_without_media(project: Path) -> None:
     }
     assert (project / "report/index.html").stat().st_size > 10_000
     assert dvc(project, "status", "-q").returncode == 0
+
+
+def test_the_example_of_the_docs_runs(tmp_path: Path) -> None:
+    """docs/features.md: the block that makes a project, as it stands, and the command after it."""
+    folder = copy_project(tmp_path)
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "docs/features.md").read_text(), re.DOTALL)
+    subprocess.run([sys.executable, "-c", next(b for b in blocks if "media: false" in b)], cwd=folder, check=True)
+    assert repro(folder, "train") == ["ingest", "embed@voice", "labels", "train"]
+    assert json.loads((folder / "metrics/train.json").read_text())["labelled"] == 60

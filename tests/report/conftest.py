@@ -37,6 +37,7 @@ LABELS = pa.schema(
     [
         ("clip_id", pa.string()), ("held_out_fold", pa.int32()), ("given", pa.string()), ("label", pa.string()),
         ("posterior", PROBABILITIES), ("changed", pa.bool_()), ("reason", pa.string()), ("votes", pa.string()),
+        ("suspect", pa.string()),
     ]
 )  # fmt: skip
 GUESSES = [
@@ -45,6 +46,17 @@ GUESSES = [
 ]  # fmt: skip
 PREDICTIONS = pa.schema([*GUESSES, ("split", pa.string()), ("flag", pa.string())])
 OUT_OF_FOLD = pa.schema([*GUESSES, ("fold", pa.int32())])
+
+
+AGREEMENT = {
+    "sources": {
+        "crowd": {"family": "crowd", "votes": 30, "accuracy": 0.7811, "low": 0.7032, "high": 0.8662},
+        "given": {"family": "human", "votes": 36, "accuracy": 0.8284, "low": 0.7482, "high": 0.8893},
+        "listener": {"family": "crowd", "votes": 0, "accuracy": None, "low": None, "high": None},
+    },
+    "pairs": [{"a": "human", "b": "crowd", "n": 30, "agreement": 0.657407, "kappa": 0.586678}],
+    "warnings": [f"the sources of one family 'crowd' and '{HOSTILE}' agree on 99% of 30 clips"],
+}
 
 
 @dataclass(frozen=True)
@@ -128,8 +140,9 @@ class Maker:
             self._decisions()
         self._problems()
         self.paths.metrics.mkdir(parents=True)
-        for name, metrics in (("train.json", self._train_metrics()), ("predict.json", self._predict_metrics())):
-            (self.paths.metrics / name).write_text(json.dumps(metrics, sort_keys=True))
+        written = {"train": self._train_metrics(), "predict": self._predict_metrics(), "labels": AGREEMENT}
+        for name, metrics in written.items():
+            (self.paths.metrics / f"{name}.json").write_text(json.dumps(metrics, sort_keys=True))
         self.paths.params.write_text("dataset:\n  root: data/demo  # <b>not bold</b>\nfolds:\n  n: 5\n")
         return self.paths
 
@@ -200,6 +213,7 @@ class Maker:
                 else None
             }
             | {"votes": f"given={self.given[clip]} crowd={self.true[clip]} listener={self.true[clip]}"}
+            | {"suspect": self.true[clip] if at % 7 == 0 and self.given[clip] != self.true[clip] else None}
             for fold in (-1, 0)
             for at, clip in enumerate(self.train)
         ]

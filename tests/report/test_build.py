@@ -228,3 +228,32 @@ def test_what_is_special_about_the_folds_is_said(project: Project) -> None:
     note = "all labelled clips are of one group (one speaker)"
     place.write_text(json.dumps({**json.loads(place.read_text()), "folds_note": note}))
     assert note in page_of(paths).words
+
+
+def test_sources_of_labels_can_be_judged(project: Project, hostile: str) -> None:
+    """Each source apart from its family with an interval, the dataset's own first; kappa of families; warnings."""
+    words = page_of(project()).words
+    assert "given human 82.8 74.8 to 88.9 36 crowd crowd 78.1 70.3 to 86.6 30 listener crowd – – 0" in words
+    assert "human crowd human 0.59 30 crowd 0.59 30" in words
+    assert f"The sources of one family 'crowd' and '{hostile}' agree on 99% of 30 clips." in words
+
+
+def test_suspect_labels_lead_to_their_clips(project: Project) -> None:
+    """Those that confident learning doubts are listed, with a link where the gallery has the clip."""
+    paths = project()
+    page = page_of(paths)
+    facts = collect(paths, MER_CLASSES)
+    suspects = [row for row in facts.labels.values() if row.suspect]
+    assert len(suspects) > 2
+    assert all(f"{row.clip_id} {row.given} {row.suspect} {row.label}" in page.words for row in suspects)
+    links = {a["href"] for tag, a in page.tags if tag == "a" and str(a["href"]).startswith("#card-")}
+    ids = [f"#{a['id']}" for tag, a in page.tags if tag == "article"]
+    shown = choose(facts, 24)
+    assert links == {ids[shown.index(row.clip_id)] for row in suspects if row.clip_id in shown} != set()
+
+
+def test_without_the_labels_stage_nothing_is_said_of_sources(project: Project) -> None:
+    """An older project has no such file."""
+    paths = project()
+    (paths.metrics / "labels.json").unlink()
+    assert "as all of them together judge it" not in page_of(paths).words
