@@ -21,6 +21,7 @@ import pyarrow.parquet as pq
 import torch
 from numpy.typing import NDArray
 
+from mer_pipeline.fusion.bootstrap import RESAMPLES, Units, resample, weighted_f1
 from mer_pipeline.fusion.features import Features
 from mer_pipeline.fusion.heads import HEADS
 from mer_pipeline.fusion.heads.base import Place
@@ -31,7 +32,7 @@ from mer_pipeline.labels.votes import MISSING
 from mer_pipeline.params import HeadName, TrainParams
 
 HERE = Path(__file__).parent
-FOLDS, RESAMPLES = 6, 2000
+FOLDS = 6
 SETTINGS = {
     "quick": TrainParams(d=256, lr=1e-4, epochs=40, patience=40, seeds=(0, 1)),
     "default": TrainParams(seeds=(0, 1)),
@@ -57,11 +58,9 @@ def read(path: Path) -> tuple[Features, Labels, Ints, int]:
 
 def resampled(predicted: Ints, true: Ints, speaker: Ints, classes: int) -> tuple[float, NDArray[np.float64]]:
     """Weighted F1, and that of each resample of speakers, always the same resamples."""
-    people = int(speaker.max()) + 1
-    each = np.stack([Confusion.of(true[speaker == s], predicted[speaker == s], classes).counts for s in range(people)])
-    drawn = np.random.default_rng(0).integers(people, size=(RESAMPLES, people))
-    scores = [Confusion(each[rows].sum(axis=0)).weighted_f1 for rows in drawn]
-    return Confusion(each.sum(axis=0)).weighted_f1, np.array(scores)
+    units = Units(speaker, int(speaker.max()) + 1, "groups", "")
+    drawn = resample(true, [predicted], units, classes)[0]
+    return Confusion.of(true, predicted, classes).weighted_f1, weighted_f1(drawn)
 
 
 def interval(values: NDArray[np.float64], sign: str = "") -> str:

@@ -18,6 +18,7 @@ def main() -> str:
     params = load_params()
     paths = TrainPaths(
         features=Path("data/features"),
+        manifest=Path("data/manifest.parquet"),
         labels=Path("data/labels.parquet"),
         folds=Path("data/folds.parquet"),
         truth=Path("data/truth.parquet"),

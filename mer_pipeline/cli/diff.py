@@ -102,7 +102,7 @@ def _project(title: str, fs: Any, root: str, remedy: str) -> Tables:
     for path, part in _files(fs, f"{root}metrics", 1, remedy):
         if path.endswith(".json"):
             with _readable(part.path, remedy), part.open() as file:
-                tables[f"metrics/{path[:-5]}"] = [_leaves_part(part.path, json.load(file))]
+                tables[f"metrics/{path[:-5]}"] = [leaves_part(part.path, json.load(file))]
     return Tables(title, tables)
 
 
@@ -148,7 +148,7 @@ def _readable(what: str, remedy: str) -> Iterator[None]:
         raise StageError(f"{what} cannot be read ({error}); get it with {remedy}") from None
 
 
-def _leaves_part(path: str, document: object) -> Part:
+def leaves_part(path: str, document: object) -> Part:
     """A JSON document as a table with a row per leaf: where it is, and the number or text that is there."""
     leaves = list(_leaves(document, ""))
     numbers = [leaf if isinstance(leaf, int | float) and not isinstance(leaf, bool) else None for _, leaf in leaves]

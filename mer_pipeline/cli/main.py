@@ -112,6 +112,45 @@ def diff(
     raise typer.Exit(run_diff(a, b, tolerance, Path(), json_wanted=as_json))
 
 
+@app.command()
+def score(
+    truth: Annotated[Path, typer.Argument(help="CSV with columns name and discrete; names with a label count.")],
+    predictions: Annotated[
+        str | None,
+        typer.Argument(help="CSV or Parquet, or a run with out-of-fold predictions. Default: data/submission.csv."),
+    ] = None,
+    head: Annotated[str | None, typer.Option(help="Of out-of-fold predictions; default: the selected one.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
+) -> None:
+    """Score predictions against true labels as the challenge does, with intervals over speakers, also by class."""
+    from mer_pipeline.cli.score import run_score
+
+    run_score(truth, predictions, head, Path(), json_wanted=as_json)
+
+
+@app.command()
+def compare(
+    a: Annotated[
+        str | None,
+        typer.Argument(metavar="[A]", help="A run: project, data/fusion or git revision; or a file of predictions."),
+    ] = None,
+    b: Annotated[str | None, typer.Argument(metavar="[B]", help="Likewise; default: workspace.")] = None,
+    head: Annotated[str | None, typer.Option(help="Head of A and B; default: the selected one of each.")] = None,
+    against: Annotated[str | None, typer.Option(help="Head of B, to compare two of one run.")] = None,
+    truth: Annotated[
+        Path | None, typer.Option(help="CSV with columns name and discrete; default: given labels.")
+    ] = None,
+    test: Annotated[
+        bool, typer.Option("--test", help="The test candidates' predictions, not out-of-fold ones.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
+) -> None:
+    """Say whether B's predictions are better than A's: a paired bootstrap over speakers, on the same clips."""
+    from mer_pipeline.cli.compare import run_compare
+
+    run_compare(a, b, head, against, truth, Path(), test=test, json_wanted=as_json)
+
+
 @store.command()
 def stat(url: Url = None) -> None:
     """List what is kept: per transform and fingerprint, packs, size and when it was last used."""

@@ -42,6 +42,7 @@ class FusionConfig(Section):
     folds: int
     params: TrainParams
     selected: HeadName | None
+    temperature: float = 1.0  # of the selected head's probabilities; those in out_of_fold.parquet are without it
     empty: str | None
 
 

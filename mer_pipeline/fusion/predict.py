@@ -1,6 +1,7 @@
 """The predict stage: every test and pool clip by the selected head, the submission, and scores where truth exists.
 
-A prediction is the mean of the softmax over folds and seeds. Each candidate gets a row: one without any modality gets
+A prediction is the mean of the softmax over folds and seeds, and its probabilities are tempered by what was fitted
+out of fold (`calibration.py`), which changes no label. Each candidate gets a row: one without any modality gets
 the training prior and a flag. The truth is read for scoring only.
 """
 
@@ -27,9 +28,11 @@ from mer_pipeline.fusion.artifacts import (
     write_csv,
     write_json,
 )
+from mer_pipeline.fusion.bootstrap import GroupedScore, grouped_score, units_of
+from mer_pipeline.fusion.evaluation import final, temper_told
 from mer_pipeline.fusion.features import Features, Mask, Matrix, Rows, load_features
 from mer_pipeline.fusion.member import fixed_threads
-from mer_pipeline.fusion.metrics import Confusion, Score, class_table, score
+from mer_pipeline.fusion.metrics import Confusion, Score, score
 from mer_pipeline.fusion.training import seeds_of
 from mer_pipeline.params import HeadName
 from mer_pipeline.store.rows import to_table
@@ -71,9 +74,10 @@ def predict(paths: PredictPaths, progress: Callable[[int, int], None] = lambda d
         UsageError: a modality's vectors have another length than the heads were trained on.
     """
     config = load_config(paths.fusion)
-    manifest = pq.read_table(paths.manifest, columns=["clip_id", "split", "label"]).to_pylist()
+    manifest = pq.read_table(paths.manifest, columns=["clip_id", "group", "split", "label"]).to_pylist()
     clips = sorted((row["clip_id"], row["split"]) for row in manifest if row["split"] != "train")
     ids = [clip_id for clip_id, _ in clips]
+    group_of: dict[str, str] = {row["clip_id"]: row["group"] for row in manifest}
     index = {label: c for c, label in enumerate(config.classes)}
     truth = pq.read_table(paths.truth).to_pylist()
     true_of = {row["clip_id"]: index[row["label"]] for row in truth}
@@ -82,7 +86,7 @@ def predict(paths: PredictPaths, progress: Callable[[int, int], None] = lambda d
 
     test: dict[str, object] | None = None
     if config.selected is None:
-        probabilities = np.full((len(ids), len(index)), 1 / len(index), dtype=np.float32)
+        probabilities = tempered = np.full((len(ids), len(index)), 1 / len(index), dtype=np.float32)
         weights: list[Matrix | None] = [None] * len(ids)
         flags: list[str | None] = [f"no head: {config.empty}"] * len(ids)
     else:
@@ -92,14 +96,17 @@ def predict(paths: PredictPaths, progress: Callable[[int, int], None] = lambda d
             scorer = _Scorer(paths.fusion, config, progress, scored=bool(len(known)))
             chosen = scorer(FUSED, config.selected, features)
             probabilities = chosen.probabilities.mean(axis=0)
+            tempered = temper_told(probabilities, chosen.by_prior, config.temperature)
             weights = [None if prior else row for row, prior in zip(chosen.weights, chosen.by_prior, strict=True)]
             flags = [NO_MODALITY if prior else None for prior in chosen.by_prior]
             if len(known):
+                groups = [group_of[ids[i]] for i in known]
+                said = (probabilities[known], tempered[known], chosen.by_prior[known])
                 test = {
-                    **_test_scores(scorer, features.take(known), true),
-                    "selected": _detail(true, probabilities[known], config.classes),
+                    **_test_scores(scorer, features.take(known), true, groups),
+                    "selected": final(true, *said, groups, config.classes),
                 }
-    label = probabilities.argmax(axis=1)
+    label = probabilities.argmax(axis=1)  # tempering could round two of them to a tie
 
     rows: list[Row] = [
         {
@@ -107,7 +114,7 @@ def predict(paths: PredictPaths, progress: Callable[[int, int], None] = lambda d
             "split": where,
             "head": config.selected,
             "label": config.classes[int(label[i])],
-            "probabilities": probabilities[i],
+            "probabilities": tempered[i],
             "weights": weights[i],
             "flag": flags[i],
         }
@@ -171,28 +178,21 @@ class _Scorer:
         return Ensemble(probabilities, weights, by_prior)
 
 
-def _test_scores(scorer: _Scorer, features: Features, true: Rows) -> dict[str, object]:
+def _test_scores(scorer: _Scorer, features: Features, true: Rows, groups: Sequence[str]) -> dict[str, object]:
     """SCORE of every head, on all modalities and on each alone; one prediction per seed, its folds averaged."""
-    classes = len(scorer.config.classes)
-    scores: dict[str | None, dict[str, Score]] = {
-        modality: {
-            head: score(true, list(scorer(modality, head, features).probabilities.argmax(axis=2)), classes)
-            for head in scorer.config.params.heads
-        }
+    classes, units = len(scorer.config.classes), units_of(groups)
+
+    def labels(modality: str | None, head: HeadName) -> list[Rows]:
+        return list(scorer(modality, head, features).probabilities.argmax(axis=2))
+
+    heads = scorer.config.params.heads
+    fused: dict[str, GroupedScore] = {head: grouped_score(true, labels(FUSED, head), classes, units) for head in heads}
+    single: dict[str, dict[str, Score]] = {
+        modality: {head: score(true, labels(modality, head), classes) for head in heads}
         for modality in scorer.sets
+        if modality is not FUSED
     }
-    return {"heads": scores.pop(FUSED), "single": scores}
-
-
-def _detail(true: Rows, probabilities: Matrix, classes: Sequence[str]) -> dict[str, object]:
-    """The selected head's final predictions in full: SCORE's keys, the per-class table and the confusion matrix."""
-    predicted = probabilities.argmax(axis=1)
-    confusion = Confusion.of(true, predicted, len(classes))
-    return {
-        **score(true, [predicted], len(classes)),
-        "per_class": class_table(confusion, classes),
-        "confusion": confusion.counts.tolist(),
-    }
+    return {"heads": fused, "single": single}
 
 
 def _out_of_fold(

@@ -28,6 +28,8 @@ from mer_pipeline.fusion.artifacts import (
     write_csv,
     write_json,
 )
+from mer_pipeline.fusion.bootstrap import GroupedScore, grouped_score, units_of
+from mer_pipeline.fusion.evaluation import OutOfFold, out_of_fold, read_groups
 from mer_pipeline.fusion.features import Features, load_features
 from mer_pipeline.fusion.heads.base import Place
 from mer_pipeline.fusion.known import KnownHeads
@@ -49,11 +51,20 @@ class HeadScores(TypedDict):
     true: Score | None
 
 
+class FusedScores(TypedDict):
+    """Likewise of a head on all modalities, with intervals, and what else is said of it."""
+
+    given: GroupedScore
+    true: GroupedScore | None
+    out_of_fold: OutOfFold
+
+
 @dataclass(frozen=True)
 class TrainPaths:
     """Where the train stage reads and writes."""
 
     features: Path  # folder of the encoders' folders
+    manifest: Path
     labels: Path
     folds: Path
     truth: Path
@@ -101,7 +112,8 @@ def train(
     if features is not None and empty is None:
         with fixed_threads():
             results = _train_all(features, labels, len(classes), params, KnownHeads(store, place), progress)
-    heads = {name: _scores(v, labels, len(classes)) for name, v in results.get(FUSED, {}).items()}
+    groups = read_groups(paths.manifest, labels.clip_ids)
+    heads = {name: _fused_scores(v, labels, groups, classes) for name, v in results.get(FUSED, {}).items()}
     # The first of equals, so the earlier in params.heads.
     selected = next(iter(sorted(heads, key=lambda name: -heads[name]["given"]["weighted_f1"])), None)
     config = FusionConfig(
@@ -111,6 +123,7 @@ def train(
         folds=labels.folds,
         params=params,
         selected=selected,
+        temperature=heads[selected]["out_of_fold"]["temperature"] if selected is not None else 1.0,
         empty=empty,
     )
     single = {
@@ -187,6 +200,20 @@ def _scores(validated: Validated, labels: Labels, classes: int) -> HeadScores:
     return {"given": score(labels.given, predicted, classes), "true": true}
 
 
+def _fused_scores(validated: Validated, labels: Labels, groups: Sequence[str], classes: Sequence[str]) -> FusedScores:
+    predicted, known = list(validated.probabilities.argmax(axis=2)), np.flatnonzero(labels.true != MISSING).tolist()
+    true = None
+    if known:
+        units = units_of([groups[i] for i in known])
+        true = grouped_score(labels.true[known], [one[known] for one in predicted], len(classes), units)
+    mean = validated.probabilities.mean(axis=0)
+    return {
+        "given": grouped_score(labels.given, predicted, len(classes), units_of(groups)),
+        "true": true,
+        "out_of_fold": out_of_fold(mean, validated.by_prior, labels.given, labels.fold, classes),
+    }
+
+
 def _label_summary(labels: Labels) -> dict[str, object]:
     known = labels.true != MISSING
     agreement = None
@@ -228,10 +255,10 @@ def _write_fusion(out: Path, config: FusionConfig, results: Results, labels: Lab
 def _write_plots(
     plots: Path,
     results: Results,
-    heads: Mapping[HeadName, HeadScores],
+    heads: Mapping[HeadName, FusedScores],
     single: Mapping[str, Mapping[HeadName, HeadScores]],
 ) -> None:
-    table = {"all": heads, **single}
+    table: dict[str, Mapping[HeadName, FusedScores | HeadScores]] = {"all": heads, **single}
     write_csv(
         plots / "heads.csv",
         ("head", "features", "weighted_f1"),

@@ -64,13 +64,13 @@ def write(root: Path, planted: Planted, labelled: bool = True, truth: bool = Tru
     """Write a planted dataset; `labelled=False` leaves out all labels, `truth=False` the truth."""
     for m, encoder in enumerate(planted.features.names):
         _write_features(root / "features" / encoder, planted, m)
-    schema = pa.schema([("clip_id", pa.string()), ("split", pa.string()), ("label", pa.string())])
+    schema = pa.schema([(name, pa.string()) for name in ("clip_id", "group", "split", "label")])
     given = [CLASSES[c] for c in planted.given]
     split = [s if labelled or s != "train" else "pool" for s in planted.split]
     train = [i for i, s in enumerate(split) if s == "train"]
     manifest = [
-        {"clip_id": c, "split": s, "label": label if s == "train" else None}
-        for c, s, label in zip(planted.clip_ids, split, given, strict=True)
+        {"clip_id": c, "group": f"g{i % 10}", "split": s, "label": label if s == "train" else None}
+        for i, (c, s, label) in enumerate(zip(planted.clip_ids, split, given, strict=True))
     ]
     write_table(root / "manifest.parquet", to_table(manifest, schema))
     votes = pa.table(
@@ -93,6 +93,7 @@ def write(root: Path, planted: Planted, labelled: bool = True, truth: bool = Tru
     write_table(root / "truth.parquet", pa.table(truths))
     train_paths = TrainPaths(
         features=root / "features",
+        manifest=root / "manifest.parquet",
         labels=root / "labels.parquet",
         folds=root / "folds.parquet",
         truth=root / "truth.parquet",

@@ -15,12 +15,15 @@ import pytest
 
 from mer_pipeline.errors import StageError, UsageError
 from mer_pipeline.fusion.artifacts import load_config
+from mer_pipeline.fusion.calibration import fit_temperature, temper
+from mer_pipeline.fusion.metrics import Confusion
 from mer_pipeline.fusion.predict import NO_MODALITY, predict
 from mer_pipeline.fusion.train import train
 from mer_pipeline.params import TrainParams
 from tests.fusion.planted import CLASSES, NAMES, Planted, Project
 
 SCORE = {"n", "weighted_f1", "macro_f1", "uar", "weighted_f1_sd"}
+DETAIL = {"per_class", "confusion", "calibration"}
 
 
 def both(project: Project, params: TrainParams) -> None:
@@ -70,7 +73,8 @@ def test_files_are_those_of_the_contract(planted: Planted, project: Callable[...
     for scores in (found["heads"], *found["single"].values()):
         assert set(scores) == {"ecmf", "mertools", "logreg"}
         for score in scores.values():
-            assert set(score["given"]) == set(score["true"]) == SCORE
+            extra = {"interval"} if scores is found["heads"] else set()
+            assert set(score["given"]) == set(score["true"]) == SCORE | extra
     best = max(found["heads"].values(), key=lambda score: score["given"]["weighted_f1"])
     assert found["heads"][found["selected"]] == best
     right = {"given": round((planted.given == planted.true)[:60].mean(), 6)}
@@ -90,7 +94,7 @@ def test_files_are_those_of_the_contract(planted: Planted, project: Callable[...
     assert (test["candidates"], test["pool"], test["flagged"]) == (30, 10, 1)
     assert test["selected"] == found["selected"]
     assert set(test["test"]) == {"heads", "single", "selected"}
-    assert set(test["test"]["selected"]) == SCORE | {"per_class", "confusion"}
+    assert set(test["test"]["selected"]) == SCORE | {"interval"} | DETAIL
     assert test["test"]["selected"]["n"] == 30
     confusion = read_csv(at.predict.plots / "confusion.csv")
     assert confusion[0] == ["actual", "predicted"]
@@ -162,6 +166,53 @@ def test_a_left_out_clip_changes_no_other_prediction(
     assert all(after[row["clip_id"]] == row for row in before if row["clip_id"] in after)
 
 
+def test_scores_have_intervals_over_groups(
+    planted: Planted, project: Callable[..., Project], params: TrainParams
+) -> None:
+    """Of every fused head out of fold, and on the test; the confusion beside them is that of the out-of-fold table."""
+    at = project(planted)
+    both(at, params.model_copy(update={"single_modality": False}))
+    found, test = (json.loads(path.read_text()) for path in (at.train.metrics, at.predict.metrics))
+    rows = pq.read_table(at.train.fusion / "out_of_fold.parquet").to_pylist()
+    for name, scores in found["heads"].items():
+        for basis in ("given", "true"):
+            interval = scores[basis]["interval"]
+            assert (interval["over"], interval["n"]) == ("groups", 10)
+            assert interval["low"] < scores[basis]["weighted_f1"] < interval["high"]
+        said = [CLASSES.index(row["label"]) for row in rows if row["head"] == name]
+        assert scores["out_of_fold"]["confusion"] == Confusion.of(planted.given[:60], np.array(said), 3).counts.tolist()
+        assert set(scores["out_of_fold"]) == DETAIL | {"temperature"}
+    for score in (*test["test"]["heads"].values(), test["test"]["selected"]):
+        assert score["interval"]["low"] <= score["weighted_f1"] <= score["interval"]["high"]
+        assert score["interval"]["n"] == 10
+
+
+def test_predictions_are_tempered_and_keep_their_labels(
+    planted: Planted, project: Callable[..., Project], quick: TrainParams
+) -> None:
+    """The temperature is the selected head's own, out of fold; without it the labels are the same, the priors too."""
+    at = project(planted)
+    both(at, quick.model_copy(update={"epochs": 12}))
+    config, found = load_config(at.train.fusion), json.loads(at.train.metrics.read_text())
+    assert config.temperature == found["heads"][config.selected]["out_of_fold"]["temperature"] != 1
+    rows = [row for row in pq.read_table(at.train.fusion / "out_of_fold.parquet").to_pylist()
+            if row["head"] == config.selected]  # fmt: skip
+    told = [i for i, row in enumerate(rows) if row["weights"] is not None]
+    said = np.array([row["probabilities"] for row in rows], dtype=np.float32)
+    assert config.temperature == fit_temperature(said[told], planted.given[:60][told])
+    tempered, submitted = pq.read_table(at.predict.predictions).to_pylist(), at.predict.submission.read_bytes()
+    place = at.train.fusion / "config.json"
+    place.write_text(config.model_copy(update={"temperature": 1.0}).model_dump_json())
+    predict(at.predict)
+    plain = pq.read_table(at.predict.predictions).to_pylist()
+    assert at.predict.submission.read_bytes() == submitted
+    assert [row["label"] for row in plain] == [row["label"] for row in tempered]
+    assert plain[-1] == tempered[-1]  # the prior
+    before, after = (np.array([row["probabilities"] for row in of], np.float32)[:-1] for of in (plain, tempered))
+    assert after.tobytes() == temper(before, config.temperature).tobytes()
+    assert (before != after).any()
+
+
 @pytest.mark.parametrize("case", ["no labels", "one class", "one fold", "no modality"])
 def test_nothing_to_learn_is_an_empty_head(
     case: str, planted: Planted, project: Callable[..., Project], quick: TrainParams
@@ -179,6 +230,7 @@ def test_nothing_to_learn_is_an_empty_head(
     assert isinstance(found["empty"], str)
     assert (found["selected"], found["heads"], found["single"]) == (None, {}, {})
     assert load_config(at.train.fusion).empty == found["empty"]
+    assert load_config(at.train.fusion).temperature == 1
     rows = pq.read_table(at.predict.predictions).to_pylist()
     assert {row["label"] for row in rows} == {CLASSES[0]}
     assert {row["flag"] for row in rows} == {f"no head: {found['empty']}"}

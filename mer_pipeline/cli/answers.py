@@ -1,0 +1,227 @@
+"""Predicted and true labels from wherever people keep them, for `mer score` and `mer compare`.
+
+    FILE.csv         columns name and discrete, as the challenge's; others are left alone
+    FILE.parquet     columns clip_id and label: data/predictions.parquet, or data/fusion/out_of_fold.parquet with a head
+    FOLDER           a data/fusion, or a project that has one
+    REVISION         of this project's git; `workspace` is what lies here now
+
+Runs (the last two) bring their given labels, groups and classes along.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from mer_pipeline.cli.diff import Tables, find_side, leaves_part
+from mer_pipeline.cli.init import order_classes
+from mer_pipeline.clips import Row
+from mer_pipeline.csv_files import check_label, clean, present, read_csv
+from mer_pipeline.errors import StageError, UsageError, did_you_mean
+from mer_pipeline.params import MER_CLASSES, load_params
+from mer_pipeline.store.parts import Part
+
+FILES = (".csv", ".parquet")
+CONFIG, OUT_OF_FOLD = "config.json", "out_of_fold.parquet"  # of a data/fusion; its own module would bring torch
+NAMED = 5  # clips that a sentence names
+
+
+@dataclass(frozen=True)
+class Answers:
+    """One side's predictions.
+
+    Attributes:
+        title: what it is, for a reader.
+        labels: predicted, by clip.
+        given: what they may be compared with, by clip; empty where only a truth can say.
+        groups: by clip; empty where they are not known.
+        classes: in order; empty where the source does not say.
+        probabilities: by clip, in the order of the classes; empty where there are none.
+    """
+
+    title: str
+    labels: dict[str, str]
+    given: dict[str, str] = field(default_factory=dict)
+    groups: dict[str, str] = field(default_factory=dict)
+    classes: tuple[str, ...] = ()
+    probabilities: dict[str, list[float]] = field(default_factory=dict)
+
+
+def read_truth(path: Path) -> dict[str, str]:
+    """True labels by name; a name without one is left out.
+
+    Raises:
+        UsageError: there is no such file, it is no CSV with columns name and discrete, or has no label.
+    """
+    _must_be_there(path)
+    labels = {row["name"]: present(row["discrete"]) for row in read_csv(path, ("name", "discrete"))}
+    known = {name: clean(label) for name, label in labels.items() if label is not None}
+    if not known:
+        raise UsageError(f"{path} has no labels in its column 'discrete', so nothing can be scored")
+    return known
+
+
+def read_answers(text: str, head: str | None, project: Path, *, test: bool = False) -> Answers:
+    """What a person named, see the module.
+
+    Args:
+        text: a file, a folder or a revision.
+        head: whose out-of-fold predictions; None: the selected one's, or a file's only one's.
+        project: where revisions are looked up.
+        test: of a run, predictions of the test candidates instead of out-of-fold ones.
+
+    Raises:
+        UsageError: it is nothing that can be read, or has no such head.
+        StageError: a table is torn, of another kind, or not in DVC's cache.
+    """
+    path = Path(text)
+    if path.suffix in FILES:
+        _must_be_there(path)
+        return _of_csv(path) if path.suffix == ".csv" else _of_parquet(path, head)
+    tables = _fusion(path) if (path / CONFIG).is_file() else find_side(text, project)
+    if tables.is_store:
+        raise UsageError(f"{text} is a store of rows; name a project, a revision, a data/fusion or predictions")
+    return _of_test(tables, head) if test else _of_run(tables, head)
+
+
+def classes_of(truth: Mapping[str, str], project: Path) -> tuple[str, ...]:
+    """The classes of this project; outside one the MER six, or the truth's own where it has others."""
+    if (project / "params.yaml").is_file():
+        return load_params(project / "params.yaml").dataset.classes
+    return MER_CLASSES if set(truth.values()) <= set(MER_CLASSES) else tuple(order_classes(sorted({*truth.values()})))
+
+
+def groups_of(project: Path) -> dict[str, str]:
+    """Groups of this project's clips; none outside one."""
+    path = project / "data/manifest.parquet"
+    return _column(_rows(_file(path), ("clip_id", "group")), "group") if path.is_file() else {}
+
+
+def indices(labels: Mapping[str, str], names: Sequence[str], classes: Sequence[str], where: str) -> list[int]:
+    """Class indices of the labels of these clips.
+
+    Raises:
+        UsageError: a label is none of the classes.
+    """
+    return [classes.index(check_label(labels[name], classes, f"{where}, '{name}'")) for name in names]
+
+
+def some(names: Sequence[str]) -> str:
+    """The first names, for a sentence."""
+    more = ", ..." if len(names) > NAMED else ""
+    return ", ".join(f"'{name}'" for name in names[:NAMED]) + more
+
+
+def printable(text: str) -> str:
+    """A name may hold anything: a terminal must not obey it."""
+    return "".join(char if char.isprintable() or char == "\n" else repr(char)[1:-1] for char in text)
+
+
+def _must_be_there(path: Path) -> None:
+    if not path.is_file():
+        raise UsageError(f"there is no file {path}; name one, or make it with `dvc repro` in the project's root")
+
+
+def _of_csv(path: Path) -> Answers:
+    return Answers(str(path), {row["name"]: row["discrete"] for row in read_csv(path, ("name", "discrete"))})
+
+
+def _of_parquet(path: Path, head: str | None) -> Answers:
+    with _file(path).parquet() as file:
+        extra = [name for name in ("head", "probabilities") if name in file.schema_arrow.names]
+    rows = _rows(_file(path), ("clip_id", "label", *extra))
+    heads = sorted({str(row["head"]) for row in rows if row.get("head") is not None})
+    if head is not None or len(heads) > 1:
+        if head is None:
+            raise UsageError(f"{path} has predictions of {', '.join(heads)}; say which with --head")
+        rows = _of_head(rows, head, heads, str(path))
+    labels, title = _column(rows, "label"), str(path) if head is None else f"{path}, {head}"
+    if len(labels) < len(rows):
+        names = [str(row["clip_id"]) for row in rows]
+        raise UsageError(f"{path}: '{next(n for n in labels if names.count(n) > 1)}' stands there twice; keep one row")
+    said = {str(row["clip_id"]): row["probabilities"] for row in rows if isinstance(row.get("probabilities"), list)}
+    return Answers(title, labels, probabilities=said)  # type: ignore[arg-type]
+
+
+def _fusion(folder: Path) -> Tables:
+    """A data/fusion by itself, and the manifest beside it where there is one."""
+    try:
+        config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise StageError(f"{folder / CONFIG} cannot be read ({error}); run `dvc repro train`") from None
+    tables = {"fusion/out_of_fold": [_file(folder / OUT_OF_FOLD)], "metrics/train": [leaves_part(CONFIG, config)]}
+    if (manifest := folder.parent / "manifest.parquet").is_file():
+        tables["manifest"] = [_file(manifest)]
+    return Tables(str(folder), tables)
+
+
+def _of_run(tables: Tables, head: str | None) -> Answers:
+    """Out-of-fold predictions of a run's head."""
+    rows = _table(tables, "fusion/out_of_fold", ("clip_id", "head", "label", "probabilities"))
+    about = _leaves(tables)
+    head = head or about.get("selected")
+    if head is None:
+        raise UsageError(f"{tables.title} has no head ({about.get('empty')}), so there is nothing to compare")
+    rows = _of_head(rows, head, sorted({str(row["head"]) for row in rows}), tables.title)
+    given, groups = {}, {}
+    if "manifest" in tables.tables:
+        manifest = _table(tables, "manifest", ("clip_id", "group", "label"))
+        groups = _column(manifest, "group")
+        given = _column([row for row in manifest if row["label"] is not None], "label")
+    said = {str(row["clip_id"]): row["probabilities"] for row in rows}
+    title = f"{tables.title}, {head}, out of fold"
+    return Answers(title, _column(rows, "label"), given, groups, _classes(about), said)  # type: ignore[arg-type]
+
+
+def _of_test(tables: Tables, head: str | None) -> Answers:
+    """Predictions of a run's test candidates, and their truth as `given`."""
+    if head is not None:
+        raise UsageError("only the selected head predicts the test candidates: leave out --head, or --test")
+    rows = _table(tables, "predictions", ("clip_id", "split", "label", "probabilities"))
+    rows = [row for row in rows if row["split"] == "test"]
+    truth = _column(_table(tables, "truth", ("clip_id", "label")), "label")
+    said = {str(row["clip_id"]): row["probabilities"] for row in rows}
+    about, groups = _leaves(tables), _column(_table(tables, "manifest", ("clip_id", "group")), "group")
+    title = f"{tables.title}, {about.get('selected')}, test candidates"
+    return Answers(title, _column(rows, "label"), truth, groups, _classes(about), said)  # type: ignore[arg-type]
+
+
+def _of_head(rows: list[Row], head: str, heads: Sequence[str], where: str) -> list[Row]:
+    if head not in heads:
+        raise UsageError(f"{where} has no predictions of a head '{head}'{did_you_mean(head, heads)}")
+    return [row for row in rows if row["head"] == head]
+
+
+def _leaves(tables: Tables) -> dict[str, str]:
+    """What metrics/train.json says in words, by its path."""
+    rows = _table(tables, "metrics/train", ("path", "text"))
+    return {str(row["path"]): json.loads(str(row["text"])) for row in rows if row["text"] not in (None, "null")}
+
+
+def _classes(about: Mapping[str, str]) -> tuple[str, ...]:
+    return tuple(about[name] for name in (f"classes.{c}" for c in range(len(about))) if name in about)
+
+
+def _table(tables: Tables, name: str, columns: Sequence[str]) -> list[Row]:
+    if name not in tables.tables:
+        raise StageError(f"{tables.title} has no table {name}; make it with `dvc repro`")
+    return [row for part in tables.tables[name] for row in _rows(part, columns)]
+
+
+def _rows(part: Part, columns: Sequence[str]) -> list[Row]:
+    with part.parquet() as file:
+        for column in columns:
+            if column not in file.schema_arrow.names:
+                raise StageError(f"{part.path} has no column '{column}', so it holds no predictions of this project")
+        rows: list[Row] = file.read(list(columns)).to_pylist()
+    return rows
+
+
+def _file(path: Path) -> Part:
+    return Part(str(path), lambda: path.open("rb"))
+
+
+def _column(rows: Sequence[Row], name: str) -> dict[str, str]:
+    return {str(row["clip_id"]): str(row[name]) for row in rows}
