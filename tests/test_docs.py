@@ -59,6 +59,8 @@ def test_mer_commands_of_the_docs_run(tmp_path: Path) -> None:
     clips = tmp_path / "path/to/clips"
     clips.mkdir(parents=True)
     (tmp_path / "path/to/clips.csv").write_text("name,label,speaker\na,happy,1\n")
+    for name in ("truth", "before", "submission"):
+        (tmp_path / f"{name}.csv").write_text("name,discrete\na,happy\nb,sad\n")
     blocks = [block for page in PAGES for block in re.findall(r"```sh\n(.*?)```", page.read_text(), re.S)]
     commands = [line.split("  #")[0] for block in blocks for line in block.splitlines() if line.startswith("mer ")]
     assert len(commands) >= 2

@@ -63,6 +63,8 @@ def compare_runs(
     b = b or (a if against else WORKSPACE)
     if a == b and (against or head) == head:
         raise UsageError("A and B are the same predictions; name two runs, or two heads with --head and --against")
+    if against and Path(b).suffix == ".csv":
+        raise UsageError(f"{b} is a CSV, and a CSV has no heads: leave out --against")
     side_a = read_answers(a, head, project, test=test)
     side_b = read_answers(b, against or head, project, test=test)
     true_of, title = _yardstick(side_a, side_b, truth, test)

@@ -5,8 +5,8 @@ score here is a function of the confusion matrix, and that of a resample is
 
     sum_g w_g N_g      N_g (C, C) the group's own counts, w_g how often it was drawn,
 
-so all resamples are one product. Predictions that are resampled together meet the same draws: their differences are
-paired. The draws are those of a fixed seed.
+so all resamples are one product. Where no groups are known, clips are drawn. Predictions that are resampled together
+meet the same draws: their differences are paired. The draws are those of a fixed seed.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from mer_pipeline.fusion.metrics import FloatArray, IntArray, Score, score
 
 RESAMPLES, SEED = 2000, 0
 FEW = 5  # fewer groups than this cannot tell how different groups are
-BLOCK = 100  # resamples that are drawn at once: 20,000 clips then take 16 MB
+BLOCK = 100  # resamples that are drawn at once: 10,000 groups then take 8 MB
 
 
 @dataclass(frozen=True)
@@ -88,16 +88,19 @@ def resample(
         seed: of the draws.
     """
     cells, width = classes**2, len(predictions) * classes**2
-    at = np.stack([units.of * width + p * cells + true * classes + one for p, one in enumerate(predictions)])
-    # Whole numbers below 2^53: the product is exact, in whatever order a BLAS adds.
-    own = np.bincount(at.ravel(), minlength=units.count * width).reshape(units.count, width).astype(np.float64)
-    random, counts = np.random.default_rng(seed), np.zeros((resamples, width), dtype=np.int64)
-    for start in range(0, resamples if units.count else 0, BLOCK):
-        rows = min(BLOCK, resamples - start)
-        drawn = random.integers(units.count, size=(rows, units.count)) + units.count * np.arange(rows)[:, None]
-        times = np.bincount(drawn.ravel(), minlength=rows * units.count).reshape(rows, units.count)
-        counts[start : start + rows] = times.astype(np.float64) @ own
-    return np.moveaxis(counts.reshape(resamples, len(predictions), classes, classes), 0, 1)
+    at = np.stack([p * cells + true * classes + one for p, one in enumerate(predictions)])
+    random = np.random.default_rng(seed)
+    if not units.count:
+        counts = np.zeros((resamples, width))
+    elif units.over == "clips":
+        # Clips with the same answers are the same: how often each kind is drawn is multinomial, and quick.
+        kinds, number = np.unique(at, axis=1, return_counts=True)
+        times = random.multinomial(units.count, number / units.count, size=resamples)
+        counts = times @ _own(kinds, np.arange(len(number)), len(number), width)
+    else:
+        own = _own(at, units.of, units.count, width)
+        counts = np.concatenate([_times(random, units.count, rows) @ own for rows in _blocks(resamples)])
+    return np.moveaxis(counts.astype(np.int64).reshape(resamples, len(predictions), classes, classes), 0, 1)
 
 
 def class_f1(counts: IntArray) -> FloatArray:
@@ -157,6 +160,21 @@ def grouped_score(true: IntArray, predicted: Sequence[IntArray], classes: int, u
     low, high = middle(weighted_f1(resample(true, predicted, units, classes)).mean(axis=0))
     of_seeds = score(true, predicted, classes)
     return {**of_seeds, "interval": {"low": low, "high": high, "over": units.over, "n": units.count}}
+
+
+def _own(at: IntArray, of: IntArray, count: int, width: int) -> FloatArray:
+    """Each unit's counts, flat: float64 (G, P C C). Whole numbers below 2^53 add up exactly in any order."""
+    return np.bincount((of * width + at).ravel(), minlength=count * width).reshape(count, width).astype(np.float64)
+
+
+def _times(random: np.random.Generator, count: int, rows: int) -> FloatArray:
+    """How often each unit was drawn: float64 (rows, G)."""
+    drawn = random.integers(count, size=(rows, count)) + count * np.arange(rows)[:, None]
+    return np.bincount(drawn.ravel(), minlength=rows * count).reshape(rows, count).astype(np.float64)
+
+
+def _blocks(resamples: int) -> list[int]:
+    return [min(BLOCK, resamples - start) for start in range(0, resamples, BLOCK)]
 
 
 def _diagonal(counts: IntArray) -> IntArray:

@@ -24,6 +24,15 @@ class _Read(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore")
 
 
+class Interval(_Read):
+    """The middle 95 % of the weighted F1 over resamples of `n` groups or clips."""
+
+    low: float
+    high: float
+    over: Literal["groups", "clips"]
+    n: int
+
+
 class Score(_Read):
     """Means over seeds; fractions in 0..1."""
 
@@ -32,6 +41,35 @@ class Score(_Read):
     macro_f1: float
     uar: float
     weighted_f1_sd: float = 0.0
+    interval: Interval | None = None
+
+
+class Bin(_Read):
+    """Clips of about one confidence: its mean, and how often they are right."""
+
+    n: int
+    confidence: float
+    accuracy: float
+
+
+class Calibration(_Read):
+    """Errors of calibration of a head's probabilities, as it says them and tempered."""
+
+    n: int
+    ece: float
+    ece_tempered: float
+    ece_if_calibrated: float  # what a calibrated head would show on so many clips
+    log_loss: float
+    log_loss_tempered: float
+    bins: tuple[Bin, ...]
+    bins_tempered: tuple[Bin, ...]
+
+
+class HeadDetail(_Read):
+    """What is said of a head out of fold beside its scores."""
+
+    temperature: float
+    calibration: Calibration
 
 
 class OutOfFold(_Read):
@@ -39,6 +77,7 @@ class OutOfFold(_Read):
 
     given: Score | None = None
     true: Score | None = None
+    out_of_fold: HeadDetail | None = None
 
 
 class Agreement(_Read):
@@ -87,6 +126,8 @@ class Detail(_Read):
 
     n: int
     weighted_f1: float
+    interval: Interval | None = None
+    calibration: Calibration | None = None
     per_class: dict[str, ClassScore]
     confusion: tuple[tuple[int, ...], ...]  # rows true, columns predicted, in the order of the classes
 

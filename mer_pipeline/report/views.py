@@ -9,8 +9,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from math import sqrt
 
+from mer_pipeline.fusion.bootstrap import FEW
 from mer_pipeline.report.collect import Facts, Guess, Refined
-from mer_pipeline.report.metrics import BASES, Basis, Detail, Score, confusion_detail
+from mer_pipeline.report.metrics import BASES, Basis, Calibration, Detail, Interval, Score, confusion_detail
 
 COLUMN = {
     "test": "Test, true labels",
@@ -30,6 +31,7 @@ class Headline:
 
     score: float
     error: float  # standard error from the number of clips alone
+    interval: Interval | None
     basis: Basis
     n: int
     explanation: str
@@ -68,6 +70,15 @@ class Weights:
 
 
 @dataclass(frozen=True)
+class Reliability:
+    """The selected head's calibration, on the headline's basis; `temperature` is what its probabilities were given."""
+
+    basis: Basis
+    temperature: float
+    figures: Calibration
+
+
+@dataclass(frozen=True)
 class Labels:
     """What refinement did to the training labels."""
 
@@ -86,9 +97,9 @@ def headline(facts: Facts) -> Headline | None:
     if name is None or name not in scores:
         return None
     test = metrics.predict.test if metrics.predict else None
-    own, value, n = scores[name], scores[name].weighted_f1, scores[name].n
+    own, value, n, interval = scores[name], scores[name].weighted_f1, scores[name].n, scores[name].interval
     if basis == "test" and test:
-        value, n = test.selected.weighted_f1, test.selected.n
+        value, n, interval = test.selected.weighted_f1, test.selected.n, test.selected.interval
         explanation = (
             f"The {name} head's submitted predictions for the {n} test candidates whose true label is known, compared "
             "with those true labels. None of these clips was used to train a head or to choose one."
@@ -105,7 +116,7 @@ def headline(facts: Facts) -> Headline | None:
             "the given label, which is noisy itself. The head was chosen by this figure, which flatters it a little."
         )
     error = sqrt(max(0.0, value * (1 - value)) / n) if n else 0.0
-    return Headline(value, error, basis, n, explanation, _against_single(facts, basis, own, error))
+    return Headline(value, error, interval, basis, n, explanation, _against_single(facts, basis, own, error))
 
 
 def _against_single(facts: Facts, basis: Basis, own: Score, error: float) -> str | None:
@@ -164,6 +175,8 @@ def remarks(facts: Facts) -> tuple[str, ...]:
             f"On the test {best} scores higher than the selected {selected} ({_pair(test[best], test[selected])}). "
             "The choice was made by cross-validation before the test was looked at, and stays."
         )
+    for basis in bases(facts):
+        said += _about_interval(next(iter(facts.metrics.fused(basis).values())).interval, basis)
     train = facts.metrics.train
     if train.folds_note:
         said.append(f"Of the folds: {train.folds_note}.")
@@ -193,6 +206,17 @@ def detail(facts: Facts) -> tuple[Detail, Basis] | None:
     pairs = [(facts.clips[clip_id].given, guess.label) for clip_id, guess in sorted(guesses.items())]
     known = [(given, label) for given, label in pairs if given in facts.classes and label in facts.classes]
     return (confusion_detail(facts.classes, [(str(g), p) for g, p in known]), "given") if known else None
+
+
+def reliability(facts: Facts) -> Reliability | None:
+    """Whether the probabilities mean what they say; None where that was not measured."""
+    head = facts.metrics.train.heads.get(facts.metrics.selected or "")
+    if head is None or head.out_of_fold is None:
+        return None
+    test = facts.metrics.predict.test if facts.metrics.predict else None
+    if facts.metrics.basis == "test" and test and test.selected.calibration:
+        return Reliability("test", head.out_of_fold.temperature, test.selected.calibration)
+    return Reliability("given", head.out_of_fold.temperature, head.out_of_fold.calibration)
 
 
 def weights(facts: Facts) -> Weights | None:
@@ -242,6 +266,21 @@ def _mean(values: list[float]) -> float | None:
 
 def _any(single: dict[str, dict[str, Score]], head: str) -> bool:
     return any(head in heads for heads in single.values())
+
+
+def _about_interval(interval: Interval | None, basis: Basis) -> list[str]:
+    """What a reader of an interval must know, where there is something."""
+    if interval is not None and interval.over == "clips":
+        return [
+            f"{COLUMN[basis]}: no groups were drawn for the intervals, but clips, so they are too narrow where several "
+            "clips are of one speaker."
+        ]
+    if interval is not None and interval.n < FEW:
+        return [
+            f"{COLUMN[basis]}: the intervals are over {interval.n} groups, too few for their differences to be known. "
+            "They are not worth much."
+        ]
+    return []
 
 
 def _pair(first: Score, second: Score) -> str:

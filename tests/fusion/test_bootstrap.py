@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -59,6 +61,20 @@ def test_a_resample_is_whole_groups_drawn_with_replacement() -> None:
         clips = np.concatenate([of[u] for u in units])
         assert (found[0, r] == Confusion.of(true[clips], a[clips], 3).counts).all()
         assert (found[1, r] == Confusion.of(true[clips], b[clips], 3).counts).all()
+
+
+def test_drawing_clips_is_drawing_groups_of_one() -> None:
+    """The kinds of clips are drawn instead of the clips: the same spread, pairs kept together."""
+    true, a = np.random.default_rng(3).integers(3, size=(2, 80))
+    b = np.where(np.arange(80) % 5, a, true)
+    clips = units_of([str(i) for i in range(80)])
+    by_kind = resample(true, [a, b], clips, 3, 20_000)
+    by_clip = resample(true, [a, b], replace(clips, over="groups"), 3, 20_000)
+    assert (by_kind.sum(axis=(2, 3)) == 80).all()
+    spread = [accuracy(drawn[1]) - accuracy(drawn[0]) for drawn in (by_kind, by_clip)]
+    assert spread[0].mean() == pytest.approx(spread[1].mean(), abs=0.002)
+    assert spread[0].std() == pytest.approx(spread[1].std(), rel=0.03)
+    assert resample(true, [a], units_of([]), 3, 10).shape == (1, 10, 3, 3)
 
 
 def test_what_is_drawn() -> None:

@@ -100,6 +100,32 @@ def score(value: float, n: int, sd: float = 0.02) -> dict[str, float]:
     return {"n": n, "weighted_f1": value, "macro_f1": value - 0.03, "uar": value - 0.02, "weighted_f1_sd": sd}
 
 
+def ranged(value: float, n: int, sd: float = 0.02, groups: int = 12) -> dict[str, object]:
+    """A SCORE with an interval."""
+    return {
+        **score(value, n, sd),
+        "interval": {"low": value - 0.07, "high": value + 0.06, "over": "groups", "n": groups},
+    }
+
+
+def calibrated(n: int) -> dict[str, object]:
+    """A head that is too sure, and less so when tempered."""
+    low = [{"low": at / 10, "high": (at + 1) / 10, "n": 0, "confidence": 0.0, "accuracy": 0.0} for at in range(10)]
+    bins = [
+        [{**row, "n": n // 2, "confidence": at / 10 + 0.05, "accuracy": at / 10 + off} if at in (4, 8) else row
+         for at, row in enumerate(low)]
+        for off in (-0.1, 0.03)
+    ]  # fmt: skip
+    figures = {
+        "ece": 0.15,
+        "ece_tempered": 0.023,
+        "ece_if_calibrated": 0.061,
+        "log_loss": 1.3,
+        "log_loss_tempered": 0.9,
+    }
+    return {"n": n, **figures, "bins": bins[0], "bins_tempered": bins[1]}
+
+
 class Maker:
     """Writes a whole project folder."""
 
@@ -270,6 +296,13 @@ class Maker:
         def both(value: float, sd: float = 0.02) -> dict[str, object]:
             return {"given": score(value, n, sd), "true": score(value + 0.06, n, sd) if truth else None}
 
+        def fused(value: float, sd: float = 0.02) -> dict[str, object]:
+            return {
+                "given": ranged(value, n, sd),
+                "true": ranged(value + 0.06, n, sd) if truth else None,
+                "out_of_fold": {"temperature": 1.62, "calibration": calibrated(n)},
+            }
+
         single = {
             name: {"ecmf": both(0.40 + at / 20), "mertools": both(0.38 + at / 20), "logreg": both(0.41 + at / 18, 0.0)}
             for at, name in enumerate(MODALITIES)
@@ -277,7 +310,7 @@ class Maker:
         agreement = {"given": 0.852, "refined": 0.931} if truth else None
         return base | {
             "folds": 4, "labelled": n, "seeds": [0, 1, 2], "selected": "ecmf", "single": single, "empty": None,
-            "heads": {"ecmf": both(0.684), "mertools": both(0.651), "logreg": both(0.702, 0.0)},
+            "heads": {"ecmf": fused(0.684), "mertools": fused(0.651), "logreg": fused(0.702, 0.0)},
             "labels": {"changed": 3, "agreement_with_true": agreement},
         }  # fmt: skip
 
@@ -298,12 +331,21 @@ class Maker:
         }
         return base | {
             "test": {
-                "heads": {"ecmf": score(0.731, n), "mertools": score(0.69, n), "logreg": score(0.702, n, 0.0)},
+                "heads": {
+                    "ecmf": ranged(0.731, n, groups=3),
+                    "mertools": ranged(0.69, n, groups=3),
+                    "logreg": ranged(0.702, n, 0.0, 3),
+                },
                 "single": {
                     name: {"ecmf": score(0.44 + at / 20, n), "logreg": score(0.42 + at / 20, n, 0.0)}
                     for at, name in enumerate(MODALITIES)
                 },
-                "selected": {**score(0.754, n), "per_class": per_class, "confusion": confusion},
+                "selected": {
+                    **ranged(0.754, n, groups=3),
+                    "per_class": per_class,
+                    "confusion": confusion,
+                    "calibration": calibrated(n),
+                },
             }
         }
 

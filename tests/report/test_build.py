@@ -257,3 +257,56 @@ def test_without_the_labels_stage_nothing_is_said_of_sources(project: Project) -
     paths = project()
     (paths.metrics / "labels.json").unlink()
     assert "as all of them together judge it" not in page_of(paths).words
+def test_intervals_stand_beside_scores(project: Project) -> None:
+    """In the headline and the heads' table; over how many groups, and that three are too few."""
+    words = page_of(project()).words
+    assert "95 % interval 68.4 to 81.4, from 3 groups" in words
+    assert "73.1 ± 2.0 [66.1, 79.1]" in words
+    assert "68.4 ± 2.0 [61.4, 74.4]" in words
+    assert "Test, true labels: the intervals are over 3 groups, too few" in words
+    assert "given labels: the intervals are over" not in words
+    assert "Brackets, and the line across a bar, hold the middle 95 %" in words
+
+
+def test_intervals_over_clips_are_said_to_be(project: Project) -> None:
+    """Without groups the reader knows what was drawn; metrics without intervals make a page without a word of them."""
+    paths = project(truth=False)
+    place = paths.metrics / "train.json"
+    text = place.read_text()
+    place.write_text(text.replace('"over": "groups"', '"over": "clips"'))
+    assert "no groups were drawn for the intervals, but clips" in page_of(paths).words
+    train = json.loads(text)
+    for head in train["heads"].values():
+        del head["given"]["interval"], head["out_of_fold"]
+    place.write_text(json.dumps(train))
+    page = page_of(paths)
+    assert "Brackets" not in page.words
+    assert "Calibration" not in page.words
+
+
+def test_calibration_is_drawn(project: Project) -> None:
+    """A dot per bin with clips, before and after, at its confidence and share right; and the figures in a table."""
+    page = page_of(project())
+    dots = [a for tag, a in page.tags if tag == "circle"]
+    assert [dot["class"] for dot in dots] == ["before"] * 2 + ["after"] * 2
+    assert [(dot["cx"], dot["cy"]) for dot in dots[2:]] == [("180.0", "228.0"), ("340.0", "68.0")]
+    assert "as the head says them 15.0 1.300 tempered 2.3 0.900 if it were calibrated 6.1" in page.words
+    assert "their log-probabilities are divided by 1.62" in page.words
+    assert "24 test candidates, compared with their true labels, by how sure it is" in page.words
+    assert "Given labels are noisy, so a head" not in page.words
+
+
+def test_calibration_without_truth_is_out_of_fold(project: Project) -> None:
+    """Then it stands on the given labels, and that is said."""
+    words = page_of(project(truth=False)).words
+    assert "36 labelled training clips out-of-fold, compared with the given labels, by how sure" in words
+    assert "Given labels are noisy, so a head that is calibrated against them" in words
+
+
+def test_tempering_that_harms_is_said_to(project: Project) -> None:
+    """A temperature from noisy labels can take the probabilities away from the truth; a reader is told."""
+    paths = project()
+    assert "Here tempering made it worse" not in page_of(paths).words
+    place = paths.metrics / "predict.json"
+    place.write_text(place.read_text().replace('"ece_tempered": 0.023', '"ece_tempered": 0.2'))
+    assert "Here tempering made it worse: against noisy given labels" in page_of(paths).words
