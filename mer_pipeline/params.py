@@ -327,6 +327,21 @@ class LabelParams(Section):
     join_dependent: bool = True  # human-anchored: families that agree more than their accuracy explains count as one
 
 
+class PseudoParams(Section):
+    """Labels for clips that have none, where the head and others agree (docs/method.md)."""
+
+    rounds: Annotated[int, Field(ge=0)] = 0  # of training, labelling and training again; 0: no pseudo-labels
+    head: HeadName = "logreg"  # whose opinion is asked; it is trained as `train` says
+    min_families: Annotated[int, Field(ge=2)] = 2  # that must agree, the head's own among them
+    # a class is taken only from the probability on at which so many of the labelled clips that pass are right, by the
+    # lower bound of a one-sided 95% interval,
+    min_precision: Fraction = 0.7
+    min_support: Count = 20  # and at least so many of them pass
+    max_ratio: Strength = 3.0  # at most so many clips of a class, per labelled clip of it
+    max_drift: Annotated[float, Field(ge=0)] = 0.1  # and a class's share among all labels grows by no more than this
+    candidates: bool = False  # label the test split's candidates too: transductive, and their features are then seen
+
+
 class TrainParams(Section):
     """The fusion heads. Values are ours where the paper is silent (docs/method.md)."""
 
@@ -394,6 +409,7 @@ class Params(Section):
     enrich: EnrichParams = EnrichParams()
     judges: dict[str, JudgeParams] = {}
     labels: LabelParams = LabelParams()
+    pseudo: PseudoParams = PseudoParams()
     train: TrainParams = TrainParams()
     shards: ShardParams = ShardParams()
     quality: QualityParams = QualityParams()
@@ -413,6 +429,12 @@ class Params(Section):
                 )
         if "given" in self.judges:
             raise ValueError("judges: 'given' is the dataset's own label; take another name")
+        others = any(judge.kind != "own-head" for judge in self.judges.values())
+        if self.pseudo.rounds and not others and self.dataset.votes is None:
+            raise ValueError(
+                "pseudo.rounds: nobody can agree with the head; add a judge of another kind than own-head "
+                "(docs/judges.md), or set it to 0"
+            )
         for name in self.train.features:
             if name not in self.encoders:
                 raise ValueError(f"train.features: unknown encoder '{name}'{did_you_mean(name, self.encoders)}")

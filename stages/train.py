@@ -25,6 +25,7 @@ def main() -> str:
         fusion=Path("data/fusion"),
         metrics=Path("metrics/train.json"),
         plots=Path("plots"),
+        pseudo=Path("data/pseudo.parquet"),
     )
     forget_others(paths.features, "embed", params.encoders, Path("data/quarantine"))
     classes, folds = params.dataset.classes, params.folds.n

@@ -63,6 +63,8 @@ def test_profiles_state_every_section(name: str) -> None:
         ({"dataset": {"root": "d", "csv": "d", "classes": ["sad", " glad"]}}, "blanks around it"),
         ({"train": {"heads": ["ecmf", "ecmf"]}}, "heads has an entry twice"),
         ({"train": {"logreg_c": [0.0]}}, "'train.logreg_c.0'"),
+        ({"pseudo": {"rounds": 1}}, "pseudo.rounds: nobody can agree with the head; add a judge of another kind"),
+        ({"pseudo": {"min_families": 1}}, "'pseudo.min_families'"),
         ({"folds": {"seed": -1}}, "'folds.seed'"),
         ({"folds": {"n": datetime.date(2025, 1, 1)}}, "'folds.n'"),
         ({"encoders": {}}, "encoders: name at least one"),

@@ -88,7 +88,7 @@ def key_of(name: HeadName, features: Features, labels: Labels, classes: int, par
             "names": features.names,
             "x": [np.where(mask[:, None], x, 0) for x, mask in zip(features.x, features.mask.T, strict=True)],
             "mask": features.mask,
-            "labels": [labels.fold, labels.given, labels.held_out],
+            "labels": [labels.fold, labels.given, labels.held_out, labels.pseudo],
             "classes": classes,
             "params": json.dumps(params.model_dump(mode="json", exclude=set(ELSEWHERE)), sort_keys=True),
         }

@@ -5,8 +5,8 @@
     other clips          the mean of all the heads of that held-out fold
 
 The labels that train fold f's head are refined without fold f. A vote by a head that knows fold f's labels would
-carry them in by the back door, so for each f the dataset is cross-validated as if fold f did not exist: k + 1
-cross-validations on the *given* labels, k² members per seed, remembered like every other trained head.
+carry them in by the back door, so for each f the dataset is cross-validated as if fold f did not exist (nested.py):
+k + 1 cross-validations on the *given* labels, k² members per seed, remembered like every other trained head.
 """
 
 from __future__ import annotations
@@ -22,8 +22,9 @@ import pyarrow.parquet as pq
 from mer_pipeline.clips import Row
 from mer_pipeline.fusion.features import Features, Mask, Matrix, Rows, load_features
 from mer_pipeline.fusion.heads.base import Place
-from mer_pipeline.fusion.known import KnownHeads, key_of
+from mer_pipeline.fusion.known import KnownHeads
 from mer_pipeline.fusion.member import HERE, fixed_threads
+from mer_pipeline.fusion.nested import FEWEST_FOLDS, ask_blind, without
 from mer_pipeline.fusion.training import Labels, seeds_of
 from mer_pipeline.judges.judge import label_of, vote_schema
 from mer_pipeline.labels.judges import FINAL, HELD_OUT
@@ -32,8 +33,6 @@ from mer_pipeline.params import JudgeParams, ShardParams, TrainParams
 from mer_pipeline.store.quarantine import write_problems
 from mer_pipeline.store.rows import complete_row, digest, stage_schema
 from mer_pipeline.store.shards import bucket_of, new_folder, write_shard
-
-FEWEST_FOLDS = 3  # one is held out, one is voted on, one is learnt from
 
 
 @dataclass(frozen=True)
@@ -68,9 +67,10 @@ class Dataset:
         """FINAL and every fold."""
         return [FINAL, *(f for f in np.unique(self.fold).tolist() if f != MISSING)]
 
-    def labels_without(self, held_out: int) -> tuple[Rows, Labels]:
-        """The labelled clips that are left without a fold, and their labels; the folds are counted anew."""
-        rows = np.flatnonzero((self.fold != MISSING) & (self.fold != held_out))
+    @property
+    def labels(self) -> tuple[Rows, Labels]:
+        """The rows of the labelled clips, and their given labels."""
+        rows = np.flatnonzero(self.fold != MISSING)
         folds, fold = np.unique(self.fold[rows], return_inverse=True)
         given = self.given[rows]
         seen = np.where(fold == np.arange(len(folds))[:, None], MISSING, given)
@@ -190,22 +190,19 @@ def cast_ballots(
         done += 1
         progress(done, total)
 
+    labelled, labels = data.labels
     others = np.flatnonzero(data.fold == MISSING)
     unseen = data.features.take(others)
     ballots = []
-    for held_out in data.held_out:
-        rows, labels = data.labels_without(held_out)
-        features = data.features.take(rows)
-        validated = known.cross_validate(judge.head, features, labels, classes, params, tick)
+    for at, held_out in enumerate(data.held_out, start=FINAL):  # the folds' numbers, counted anew
+        left, blind_labels = without(labels, at)
+        rows = labelled[left]
+        blind = ask_blind(judge.head, data.features.take(rows), blind_labels, unseen, classes, params, known, tick)
         scores = np.zeros((len(data.fold), classes), dtype=np.float32)
         voted = np.zeros(len(data.fold), dtype=bool)
-        scores[rows], voted[rows] = validated.probabilities.mean(axis=0), ~validated.by_prior
-        voted[others] = True
-        for one in validated.members:
-            said = one.member.predict(unseen)
-            scores[others] += said.probabilities / np.float32(len(validated.members))
-            voted[others] &= ~said.by_prior
-        ballots.append(Ballot(held_out, scores, voted, key_of(judge.head, features, labels, classes, params)))
+        scores[rows], voted[rows] = blind.labelled, blind.heard
+        scores[others], voted[others] = blind.others.mean(axis=0), blind.others_heard.all(axis=0)
+        ballots.append(Ballot(held_out, scores, voted, blind.made_from))
     return ballots
 
 

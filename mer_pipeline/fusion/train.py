@@ -8,7 +8,7 @@ the truth is for looking only. Where nothing can be trained there is an empty he
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypedDict
 
@@ -36,6 +36,7 @@ from mer_pipeline.fusion.known import KnownHeads
 from mer_pipeline.fusion.member import HERE, fixed_threads
 from mer_pipeline.fusion.metrics import Score, score
 from mer_pipeline.fusion.training import Labels, Validated, read_labels, seeds_of
+from mer_pipeline.labels.pseudo_table import read_pseudo
 from mer_pipeline.labels.votes import MISSING
 from mer_pipeline.params import HeadName, TrainParams
 from mer_pipeline.store.rows import to_table
@@ -71,6 +72,7 @@ class TrainPaths:
     fusion: Path  # folder
     metrics: Path  # metrics/train.json
     plots: Path  # folder
+    pseudo: Path | None = None  # None: nobody made pseudo-labels
 
 
 def train(
@@ -101,13 +103,16 @@ def train(
         StageError: a table is missing or does not fit another.
     """
     labels = read_labels(paths.labels, paths.folds, paths.truth, classes)
+    if paths.pseudo is not None:
+        pseudo_ids, pseudo = read_pseudo(paths.pseudo, labels.folds, classes)
+        labels = replace(labels, pseudo_ids=pseudo_ids, pseudo=pseudo)
     # Who dealt the folds knows why there are fewer than asked, or none.
     note = (pq.read_schema(paths.folds).metadata or {}).get(b"mer.note", b"").decode()
     empty = _why_empty(labels, note)
     features = None
     if empty is None:
-        features = load_features(paths.features, modalities, labels.clip_ids)
-        empty = None if features.mask.any() else "no labelled clip has any modality"
+        features = load_features(paths.features, modalities, labels.all_ids)
+        empty = None if features.mask[: len(labels.fold)].any() else "no labelled clip has any modality"
     results: Results = {}
     if features is not None and empty is None:
         with fixed_threads():
@@ -145,6 +150,7 @@ def train(
         "heads": heads,
         "single": single,
         "labels": _label_summary(labels),
+        "pseudo": len(labels.pseudo_ids),
         "empty": empty,
     }
     write_json(paths.metrics, summary)

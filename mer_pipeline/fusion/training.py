@@ -7,12 +7,15 @@
 A head that does not watch (logreg) trains on the watched fold too. So does every head, for `patience` epochs, where
 there are only two folds, or where the rest lacks a class that the watched fold has: a class that was never trained
 on costs more than a guessed number of epochs.
+
+Clips of the pool with pseudo-labels that were made without fold f join the rows that are trained on. They are in no
+fold: never watched, never scored, and not counted in the prior.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +24,7 @@ import pyarrow.parquet as pq
 from mer_pipeline.errors import StageError
 from mer_pipeline.fusion.features import Features, Mask, Matrix, Rows
 from mer_pipeline.fusion.heads import HEADS
-from mer_pipeline.fusion.heads.base import Epoch, Examples, Place
+from mer_pipeline.fusion.heads.base import NO_FOLD, Epoch, Examples, Place
 from mer_pipeline.fusion.member import HERE, Member, fit_members
 from mer_pipeline.labels.judges import FINAL
 from mer_pipeline.labels.votes import MISSING
@@ -39,6 +42,8 @@ class Labels:
         final: (n,), refined with all votes.
         held_out: (k, n), refined without fold f at [f]; MISSING on fold f's own clips.
         true: (n,), MISSING where it is not known.
+        pseudo_ids: m clips of the pool; features of all n + m clips have their rows after the labelled ones.
+        pseudo: (k, m), the label for the head that is scored on fold f at [f], MISSING where the clip is not taken.
     """
 
     clip_ids: tuple[str, ...]
@@ -47,6 +52,13 @@ class Labels:
     final: Rows
     held_out: Rows
     true: Rows
+    pseudo_ids: tuple[str, ...] = ()
+    pseudo: Rows = field(default_factory=lambda: np.zeros((0, 0), dtype=np.int64))
+
+    @property
+    def all_ids(self) -> tuple[str, ...]:
+        """The clips whose features are needed, in the order of their rows."""
+        return self.clip_ids + self.pseudo_ids
 
     @property
     def folds(self) -> int:
@@ -81,8 +93,8 @@ class Validated:
     by_prior: Mask
 
 
-def read_labels(labels: Path, folds: Path, truth: Path, classes: Sequence[str]) -> Labels:
-    """Join data/labels.parquet, data/folds.parquet and data/truth.parquet.
+def read_labels(labels: Path, folds: Path, truth: Path | None, classes: Sequence[str]) -> Labels:
+    """Join data/labels.parquet, data/folds.parquet and data/truth.parquet; None: no truth is looked at.
 
     Raises:
         StageError: labels and folds are not of the same clips.
@@ -103,8 +115,10 @@ def read_labels(labels: Path, folds: Path, truth: Path, classes: Sequence[str]) 
     fold = np.array([fold_of[clip_id] for clip_id in clip_ids], dtype=np.int64)
     if ((refined[:k] == MISSING) != (fold == np.arange(k)[:, None])).any() or (refined[FINAL] == MISSING).any():
         raise StageError(f"{labels} was not made from {folds}: their clips differ; run `dvc repro labels`")
-    known = pq.read_table(truth)
-    true_of = dict(zip(known["clip_id"].to_pylist(), known["label"].to_pylist(), strict=True))
+    true_of: dict[str, str] = {}
+    if truth is not None:
+        known = pq.read_table(truth)
+        true_of = dict(zip(known["clip_id"].to_pylist(), known["label"].to_pylist(), strict=True))
     true = np.array([index[true_of[c]] if c in true_of else MISSING for c in clip_ids], dtype=np.int64)
     return Labels(tuple(clip_ids), fold, given, refined[FINAL], refined[:k], true)
 
@@ -118,11 +132,11 @@ def cross_validate(
     tick: Callable[[], None] = lambda: None,
     place: Place = HERE,
 ) -> Validated:
-    """Train a head for every seed and fold; `features` are of `labels.clip_ids`, raw. `tick` follows each member."""
-    seeds = seeds_of(name, params)
-    probabilities = np.zeros((len(seeds), len(features), classes), dtype=np.float32)
-    weights = np.zeros((len(seeds), *features.mask.shape), dtype=np.float32)
-    by_prior = np.zeros(len(features), dtype=bool)
+    """Train a head for every seed and fold; `features` are of `labels.all_ids`, raw. `tick` follows each member."""
+    seeds, n = seeds_of(name, params), len(labels.fold)
+    probabilities = np.zeros((len(seeds), n, classes), dtype=np.float32)
+    weights = np.zeros((len(seeds), n, len(features.names)), dtype=np.float32)
+    by_prior = np.zeros(n, dtype=bool)
     splits = [split(labels, f, HEADS[name].watches, classes) for f in range(labels.folds)]
     fitted = iter(fit_members(name, features, splits, seeds, classes, params, place, tick))
     members = []
@@ -148,6 +162,14 @@ def split(labels: Labels, f: int, watches: bool, classes: int) -> tuple[Examples
     beside = labels.fold == (f + 1) % labels.folds
     every = Examples.of(np.arange(len(label)), np.maximum(label, 0), labels.fold, classes)
     train, watched = every.at(np.flatnonzero(others & ~beside)), every.at(np.flatnonzero(beside))
+    added = _pseudo(labels, f, classes)
     if watches and labels.folds > 2 and np.isin(watched.label, train.label).all():
-        return train, watched
-    return every.at(np.flatnonzero(others)), None
+        return train.and_(added), watched
+    return every.at(np.flatnonzero(others)).and_(added), None
+
+
+def _pseudo(labels: Labels, f: int, classes: int) -> Examples:
+    """The clips of the pool that are taken for the head of fold f; they are in no fold."""
+    label = labels.pseudo[f] if labels.pseudo_ids else np.zeros(0, dtype=np.int64)
+    taken = np.flatnonzero(label != MISSING)
+    return Examples.of(len(labels.fold) + taken, label[taken], np.full_like(taken, NO_FOLD), classes)

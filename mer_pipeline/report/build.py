@@ -101,6 +101,7 @@ def render(
         facts=facts,
         train=facts.metrics.train,
         predict=facts.metrics.predict,
+        pseudo=facts.metrics.pseudo,
         headline=views.headline(facts),
         splits={name: sum(clip.split == name for clip in facts.clips.values()) for name in ("train", "test", "pool")},
         groups=len({clip.group for clip in facts.clips.values()}),
@@ -127,7 +128,8 @@ def render(
 
 def _inputs(paths: ReportPaths) -> tuple[Input, ...]:
     places = {f"data/{name}.parquet": paths.data / f"{name}.parquet" for name in SMALL_FILES}
-    places |= {f"metrics/{name}": paths.metrics / name for name in ("train.json", "predict.json", "labels.json")}
+    metrics = ("train.json", "predict.json", "labels.json", "pseudo.json")
+    places |= {f"metrics/{name}": paths.metrics / name for name in metrics}
     places["params.yaml"] = paths.params
     return tuple(Input(name, sha256(place)) for name, place in places.items() if place.is_file())
 

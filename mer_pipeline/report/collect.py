@@ -13,7 +13,7 @@ from pathlib import Path
 
 from mer_pipeline.clips import Row
 from mer_pipeline.errors import StageError
-from mer_pipeline.report.metrics import AgreementMetrics, Metrics, PredictMetrics, TrainMetrics
+from mer_pipeline.report.metrics import AgreementMetrics, Metrics, PredictMetrics, PseudoMetrics, TrainMetrics
 from mer_pipeline.report.sources import REMEDY, ReportPaths, read_json, read_rows
 
 STAGES = ("frames", "faces", "audio", "transcript", "enriched")
@@ -126,7 +126,11 @@ def collect(paths: ReportPaths, classes: Sequence[str]) -> Facts:
     clips = _clips(paths.table("manifest"))
     problems = _problems(paths.data / "quarantine")
     coverage, lacking = _coverage(paths, train.modalities, problems)
-    metrics = Metrics(train, read_json(paths.metrics / "predict.json", PredictMetrics))
+    metrics = Metrics(
+        train,
+        read_json(paths.metrics / "predict.json", PredictMetrics),
+        read_json(paths.metrics / "pseudo.json", PseudoMetrics),
+    )
     known = set(clips)
     return Facts(
         classes=tuple(classes),

@@ -1,4 +1,4 @@
-"""The metric files `train.json`, `predict.json` and `labels.json`, and the three bases a score can stand on.
+"""The metric files of the stages, and the three bases a score can stand on.
 
     test    predictions of test candidates          against their true labels
     given   out-of-fold predictions, training clips against the given (noisy) labels
@@ -178,12 +178,41 @@ class AgreementMetrics(_Read):
     warnings: tuple[str, ...] = ()
 
 
+class PseudoClass(_Read):
+    """One class's rule for pseudo-labels, and how it does on labelled clips out of fold."""
+
+    threshold: float | None
+    support: int
+    precision: float | None
+    low: float
+    quota: int
+    taken: int
+    why: str | None
+
+
+class PseudoRound(_Read):
+    """One round, all labels seen."""
+
+    round: int
+    taken: int
+    classes: dict[str, PseudoClass]
+
+
+class PseudoMetrics(_Read):
+    """metrics/pseudo.json."""
+
+    pool: int = 0
+    empty: str | None = None
+    rounds: tuple[PseudoRound, ...] = ()
+
+
 @dataclass(frozen=True)
 class Metrics:
-    """The first two files together, asked by basis."""
+    """The files together, scores asked by basis."""
 
     train: TrainMetrics
     predict: PredictMetrics | None
+    pseudo: PseudoMetrics | None = None
 
     def fused(self, basis: Basis) -> dict[str, Score]:
         """Scores of the heads on all modalities, best first."""

@@ -121,6 +121,31 @@ def test_numbers_of_every_section_are_there(project: Project) -> None:
     assert "no subtitle" in words
 
 
+def test_pseudo_labels_have_a_table_when_on(project: Project) -> None:
+    """Threshold, precision out of fold, quota and what was taken; a class that takes none says why. Off: not a word."""
+    paths = project()
+    assert "Pseudo-labels" not in page_of(paths).words
+    rule = {"threshold": 0.6543, "support": 40, "precision": 0.925, "low": 0.83, "quota": 77, "taken": 31, "why": None}
+    none = {
+        "threshold": None,
+        "support": 3,
+        "precision": 0.333,
+        "low": 0.1,
+        "quota": 0,
+        "taken": 0,
+        "why": "too few <b>",
+    }
+    last = {"round": 2, "taken": 31, "classes": {"sad": rule, "happy": none}}
+    found = {"pool": 600, "empty": None, "rounds": [{**last, "round": 1}, last]}
+    (paths.metrics / "pseudo.json").write_text(json.dumps(found))
+    words = page_of(paths).words
+    assert "31 of 600 clips without a label are taken after 2 rounds" in words
+    for word in ("0.65", "92.5", "83.0", "77", "too few <b>"):
+        assert word in words
+    (paths.metrics / "pseudo.json").write_text(json.dumps({"pool": 0, "empty": "pseudo.rounds is 0", "rounds": []}))
+    assert "Pseudo-labels" not in page_of(paths).words
+
+
 def test_empty_head_explains_itself(project: Project) -> None:
     """Without any label there is no score, and the page says why and what to do."""
     page = page_of(project(labels=False, truth=False, quarantine=False))

@@ -1,0 +1,41 @@
+"""Stage `pseudo`: labels for clips that have none, where the head and independent families agree."""
+
+from pathlib import Path
+
+import typer
+
+from mer_pipeline.cli.stage import progress_bar, stage
+from mer_pipeline.labels.pseudo_summary import nothing, write_summary
+from mer_pipeline.labels.pseudo_table import write_pseudo
+from mer_pipeline.params import load_params
+from mer_pipeline.store.shards import forget_others
+
+
+@stage
+def main() -> str:
+    """Label the pool in `pseudo.rounds` rounds, once for good and once without each fold; 0: an empty table."""
+    params = load_params()
+    classes, judges, quarantine = params.dataset.classes, params.judges, Path("data/quarantine")
+    features, votes = Path("data/features"), Path("data/votes")
+    table, metrics = Path("data/pseudo.parquet"), Path("metrics/pseudo.json")
+    forget_others(features, "embed", params.encoders, quarantine)
+    forget_others(votes, "vote", judges, quarantine)
+    if not params.pseudo.rounds:
+        write_pseudo(table, (), (), classes)
+        write_summary(metrics, nothing(params.pseudo, "pseudo.rounds is 0"))
+        return "pseudo: off"
+
+    from mer_pipeline.fusion.heads.base import Place
+    from mer_pipeline.fusion.pool import PseudoPaths
+    from mer_pipeline.fusion.pseudo import pseudo
+    from mer_pipeline.runtime import load_runtime
+
+    manifest, folds, labels = (Path(f"data/{name}.parquet") for name in ("manifest", "folds", "labels"))
+    paths = PseudoPaths(features, manifest, folds, labels, votes, table, metrics)
+    runtime, join, bar = load_runtime(), params.labels.join_dependent, progress_bar("pseudo")
+    place, store = Place(runtime.torch_device(), runtime.workers), runtime.store_url
+    return pseudo(params.pseudo, params.train, params.modalities, judges, join, classes, paths, bar, store, place)
+
+
+if __name__ == "__main__":
+    typer.run(main)
