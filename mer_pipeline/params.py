@@ -358,8 +358,9 @@ class TrainParams(Section):
     )  # a member per seed and fold; predictions are their mean
     single_modality: bool = True  # also train every head on each modality alone, for the report
     d: Count = 64  # width of a modality token
-    attention_layers: Count = 1  # ecmf
+    attention_layers: Annotated[int, Field(ge=0)] = 1  # ecmf; 0: no token sees another
     attention_heads: Count = 4  # ecmf
+    residual: bool = True  # ecmf: the second residual, on the tokens before attention
     dropout: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.3  # ecmf, mertools
     modality_dropout: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.1  # ecmf: chance to hide a present modality
     lr: Annotated[float, Field(gt=0)] = 1e-3  # AdamW (ecmf), Adam (mertools)
@@ -383,6 +384,21 @@ class TrainParams(Section):
         if self.d % self.attention_heads:
             raise ValueError(f"d ({self.d}) must be a multiple of attention_heads ({self.attention_heads})")
         return self
+
+
+class AblationParams(Section):
+    """What each part of the system is worth: one part changed, all else equal. Nothing is chosen by it."""
+
+    enabled: bool = False  # off: the stage writes an empty summary at once
+    head: HeadName = "ecmf"  # the reference: this head, on all modalities
+    seeds: tuple[Seed, ...] = ()  # empty: those of train, whose heads are then not trained again
+
+    @field_validator("seeds")
+    @classmethod
+    def _distinct(cls, seeds: tuple[int, ...]) -> tuple[int, ...]:
+        if len(set(seeds)) < len(seeds):
+            raise ValueError("has an entry twice")
+        return seeds
 
 
 class ShardParams(Section):
@@ -411,6 +427,7 @@ class Params(Section):
     labels: LabelParams = LabelParams()
     pseudo: PseudoParams = PseudoParams()
     train: TrainParams = TrainParams()
+    ablation: AblationParams = AblationParams()
     shards: ShardParams = ShardParams()
     quality: QualityParams = QualityParams()
 
@@ -449,6 +466,11 @@ class Params(Section):
     def mixed(self) -> tuple[str, ...]:
         """Those of them that read words and measured cues of voice and face at once: no single modality."""
         return tuple(name for name in self.modalities if self.encoders[name].input == "enriched")
+
+    @property
+    def plain(self) -> tuple[str, ...]:
+        """Encoders of the plain words, read by the fusion head or not: what is left of the text without enrichment."""
+        return tuple(name for name, encoder in self.encoders.items() if encoder.input == "transcript")
 
 
 def load_params(path: Path = Path("params.yaml")) -> Params:

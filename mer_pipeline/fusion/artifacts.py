@@ -10,9 +10,7 @@ The bytes depend on the values alone.
 
 from __future__ import annotations
 
-import csv
-import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +24,8 @@ from mer_pipeline.fusion.features import Matrix
 from mer_pipeline.fusion.heads import HEADS
 from mer_pipeline.fusion.member import Member
 from mer_pipeline.fusion.scaler import Scaler
+from mer_pipeline.fusion.written import write_csv as write_csv  # written.py needs no torch
+from mer_pipeline.fusion.written import write_json as write_json
 from mer_pipeline.params import HeadName, Section, TrainParams
 
 CONFIG = "config.json"
@@ -128,18 +128,3 @@ def predictions_schema(classes: int, *extra: pa.Field) -> pa.Schema:
             pa.field("weights", pa.list_(pa.float32())),
         ]
     )
-
-
-def write_json(path: Path, value: Mapping[str, object]) -> None:
-    """Write a metric file: keys sorted."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False) + "\n", encoding="utf-8")
-
-
-def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """Write a CSV as DVC plots and the official scorer read it: UTF-8, newline-ended lines."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(header)
-        writer.writerows(rows)

@@ -52,8 +52,12 @@ class Features:
 
     def only(self, name: str) -> Features:
         """One of the modalities."""
-        m = self.names.index(name)
-        return Features((name,), (self.x[m],), self.mask[:, m : m + 1])
+        return self.select((name,))
+
+    def select(self, names: Sequence[str]) -> Features:
+        """Some of the modalities, in this order."""
+        at = [self.names.index(name) for name in names]
+        return Features(tuple(names), tuple(self.x[m] for m in at), self.mask[:, at])
 
 
 def load_features(root: Path, names: Sequence[str], clip_ids: Sequence[str]) -> Features:

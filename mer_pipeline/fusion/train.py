@@ -108,7 +108,7 @@ def train(
         labels = replace(labels, pseudo_ids=pseudo_ids, pseudo=pseudo)
     # Who dealt the folds knows why there are fewer than asked, or none.
     note = (pq.read_schema(paths.folds).metadata or {}).get(b"mer.note", b"").decode()
-    empty = _why_empty(labels, note)
+    empty = why_empty(labels, note)
     features = None
     if empty is None:
         features = load_features(paths.features, modalities, labels.all_ids)
@@ -163,7 +163,8 @@ def train(
     )
 
 
-def _why_empty(labels: Labels, note: str) -> str | None:
+def why_empty(labels: Labels, note: str = "") -> str | None:
+    """Why nothing can be trained, or None; `note` is what the dealer of the folds said."""
     if not labels.clip_ids:
         return "there are no labelled clips"
     if len(np.unique(labels.given)) < 2:

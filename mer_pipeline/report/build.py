@@ -23,6 +23,7 @@ from markupsafe import Markup
 
 from mer_pipeline.params import MER_CLASSES
 from mer_pipeline.report import views
+from mer_pipeline.report.ablation import forests
 from mer_pipeline.report.collect import STAGES, Facts, collect
 from mer_pipeline.report.gallery import KINDS, Card, gallery
 from mer_pipeline.report.sources import ReportPaths, footer, parts, sha256
@@ -93,7 +94,7 @@ def render(
     here = files(__package__)
     style = here.joinpath("style.css").read_text(encoding="utf-8")
     engine = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    engine.filters.update(pct=_pct, heat=_heat, cap=_capital)
+    engine.filters.update(pct=_pct, points=_points, heat=_heat, cap=_capital)
     return engine.from_string(here.joinpath("template.html.jinja").read_text(encoding="utf-8")).render(
         title=title,
         style=Markup(style),  # the one text that is not escaped; it is ours
@@ -115,6 +116,8 @@ def render(
         weights=views.weights(facts),
         labels=views.labels(facts),
         trust=trust(facts, cards),
+        ablation=facts.ablation,
+        forests=forests(facts.ablation),
         cards=cards,
         kinds=KINDS,
         shown={kind: sum(kind in card.kinds for card in cards) for kind in KINDS},
@@ -128,7 +131,7 @@ def render(
 
 def _inputs(paths: ReportPaths) -> tuple[Input, ...]:
     places = {f"data/{name}.parquet": paths.data / f"{name}.parquet" for name in SMALL_FILES}
-    metrics = ("train.json", "predict.json", "labels.json", "pseudo.json")
+    metrics = ("train.json", "predict.json", "labels.json", "pseudo.json", "ablation.json")
     places |= {f"metrics/{name}": paths.metrics / name for name in metrics}
     places["params.yaml"] = paths.params
     return tuple(Input(name, sha256(place)) for name, place in places.items() if place.is_file())
@@ -147,6 +150,11 @@ def _csp_hash(text: str) -> str:
 def _pct(value: float | None, digits: int = 1) -> str:
     """A fraction as per cent, without the sign; a dash where there is none."""
     return "\N{EN DASH}" if value is None else f"{100 * value:.{digits}f}"
+
+
+def _points(value: float) -> str:
+    """A difference of fractions in points, with its sign."""
+    return f"{100 * value:+.1f}".replace("-", "\N{MINUS SIGN}")
 
 
 def _heat(value: float | None, top: float = 1.0) -> int:

@@ -13,7 +13,14 @@ from pathlib import Path
 
 from mer_pipeline.clips import Row
 from mer_pipeline.errors import StageError
-from mer_pipeline.report.metrics import AgreementMetrics, Metrics, PredictMetrics, PseudoMetrics, TrainMetrics
+from mer_pipeline.report.metrics import (
+    AblationMetrics,
+    AgreementMetrics,
+    Metrics,
+    PredictMetrics,
+    PseudoMetrics,
+    TrainMetrics,
+)
 from mer_pipeline.report.sources import REMEDY, ReportPaths, read_json, read_rows
 
 STAGES = ("frames", "faces", "audio", "transcript", "enriched")
@@ -97,6 +104,7 @@ class Facts:
     fallbacks: tuple[tuple[str, int], ...] = ()  # why a clip kept its plain words, count
     params: str | None = None
     agreement: AgreementMetrics | None = None  # of the sources of labels
+    ablation: AblationMetrics | None = None
 
     def guess(self, clip_id: str) -> Guess | None:
         """The selected head's prediction for a clip: as a candidate, else out-of-fold."""
@@ -150,6 +158,7 @@ def collect(paths: ReportPaths, classes: Sequence[str]) -> Facts:
         fallbacks=_fallbacks(paths.data / "enriched"),
         params=paths.params.read_text(encoding="utf-8", errors="replace") if paths.params.is_file() else None,
         agreement=read_json(paths.metrics / "labels.json", AgreementMetrics),
+        ablation=read_json(paths.metrics / "ablation.json", AblationMetrics),
     )
 
 

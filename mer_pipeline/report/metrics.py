@@ -206,6 +206,58 @@ class PseudoMetrics(_Read):
     rounds: tuple[PseudoRound, ...] = ()
 
 
+class Compared(Score):
+    """A variant's score and its difference from the reference's."""
+
+    difference: float
+    low: float | None = None
+    high: float | None = None
+    p: float | None = None
+    p_holm: float | None = None
+
+    @property
+    def marked(self) -> bool:
+        """Whether it is significantly different, after correction."""
+        return self.p_holm is not None and self.p_holm < 0.05
+
+
+class Ablated(_Read):
+    """One variant; what is `true` is None where no truth is known."""
+
+    kind: str
+    given: Compared
+    true: Compared | None = None
+
+    def on(self, basis: Basis) -> Compared | None:
+        """Its score on a basis."""
+        return self.given if basis == "given" else self.true
+
+
+class Whole(_Read):
+    """The whole system."""
+
+    given: Score
+    true: Score | None = None
+
+    def on(self, basis: Basis) -> Score | None:
+        """Its score on a basis."""
+        return self.given if basis == "given" else self.true
+
+
+class AblationMetrics(_Read):
+    """metrics/ablation.json."""
+
+    enabled: bool = False
+    empty: str | None = None
+    head: str = ""
+    seeds: tuple[int, ...] = ()
+    over: str = "groups"
+    units: int = 0
+    caveat: str = ""
+    reference: Whole | None = None
+    variants: dict[str, Ablated] = {}
+
+
 @dataclass(frozen=True)
 class Metrics:
     """The files together, scores asked by basis."""

@@ -32,7 +32,7 @@ class ReportPaths:
 
     Attributes:
         data: folder of the stages' tables; `manifest.parquet` in it is needed, all else may be absent.
-        metrics: folder of `train.json` (needed), `predict.json` and `labels.json`.
+        metrics: folder of `train.json` (needed) and the other stages' metrics.
         params: the YAML file whose text the page shows.
         out: folder of the page.
     """

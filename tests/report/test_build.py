@@ -282,6 +282,8 @@ def test_without_the_labels_stage_nothing_is_said_of_sources(project: Project) -
     paths = project()
     (paths.metrics / "labels.json").unlink()
     assert "as all of them together judge it" not in page_of(paths).words
+
+
 def test_intervals_stand_beside_scores(project: Project) -> None:
     """In the headline and the heads' table; over how many groups, and that three are too few."""
     words = page_of(project()).words

@@ -30,7 +30,7 @@ class EcmfNetwork(Network):
         self.embedding = parameter(torch.randn(len(dims), d) * 0.02)
         self.blocks = nn.ModuleList(Block(params) for _ in range(params.attention_layers))
         self.weigh = parameter(nn.Linear(d, 1, bias=False).weight.squeeze(0))
-        self.beta = parameter(torch.full((len(dims),), 1 / len(dims)))
+        self.beta = parameter(torch.full((len(dims),), 1 / len(dims))) if params.residual else None
         self.hidden, self.classify = Linear(d, d), Linear(d, classes)
 
     def forward(self, x: list[Tensor], mask: Tensor, noise: Noise | None = None) -> tuple[Tensor, Tensor]:
@@ -44,8 +44,9 @@ class EcmfNetwork(Network):
         for block in self.blocks:
             contextual = block(contextual, present, noise)
         alpha = masked_softmax((contextual * self.weigh[:, None, None]).sum(dim=3), present, dim=2)
-        residual = (self.beta[:, None] * present).unsqueeze(3)
-        z = (alpha.unsqueeze(3) * contextual).sum(dim=2) + (residual * h).sum(dim=2)
+        z = (alpha.unsqueeze(3) * contextual).sum(dim=2)
+        if self.beta is not None:
+            z = z + ((self.beta[:, None] * present).unsqueeze(3) * h).sum(dim=2)
         return self.classify(drop(self.hidden(z).relu(), noise)), alpha
 
 

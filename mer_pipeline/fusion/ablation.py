@@ -1,0 +1,201 @@
+"""The ablation stage: what each part of the system is worth, by changing it alone (variants.py) and measuring again.
+
+Reference and variants are cross-validated on the same folds with the same seeds, and scored out of fold: against the
+given labels, and against the truth where it is known. differences.py says whether a variant differs from the reference. What
+the train stage has trained is taken from the store, and the reverse. Nothing is chosen by these figures.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+
+from mer_pipeline.errors import StageError
+from mer_pipeline.fusion.ablation_table import AblationFiles, Measured, write_ablation
+from mer_pipeline.fusion.bootstrap import Units, units_of
+from mer_pipeline.fusion.differences import Compared, compare
+from mer_pipeline.fusion.features import Features, load_features
+from mer_pipeline.fusion.heads.base import Place
+from mer_pipeline.fusion.known import KnownHeads
+from mer_pipeline.fusion.member import HERE, fixed_threads
+from mer_pipeline.fusion.metrics import IntArray, Score, score
+from mer_pipeline.fusion.train import why_empty
+from mer_pipeline.fusion.training import read_labels, seeds_of
+from mer_pipeline.fusion.variants import Setting, variants
+from mer_pipeline.labels.votes import MISSING
+from mer_pipeline.params import AblationParams, TrainParams
+from mer_pipeline.runtime import raise_if_stopped
+
+LEVEL = 0.05  # of p after correction
+
+
+@dataclass(frozen=True)
+class AblationPaths:
+    """Where the stage reads and writes."""
+
+    features: Path  # folder of the encoders' folders
+    manifest: Path  # for the groups
+    labels: Path
+    folds: Path
+    truth: Path
+    written: AblationFiles
+
+
+@dataclass(frozen=True)
+class Encoders:
+    """Which encoders there are, by name.
+
+    Attributes:
+        all: that the system reads, in token order.
+        mixed: those of them that read the enriched text.
+        plain: that read the plain words, whether the system reads them or not.
+    """
+
+    all: tuple[str, ...]
+    mixed: tuple[str, ...]
+    plain: tuple[str, ...]
+
+
+def ablate(
+    ablation: AblationParams,
+    params: TrainParams,
+    encoders: Encoders,
+    classes: tuple[str, ...],
+    paths: AblationPaths,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+    store: str | None = None,
+    place: Place = HERE,
+) -> str:
+    """Run the stage; returns one line that says what came out.
+
+    Args:
+        ablation: the reference's head and seeds.
+        params: of training.
+        encoders: of the reference, and those that can take a place in it.
+        classes: in order.
+        paths: where.
+        progress: told after every member, with how many are done and how many there will be.
+        store: URL of the store that remembers trained heads; None: nothing is remembered.
+        place: where heads are trained.
+
+    Raises:
+        StageError: a table is missing or does not fit another.
+    """
+    labels = read_labels(paths.labels, paths.folds, paths.truth, classes)
+    empty = why_empty(labels)
+    features = None
+    if empty is None:
+        needed = dict.fromkeys((*encoders.all, *(encoders.plain if encoders.mixed else ())))
+        features = load_features(paths.features, tuple(needed), labels.clip_ids)
+        empty = None if features.select(encoders.all).mask.any() else "no labelled clip has any modality"
+    if features is None or empty is not None:
+        write_ablation(paths.written, None, empty)
+        return f"ablation: nothing to measure: {empty}"
+    params = params.model_copy(update={"seeds": ablation.seeds or params.seeds})
+    reference = Setting(ablation.head, features.select(encoders.all), labels, params)
+    groups = _groups(paths.manifest, labels.clip_ids)
+    with fixed_threads():
+        measured = measure(reference, features, encoders, groups, len(classes), KnownHeads(store, place), progress)
+    write_ablation(paths.written, measured)
+    adjusted = [row["given"]["p_holm"] for row in measured["variants"].values()]
+    marked = sum(p is not None and p < LEVEL for p in adjusted)
+    return f"ablation: {len(adjusted)} variants of {ablation.head}, {marked} significantly different from it"
+
+
+def measure(
+    reference: Setting,
+    features: Features,
+    encoders: Encoders,
+    groups: Sequence[str],
+    classes: int,
+    known: KnownHeads,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> Measured:
+    """Cross-validate the reference and its variants, and compare them.
+
+    Args:
+        reference: the whole system.
+        features: of all encoders.
+        encoders: which they are.
+        groups: of each labelled clip.
+        classes: how many there are.
+        known: trains, or remembers.
+        progress: as in `ablate`.
+    """
+    others = variants(reference, features, encoders.mixed, encoders.plain, reference.params.heads)
+    predicted = _predict([reference, *(one.setting for one in others)], classes, known, progress)
+    labels = reference.labels
+    given = _judge(labels.given, np.arange(len(labels.given)), groups, predicted, classes)
+    judged = np.flatnonzero(labels.true != MISSING)
+    true = _judge(labels.true, judged, groups, predicted, classes) if len(judged) else None
+    return {
+        "head": reference.head,
+        "modalities": list(encoders.all),
+        "seeds": list(reference.params.seeds),
+        "folds": labels.folds,
+        "over": given.units.over,
+        "units": given.units.count,
+        "caveat": given.units.caveat,
+        "reference": {"given": given.reference, "true": None if true is None else true.reference},
+        "variants": {
+            one.name: {
+                "kind": one.kind,
+                "head": one.setting.head,
+                "modalities": list(one.setting.features.names),
+                "given": given.variants[at],
+                "true": None if true is None else true.variants[at],
+            }
+            for at, one in enumerate(others)
+        },
+    }
+
+
+def _predict(
+    settings: Sequence[Setting], classes: int, known: KnownHeads, progress: Callable[[int, int], None]
+) -> list[list[IntArray]]:
+    """What each setting's members say of clips that they have not seen: a prediction int64 (n,) per seed."""
+    total = sum(one.labels.folds * len(seeds_of(one.head, one.params)) for one in settings)
+    done = 0
+
+    def tick() -> None:
+        nonlocal done
+        done += 1
+        progress(done, total)
+
+    predicted = []
+    for one in settings:
+        raise_if_stopped()
+        validated = known.cross_validate(one.head, one.features, one.labels, classes, one.params, tick)
+        predicted.append(list(validated.probabilities.argmax(axis=2)))
+    return predicted
+
+
+@dataclass(frozen=True)
+class _Judged:
+    """Scores by one yardstick, the variants in their order."""
+
+    reference: Score
+    variants: list[Compared]
+    units: Units
+
+
+def _judge(
+    label: IntArray, rows: IntArray, groups: Sequence[str], predicted: Sequence[Sequence[IntArray]], classes: int
+) -> _Judged:
+    """Score the reference, which is the first, and compare the others with it, on some of the clips."""
+    units, true = units_of([groups[i] for i in rows]), label[rows]
+    reference, *others = [[one[rows] for one in system] for system in predicted]
+    return _Judged(score(true, reference, classes), compare(true, reference, others, units, classes), units)
+
+
+def _groups(manifest: Path, clip_ids: Sequence[str]) -> list[str]:
+    table = pq.read_table(manifest, columns=["clip_id", "group"])
+    group_of: dict[str, str] = dict(zip(table["clip_id"].to_pylist(), table["group"].to_pylist(), strict=True))
+    for clip_id in clip_ids:
+        if clip_id not in group_of:
+            raise StageError(f"{manifest} does not list clip '{clip_id}'; run `dvc repro ingest`")
+    return [group_of[clip_id] for clip_id in clip_ids]

@@ -1,0 +1,67 @@
+"""The page's table and forest plot of metrics/ablation.json: each variant's difference from the whole system."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from mer_pipeline.report.metrics import AblationMetrics, Basis, Compared, Score
+
+KINDS = {
+    "part": "One part off",
+    "without": "One modality less",
+    "alone": "One modality alone",
+    "head": "Another head on all modalities",
+}
+
+
+@dataclass(frozen=True)
+class Line:
+    """One row of the table. Places along the forest's axis are 0..1; `low` and `high` None without an interval."""
+
+    name: str
+    score: Compared
+    at: float
+    low: float | None
+    high: float | None
+
+
+@dataclass(frozen=True)
+class Forest:
+    """The variants on one basis, by kind, the largest loss first; `zero` is the place of no difference."""
+
+    basis: Basis
+    reference: Score
+    zero: float
+    kinds: tuple[tuple[str, tuple[Line, ...]], ...]
+
+
+def forests(metrics: AblationMetrics | None) -> tuple[Forest, ...]:
+    """One per basis that was measured: given labels, true labels; nothing where the stage is off."""
+    if metrics is None or metrics.reference is None:
+        return ()
+    bases: tuple[Basis, ...] = ("given", "true")
+    found = []
+    for basis in bases:
+        reference = metrics.reference.on(basis)
+        rows = {name: (row.kind, score) for name, row in metrics.variants.items() if (score := row.on(basis))}
+        if reference is not None and rows:
+            found.append(_forest(basis, reference, rows))
+    return tuple(found)
+
+
+def _forest(basis: Basis, reference: Score, rows: dict[str, tuple[str, Compared]]) -> Forest:
+    ends = [0.0]
+    for _, score in rows.values():
+        ends += [value for value in (score.difference, score.low, score.high) if value is not None]
+    least, span = min(ends), (max(ends) - min(ends)) or 1.0
+
+    def place(value: float) -> float:
+        return (value - least) / span
+
+    ranked = sorted(rows.items(), key=lambda item: (item[1][1].difference, item[0]))
+    lines: dict[str, list[Line]] = {kind: [] for kind in KINDS}
+    for name, (kind, score) in ranked:
+        low, high = (None if value is None else place(value) for value in (score.low, score.high))
+        lines.setdefault(kind, []).append(Line(name, score, place(score.difference), low, high))
+    kinds = tuple((KINDS.get(kind, kind), tuple(each)) for kind, each in lines.items() if each)
+    return Forest(basis, reference, place(0.0), kinds)

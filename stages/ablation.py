@@ -1,0 +1,42 @@
+"""Stage `ablation`: what each part of the system is worth."""
+
+from pathlib import Path
+
+import typer
+
+from mer_pipeline.cli.stage import progress_bar, stage
+from mer_pipeline.fusion.ablation_table import AblationFiles, write_ablation
+from mer_pipeline.params import load_params
+from mer_pipeline.runtime import load_runtime
+from mer_pipeline.store.shards import forget_others
+
+
+@stage
+def main() -> str:
+    """Cross-validate the system with one part changed at a time; write scores, differences and their significance."""
+    params = load_params()
+    files = AblationFiles(metrics=Path("metrics/ablation.json"), plot=Path("plots/ablation.csv"))
+    if not params.ablation.enabled:
+        write_ablation(files, None)
+        return "ablation: off (ablation.enabled)"
+    # Here, so that a stage that is off does not wait for torch.
+    from mer_pipeline.fusion.ablation import AblationPaths, Encoders, ablate
+    from mer_pipeline.fusion.heads.base import Place
+
+    paths = AblationPaths(
+        features=Path("data/features"),
+        manifest=Path("data/manifest.parquet"),
+        labels=Path("data/labels.parquet"),
+        folds=Path("data/folds.parquet"),
+        truth=Path("data/truth.parquet"),
+        written=files,
+    )
+    forget_others(paths.features, "embed", params.encoders, Path("data/quarantine"))
+    encoders = Encoders(params.modalities, params.mixed, params.plain)
+    bar, runtime = progress_bar("ablation"), load_runtime()
+    place = Place(runtime.torch_device(), runtime.workers)
+    return ablate(params.ablation, params.train, encoders, params.dataset.classes, paths, bar, runtime.store_url, place)
+
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -1,0 +1,90 @@
+"""The page's ablation: what its table says, where the forest's marks are, and nothing where nothing was measured."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+
+import pytest
+
+from mer_pipeline.report.ablation import forests
+from mer_pipeline.report.build import build
+from mer_pipeline.report.metrics import AblationMetrics
+from mer_pipeline.report.sources import ReportPaths
+from tests.report.test_build import page_of
+
+Project = Callable[..., ReportPaths]
+
+
+def score(f1: float, **more: object) -> dict[str, object]:
+    """A SCORE, compared or not."""
+    return {"n": 36, "weighted_f1": f1, "macro_f1": f1, "uar": f1, "weighted_f1_sd": 0.01, **more}
+
+
+def row(kind: str, f1: float, half: float, p: float) -> dict[str, object]:
+    """A variant of a system that scores .6, no truth known."""
+    low, high = round(f1 - 0.6 - half, 6), round(f1 - 0.6 + half, 6)
+    compared = score(f1, difference=round(f1 - 0.6, 6), low=low, high=high, p=p / 2, p_holm=p)
+    return {"kind": kind, "head": "ecmf", "modalities": ["scene"], "given": compared, "true": None}
+
+
+def measured(name: str = "without face") -> dict[str, object]:
+    """metrics/ablation.json."""
+    rows = {
+        "attention off": row("part", 0.62, 0.04, 1.0),
+        "without scene": row("without", 0.58, 0.06, 0.9),
+        name: row("without", 0.2, 0.1, 0.0004),
+        "logreg": row("head", 0.7, 0.05, 0.03),
+    }
+    told = {"head": "ecmf", "seeds": [0, 1], "over": "groups", "units": 5, "caveat": "five are few"}
+    return {"enabled": True, "empty": None, **told, "reference": {"given": score(0.6), "true": None}, "variants": rows}
+
+
+def with_ablation(paths: ReportPaths, metrics: dict[str, object]) -> ReportPaths:
+    """Put the file there."""
+    (paths.metrics / "ablation.json").write_text(json.dumps(metrics, sort_keys=True))
+    return paths
+
+
+def test_the_table_says_what_was_measured(project: Project) -> None:
+    """Scores, differences in points with intervals, corrected p, marks; the yardstick; what to mind."""
+    words = page_of(with_ablation(project(), measured())).words
+    assert "The whole system is the ecmf head on all modalities" in words
+    assert "the same 2 seeds" in words
+    assert "over 5 groups" in words
+    assert "Mind that five are few." in words
+    assert "whole system 60.0 ± 1.0" in words
+    assert "attention off 62.0 ± 1.0 +2.0 −2.0 to +6.0 1.000 " in words
+    assert "without face 20.0 ± 1.0 −40.0 −50.0 to −30.0 < .001 significant" in words
+    assert "logreg 70.0 ± 1.0 +10.0 +5.0 to +15.0 0.030 significant" in words
+    assert "labelled training clips out-of-fold, compared with the given labels, and its difference" in words
+    assert words.count("significant") == 2
+
+
+def test_marks_stand_where_the_numbers_are() -> None:
+    """On one axis from the lowest to the highest end; within a kind the largest loss first."""
+    (forest,) = forests(AblationMetrics.model_validate_json(json.dumps(measured())))
+    assert forest.basis == "given"
+    lines = {line.name: line for _, each in forest.kinds for line in each}
+    assert [line.name for line in dict(forest.kinds)["One modality less"]] == ["without face", "without scene"]
+    assert lines["without face"].low == 0
+    assert lines["logreg"].high == 1
+    assert forest.zero == pytest.approx(0.5 / 0.65)
+    for line in lines.values():
+        assert line.at - forest.zero == pytest.approx(line.score.difference / 0.65)
+
+
+def test_names_are_text(project: Project) -> None:
+    """A name with markup shows as it is."""
+    html = build(with_ablation(project(), measured("<b>x</b>"))).read_text(encoding="utf-8")
+    assert "&lt;b&gt;x&lt;/b&gt;" in html
+    assert "<b>x</b>" not in html
+
+
+@pytest.mark.parametrize("metrics", [None, {"enabled": False, "empty": None, "variants": {}}])
+def test_nothing_measured_is_no_section(project: Project, metrics: dict[str, object] | None) -> None:
+    """The stage is off, or has never run."""
+    paths = project() if metrics is None else with_ablation(project(), metrics)
+    html = build(paths).read_text(encoding="utf-8")
+    assert not re.search("ablation", html.partition('id="making"')[0].partition("</style>")[2], re.I)
