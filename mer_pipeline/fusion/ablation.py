@@ -1,7 +1,7 @@
 """The ablation stage: what each part of the system is worth, by changing it alone (variants.py) and measuring again.
 
 Reference and variants are cross-validated on the same folds with the same seeds, and scored out of fold: against the
-given labels, and against the truth where it is known. differences.py says whether a variant differs from the reference. What
+given labels, and against the truth where it is known. differences.py says whether a variant differs. What
 the train stage has trained is taken from the store, and the reverse. Nothing is chosen by these figures.
 """
 
