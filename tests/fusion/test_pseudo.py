@@ -174,7 +174,7 @@ def test_an_audit_row_per_clip_and_held_out_fold(made: tuple[Planted, Made]) -> 
     assert counts[1] - counts[0] == last["added"] - last["withdrawn"]
 
 
-@pytest.mark.parametrize("head", ["logreg", "mertools"])
+@pytest.mark.parametrize("head", ["logreg", "ecmf"])
 def test_a_held_out_fold_has_no_say(head: HeadName, tmp_path: Path) -> None:
     """Other labels on all clips of fold 2: no row of held-out fold 2 moves by a bit, over all rounds; others do."""
     one = large()
