@@ -25,7 +25,7 @@ Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 Count = Annotated[int, Field(ge=1)]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
 Strength = Annotated[float, Field(gt=0)]
-HeadName = Literal["ecmf", "mertools", "concat", "gated", "mean-logits", "logreg"]
+HeadName = Literal["ecmf", "mertools", "concat", "gated", "mean-logits", "logreg", "ensemble"]
 
 
 class Section(BaseModel):

@@ -13,9 +13,10 @@ import numpy as np
 import torch
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
-from mer_pipeline.fusion.features import Features, Mask, Matrix, Rows
+from mer_pipeline.fusion.features import Features, Mask, Matrix
 from mer_pipeline.fusion.heads import HEADS
 from mer_pipeline.fusion.heads.base import GROUP, NO_FOLD, Epoch, Examples, Head, Lesson, Place
+from mer_pipeline.fusion.heads.groups import groups
 from mer_pipeline.fusion.heads.linear import log_softmax
 from mer_pipeline.fusion.scaler import Scaler
 from mer_pipeline.params import HeadName, TrainParams
@@ -49,15 +50,15 @@ class Member:
 
     def predict(self, features: Features) -> Predicted:
         """Score any number of clips, in groups of one fixed size."""
-        parts = [self._group(features.take(rows)) for rows in _groups(len(features))]
+        parts = [self._group(n, group) for n, group in groups(features)]
         return Predicted(
             np.concatenate([np.zeros((0, len(self.prior)), np.float32), *(part.probabilities for part in parts)]),
             np.concatenate([np.zeros((0, len(features.names)), np.float32), *(part.weights for part in parts)]),
             np.concatenate([np.zeros(0, bool), *(part.by_prior for part in parts)]),
         )
 
-    def _group(self, features: Features) -> Predicted:
-        n, scaled = len(features), self.scaler.apply(_fill(features))
+    def _group(self, n: int, group: Features) -> Predicted:
+        scaled = self.scaler.apply(group)
         by_prior = np.ones(GROUP, dtype=bool)
         probabilities, weights = np.tile(self.prior, (GROUP, 1)), np.zeros(scaled.mask.shape, dtype=np.float32)
         if self.head is not None:
@@ -156,14 +157,3 @@ def fixed_threads() -> Iterator[None]:
     torch.set_num_threads(INTRA_OP_THREADS)
     with threadpool_limits(INTRA_OP_THREADS):
         yield
-
-
-def _groups(n: int) -> list[Rows]:
-    return [np.arange(start, min(start + GROUP, n)) for start in range(0, n, GROUP)]
-
-
-def _fill(features: Features) -> Features:
-    """Add rows without any modality up to GROUP."""
-    short = GROUP - len(features)
-    x = tuple(np.pad(matrix, ((0, short), (0, 0))) for matrix in features.x)
-    return Features(features.names, x, np.pad(features.mask, ((0, short), (0, 0))))
