@@ -1,10 +1,8 @@
-"""The mean opinion of several heads: of `train.heads` those that nested cross-validation keeps.
+"""The mean opinion of several heads: of `train.heads` those that nested cross-validation keeps (kept.py).
 
-p(c | x) = mean over kept heads h of p_h(c | x)
+    p(c | x) = mean over kept heads h of p_h(c | x)
 
-Each fold among a lesson's training rows is left out in turn; beginning with all heads, the one whose absence raises the
-weighted F1 of the mean on the left-out rows most is dropped, until none is. A mean seldom loses to its parts, so it takes
-evidence to be dropped, not to be kept. The fold that the ensemble is scored on has no part in it.
+They are chosen on the lesson's own rows, so the fold that the ensemble is scored on has no part in it.
 """
 
 from __future__ import annotations
@@ -14,27 +12,14 @@ from typing import Self
 
 import numpy as np
 
-from mer_pipeline.fusion.features import Features, Matrix, Rows
+from mer_pipeline.fusion.features import Features, Matrix
 from mer_pipeline.fusion.heads.base import Epoch, Head, Lesson, Logits, Place
-from mer_pipeline.fusion.heads.concat import Concat
-from mer_pipeline.fusion.heads.ecmf import Ecmf
-from mer_pipeline.fusion.heads.gated import Gated
-from mer_pipeline.fusion.heads.inner import held_out, inner_folds, suited
+from mer_pipeline.fusion.heads.inner import suited
+from mer_pipeline.fusion.heads.kept import choose
 from mer_pipeline.fusion.heads.linear import log_softmax
-from mer_pipeline.fusion.heads.logreg import LogReg
-from mer_pipeline.fusion.heads.mean_logits import MeanLogits
-from mer_pipeline.fusion.heads.mertools import Mertools
-from mer_pipeline.fusion.metrics import Confusion
-from mer_pipeline.params import HeadName, TrainParams
+from mer_pipeline.fusion.heads.parts import PARTS
+from mer_pipeline.params import HeadName
 
-PARTS: dict[HeadName, type[Head]] = {
-    "ecmf": Ecmf,
-    "mertools": Mertools,
-    "concat": Concat,
-    "gated": Gated,
-    "mean-logits": MeanLogits,
-    "logreg": LogReg,
-}
 FLOOR = 1e-12  # of a mean of probabilities, whose logarithm must be finite
 
 
@@ -54,13 +39,13 @@ class Ensemble(Head):
     ) -> list[tuple[Self, list[Epoch]]]:
         """See `Head`; every part learns all that the ensemble's lesson has, whatever it was kept by."""
         ensembles = [cls(features.dims, classes, lesson.params) for lesson in lessons]
-        kept = _choose(features, lessons, classes, place)
+        kept = choose(features, lessons, classes, place)
         for ensemble in ensembles:
             ensemble.parts = {}
-        for name in PARTS:
+        for name, part in PARTS.items():
             at = [i for i, names in enumerate(kept) if name in names]
-            own = [suited(PARTS[name], lessons[i]) for i in at]
-            for i, (head, _) in zip(at, PARTS[name].fit_all(features, own, classes, place, lambda: None), strict=True):
+            own = [suited(part, lessons[i]) for i in at]
+            for i, (head, _) in zip(at, part.fit_all(features, own, classes, place, lambda: None), strict=True):
                 ensembles[i].parts[name] = head
         for _ in lessons:
             tick()
@@ -70,9 +55,8 @@ class Ensemble(Head):
         """See `Head`; the weights are the mean of the parts' shares."""
         said = [part.score(group) for part in self.parts.values()]
         mean = np.mean([np.exp(log_softmax(one.values)) for one in said], axis=0)
-        shares = [
-            np.abs(w) / np.maximum(np.abs(w).sum(axis=1, keepdims=True), FLOOR) for w in (s.weights for s in said)
-        ]
+        sizes = [np.abs(one.weights) for one in said]
+        shares = [size / np.maximum(size.sum(axis=1, keepdims=True), FLOOR) for size in sizes]
         return Logits(np.log(np.maximum(mean, FLOOR)), np.mean(shares, axis=0))
 
     def tensors(self) -> dict[str, Matrix]:
@@ -82,44 +66,8 @@ class Ensemble(Head):
     def restore(self, tensors: Mapping[str, Matrix]) -> None:
         """See `Head`."""
         self.parts = {}
-        for name in PARTS:
+        for name, part in PARTS.items():
             own = {key.removeprefix(f"{name}."): a for key, a in tensors.items() if key.startswith(f"{name}.")}
             if own:
-                self.parts[name] = PARTS[name](self.dims, self.classes, self.params)
+                self.parts[name] = part(self.dims, self.classes, self.params)
                 self.parts[name].restore(own)
-
-
-def candidates(params: TrainParams) -> list[HeadName]:
-    """The heads that an ensemble may be of: those of `train.heads`, or all where it stands there alone."""
-    return [name for name in PARTS if name in params.heads] or list(PARTS)
-
-
-def _choose(features: Features, lessons: Sequence[Lesson], classes: int, place: Place) -> list[list[HeadName]]:
-    """The heads to keep, of each lesson; all, where its rows are of one fold."""
-    kept = [candidates(lesson.params) for lesson in lessons]
-    at = [i for i, lesson in enumerate(lessons) if len(inner_folds(lesson)) > 1 and len(kept[i]) > 1]
-    asked = [lessons[i] for i in at]
-    said = {
-        name: held_out(PARTS[name], features, asked, classes, place) for name in {n: None for i in at for n in kept[i]}
-    }
-    for j, i in enumerate(at):
-        known = said[kept[i][0]][j][1]
-        opinions = {name: said[name][j][0][known] for name in kept[i]}
-        kept[i] = keep(opinions, lessons[i].train.label[known], classes)
-    return kept
-
-
-def keep(opinions: Mapping[HeadName, Matrix], label: Rows, classes: int) -> list[HeadName]:
-    """Drop heads as the module says; opinions are held-out probabilities float32 (n, C), label int64 (n,)."""
-
-    def f1(names: Sequence[HeadName]) -> float:
-        mean = np.mean([opinions[name] for name in names], axis=0)
-        return Confusion.of(label, np.asarray(mean.argmax(axis=1)), classes).weighted_f1
-
-    names = list(opinions)
-    while len(names) > 1:
-        fewer = max(([n for n in names if n != out] for out in names), key=f1)
-        if f1(fewer) <= f1(names):
-            break
-        names = fewer
-    return names

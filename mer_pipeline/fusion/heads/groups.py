@@ -1,4 +1,4 @@
-"""Any number of clips through a head that scores groups of exactly GROUP: a clip's bytes never depend on its company."""
+"""Any number of clips through a head that scores groups of exactly GROUP: a clip's company changes no bit of it."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Cross-validation inside a lesson: what heads say of its own training rows, each fold of them left out in turn.
 
-Whatever is chosen by this (the parts of an ensemble, the draws of a search) never sees the fold that the lesson's head is
-scored on: that one is in no lesson. The fold that is watched stays the same, and is in no inner score either.
+Whatever is chosen by this never sees the fold that the lesson's head is scored on: that one is in no lesson. The fold
+that is watched stays the same, and is in no inner score either.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def without(lesson: Lesson, fold: int, features: Features) -> Lesson:
 def held_out(
     head: type[Head], features: Features, lessons: Sequence[Lesson], classes: int, place: Place
 ) -> list[tuple[Matrix, Mask]]:
-    """Of each lesson with two folds or more: probabilities float32 (n, C) of its n training rows, and where there are any.
+    """Of each lesson with two folds or more: probabilities float32 (n, C) of its n training rows, and where there are.
 
     All inner members of all lessons train at once.
     """
