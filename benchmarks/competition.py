@@ -37,6 +37,7 @@ from benchmarks.competition_plot import plot  # noqa: E402
 from benchmarks.generated import CLASSES, NAMES, PRIOR, Clips, World, transition  # noqa: E402
 from mer_pipeline.fusion.features import Features, Matrix, Rows  # noqa: E402
 from mer_pipeline.fusion.heads import HEADS  # noqa: E402
+from mer_pipeline.fusion.heads.parts import PARTS  # noqa: E402
 from mer_pipeline.fusion.importance import leave_one_out  # noqa: E402
 from mer_pipeline.fusion.member import fixed_threads  # noqa: E402
 from mer_pipeline.fusion.metrics import Confusion  # noqa: E402
@@ -49,21 +50,19 @@ from mer_pipeline.store.rows import digest  # noqa: E402
 Figures = dict[Key, float]
 FOLDS, TEST = 5, 3000
 MIDDLE = (0.2, 0.3)  # wrong labels, missing: the cell of everything that is no grid
-CELLS = [(noise, missing) for noise in (0.0, 0.1, 0.2, 0.4) for missing in (0.0, 0.3, 0.6)]
-ALL_HEADS_AT = {96: ((0.0, 0.0), MIDDLE, (0.4, 0.6)), 300: ((0.0, 0.0), MIDDLE, (0.4, 0.6)), 3000: (MIDDLE,)}
+CORNERS = [(0.0, 0.0), MIDDLE, (0.4, 0.6)]
+CELLS = [*CORNERS, (0.0, 0.3), (0.1, 0.3), (0.4, 0.3), (0.2, 0.0), (0.2, 0.6)]
+GRID = {96: CELLS, 300: CELLS, 3000: [(0.0, 0.0), (0.1, 0.3), MIDDLE, (0.4, 0.3)]}
 GRID_SEEDS = {96: 20, 300: 20, 3000: 4}
-GRID = {
-    96: CELLS,
-    300: CELLS,
-    3000: [cell for cell in CELLS if cell[1] == 0.3 or cell in ((0, 0), (0.2, 0), (0.2, 0.6))],
-}
+OTHERS_AT = {96: CORNERS, 300: CORNERS, 3000: [MIDDLE]}  # cells of the other heads
+ENSEMBLE_SEEDS = {96: 8, 300: 8, 3000: 0}  # in the middle: it trains five times as much as all the others together
 CURVE_SEEDS = {100: 8, 200: 8, 400: 8, 800: 6, 1600: 4, 3000: 4, 7369: 2}
 SETTINGS = {"default": {}, "d 256, lr 1e-4": {"d": 256, "lr": 1e-4}}
-SETTING_SEEDS = {96: 10, 300: 6}
+SETTING_SEEDS = {96: 8, 300: 4}
 SPOT_NS, SPOT_SEEDS = (1000, 4000), 3
 WORLDS: dict[str, Literal["flat", "overlap"] | None] = {"main": None, "flat": "flat", "overlap": "overlap"}
-MAIN_HEADS = [head for head in HEADS if head in ("ecmf", "mertools", "logreg", "ensemble")]
-SPOT_HEADS = [head for head in HEADS if head in ("ecmf", "mertools", "gated", "logreg", "ensemble")]
+MAIN_HEADS = [head for head in HEADS if head in ("ecmf", "mertools", "logreg")]
+SPOT_HEADS = [head for head in HEADS if head in ("ecmf", "mertools", "gated", "logreg")]
 SECTIONS = ("grid", "curve", "settings", "importance")
 
 
@@ -90,7 +89,9 @@ def plan(section: str) -> Iterator[Task]:
         for seed in range(max(GRID_SEEDS.values())):
             for n, seeds in GRID_SEEDS.items():
                 for cell in GRID[n] if seed < seeds else ():
-                    heads = list(HEADS) if cell in ALL_HEADS_AT[n] else MAIN_HEADS
+                    heads = list(PARTS) if cell in OTHERS_AT[n] else MAIN_HEADS
+                    if cell == MIDDLE and seed < ENSEMBLE_SEEDS[n]:
+                        heads = list(HEADS)
                     yield Task("main", "default", n, *cell, seed, tuple(heads))
     elif section == "curve":
         for seed in range(max(CURVE_SEEDS.values())):
