@@ -350,7 +350,7 @@ class TrainParams(Section):
         "ecmf",
         "mertools",
         "logreg",
-    )  # cross-validation selects among them
+    )  # cross-validation selects among them; ensemble: the mean of those that it keeps
     seeds: Annotated[tuple[Seed, ...], Field(min_length=1)] = (
         0,
         1,

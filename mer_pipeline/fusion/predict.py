@@ -1,8 +1,9 @@
 """The predict stage: every test and pool clip by the selected head, the submission, and scores where truth exists.
 
 A prediction is the mean of the softmax over folds and seeds, and its probabilities are tempered by what was fitted
-out of fold (`calibration.py`), which changes no label. Each candidate gets a row: one without any modality gets
-the training prior and a flag. The truth is read for scoring only.
+out of fold (`calibration.py`), which changes no label. Beside the head's own weights stands what the prediction rests
+on: how much of it is lost without each modality (`importance.py`). Each candidate gets a row: one without any modality
+gets the training prior and a flag. The truth is read for scoring only.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ from mer_pipeline.fusion.artifacts import (
 from mer_pipeline.fusion.bootstrap import GroupedScore, grouped_score, units_of
 from mer_pipeline.fusion.evaluation import final, temper_told
 from mer_pipeline.fusion.features import Features, Mask, Matrix, Rows, load_features
+from mer_pipeline.fusion.importance import leave_one_out
 from mer_pipeline.fusion.member import fixed_threads
 from mer_pipeline.fusion.metrics import Confusion, Score, score
 from mer_pipeline.fusion.training import seeds_of
@@ -88,16 +90,22 @@ def predict(paths: PredictPaths, progress: Callable[[int, int], None] = lambda d
     if config.selected is None:
         probabilities = tempered = np.full((len(ids), len(index)), 1 / len(index), dtype=np.float32)
         weights: list[Matrix | None] = [None] * len(ids)
+        importance: list[list[float | None] | None] = [None] * len(ids)
         flags: list[str | None] = [f"no head: {config.empty}"] * len(ids)
     else:
         features = load_features(paths.features, config.modalities, ids)
         _check_dims(features, config, paths.features)
         with fixed_threads():
-            scorer = _Scorer(paths.fusion, config, progress, scored=bool(len(known)))
-            chosen = scorer(FUSED, config.selected, features)
+            scorer, selected = _Scorer(paths.fusion, config, progress, scored=bool(len(known))), config.selected
+            chosen = scorer(FUSED, selected, features)
             probabilities = chosen.probabilities.mean(axis=0)
             tempered = temper_told(probabilities, chosen.by_prior, config.temperature)
             weights = [None if prior else row for row, prior in zip(chosen.weights, chosen.by_prior, strict=True)]
+            left_out = leave_one_out(lambda seen: scorer(FUSED, selected, seen).probabilities.mean(axis=0), features)
+            importance = [
+                None if prior else [value if there else None for value, there in zip(row.tolist(), mask, strict=True)]
+                for row, mask, prior in zip(left_out, features.mask, chosen.by_prior, strict=True)
+            ]
             flags = [NO_MODALITY if prior else None for prior in chosen.by_prior]
             if len(known):
                 groups = [group_of[ids[i]] for i in known]
@@ -116,12 +124,14 @@ def predict(paths: PredictPaths, progress: Callable[[int, int], None] = lambda d
             "label": config.classes[int(label[i])],
             "probabilities": tempered[i],
             "weights": weights[i],
+            "importance": importance[i],
             "flag": flags[i],
         }
         for i, (clip_id, where) in enumerate(clips)
     ]
     schema = predictions_schema(len(index), pa.field("split", pa.string(), nullable=False))
-    write_table(paths.predictions, to_table(rows, schema.append(pa.field("flag", pa.string()))), {"stage": "predict"})
+    more = [pa.field("importance", pa.list_(pa.float32())), pa.field("flag", pa.string())]
+    write_table(paths.predictions, to_table(rows, pa.schema([*schema, *more])), {"stage": "predict"})
     candidates = [(row["clip_id"], row["label"]) for row in rows if row["split"] == "test"]
     write_csv(paths.submission, ("name", "discrete"), candidates)
     summary = {
@@ -157,7 +167,8 @@ class _Scorer:
         self.root, self.config, self.progress, self.done = root, config, progress, 0
         assert config.selected is not None
         self.sets = [FUSED, *(config.modalities if config.params.single_modality else ())]
-        heads = [config.selected, *(config.params.heads * len(self.sets) if scored else ())]
+        left_out = [config.selected] * (1 + len(config.modalities))  # all, and all but each
+        heads = [config.selected, *left_out, *(config.params.heads * len(self.sets) if scored else ())]
         self.total = config.folds * sum(len(seeds_of(name, config.params)) for name in heads)
 
     def __call__(self, modality: str | None, head: HeadName, features: Features) -> Ensemble:

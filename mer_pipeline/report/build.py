@@ -114,6 +114,7 @@ def render(
         detail=views.detail(facts),
         reliability=views.reliability(facts),
         weights=views.weights(facts),
+        importance=views.importance(facts),
         labels=views.labels(facts),
         trust=trust(facts, cards),
         ablation=facts.ablation,

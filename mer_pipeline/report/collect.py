@@ -44,6 +44,7 @@ class Guess:
     Attributes:
         probabilities: one per class.
         weights: one per modality, None where the modality is absent; empty where the head has none.
+        importance: how much of the prediction's log-probability is lost without each modality; None and empty likewise.
         flag: what was unusual about the prediction.
     """
 
@@ -51,6 +52,7 @@ class Guess:
     label: str
     probabilities: tuple[float, ...]
     weights: tuple[float | None, ...]
+    importance: tuple[float | None, ...] = ()
     flag: str | None = None
 
 
@@ -191,7 +193,7 @@ def _labels(path: Path, known: set[str]) -> dict[str, Refined]:
 
 
 def _predictions(path: Path, classes: int) -> list[tuple[str, Guess]]:
-    columns = ["clip_id", "head", "label", "probabilities", "weights", "flag"]
+    columns = ["clip_id", "head", "label", "probabilities", "weights", "importance", "flag"]
     return [(str(row["clip_id"]), _guess(row, classes, path)) for row in read_rows(path, columns)]
 
 
@@ -208,7 +210,7 @@ def _guess(row: Row, classes: int, path: Path) -> Guess:
     if probabilities and len(probabilities) != classes:
         raise StageError(f"{path} has {len(probabilities)} probabilities for {classes} classes; {REMEDY}")
     head, label, flag = text(row["head"]) or "", text(row["label"]) or "", text(row.get("flag"))
-    return Guess(head, label, probabilities, numbers(row["weights"]), flag)
+    return Guess(head, label, probabilities, numbers(row["weights"]), numbers(row.get("importance")), flag)
 
 
 def _problems(folder: Path) -> tuple[Problem, ...]:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from math import sqrt
 
 from mer_pipeline.fusion.bootstrap import FEW
-from mer_pipeline.report.collect import Facts, Guess, Refined
+from mer_pipeline.report.collect import Facts, Refined
 from mer_pipeline.report.metrics import BASES, Basis, Calibration, Detail, Interval, Score, confusion_detail
 
 COLUMN = {
@@ -59,7 +59,7 @@ class SingleTable:
 
 @dataclass(frozen=True)
 class Weights:
-    """Mean weight of each modality over all clips and over the clips of each predicted class."""
+    """Mean weight or importance of each modality over all clips and over the clips of each predicted class."""
 
     head: str
     clips: int
@@ -226,22 +226,30 @@ def weights(facts: Facts) -> Weights | None:
     sources = [(selected or "", "predicted clips", facts.predictions)]
     sources += [(name, "training clips, out-of-fold", facts.out_of_fold[name]) for name in ordered]
     for head, source, guesses in sources:
-        weighted = [guess for _, guess in sorted(guesses.items()) if guess.weights]
+        weighted = [(guess.label, guess.weights) for _, guess in sorted(guesses.items()) if guess.weights]
         if weighted:
-            return _mean_weights(facts, head, source, weighted)
+            return _means(facts, head, source, weighted)
     return None
 
 
-def _mean_weights(facts: Facts, head: str, source: str, guesses: list[Guess]) -> Weights:
+def importance(facts: Facts) -> Weights | None:
+    """Mean loss of log-probability without each modality, of the selected head's predictions."""
+    ordered = [guess for _, guess in sorted(facts.predictions.items())]
+    measured = [(guess.label, guess.importance) for guess in ordered if guess.importance]
+    return _means(facts, facts.metrics.selected or "", "predicted clips", measured) if measured else None
+
+
+def _means(facts: Facts, head: str, source: str, told: list[tuple[str, tuple[float | None, ...]]]) -> Weights:
+    """Of predicted labels and a figure per modality."""
     names = facts.metrics.train.modalities
-    groups = [[guess for guess in guesses if guess.label == name] for name in facts.classes]
+    groups = [[figures for label, figures in told if label == name] for name in facts.classes]
     rows = tuple(
-        (name, _mean(_at(guesses, at)), tuple(_mean(_at(group, at)) for group in groups))
+        (name, _mean(_at([figures for _, figures in told], at)), tuple(_mean(_at(group, at)) for group in groups))
         for at, name in enumerate(names)
     )
     top = max((abs(value) for _, all_, each in rows for value in (all_, *each) if value is not None), default=0.0)
     sizes = tuple((name, len(group)) for name, group in zip(facts.classes, groups, strict=True))
-    return Weights(head, len(guesses), source, sizes, rows, top or 1.0)
+    return Weights(head, len(told), source, sizes, rows, top or 1.0)
 
 
 def labels(facts: Facts) -> Labels | None:
@@ -254,9 +262,9 @@ def labels(facts: Facts) -> Labels | None:
     return Labels(len(facts.labels), changed, len(known), mended, sum(row.given == true for row, true in known))
 
 
-def _at(guesses: Iterable[Guess], at: int) -> list[float]:
-    """One modality's weights, where it was there."""
-    found = (guess.weights[at] for guess in guesses if at < len(guess.weights))
+def _at(told: Iterable[tuple[float | None, ...]], at: int) -> list[float]:
+    """One modality's figures, where it was there."""
+    found = (figures[at] for figures in told if at < len(figures))
     return [value for value in found if value is not None]
 
 

@@ -117,9 +117,13 @@ def test_the_submission_has_every_candidate_once(
     assert [row["clip_id"] for row in predicted] == list(planted.clip_ids[60:])
     last = predicted[-1]
     assert last["flag"] == NO_MODALITY
-    assert last["weights"] is None
+    assert last["weights"] is last["importance"] is None
     assert last["probabilities"] == pytest.approx(np.bincount(planted.given[:60]) / 60, abs=0.1)
     assert all(row["flag"] is None and len(row["weights"]) == 3 for row in predicted[:-1])
+    there = planted.features.mask[60:-1]
+    assert [[value is not None for value in row["importance"]] for row in predicted[:-1]] == there.tolist()
+    resting = np.array([[value or 0 for value in row["importance"]] for row in predicted[:-1]]).mean(axis=0)
+    assert resting.argmax() == 0  # the scene tells most
     assert all(sum(row["probabilities"]) == pytest.approx(1, abs=1e-5) for row in predicted)
 
 

@@ -44,7 +44,9 @@ GUESSES = [
     ("clip_id", pa.string()), ("head", pa.string()), ("label", pa.string()), ("probabilities", PROBABILITIES),
     ("weights", pa.list_(pa.float32())),
 ]  # fmt: skip
-PREDICTIONS = pa.schema([*GUESSES, ("split", pa.string()), ("flag", pa.string())])
+PREDICTIONS = pa.schema(
+    [*GUESSES, ("split", pa.string()), ("importance", pa.list_(pa.float32())), ("flag", pa.string())]
+)
 OUT_OF_FOLD = pa.schema([*GUESSES, ("fold", pa.int32())])
 
 
@@ -245,7 +247,8 @@ class Maker:
         ]
         write_table(data / "labels.parquet", to_table(labels, LABELS))
         guesses = [
-            self._guess(clip, "ecmf") | {"split": "test" if clip in self.test else "pool"}
+            self._guess(clip, "ecmf")
+            | {"split": "test" if clip in self.test else "pool", "importance": [0.25, None, -0.5, 1.5]}
             for clip in (*self.test, *self.pool)
         ]
         guesses[2] |= {"flag": "no modality: training prior"}

@@ -234,6 +234,15 @@ def test_other_classes_than_the_head_was_trained_on(project: Project) -> None:
         build(project(), ("sad", "happy"))
 
 
+def test_what_predictions_rest_on_stands_beside_the_weights(project: Project) -> None:
+    """The mean over the clips that have the modality, by predicted class; a modality that nobody has shows none."""
+    words = page_of(project()).words
+    _, _, told = words.partition("What the predictions rest on")
+    assert "hidden from the ecmf head, over 30 predicted clips" in told[:300]
+    for row in ("0.25 0.25", "– –", "-0.50 -0.50", "1.50 1.50"):
+        assert row in told[:1200]
+
+
 def test_a_head_without_weights_is_replaced_by_name(project: Project) -> None:
     """Where the selected head has no weights the page shows another's and says so."""
     paths = project(truth=False)
