@@ -90,7 +90,8 @@ def main() -> None:
             for which, chosen in sets.items():
                 if name == "ensemble" and which != "fused":
                     continue  # that is many trainings more, and nobody asks
-                own = params.model_copy(update={"seeds": params.seeds[:1]}) if name == "ensemble" else params
+                once = name == "ensemble" or which != "fused"
+                own = params.model_copy(update={"seeds": params.seeds[:1]}) if once else params
                 with fixed_threads():
                     validated = cross_validate(name, chosen, labels, classes, own, place=place)
                 predicted = validated.probabilities.mean(axis=0).argmax(axis=1)
@@ -139,7 +140,7 @@ def section(
     return [
         f"## Setting `{title}`", "",
         f"d {params.d}, lr {params.lr:g}, at most {params.epochs} epochs, patience {params.patience}, "
-        f"{len(params.seeds)} seeds, for all networks; one for the ensemble, which trains many.", "",
+        f"{len(params.seeds)} seeds; one for single modalities and for the ensemble, which trains many.", "",
         f"| head | {' | '.join(sets)} |", f"|---|{'---|' * len(sets)}", *rows, "",
         "Fused minus another head fused, paired over the same resamples of speakers:", "",
         "| against | `ecmf` | `ensemble` |", "|---|---|---|", *pairs, "",
