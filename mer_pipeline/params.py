@@ -357,6 +357,9 @@ class TrainParams(Section):
         2,
     )  # a member per seed and fold; predictions are their mean
     single_modality: bool = True  # also train every head on each modality alone, for the report
+    # what is learnt of a clip: its refined label, the refinement's posterior, or the mean posterior of its label's rows
+    targets: Literal["hard", "posterior", "smoothed"] = "hard"
+    class_weights: Literal["none", "balanced"] = "none"  # balanced: every class counts the same
     d: Count = 64  # width of a modality token
     attention_layers: Annotated[int, Field(ge=0)] = 1  # ecmf; 0: no token sees another
     attention_heads: Count = 4  # ecmf

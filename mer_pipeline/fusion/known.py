@@ -89,6 +89,7 @@ def key_of(name: HeadName, features: Features, labels: Labels, classes: int, par
             "x": [np.where(mask[:, None], x, 0) for x, mask in zip(features.x, features.mask.T, strict=True)],
             "mask": features.mask,
             "labels": [labels.fold, labels.given, labels.held_out, labels.pseudo],
+            "posterior": None if params.targets == "hard" else labels.posterior,
             "classes": classes,
             "params": json.dumps(params.model_dump(mode="json", exclude=set(ELSEWHERE)), sort_keys=True),
         }

@@ -54,8 +54,11 @@ def without(labels: Labels, held_out: int) -> tuple[Rows, Labels]:
     folds, fold = np.unique(labels.fold[rows], return_inverse=True)
     given, learnt = labels.given[rows], learnt[rows]
     seen = np.where(fold == np.arange(len(folds))[:, None], MISSING, learnt)
-    unknown = np.full_like(given, MISSING)
-    return rows, Labels(tuple(labels.clip_ids[i] for i in rows), fold, given, learnt, seen, unknown)
+    unknown, posterior = np.full_like(given, MISSING), labels.posterior
+    if posterior is not None:
+        posterior = np.tile(posterior[held_out, rows], (len(folds) + 1, 1, 1))
+    names = tuple(labels.clip_ids[i] for i in rows)
+    return rows, Labels(names, fold, given, learnt, seen, unknown, posterior=posterior)
 
 
 def ask_blind(

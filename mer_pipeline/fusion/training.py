@@ -26,9 +26,12 @@ from mer_pipeline.fusion.features import Features, Mask, Matrix, Rows
 from mer_pipeline.fusion.heads import HEADS
 from mer_pipeline.fusion.heads.base import NO_FOLD, Epoch, Examples, Place
 from mer_pipeline.fusion.member import HERE, Member, fit_members
+from mer_pipeline.fusion.targets import as_asked
 from mer_pipeline.labels.judges import FINAL
 from mer_pipeline.labels.votes import MISSING
 from mer_pipeline.params import HeadName, TrainParams
+
+PLAIN = TrainParams()
 
 
 @dataclass(frozen=True)
@@ -44,6 +47,8 @@ class Labels:
         true: (n,), MISSING where it is not known.
         pseudo_ids: m clips of the pool; features of all n + m clips have their rows after the labelled ones.
         pseudo: (k, m), the label for the head that is scored on fold f at [f], MISSING where the clip is not taken.
+        posterior: float32 (k + 1, n, C), of the model that refined the labels: without fold f at [f], where it is zeros
+            on fold f's own clips, and with all votes at [FINAL]. None: nothing was refined.
     """
 
     clip_ids: tuple[str, ...]
@@ -54,6 +59,7 @@ class Labels:
     true: Rows
     pseudo_ids: tuple[str, ...] = ()
     pseudo: Rows = field(default_factory=lambda: np.zeros((0, 0), dtype=np.int64))
+    posterior: Matrix | None = None
 
     @property
     def all_ids(self) -> tuple[str, ...]:
@@ -107,11 +113,15 @@ def read_labels(labels: Path, folds: Path, truth: Path | None, classes: Sequence
     k = max(fold_of.values(), default=-1) + 1
     given = np.full(len(place), MISSING, dtype=np.int64)
     refined = np.full((k + 1, len(place)), MISSING, dtype=np.int64)  # the last row is FINAL
-    for row in pq.read_table(labels, columns=["clip_id", "held_out_fold", "given", "label"]).to_pylist():
+    posterior = np.zeros((*refined.shape, len(classes)), dtype=np.float32)
+    table = pq.read_table(labels, columns=["clip_id", "held_out_fold", "given", "label", "posterior"])
+    said = table["posterior"].combine_chunks().flatten().to_numpy().reshape(-1, len(classes))
+    for row, q in zip(table.drop_columns("posterior").to_pylist(), said, strict=True):
         if row["clip_id"] in place and FINAL <= row["held_out_fold"] < k:
             i = place[row["clip_id"]]
             given[i] = index[row["given"]]
             refined[row["held_out_fold"], i] = index[row["label"]]
+            posterior[row["held_out_fold"], i] = q
     fold = np.array([fold_of[clip_id] for clip_id in clip_ids], dtype=np.int64)
     if ((refined[:k] == MISSING) != (fold == np.arange(k)[:, None])).any() or (refined[FINAL] == MISSING).any():
         raise StageError(f"{labels} was not made from {folds}: their clips differ; run `dvc repro labels`")
@@ -120,7 +130,7 @@ def read_labels(labels: Path, folds: Path, truth: Path | None, classes: Sequence
         known = pq.read_table(truth)
         true_of = dict(zip(known["clip_id"].to_pylist(), known["label"].to_pylist(), strict=True))
     true = np.array([index[true_of[c]] if c in true_of else MISSING for c in clip_ids], dtype=np.int64)
-    return Labels(tuple(clip_ids), fold, given, refined[FINAL], refined[:k], true)
+    return Labels(tuple(clip_ids), fold, given, refined[FINAL], refined[:k], true, posterior=posterior)
 
 
 def cross_validate(
@@ -137,7 +147,7 @@ def cross_validate(
     probabilities = np.zeros((len(seeds), n, classes), dtype=np.float32)
     weights = np.zeros((len(seeds), n, len(features.names)), dtype=np.float32)
     by_prior = np.zeros(n, dtype=bool)
-    splits = [split(labels, f, HEADS[name].watches, classes) for f in range(labels.folds)]
+    splits = [split(labels, f, HEADS[name].watches, classes, params) for f in range(labels.folds)]
     fitted = iter(fit_members(name, features, splits, seeds, classes, params, place, tick))
     members = []
     for s, seed in enumerate(seeds):
@@ -156,16 +166,19 @@ def seeds_of(name: HeadName, params: TrainParams) -> tuple[int, ...]:
     return params.seeds if HEADS[name].seeded else params.seeds[:1]
 
 
-def split(labels: Labels, f: int, watches: bool, classes: int) -> tuple[Examples, Examples | None]:
-    """What the member of fold f trains on and what it watches."""
-    label, others = labels.held_out[f], labels.fold != f
-    beside = labels.fold == (f + 1) % labels.folds
-    every = Examples.of(np.arange(len(label)), np.maximum(label, 0), labels.fold, classes)
-    train, watched = every.at(np.flatnonzero(others & ~beside)), every.at(np.flatnonzero(beside))
-    added = _pseudo(labels, f, classes)
-    if watches and labels.folds > 2 and np.isin(watched.label, train.label).all():
-        return train.and_(added), watched
-    return every.at(np.flatnonzero(others)).and_(added), None
+def split(
+    labels: Labels, f: int, watches: bool, classes: int, params: TrainParams = PLAIN
+) -> tuple[Examples, Examples | None]:
+    """What the member of fold f trains on and what it watches; targets and weights as params ask."""
+    others = np.flatnonzero(labels.fold != f)
+    own = Examples.of(others, labels.held_out[f, others], labels.fold[others], classes)
+    posterior = None if labels.posterior is None else labels.posterior[f]
+    learnt = as_asked(own.and_(_pseudo(labels, f, classes)), posterior, params)
+    beside = learnt.fold == (f + 1) % labels.folds
+    train, watched = learnt.at(np.flatnonzero(~beside)), learnt.at(np.flatnonzero(beside))
+    if watches and labels.folds > 2 and np.isin(watched.label, train.label[train.fold != NO_FOLD]).all():
+        return train, watched
+    return learnt, None
 
 
 def _pseudo(labels: Labels, f: int, classes: int) -> Examples:

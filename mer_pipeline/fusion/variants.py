@@ -4,6 +4,8 @@
                residual off        ecmf without Σ β_m h_m
                enrichment off      the enriched text's encoders replaced by those of the plain words
                refinement off      trained on the given labels
+               soft targets off    trained on the labels and not on posteriors
+               class weights off   every clip counts the same
     without    without NAME        one modality less
     alone      NAME alone          one modality
     head       HEAD                another of train.heads in the reference's place
@@ -49,6 +51,7 @@ class Setting:
         return (
             (self.head, self.params, self.features.names) == (other.head, other.params, other.features.names)
             and np.array_equal(self.labels.held_out, other.labels.held_out)
+            and (self.params.targets == "hard" or (self.labels.posterior is None) == (other.labels.posterior is None))
         )  # fmt: skip
 
 
@@ -79,7 +82,17 @@ def refinement_off(system: Setting) -> Setting | None:
     """Every fold's head is trained on the labels as they were given."""
     labels = system.labels
     held_out = np.where(labels.held_out == MISSING, MISSING, labels.given)
-    return replace(system, labels=replace(labels, held_out=held_out, final=labels.given))
+    return replace(system, labels=replace(labels, held_out=held_out, final=labels.given, posterior=None))
+
+
+def soft_targets_off(system: Setting) -> Setting | None:
+    """One class is learnt of every clip."""
+    return system.with_params(targets="hard") if system.params.targets != "hard" else None
+
+
+def class_weights_off(system: Setting) -> Setting | None:
+    """Rare classes count as often as they occur."""
+    return system.with_params(class_weights="none") if system.params.class_weights != "none" else None
 
 
 def variants(
@@ -108,6 +121,8 @@ def variants(
         "residual off": residual_off,
         "enrichment off": enrichment_off,
         "refinement off": refinement_off,
+        "soft targets off": soft_targets_off,
+        "class weights off": class_weights_off,
     }
 
     def each() -> Iterator[tuple[str, Kind, Setting | None]]:

@@ -140,3 +140,16 @@ def test_parts_are_those_of_the_head(system: Setting) -> None:
     assert by_name(replace(system, head="logreg")).keys() >= {"ecmf", "mertools"}
     assert parts & by_name(system.with_params(attention_layers=0)).keys() == {"residual off"}
     assert parts & by_name(system.with_params(residual=False)).keys() == {"attention off"}
+
+
+def test_what_is_learnt_is_a_part(system: Setting) -> None:
+    """Soft targets and class weights are switched off where they are on; the given labels have no posterior."""
+    parts = {"soft targets off", "class weights off"}
+    assert not parts & by_name(system).keys()
+    q = np.full((6, 60, 3), 1 / 3, np.float32)
+    soft = replace(system.with_params(targets="posterior"), labels=replace(labels_of(plant()), posterior=q))
+    rows = by_name(soft)
+    assert parts & rows.keys() == {"soft targets off"}
+    assert rows["soft targets off"].setting.params == system.params
+    assert rows["refinement off"].setting.labels.posterior is None, "though no label was changed"
+    assert parts & by_name(system.with_params(class_weights="balanced")).keys() == {"class weights off"}
