@@ -19,6 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from mer_pipeline.csv_files import clean, present
 from mer_pipeline.errors import ParamsError, did_you_mean
 
+VISUAL = "visual"  # the modality that train.visual merges encoders into
 MER_CLASSES = ("neutral", "angry", "happy", "sad", "worried", "surprise")
 
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
@@ -357,6 +358,8 @@ class TrainParams(Section):
         2,
     )  # a member per seed and fold; predictions are their mean
     single_modality: bool = True  # also train every head on each modality alone, for the report
+    # encoders that see frames or faces: a token each, or merged into one (`visual`)
+    visual: Literal["tokens", "merged"] = "tokens"
     # what is learnt of a clip: its refined label, the refinement's posterior, or the mean posterior of its label's rows
     targets: Literal["hard", "posterior", "smoothed"] = "hard"
     class_weights: Literal["none", "balanced"] = "none"  # balanced: every class counts the same
@@ -447,6 +450,8 @@ class Params(Section):
                 raise ValueError(
                     f"judges.{name}: enrich.backend 'template' gives no scores; ask a language model there"
                 )
+        if VISUAL in self.encoders:
+            raise ValueError(f"encoders: '{VISUAL}' is what train.visual merges encoders into; take another name")
         if "given" in self.judges:
             raise ValueError("judges: 'given' is the dataset's own label; take another name")
         others = any(judge.kind != "own-head" for judge in self.judges.values())
@@ -469,6 +474,16 @@ class Params(Section):
     def mixed(self) -> tuple[str, ...]:
         """Those of them that read words and measured cues of voice and face at once: no single modality."""
         return tuple(name for name in self.modalities if self.encoders[name].input == "enriched")
+
+    @property
+    def visual(self) -> tuple[str, ...]:
+        """Those of them that see pictures; of vectors that were made elsewhere nobody says what they saw."""
+        return tuple(name for name in self.modalities if self.encoders[name].input in {"frames", "faces"})
+
+    @property
+    def merged(self) -> tuple[str, ...]:
+        """Those of them that are one modality, VISUAL."""
+        return self.visual if self.train.visual == "merged" else ()
 
     @property
     def plain(self) -> tuple[str, ...]:

@@ -32,7 +32,7 @@ def main() -> str:
         written=files,
     )
     forget_others(paths.features, "embed", params.encoders, Path("data/quarantine"))
-    encoders = Encoders(params.modalities, params.mixed, params.plain)
+    encoders = Encoders(params.modalities, params.mixed, params.plain, params.visual)
     bar, runtime = progress_bar("ablation"), load_runtime()
     place = Place(runtime.torch_device(), runtime.workers)
     return ablate(params.ablation, params.train, encoders, params.dataset.classes, paths, bar, runtime.store_url, place)

@@ -34,7 +34,8 @@ def main() -> str:
     paths = PseudoPaths(features, manifest, folds, labels, votes, table, metrics)
     runtime, join, bar = load_runtime(), params.labels.join_dependent, progress_bar("pseudo")
     place, store = Place(runtime.torch_device(), runtime.workers), runtime.store_url
-    return pseudo(params.pseudo, params.train, params.modalities, judges, join, classes, paths, bar, store, place)
+    how = (params.pseudo, params.train, params.modalities)
+    return pseudo(*how, judges, join, classes, paths, bar, store, place, params.merged)
 
 
 if __name__ == "__main__":

@@ -31,7 +31,8 @@ def main() -> str:
     classes, folds = params.dataset.classes, params.folds.n
     bar, runtime = progress_bar("train"), load_runtime()
     place = Place(runtime.torch_device(), runtime.workers)
-    return train(params.train, params.modalities, params.mixed, classes, folds, paths, bar, runtime.store_url, place)
+    read, store = (params.modalities, params.mixed), runtime.store_url
+    return train(params.train, *read, classes, folds, paths, bar, store, place, params.merged)
 
 
 if __name__ == "__main__":

@@ -36,7 +36,8 @@ def main(name: str) -> str:
         forget_others(own.features, "embed", params.encoders, own.quarantine.parent)
         classes, bar, runtime = params.dataset.classes, progress_bar(f"vote-{name}"), load_runtime()
         place, store = Place(runtime.torch_device(), runtime.workers), runtime.store_url
-        return vote(name, judge, params.train, params.modalities, classes, params.shards, own, bar, store, place)
+        how = (params.train, params.modalities, classes, params.shards)
+        return vote(name, judge, *how, own, bar, store, place, params.merged)
     check_locked(checkpoints_of({}, {name: judge}))
     made = make_judge(name, judge, params.dataset.classes)
     match judge.kind:

@@ -27,7 +27,7 @@ from mer_pipeline.fusion.train import why_empty
 from mer_pipeline.fusion.training import read_labels, seeds_of
 from mer_pipeline.fusion.variants import Setting, variants
 from mer_pipeline.labels.votes import MISSING
-from mer_pipeline.params import AblationParams, TrainParams
+from mer_pipeline.params import VISUAL, AblationParams, TrainParams
 from mer_pipeline.runtime import raise_if_stopped
 
 LEVEL = 0.05  # of p after correction
@@ -53,11 +53,13 @@ class Encoders:
         all: that the system reads, in token order.
         mixed: those of them that read the enriched text.
         plain: that read the plain words, whether the system reads them or not.
+        visual: those of `all` that see pictures.
     """
 
     all: tuple[str, ...]
     mixed: tuple[str, ...]
     plain: tuple[str, ...]
+    visual: tuple[str, ...] = ()
 
 
 def ablate(
@@ -96,7 +98,7 @@ def ablate(
         write_ablation(paths.written, None, empty)
         return f"ablation: nothing to measure: {empty}"
     params = params.model_copy(update={"seeds": ablation.seeds or params.seeds})
-    reference = Setting(ablation.head, features.select(encoders.all), labels, params)
+    reference = Setting(ablation.head, _seen(features.select(encoders.all), encoders, params), labels, params)
     groups = _groups(paths.manifest, labels.clip_ids)
     with fixed_threads():
         measured = measure(reference, features, encoders, groups, len(classes), KnownHeads(store, place), progress)
@@ -126,7 +128,12 @@ def measure(
         known: trains, or remembers.
         progress: as in `ablate`.
     """
-    others = variants(reference, features, encoders.mixed, encoders.plain, reference.params.heads)
+    params, other = reference.params, None
+    if len(encoders.visual) > 1:
+        tokens = features.select(encoders.all)
+        other = tokens if params.visual == "merged" else tokens.merged(encoders.visual, VISUAL)
+    everything = _seen(features, encoders, params)
+    others = variants(reference, everything, encoders.mixed, encoders.plain, params.heads, other)
     predicted = _predict([reference, *(one.setting for one in others)], classes, known, progress)
     labels = reference.labels
     given = _judge(labels.given, np.arange(len(labels.given)), groups, predicted, classes)
@@ -134,7 +141,7 @@ def measure(
     true = _judge(labels.true, judged, groups, predicted, classes) if len(judged) else None
     return {
         "head": reference.head,
-        "modalities": list(encoders.all),
+        "modalities": list(reference.features.names),
         "seeds": list(reference.params.seeds),
         "folds": labels.folds,
         "over": given.units.over,
@@ -190,6 +197,11 @@ def _judge(
     units, true = units_of([groups[i] for i in rows]), label[rows]
     reference, *others = [[one[rows] for one in system] for system in predicted]
     return _Judged(score(true, reference, classes), compare(true, reference, others, units, classes), units)
+
+
+def _seen(features: Features, encoders: Encoders, params: TrainParams) -> Features:
+    """Merged or not, as params say."""
+    return features.merged(encoders.visual, VISUAL) if params.visual == "merged" else features
 
 
 def _groups(manifest: Path, clip_ids: Sequence[str]) -> list[str]:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
@@ -26,7 +26,7 @@ from mer_pipeline.fusion.member import Member
 from mer_pipeline.fusion.scaler import Scaler
 from mer_pipeline.fusion.written import write_csv as write_csv  # written.py needs no torch
 from mer_pipeline.fusion.written import write_json as write_json
-from mer_pipeline.params import HeadName, Section, TrainParams
+from mer_pipeline.params import VISUAL, HeadName, Section, TrainParams
 
 CONFIG = "config.json"
 OUT_OF_FOLD = "out_of_fold.parquet"
@@ -39,11 +39,20 @@ class FusionConfig(Section):
     classes: tuple[str, ...]
     modalities: tuple[str, ...]
     dims: tuple[int, ...]  # of each modality; empty where there are no heads
+    merged: dict[str, int] = Field(default_factory=dict)  # encoders that are the modality VISUAL, and columns of each
     folds: int
     params: TrainParams
     selected: HeadName | None
     temperature: float = 1.0  # of the selected head's probabilities; those in out_of_fold.parquet are without it
     empty: str | None
+
+    @property
+    def encoders(self) -> dict[str, int]:
+        """What to load, in token order, with the length of each one's vectors."""
+        found: dict[str, int] = {}
+        for name, dim in zip(self.modalities, self.dims, strict=True):
+            found |= self.merged if self.merged and name == VISUAL else {name: dim}
+        return found
 
 
 def member_path(root: Path, modality: str | None, head: HeadName, seed: int, fold: int) -> Path:

@@ -2,6 +2,9 @@
 
 Absent is not zero: a clip whose row is missing, not valid or null has `mask` false there, and what stands in
 `x` means nothing. Rows are matched to clips by id, never by position.
+
+Several may be merged into one modality: their columns side by side. A clip has it where it has any of its parts, and
+the columns of a part that it lacks are NaN, which `Scaler` puts at the mean: their zeros would be values like others.
 """
 
 from __future__ import annotations
@@ -29,7 +32,7 @@ class Features:
 
     Attributes:
         names: M encoder names, in token order.
-        x: per modality float32 (n, D_m); zeros where the mask is false.
+        x: per modality float32 (n, D_m); zeros where the mask is false, NaN where a part of a merged one is absent.
         mask: bool (n, M), true where the clip has the modality.
     """
 
@@ -58,6 +61,24 @@ class Features:
         """Some of the modalities, in this order."""
         at = [self.names.index(name) for name in names]
         return Features(tuple(names), tuple(self.x[m] for m in at), self.mask[:, at])
+
+    def merged(self, names: Sequence[str], into: str) -> Features:
+        """These modalities, in token order, as one that stands where the first of them stood; no names: no change."""
+        if not names:
+            return self
+        parts = self.select([name for name in self.names if name in names])
+        some: Mask = np.asarray(parts.mask.any(axis=1, keepdims=True))
+        lacks = some & ~parts.mask
+        x = [np.where(lacks[:, m : m + 1], np.float32("nan"), matrix) for m, matrix in enumerate(parts.x)]
+        whole = Features(
+            (*self.names, into), (*self.x, np.concatenate(x, axis=1)), np.concatenate([self.mask, some], axis=1)
+        )
+        return whole.select(merged_names(self.names, names, into))
+
+
+def merged_names(all_names: Sequence[str], names: Sequence[str], into: str) -> tuple[str, ...]:
+    """The modalities after `Features.merged`."""
+    return tuple(dict.fromkeys(into if name in names else name for name in all_names))
 
 
 def load_features(root: Path, names: Sequence[str], clip_ids: Sequence[str]) -> Features:

@@ -28,7 +28,8 @@ from mer_pipeline.store.packs import Shelf, Store
 from mer_pipeline.store.rows import complete_row, digest, stage_schema, to_table
 
 SCHEMA = pa.schema([pa.field("blob", pa.binary())])  # `_pack`ed
-ELSEWHERE = frozenset({"features", "heads", "single_modality"})  # params that do not change what one head becomes
+# Params that do not change what one head becomes; `visual` shows in the features.
+ELSEWHERE = frozenset({"features", "heads", "single_modality", "visual"})
 
 
 class KnownHeads:

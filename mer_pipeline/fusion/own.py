@@ -29,7 +29,7 @@ from mer_pipeline.fusion.training import Labels, seeds_of
 from mer_pipeline.judges.judge import label_of, vote_schema
 from mer_pipeline.labels.judges import FINAL, HELD_OUT
 from mer_pipeline.labels.votes import MISSING
-from mer_pipeline.params import JudgeParams, ShardParams, TrainParams
+from mer_pipeline.params import VISUAL, JudgeParams, ShardParams, TrainParams
 from mer_pipeline.store.quarantine import write_problems
 from mer_pipeline.store.rows import complete_row, digest, stage_schema
 from mer_pipeline.store.shards import bucket_of, new_folder, write_shard
@@ -111,6 +111,7 @@ def vote(
     progress: Callable[[int, int], None] = lambda done, total: None,
     store: str | None = None,
     place: Place = HERE,
+    merged: Sequence[str] = (),
 ) -> str:
     """Run the judge; returns one line that says what came out.
 
@@ -125,11 +126,12 @@ def vote(
         progress: told after every member, with how many are trained and how many there will be.
         store: URL of the store that remembers trained heads; None: nothing is remembered.
         place: where heads are trained.
+        merged: those of the encoders that are one modality, VISUAL.
 
     Raises:
         StageError: a table is missing or does not fit another.
     """
-    data = read_dataset(paths, modalities, classes)
+    data = read_dataset(paths, modalities, classes, merged)
     labelled = data.fold != MISSING
     why = why_silent(data)
     if why is None:
@@ -144,7 +146,9 @@ def vote(
     return f"vote-{name}: {judge.head} votes on {ballots[0].voted.sum()} clips, {labelled.sum()} of them labelled"
 
 
-def read_dataset(paths: OwnPaths, modalities: Sequence[str], classes: Sequence[str]) -> Dataset:
+def read_dataset(
+    paths: OwnPaths, modalities: Sequence[str], classes: Sequence[str], merged: Sequence[str] = ()
+) -> Dataset:
     """Read the manifest, the folds and the features.
 
     Raises:
@@ -157,7 +161,7 @@ def read_dataset(paths: OwnPaths, modalities: Sequence[str], classes: Sequence[s
     fold_of = dict(zip(dealt["clip_id"].to_pylist(), dealt["fold"].to_pylist(), strict=True))
     return Dataset(
         tuple(clip_ids),
-        load_features(paths.features, modalities, clip_ids),
+        load_features(paths.features, modalities, clip_ids).merged(merged, VISUAL),
         np.array([index.get(label, MISSING) for label in manifest["label"].to_pylist()], dtype=np.int64),
         np.array([fold_of.get(clip_id, MISSING) for clip_id in clip_ids], dtype=np.int64),
     )

@@ -21,7 +21,7 @@ from mer_pipeline.fusion.nested import FEWEST_FOLDS
 from mer_pipeline.fusion.training import Labels, read_labels
 from mer_pipeline.labels.independent import as_own, may_bear_out, said_by
 from mer_pipeline.labels.judges import with_judges
-from mer_pipeline.params import JudgeParams, PseudoParams
+from mer_pipeline.params import VISUAL, JudgeParams, PseudoParams
 
 Words = NDArray[np.str_]
 
@@ -71,8 +71,9 @@ def read_study(
     judges: Mapping[str, JudgeParams],
     classes: tuple[str, ...],
     paths: PseudoPaths,
+    merged: Sequence[str] = (),
 ) -> Study:
-    """Read all tables; the truth is not among them.
+    """Read all tables; the truth is not among them. The encoders `merged` are one modality, VISUAL.
 
     Raises:
         ParamsError, StageError: as `with_judges`, `load_features` and `read_labels`.
@@ -88,10 +89,10 @@ def read_study(
     votes = as_own(with_judges(pq.read_table(paths.votes / "given.parquet"), paths.votes, others, both), judges)
     return Study(
         labels=labels,
-        features=load_features(paths.features, modalities, labels.clip_ids),
+        features=load_features(paths.features, modalities, labels.clip_ids).merged(merged, VISUAL),
         groups=np.array([group_of[clip_id] for clip_id in labels.clip_ids], dtype=str),
         pool_ids=pool_ids,
-        pool=load_features(paths.features, modalities, pool_ids),
+        pool=load_features(paths.features, modalities, pool_ids).merged(merged, VISUAL),
         pool_groups=np.array([group_of[clip_id] for clip_id in pool_ids], dtype=str),
         votes=votes,
         said=said_by(votes, labels.clip_ids, classes),

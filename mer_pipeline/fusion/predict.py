@@ -36,7 +36,7 @@ from mer_pipeline.fusion.importance import leave_one_out
 from mer_pipeline.fusion.member import fixed_threads
 from mer_pipeline.fusion.metrics import Confusion, Score, score
 from mer_pipeline.fusion.training import seeds_of
-from mer_pipeline.params import HeadName
+from mer_pipeline.params import VISUAL, HeadName
 from mer_pipeline.store.rows import to_table
 from mer_pipeline.store.shards import write_table
 
@@ -93,8 +93,9 @@ def predict(paths: PredictPaths, progress: Callable[[int, int], None] = lambda d
         importance: list[list[float | None] | None] = [None] * len(ids)
         flags: list[str | None] = [f"no head: {config.empty}"] * len(ids)
     else:
-        features = load_features(paths.features, config.modalities, ids)
+        features = load_features(paths.features, tuple(config.encoders), ids)
         _check_dims(features, config, paths.features)
+        features = features.merged(tuple(config.merged), VISUAL)
         with fixed_threads():
             scorer, selected = _Scorer(paths.fusion, config, progress, scored=bool(len(known))), config.selected
             chosen = scorer(FUSED, selected, features)
@@ -152,7 +153,7 @@ def predict(paths: PredictPaths, progress: Callable[[int, int], None] = lambda d
 
 
 def _check_dims(features: Features, config: FusionConfig, root: Path) -> None:
-    for name, found, trained in zip(features.names, features.dims, config.dims, strict=True):
+    for (name, trained), found in zip(config.encoders.items(), features.dims, strict=True):
         if found != trained:
             raise UsageError(
                 f"{root / name} has {found} values a clip and the heads were trained on {trained}; "

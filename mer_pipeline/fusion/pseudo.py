@@ -78,6 +78,7 @@ def pseudo(
     progress: Callable[[int, int], None] = lambda done, total: None,
     store: str | None = None,
     place: Place = HERE,
+    merged: Sequence[str] = (),
 ) -> str:
     """Run the stage; returns one line that says what came out.
 
@@ -92,13 +93,14 @@ def pseudo(
         progress: told after every member, with how many are trained and how many there will be.
         store: URL of the store that remembers trained heads; None: nothing is remembered.
         place: where heads are trained.
+        merged: those of the encoders that are one modality, VISUAL.
 
     Raises:
         ParamsError: there are too few families that could agree.
         StageError: a table is missing or does not fit another.
         DatasetError: a vote is not what `read_votes` takes.
     """
-    study = read_study(params, modalities, judges, classes, paths)
+    study = read_study(params, modalities, judges, classes, paths, merged)
     why = why_nothing(study)
     if why is not None:
         write_pseudo(paths.pseudo, (), (), classes)

@@ -27,12 +27,14 @@ class Scaler:
 
     @classmethod
     def fit(cls, train: Features) -> Scaler:
-        """Measure on training rows; rows without the modality do not count."""
+        """Measure each column on the training rows that have it."""
         mean, inverse = [], []
         for m, x in enumerate(train.x):
             present = x[train.mask[:, m]].astype(np.float64)
-            mu = present.mean(axis=0) if len(present) else np.zeros(x.shape[1])
-            sd = present.std(axis=0) if len(present) else np.zeros(x.shape[1])
+            has = ~np.isnan(present)
+            n = np.maximum(has.sum(axis=0), 1)
+            mu = np.where(has, present, 0).sum(axis=0) / n
+            sd = np.sqrt((np.where(has, present - mu, 0) ** 2).sum(axis=0) / n)
             varies = sd > RELATIVE_ZERO * np.abs(mu) + 1e-12
             mean.append(mu.astype(np.float32))
             inverse.append(np.divide(1.0, sd, out=np.zeros_like(sd), where=varies).astype(np.float32))
@@ -44,13 +46,13 @@ class Scaler:
         return np.array([bool(inverse.any()) for inverse in self.inverse])
 
     def apply(self, features: Features) -> Features:
-        """Standardised features: zeros where the mask is false.
+        """Standardised features: zeros, which is the mean, where the mask is false or a part of a modality is absent.
 
         A modality that never varied in training is masked altogether: its head parameters learnt nothing.
         """
         mask = features.mask & self.known
         x = tuple(
-            np.where(mask[:, m : m + 1], (matrix - mean) * inverse, np.float32(0))
+            np.where(mask[:, m : m + 1] & ~np.isnan(matrix), (matrix - mean) * inverse, np.float32(0))
             for m, (matrix, mean, inverse) in enumerate(zip(features.x, self.mean, self.inverse, strict=True))
         )
         return Features(features.names, x, mask)

@@ -30,7 +30,7 @@ from mer_pipeline.fusion.artifacts import (
 )
 from mer_pipeline.fusion.bootstrap import GroupedScore, grouped_score, units_of
 from mer_pipeline.fusion.evaluation import OutOfFold, out_of_fold, read_groups
-from mer_pipeline.fusion.features import Features, load_features
+from mer_pipeline.fusion.features import Features, load_features, merged_names
 from mer_pipeline.fusion.heads.base import Place
 from mer_pipeline.fusion.known import KnownHeads
 from mer_pipeline.fusion.member import HERE, fixed_threads
@@ -38,7 +38,7 @@ from mer_pipeline.fusion.metrics import Score, score
 from mer_pipeline.fusion.training import Labels, Validated, read_labels, seeds_of
 from mer_pipeline.labels.pseudo_table import read_pseudo
 from mer_pipeline.labels.votes import MISSING
-from mer_pipeline.params import HeadName, TrainParams
+from mer_pipeline.params import VISUAL, HeadName, TrainParams
 from mer_pipeline.store.rows import to_table
 from mer_pipeline.store.shards import new_folder, write_table
 
@@ -85,6 +85,7 @@ def train(
     progress: Callable[[int, int], None] = lambda done, total: None,
     store: str | None = None,
     place: Place = HERE,
+    merged: Sequence[str] = (),
 ) -> str:
     """Run the stage; returns one line that says what came out.
 
@@ -98,6 +99,7 @@ def train(
         progress: told after every member, with how many are trained and how many there will be.
         store: URL of the store that remembers trained heads; None: nothing is remembered.
         place: where heads are trained.
+        merged: those of the encoders that are one modality, VISUAL.
 
     Raises:
         StageError: a table is missing or does not fit another.
@@ -109,9 +111,11 @@ def train(
     # Who dealt the folds knows why there are fewer than asked, or none.
     note = (pq.read_schema(paths.folds).metadata or {}).get(b"mer.note", b"").decode()
     empty = why_empty(labels, note)
-    features = None
+    features, columns = None, dict[str, int]()
     if empty is None:
         features = load_features(paths.features, modalities, labels.all_ids)
+        columns = {name: dim for name, dim in zip(features.names, features.dims, strict=True) if name in merged}
+        features = features.merged(merged, VISUAL)
         empty = None if features.mask[: len(labels.fold)].any() else "no labelled clip has any modality"
     results: Results = {}
     if features is not None and empty is None:
@@ -123,8 +127,9 @@ def train(
     selected = next(iter(sorted(heads, key=lambda name: -heads[name]["given"]["weighted_f1"])), None)
     config = FusionConfig(
         classes=classes,
-        modalities=tuple(modalities),
+        modalities=merged_names(modalities, merged, VISUAL),
         dims=() if features is None or empty is not None else features.dims,
+        merged=columns,
         folds=labels.folds,
         params=params,
         selected=selected,
@@ -139,7 +144,8 @@ def train(
     _write_fusion(paths.fusion, config, results, labels)
     summary = {
         "classes": list(classes),
-        "modalities": list(modalities),
+        "modalities": list(config.modalities),
+        "merged": list(merged),
         "mixed": list(mixed),
         "folds": labels.folds,
         "folds_asked": folds_asked,

@@ -6,6 +6,7 @@
                refinement off      trained on the given labels
                soft targets off    trained on the labels and not on posteriors
                class weights off   every clip counts the same
+               visual merged       encoders that see pictures as one token; or, where they are one, `visual tokens`
     without    without NAME        one modality less
     alone      NAME alone          one modality
     head       HEAD                another of train.heads in the reference's place
@@ -26,7 +27,7 @@ from mer_pipeline.fusion.ablation_table import Kind
 from mer_pipeline.fusion.features import Features
 from mer_pipeline.fusion.training import Labels
 from mer_pipeline.labels.votes import MISSING
-from mer_pipeline.params import HeadName, TrainParams
+from mer_pipeline.params import VISUAL, HeadName, TrainParams
 
 
 @dataclass(frozen=True)
@@ -96,7 +97,12 @@ def class_weights_off(system: Setting) -> Setting | None:
 
 
 def variants(
-    reference: Setting, everything: Features, mixed: Sequence[str], plain: Sequence[str], heads: Sequence[HeadName]
+    reference: Setting,
+    everything: Features,
+    mixed: Sequence[str],
+    plain: Sequence[str],
+    heads: Sequence[HeadName],
+    visual: Features | None = None,
 ) -> list[Variant]:
     """All that are different from the reference and from each other.
 
@@ -107,6 +113,7 @@ def variants(
         plain: encoders of the plain words; without one, dropping `mixed` would drop the words too, which is no
             ablation of enrichment, and there is no such row.
         heads: train.heads.
+        visual: the reference's encoders with those that see pictures as one modality, or not; None: there are no two.
     """
 
     def enrichment_off(system: Setting) -> Setting | None:
@@ -116,6 +123,9 @@ def variants(
         words = [name for name in plain if name not in kept]
         return replace(system, features=everything).on([*kept, *words])
 
+    def visual_other(system: Setting) -> Setting | None:
+        return None if visual is None else replace(system, features=visual)
+
     parts: dict[str, Part] = {
         "attention off": attention_off,
         "residual off": residual_off,
@@ -123,6 +133,7 @@ def variants(
         "refinement off": refinement_off,
         "soft targets off": soft_targets_off,
         "class weights off": class_weights_off,
+        f"visual {'tokens' if VISUAL in reference.features.names else 'merged'}": visual_other,
     }
 
     def each() -> Iterator[tuple[str, Kind, Setting | None]]:

@@ -139,7 +139,7 @@ def _inputs(paths: ReportPaths) -> tuple[Input, ...]:
 
 
 def _made(paths: ReportPaths, facts: Facts) -> tuple[Made, ...]:
-    stages = (*STAGES, *(f"features/{name}" for name in facts.metrics.train.modalities))
+    stages = (*STAGES, *(f"features/{name}" for name in facts.metrics.train.encoders))
     found = ((stage, paths.data / stage) for stage in stages)
     return tuple(Made(name, len(parts(place)), tuple(footer(place).items())) for name, place in found if parts(place))
 

@@ -135,7 +135,7 @@ def collect(paths: ReportPaths, classes: Sequence[str]) -> Facts:
         )
     clips = _clips(paths.table("manifest"))
     problems = _problems(paths.data / "quarantine")
-    coverage, lacking = _coverage(paths, train.modalities, problems)
+    coverage, lacking = _coverage(paths, train.encoders, problems)
     metrics = Metrics(
         train,
         read_json(paths.metrics / "predict.json", PredictMetrics),
@@ -228,7 +228,7 @@ def _stage(file: Path, folder: Path) -> str:
 
 
 def _coverage(
-    paths: ReportPaths, modalities: Sequence[str], problems: Sequence[Problem]
+    paths: ReportPaths, encoders: Sequence[str], problems: Sequence[Problem]
 ) -> tuple[tuple[Coverage, ...], dict[str, tuple[str, ...]]]:
     """Each stage's count of valid, skipped and failed clips; and per clip what failed or its media lack."""
     failed = Counter(problem.stage for problem in problems)
@@ -236,7 +236,7 @@ def _coverage(
     lacking: dict[str, tuple[str, ...]] = {}
     for problem in problems:
         lacking[problem.clip_id] = (*lacking.get(problem.clip_id, ()), f"{problem.stage} failed: {problem.message}")
-    for stage in (*STAGES, *(f"features/{name}" for name in modalities)):
+    for stage in (*STAGES, *(f"features/{name}" for name in encoders)):
         rows = read_rows(paths.data / stage, ["clip_id", "valid", "reason"])
         skipped = [row for row in rows if not row["valid"]]
         reasons = Counter(text(row["reason"]) or "no reason given" for row in skipped)

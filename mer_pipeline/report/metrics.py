@@ -14,6 +14,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
+from mer_pipeline.params import VISUAL
+
 Basis = Literal["test", "given", "true"]
 BASES: tuple[Basis, ...] = ("test", "given", "true")
 
@@ -100,6 +102,7 @@ class TrainMetrics(_Read):
     classes: tuple[str, ...]
     modalities: tuple[str, ...] = ()
     mixed: tuple[str, ...] = ()  # those that are made of several modalities already
+    merged: tuple[str, ...] = ()  # encoders that are one of them, VISUAL
     folds: int = 0
     folds_asked: int = 0
     folds_note: str = ""  # what a reader of the scores must know
@@ -110,6 +113,12 @@ class TrainMetrics(_Read):
     single: dict[str, dict[str, OutOfFold]] = {}
     labels: LabelCounts = LabelCounts()
     empty: str | None = None
+
+    @property
+    def encoders(self) -> tuple[str, ...]:
+        """Whose features the modalities are, in token order."""
+        each = (self.merged if self.merged and name == VISUAL else (name,) for name in self.modalities)
+        return tuple(name for names in each for name in names)
 
 
 class ClassScore(_Read):

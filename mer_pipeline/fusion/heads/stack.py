@@ -38,6 +38,7 @@ class Resident:
     def __init__(self, features: Features, lessons: Sequence[Lesson], device: torch.device) -> None:
         scalers = [lesson.scaler for lesson in lessons]
         self.x = [torch.from_numpy(x).to(device) for x in features.x]
+        self.has_parts = [bool(np.isnan(x).any()) for x in features.x]  # of which some clips lack some
         self.mask = torch.from_numpy(features.mask).to(device)
         modalities = range(len(features.x))
         self.mean = [torch.from_numpy(np.stack([s.mean[m] for s in scalers])).to(device) for m in modalities]
@@ -45,12 +46,13 @@ class Resident:
         self.known = torch.from_numpy(np.stack([s.known for s in scalers])).to(device)
 
     def batch(self, rows: Tensor) -> tuple[list[Tensor], Tensor]:
-        """Of rows int64 (K, n): x, M tensors (K, n, D_m) with zeros where the mask, bool (K, n, M), is false."""
+        """Of rows int64 (K, n): x, M tensors (K, n, D_m) with zeros as of `Scaler.apply`; and the mask (K, n, M)."""
         mask = self.mask[rows] & self.known[:, None]
         x = []
         for m, (values, mean, inverse) in enumerate(zip(self.x, self.mean, self.inverse, strict=True)):
             scaled = (values[rows] - mean[:, None]) * inverse[:, None]
-            x.append(scaled.masked_fill_(~mask[:, :, m : m + 1], 0))
+            absent = ~mask[:, :, m : m + 1]
+            x.append(scaled.masked_fill_(absent | scaled.isnan() if self.has_parts[m] else absent, 0))
         return x, mask
 
     def keep(self, at: list[int]) -> None:
