@@ -47,6 +47,8 @@ def test_params_are_those_that_the_script_reads(name: str) -> None:
         "modalities": {"encoders", "train"},
         "mixed": {"encoders", "train"},
         "plain": {"encoders"},
+        "visual": {"encoders", "train"},
+        "merged": {"encoders", "train"},
         # Ingest only looks whether checkpoints are there; what it writes does not depend on encoders or judges.
         "encoders": {"embed": {"encoders.${key}"}, "ingest": set()}.get(name, {"encoders"}),
         "judges": {"vote": {"judges.${key}"}, "ingest": set()}.get(name, {"judges"}),

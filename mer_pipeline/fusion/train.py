@@ -145,7 +145,7 @@ def train(
     summary = {
         "classes": list(classes),
         "modalities": list(config.modalities),
-        "merged": list(merged),
+        "merged": [name for name in modalities if name in merged],
         "mixed": list(mixed),
         "folds": labels.folds,
         "folds_asked": folds_asked,
