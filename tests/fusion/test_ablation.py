@@ -165,7 +165,7 @@ def test_the_stages_script(planted: Planted, project: Callable[..., Project]) ->
     made = []
     for words in ((), ("--no-store",)):
         done = script(folder, *words)
-        assert done.stdout.startswith("ablation: 9 variants of ecmf, ")
+        assert done.stdout.startswith("ablation: 10 variants of ecmf, ")
         made.append([path.read_bytes() for path in files])
     assert made[0] == made[1]
     rows = list(csv.reader(files[1].open(encoding="utf-8", newline="")))
