@@ -26,6 +26,7 @@ Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 Count = Annotated[int, Field(ge=1)]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
 Strength = Annotated[float, Field(gt=0)]
+Rate = Annotated[float, Field(ge=0.0, lt=1.0)]
 HeadName = Literal["ecmf", "mertools", "concat", "gated", "mean-logits", "logreg", "ensemble"]
 
 
@@ -343,6 +344,52 @@ class PseudoParams(Section):
     candidates: bool = False  # label the test split's candidates too: transductive, and their features are then seen
 
 
+Range = tuple[Strength, Strength]
+RateRange = tuple[Rate, Rate]
+
+
+class SearchSpace(Section):
+    """What is searched: from low to high, or choices. What is left out stays as `train` says."""
+
+    lr: Range | None = None  # [low, high], by its logarithm
+    weight_decay: Range | None = None  # likewise
+    dropout: RateRange | None = None  # [low, high]
+    modality_dropout: RateRange | None = None  # likewise
+    d: tuple[Count, ...] = ()  # choices
+    attention_layers: tuple[Annotated[int, Field(ge=0)], ...] = ()  # choices
+
+    @model_validator(mode="after")
+    def _ranges(self) -> SearchSpace:
+        for name, entry in self.entries.items():
+            if name not in CHOICES and entry[0] >= entry[1]:
+                raise ValueError(f"{name}: the first of [low, high] must be below the second")
+            if name in CHOICES and len(set(entry)) < len(entry):
+                raise ValueError(f"{name} has an entry twice")
+        return self
+
+    @property
+    def entries(self) -> dict[str, tuple[float, ...]]:
+        """What is searched, by the name that `train` has for it."""
+        return {name: entry for name in type(self).model_fields if (entry := getattr(self, name))}
+
+    def has(self, name: str, value: float) -> bool:
+        """Whether an entry allows a value."""
+        entry = self.entries[name]
+        return value in entry if name in CHOICES else entry[0] <= value <= entry[1]
+
+
+CHOICES = frozenset({"d", "attention_layers"})
+
+
+class SearchParams(Section):
+    """Settings of the networks on all modalities, chosen without the fold that is scored (docs/method.md)."""
+
+    draws: Annotated[int, Field(ge=0)] = 0  # settings tried per fold, the first as `train` stands; 0: no search
+    batch: Count = 8  # draws of a fold that are trained at once; a sampler learns from them together
+    sampler: Literal["tpe", "random"] = "tpe"  # tpe: draws near what was good (tree-structured Parzen estimator)
+    space: SearchSpace = SearchSpace()
+
+
 class TrainParams(Section):
     """The fusion heads. Values are ours where the paper is silent (docs/method.md)."""
 
@@ -367,8 +414,8 @@ class TrainParams(Section):
     attention_layers: Annotated[int, Field(ge=0)] = 1  # ecmf; 0: no token sees another
     attention_heads: Count = 4  # ecmf
     residual: bool = True  # ecmf: the second residual, on the tokens before attention
-    dropout: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.3  # ecmf, mertools
-    modality_dropout: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.1  # ecmf: chance to hide a present modality
+    dropout: Rate = 0.3  # ecmf, mertools
+    modality_dropout: Rate = 0.1  # ecmf: chance to hide a present modality
     lr: Annotated[float, Field(gt=0)] = 1e-3  # AdamW (ecmf), Adam (mertools)
     weight_decay: Annotated[float, Field(ge=0)] = 1e-5  # likewise
     batch_size: Count = 32  # clips
@@ -381,6 +428,7 @@ class TrainParams(Section):
         1e-2,
         1e-1,
     )  # candidates for the inverse regularisation
+    search: SearchParams = SearchParams()  # of better values for some of these
 
     @model_validator(mode="after")
     def _divides(self) -> TrainParams:
@@ -389,6 +437,23 @@ class TrainParams(Section):
                 raise ValueError(f"{name} has an entry twice")
         if self.d % self.attention_heads:
             raise ValueError(f"d ({self.d}) must be a multiple of attention_heads ({self.attention_heads})")
+        return self
+
+    @model_validator(mode="after")
+    def _searchable(self) -> TrainParams:
+        if self.search.draws == 0:
+            return self
+        space = self.search.space
+        if not space.entries:
+            raise ValueError("search.space is empty: say what is searched, or set search.draws to 0")
+        for name in space.entries:
+            if not space.has(name, getattr(self, name)):
+                raise ValueError(
+                    f"search.space.{name} does not have {name} ({getattr(self, name)}), where the search begins"
+                )
+        for d in space.d:
+            if d % self.attention_heads:
+                raise ValueError(f"search.space.d: {d} is no multiple of attention_heads ({self.attention_heads})")
         return self
 
 

@@ -1,0 +1,151 @@
+"""Search: which settings a head is trained with, chosen by cross-validation inside the folds that it may know.
+
+    study of fold f     the other k - 1 folds; each is scored in turn by members that were trained on the rest
+    study of no fold    all k folds likewise: the usual search, whose best score is what one would report without care
+
+A draw is worth the weighted F1 on the given labels, pooled over a study's folds. The head that is scored on fold f is
+trained as the best draw of study f says, so its score is of clips that had no part in the choice. What the best draw of
+the study of no fold has above it is optimism: one of many draws was lucky on these very clips.
+
+The first draw of each study is params as they stand. All studies × draws of a round × folds are trained at once.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, TypedDict
+
+import numpy as np
+
+from mer_pipeline.fusion.features import Features, Rows
+from mer_pipeline.fusion.heads.base import Examples, Place
+from mer_pipeline.fusion.member import Chosen, Plan, fit_plans
+from mer_pipeline.fusion.metrics import Confusion
+from mer_pipeline.params import CHOICES, HeadName, TrainParams
+
+if TYPE_CHECKING:
+    import optuna
+
+LOGARITHMIC = frozenset({"lr", "weight_decay"})
+
+
+@dataclass(frozen=True)
+class Fold:
+    """One fold of a study: what is learnt from and what is watched, and the rows that are scored."""
+
+    split: tuple[Examples, Examples | None]
+    scored: Rows
+
+
+@dataclass
+class Study:
+    """What was tried, in order, and what each draw was worth."""
+
+    draws: list[Chosen] = field(default_factory=list)
+    values: list[float] = field(default_factory=list)
+
+    @property
+    def best(self) -> int:
+        """The first of the best."""
+        return int(np.argmax(self.values))
+
+
+class SearchSummary(TypedDict):
+    """Of a head in metrics/train.json; scores are weighted F1 on the given labels.
+
+    `nested` is the head's own score, the mean over seeds. `unnested` is of the best draw of the study of no fold,
+    `as_it_stands` of its first; both with the first seed.
+    """
+
+    draws: int
+    nested: float
+    unnested: float
+    optimism: float
+    as_it_stands: float
+    chosen: list[dict[str, float]]  # of each fold
+
+
+def search(
+    name: HeadName,
+    features: Features,
+    given: Rows,
+    problems: Sequence[Sequence[Fold]],
+    classes: int,
+    params: TrainParams,
+    place: Place,
+    tick: Callable[[], None] = lambda: None,
+) -> list[Study]:
+    """Search for each problem, given as its folds, with the first seed; none knows of another.
+
+    Args:
+        name: of the head.
+        features: raw.
+        given: int64 (n,), the labels that draws are scored on.
+        problems: a study each.
+        classes: how many there are.
+        params: how heads are trained and what is searched.
+        place: where heads are trained.
+        tick: follows each member; there are draws times all folds of all problems.
+    """
+    samplers, studies = [_start(params) for _ in problems], [Study() for _ in problems]
+    space = _space(params)
+    while (left := params.search.draws - len(studies[0].draws)) > 0:
+        asked = [[sampler.ask(space) for _ in range(min(left, params.search.batch))] for sampler in samplers]
+        plans = [
+            Plan(fold.split, params.seeds[0], params.model_copy(update=trial.params))
+            for folds, trials in zip(problems, asked, strict=True)
+            for trial in trials
+            for fold in folds
+        ]
+        fitted = iter(fit_plans(name, features, plans, classes, place, tick))
+        for study, sampler, folds, trials in zip(studies, samplers, problems, asked, strict=True):
+            for trial in trials:
+                predicted = []
+                for fold in folds:
+                    member, _ = next(fitted)
+                    predicted.append(member.predict(features.take(fold.scored)).probabilities.argmax(axis=1))
+                true = given[np.concatenate([fold.scored for fold in folds])]
+                value = Confusion.of(true, np.concatenate(predicted), classes).weighted_f1
+                sampler.tell(trial, value)
+                study.draws.append(trial.params)
+                study.values.append(value)
+    return studies
+
+
+def summary(nested: float, studies: Sequence[Study]) -> SearchSummary:
+    """Of the studies of all folds and, last, of none; `nested` is the head's score."""
+    *own, plain = studies
+    best = plain.values[plain.best]
+    return {
+        "draws": len(plain.draws),
+        "nested": nested,
+        "unnested": round(best, 6),
+        "optimism": round(best - nested, 6),
+        "as_it_stands": round(plain.values[0], 6),
+        "chosen": [dict(study.draws[study.best]) for study in own],
+    }
+
+
+def _space(params: TrainParams) -> dict[str, optuna.distributions.BaseDistribution]:
+    from optuna.distributions import CategoricalDistribution, FloatDistribution
+
+    return {
+        key: CategoricalDistribution(entry) if key in CHOICES else FloatDistribution(*entry, log=key in LOGARITHMIC)
+        for key, entry in params.search.space.entries.items()
+    }
+
+
+def _start(params: TrainParams) -> optuna.Study:
+    """A seeded study in memory that asks for params as they stand first."""
+    import optuna
+
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    # A round's draws are asked for before any is told: the liar keeps them apart.
+    sampler: optuna.samplers.BaseSampler = optuna.samplers.RandomSampler(seed=params.seeds[0])
+    if params.search.sampler == "tpe":
+        sampler = optuna.samplers.TPESampler(seed=params.seeds[0], multivariate=True, constant_liar=True)
+    study = optuna.create_study(direction="maximize", sampler=sampler)
+    study.enqueue_trial({key: getattr(params, key) for key in params.search.space.entries})
+    return study
