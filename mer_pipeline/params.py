@@ -439,6 +439,11 @@ class TrainParams(Section):
             raise ValueError(f"d ({self.d}) must be a multiple of attention_heads ({self.attention_heads})")
         return self
 
+    @property
+    def as_they_stand(self) -> TrainParams:
+        """The same without a search."""
+        return self.model_copy(update={"search": SearchParams()})
+
     @model_validator(mode="after")
     def _searchable(self) -> TrainParams:
         if self.search.draws == 0:

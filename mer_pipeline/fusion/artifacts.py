@@ -10,6 +10,7 @@ The bytes depend on the values alone.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -68,6 +69,8 @@ def member_tensors(member: Member, names: Sequence[str]) -> dict[str, Matrix]:
         tensors |= {f"scaler.{name}.mean": mean, f"scaler.{name}.inverse": inverse}
     if member.head is not None:
         tensors |= {f"head.{name}": array for name, array in member.head.tensors().items()}
+    if member.chosen:
+        tensors["chosen"] = np.frombuffer(json.dumps(dict(member.chosen), sort_keys=True).encode(), np.uint8)
     return {name: np.ascontiguousarray(array) for name, array in tensors.items()}
 
 
@@ -86,10 +89,11 @@ def member_from(
     """
     mean, inverse = ([tensors[f"scaler.{name}.{part}"] for name in names] for part in ("mean", "inverse"))
     learnt = {name.removeprefix("head."): tensor for name, tensor in tensors.items() if name.startswith("head.")}
-    built = HEADS[head](dims, classes, params) if learnt else None
+    chosen = json.loads(tensors["chosen"].tobytes()) if "chosen" in tensors else {}
+    built = HEADS[head](dims, classes, params.model_copy(update=chosen)) if learnt else None
     if built is not None:
         built.restore(learnt)
-    return Member(Scaler(tuple(mean), tuple(inverse)), built, tensors["prior"])
+    return Member(Scaler(tuple(mean), tuple(inverse)), built, tensors["prior"], chosen)
 
 
 def save_member(path: Path, member: Member, names: Sequence[str]) -> None:

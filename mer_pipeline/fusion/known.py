@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import astuple
+from dataclasses import asdict, astuple
 
 import numpy as np
 import pyarrow as pa
@@ -20,7 +20,8 @@ from mer_pipeline.fusion.artifacts import member_from, member_tensors
 from mer_pipeline.fusion.features import Features
 from mer_pipeline.fusion.heads.base import Epoch, Place
 from mer_pipeline.fusion.member import HERE
-from mer_pipeline.fusion.training import Labels, Trained, Validated, cross_validate, seeds_of
+from mer_pipeline.fusion.search import Study
+from mer_pipeline.fusion.training import Labels, Trained, Validated, cross_validate, members_of, searches
 from mer_pipeline.params import HeadName, TrainParams
 from mer_pipeline.runtime import INTRA_OP_THREADS
 from mer_pipeline.store.fingerprint import Fingerprint, code_parts
@@ -28,8 +29,8 @@ from mer_pipeline.store.packs import Shelf, Store
 from mer_pipeline.store.rows import complete_row, digest, stage_schema, to_table
 
 SCHEMA = pa.schema([pa.field("blob", pa.binary())])  # `_pack`ed
-# Params that do not change what one head becomes; `visual` shows in the features.
-ELSEWHERE = frozenset({"features", "heads", "single_modality", "visual"})
+# Params that do not change what one head becomes: `visual` shows in the features, `search` counts where it is searched.
+ELSEWHERE = frozenset({"features", "heads", "single_modality", "visual", "search"})
 
 
 class KnownHeads:
@@ -55,18 +56,24 @@ class KnownHeads:
         classes: int,
         params: TrainParams,
         tick: Callable[[], None] = lambda: None,
+        *,
+        search: bool = False,
     ) -> Validated:
-        """As `training.cross_validate`, with the same result to the last bit."""
+        """As `training.cross_validate`, with the same result to the last bit; without `search` params stay."""
+        if not (search and searches(name, labels, params)):
+            params = params.as_they_stand
         shelf = self._shelf
         if shelf is None:
             return cross_validate(name, features, labels, classes, params, tick, self._place)
         key = key_of(name, features, labels, classes, params)
+        if params.search.draws:
+            key = digest({"key": key, "search": params.search.model_dump_json()})
         found = shelf.find([key])
         table = shelf.read(found) if found[0] >= 0 else None
         if table is not None:
             with suppress(ReadOnlyStore):
                 shelf.open_for_writing()  # it is in use
-            for _ in range(labels.folds * len(seeds_of(name, params))):
+            for _ in range(members_of(name, labels, params)):
                 tick()
             return _unpack(table["blob"][0].as_py(), name, features, classes, params)
         validated = cross_validate(name, features, labels, classes, params, tick, self._place)
@@ -103,6 +110,8 @@ def _pack(validated: Validated, features: Features) -> bytes:
     for at, one in enumerate(validated.members):
         arrays |= {f"{at}/{key}": array for key, array in member_tensors(one.member, features.names).items()}
         histories.append([one.seed, one.fold, [astuple(epoch) for epoch in one.history]])
+    if validated.studies is not None:
+        arrays["studies"] = _text(json.dumps([asdict(study) for study in validated.studies]))
     return save({key: np.ascontiguousarray(a) for key, a in arrays.items()} | {"members": _text(json.dumps(histories))})
 
 
@@ -113,7 +122,8 @@ def _unpack(blob: bytes, name: HeadName, features: Features, classes: int, param
         own = {key.removeprefix(f"{at}/"): array for key, array in arrays.items() if key.startswith(f"{at}/")}
         member = member_from(own, features.names, features.dims, classes, params, name)
         members.append(Trained(seed, fold, member, [Epoch(*values) for values in history]))
-    return Validated(members, arrays["probabilities"], arrays["weights"], arrays["by_prior"])
+    studies = [Study(**each) for each in json.loads(arrays["studies"].tobytes())] if "studies" in arrays else None
+    return Validated(members, arrays["probabilities"], arrays["weights"], arrays["by_prior"], studies)
 
 
 def _text(text: str) -> np.ndarray[tuple[int], np.dtype[np.uint8]]:

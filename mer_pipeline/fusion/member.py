@@ -5,9 +5,9 @@ A clip that has no modality which the member knows gets the training prior, neve
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -23,6 +23,7 @@ from mer_pipeline.params import HeadName, TrainParams
 from mer_pipeline.runtime import INTRA_OP_THREADS
 
 HERE = Place()
+Chosen = Mapping[str, float]
 
 
 @dataclass(frozen=True)
@@ -42,11 +43,15 @@ class Predicted:
 
 @dataclass(frozen=True)
 class Member:
-    """See the module. `head` is None where the training rows had nothing to learn from; `prior` is float32 (C,)."""
+    """See the module. `head` is None where the training rows had nothing to learn from; `prior` is float32 (C,).
+
+    `chosen` are the params that a search found for it, in place of those in params.yaml.
+    """
 
     scaler: Scaler
     head: Head | None
     prior: Matrix
+    chosen: Chosen = field(default_factory=dict)
 
     def predict(self, features: Features) -> Predicted:
         """Score any number of clips, in groups of one fixed size."""

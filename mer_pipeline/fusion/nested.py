@@ -15,14 +15,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mer_pipeline.fusion.features import Features, Mask, Matrix, Rows
+from mer_pipeline.fusion.features import Features, Mask, Matrix
 from mer_pipeline.fusion.known import KnownHeads, key_of
 from mer_pipeline.fusion.training import Labels
-from mer_pipeline.labels.judges import FINAL
-from mer_pipeline.labels.votes import MISSING
 from mer_pipeline.params import HeadName, TrainParams
-
-FEWEST_FOLDS = 3  # one is held out, one is voted on, one is learnt from
 
 
 @dataclass(frozen=True)
@@ -42,23 +38,6 @@ class Blind:
     others: Matrix
     others_heard: Mask
     made_from: str
-
-
-def without(labels: Labels, held_out: int) -> tuple[Rows, Labels]:
-    """The rows that are left without a fold (FINAL: all), and their labels, which were refined without it too.
-
-    The folds are counted anew. Pseudo-labels stay behind.
-    """
-    learnt = labels.final if held_out == FINAL else labels.held_out[held_out]
-    rows = np.flatnonzero(labels.fold != held_out)
-    folds, fold = np.unique(labels.fold[rows], return_inverse=True)
-    given, learnt = labels.given[rows], learnt[rows]
-    seen = np.where(fold == np.arange(len(folds))[:, None], MISSING, learnt)
-    unknown, posterior = np.full_like(given, MISSING), labels.posterior
-    if posterior is not None:
-        posterior = np.tile(posterior[held_out, rows], (len(folds) + 1, 1, 1))
-    names = tuple(labels.clip_ids[i] for i in rows)
-    return rows, Labels(names, fold, given, learnt, seen, unknown, posterior=posterior)
 
 
 def ask_blind(

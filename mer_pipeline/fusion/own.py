@@ -24,8 +24,8 @@ from mer_pipeline.fusion.features import Features, Mask, Matrix, Rows, load_feat
 from mer_pipeline.fusion.heads.base import Place
 from mer_pipeline.fusion.known import KnownHeads
 from mer_pipeline.fusion.member import HERE, fixed_threads
-from mer_pipeline.fusion.nested import FEWEST_FOLDS, ask_blind, without
-from mer_pipeline.fusion.training import Labels, seeds_of
+from mer_pipeline.fusion.nested import ask_blind
+from mer_pipeline.fusion.training import FEWEST_FOLDS, Labels, seeds_of, without
 from mer_pipeline.judges.judge import label_of, vote_schema
 from mer_pipeline.labels.judges import FINAL, HELD_OUT
 from mer_pipeline.labels.votes import MISSING

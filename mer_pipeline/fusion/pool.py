@@ -17,8 +17,7 @@ from numpy.typing import NDArray
 
 from mer_pipeline.errors import ParamsError
 from mer_pipeline.fusion.features import Features, Rows, load_features
-from mer_pipeline.fusion.nested import FEWEST_FOLDS
-from mer_pipeline.fusion.training import Labels, read_labels
+from mer_pipeline.fusion.training import FEWEST_FOLDS, Labels, read_labels
 from mer_pipeline.labels.independent import as_own, may_bear_out, said_by
 from mer_pipeline.labels.judges import with_judges
 from mer_pipeline.params import VISUAL, JudgeParams, PseudoParams

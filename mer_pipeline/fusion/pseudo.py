@@ -25,9 +25,9 @@ from mer_pipeline.fusion.features import Features, Mask, Rows
 from mer_pipeline.fusion.heads.base import Place
 from mer_pipeline.fusion.known import KnownHeads
 from mer_pipeline.fusion.member import HERE, fixed_threads
-from mer_pipeline.fusion.nested import Blind, ask_blind, without
+from mer_pipeline.fusion.nested import Blind, ask_blind
 from mer_pipeline.fusion.pool import PseudoPaths, Study, check_families, read_study, why_nothing
-from mer_pipeline.fusion.training import Labels, seeds_of
+from mer_pipeline.fusion.training import Labels, seeds_of, without
 from mer_pipeline.labels.independent import Witnesses, find_witnesses
 from mer_pipeline.labels.judges import FINAL
 from mer_pipeline.labels.pseudo import Opinions, checked, choose, rules

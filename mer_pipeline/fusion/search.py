@@ -12,8 +12,7 @@ The first draw of each study is params as they stand. All studies × draws of a 
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypedDict
 
@@ -51,19 +50,28 @@ class Study:
         """The first of the best."""
         return int(np.argmax(self.values))
 
+    @property
+    def chosen(self) -> Chosen:
+        """The best draw."""
+        return self.draws[self.best]
+
+    def apply(self, params: TrainParams) -> TrainParams:
+        """Params with what was chosen."""
+        return params.model_copy(update=dict(self.chosen))
+
 
 class SearchSummary(TypedDict):
     """Of a head in metrics/train.json; scores are weighted F1 on the given labels.
 
     `nested` is the head's own score, the mean over seeds. `unnested` is of the best draw of the study of no fold,
-    `as_it_stands` of its first; both with the first seed.
+    `as_they_stand` of its first; both with the first seed.
     """
 
     draws: int
     nested: float
     unnested: float
     optimism: float
-    as_it_stands: float
+    as_they_stand: float
     chosen: list[dict[str, float]]  # of each fold
 
 
@@ -123,18 +131,20 @@ def summary(nested: float, studies: Sequence[Study]) -> SearchSummary:
         "nested": nested,
         "unnested": round(best, 6),
         "optimism": round(best - nested, 6),
-        "as_it_stands": round(plain.values[0], 6),
-        "chosen": [dict(study.draws[study.best]) for study in own],
+        "as_they_stand": round(plain.values[0], 6),
+        "chosen": [dict(study.chosen) for study in own],
     }
 
 
 def _space(params: TrainParams) -> dict[str, optuna.distributions.BaseDistribution]:
     from optuna.distributions import CategoricalDistribution, FloatDistribution
 
-    return {
-        key: CategoricalDistribution(entry) if key in CHOICES else FloatDistribution(*entry, log=key in LOGARITHMIC)
-        for key, entry in params.search.space.entries.items()
-    }
+    def of(key: str, entry: tuple[float, ...]) -> optuna.distributions.BaseDistribution:
+        if key in CHOICES:
+            return CategoricalDistribution(entry)
+        return FloatDistribution(entry[0], entry[1], log=key in LOGARITHMIC)
+
+    return {key: of(key, entry) for key, entry in params.search.space.entries.items()}
 
 
 def _start(params: TrainParams) -> optuna.Study:

@@ -35,7 +35,8 @@ from mer_pipeline.fusion.heads.base import Place
 from mer_pipeline.fusion.known import KnownHeads
 from mer_pipeline.fusion.member import HERE, fixed_threads
 from mer_pipeline.fusion.metrics import Score, score
-from mer_pipeline.fusion.training import Labels, Validated, read_labels, seeds_of
+from mer_pipeline.fusion.search import SearchSummary, summary
+from mer_pipeline.fusion.training import FEWEST_FOLDS, Labels, Validated, members_of, read_labels
 from mer_pipeline.labels.pseudo_table import read_pseudo
 from mer_pipeline.labels.votes import MISSING
 from mer_pipeline.params import VISUAL, HeadName, TrainParams
@@ -58,6 +59,7 @@ class FusedScores(TypedDict):
     given: GroupedScore
     true: GroupedScore | None
     out_of_fold: OutOfFold
+    search: SearchSummary | None  # None: params as they stand
 
 
 @dataclass(frozen=True)
@@ -153,6 +155,7 @@ def train(
         "labelled": len(labels.clip_ids),
         "seeds": list(params.seeds),
         "selected": config.selected,
+        "search_note": _search_note(params, labels),
         "heads": heads,
         "single": single,
         "labels": _label_summary(labels),
@@ -189,7 +192,8 @@ def _train_all(
     progress: Callable[[int, int], None],
 ) -> Results:
     sets = [FUSED, *(features.names if params.single_modality else ())]
-    total = len(sets) * labels.folds * sum(len(seeds_of(name, params)) for name in params.heads)
+    per_set = {True: params, False: params.as_they_stand}  # heads on one modality are for the report: no search
+    total = sum(members_of(name, labels, per_set[one is FUSED]) for one in sets for name in params.heads)
     done = 0
 
     def tick() -> None:
@@ -201,7 +205,8 @@ def _train_all(
     for modality in sets:
         chosen = features if modality is FUSED else features.only(modality)
         results[modality] = {
-            name: known.cross_validate(name, chosen, labels, classes, params, tick) for name in params.heads
+            name: known.cross_validate(name, chosen, labels, classes, params, tick, search=modality is FUSED)
+            for name in params.heads
         }
     return results
 
@@ -220,11 +225,19 @@ def _fused_scores(validated: Validated, labels: Labels, groups: Sequence[str], c
         units = units_of([groups[i] for i in known])
         true = grouped_score(labels.true[known], [one[known] for one in predicted], len(classes), units)
     mean = validated.probabilities.mean(axis=0)
+    given = grouped_score(labels.given, predicted, len(classes), units_of(groups))
     return {
-        "given": grouped_score(labels.given, predicted, len(classes), units_of(groups)),
+        "given": given,
         "true": true,
         "out_of_fold": out_of_fold(mean, validated.by_prior, labels.given, labels.fold, classes),
+        "search": None if validated.studies is None else summary(given["weighted_f1"], validated.studies),
     }
+
+
+def _search_note(params: TrainParams, labels: Labels) -> str:
+    if params.search.draws == 0 or labels.folds >= FEWEST_FOLDS:
+        return ""
+    return f"{labels.folds} folds leave none to choose settings on without the scored one: params are as they stand"
 
 
 def _label_summary(labels: Labels) -> dict[str, object]:

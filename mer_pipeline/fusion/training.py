@@ -15,7 +15,7 @@ fold: never watched, never scored, and not counted in the prior.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -25,13 +25,15 @@ from mer_pipeline.errors import StageError
 from mer_pipeline.fusion.features import Features, Mask, Matrix, Rows
 from mer_pipeline.fusion.heads import HEADS
 from mer_pipeline.fusion.heads.base import NO_FOLD, Epoch, Examples, Place
-from mer_pipeline.fusion.member import HERE, Member, fit_members
+from mer_pipeline.fusion.member import HERE, Member, Plan, fit_plans
+from mer_pipeline.fusion.search import Fold, Study, search
 from mer_pipeline.fusion.targets import as_asked
 from mer_pipeline.labels.judges import FINAL
 from mer_pipeline.labels.votes import MISSING
 from mer_pipeline.params import HeadName, TrainParams
 
 PLAIN = TrainParams()
+FEWEST_FOLDS = 3  # one is held out, one is voted on or scored, one is learnt from
 
 
 @dataclass(frozen=True)
@@ -91,12 +93,14 @@ class Validated:
         probabilities: float32 (S, n, C), out of fold.
         weights: float32 (S, n, M).
         by_prior: bool (n,), some member had nothing to go by.
+        studies: that chose the params, of every fold and, last, of none; None: params are as they stand.
     """
 
     members: list[Trained]
     probabilities: Matrix
     weights: Matrix
     by_prior: Mask
+    studies: list[Study] | None = None
 
 
 def read_labels(labels: Path, folds: Path, truth: Path | None, classes: Sequence[str]) -> Labels:
@@ -142,23 +146,45 @@ def cross_validate(
     tick: Callable[[], None] = lambda: None,
     place: Place = HERE,
 ) -> Validated:
-    """Train a head for every seed and fold; `features` are of `labels.all_ids`, raw. `tick` follows each member."""
+    """Train a head for every seed and fold; `features` are of `labels.all_ids`, raw. `tick` follows each member.
+
+    With `params.search` the params of each fold's members are chosen first, without it (search.py).
+    """
     seeds, n = seeds_of(name, params), len(labels.fold)
     probabilities = np.zeros((len(seeds), n, classes), dtype=np.float32)
     weights = np.zeros((len(seeds), n, len(features.names)), dtype=np.float32)
     by_prior = np.zeros(n, dtype=bool)
     splits = [split(labels, f, HEADS[name].watches, classes, params) for f in range(labels.folds)]
-    fitted = iter(fit_members(name, features, splits, seeds, classes, params, place, tick))
+    studies = None
+    if searches(name, labels, params):
+        asked = problems(name, labels, classes, params)
+        studies = search(name, features, labels.given, asked, classes, params, place, tick)
+    own = [params if studies is None else studies[f].apply(params) for f in range(labels.folds)]
+    plans = [Plan(splits[f], seed, own[f]) for seed in seeds for f in range(labels.folds)]
+    fitted = iter(fit_plans(name, features, plans, classes, place, tick))
     members = []
     for s, seed in enumerate(seeds):
         for f in range(labels.folds):
             member, history = next(fitted)
+            if studies is not None:
+                member = replace(member, chosen=studies[f].chosen)
             members.append(Trained(seed, f, member, history))
             scored = np.flatnonzero(labels.fold == f)
             predicted = member.predict(features.take(scored))
             probabilities[s, scored], weights[s, scored] = predicted.probabilities, predicted.weights
             by_prior[scored] |= predicted.by_prior
-    return Validated(members, probabilities, weights, by_prior)
+    return Validated(members, probabilities, weights, by_prior, studies)
+
+
+def searches(name: HeadName, labels: Labels, params: TrainParams) -> bool:
+    """Whether params are searched for: a network's, where without the scored fold there are two others at least."""
+    return params.search.draws > 0 and HEADS[name].seeded and labels.folds >= FEWEST_FOLDS
+
+
+def members_of(name: HeadName, labels: Labels, params: TrainParams) -> int:
+    """How many members `cross_validate` trains: k folds times seeds, and k inner cross-validations of a search."""
+    k = labels.folds
+    return k * len(seeds_of(name, params)) + (params.search.draws * k * k if searches(name, labels, params) else 0)
 
 
 def seeds_of(name: HeadName, params: TrainParams) -> tuple[int, ...]:
@@ -179,6 +205,43 @@ def split(
     if watches and labels.folds > 2 and np.isin(watched.label, train.label[train.fold != NO_FOLD]).all():
         return train, watched
     return learnt, None
+
+
+def without(labels: Labels, held_out: int) -> tuple[Rows, Labels]:
+    """The rows that are left without a fold (FINAL: all), and their labels, which were refined without it too.
+
+    The folds are counted anew. Pseudo-labels stay behind.
+    """
+    learnt = labels.final if held_out == FINAL else labels.held_out[held_out]
+    rows = np.flatnonzero(labels.fold != held_out)
+    folds, fold = np.unique(labels.fold[rows], return_inverse=True)
+    given, learnt = labels.given[rows], learnt[rows]
+    seen = np.where(fold == np.arange(len(folds))[:, None], MISSING, learnt)
+    unknown, posterior = np.full_like(given, MISSING), labels.posterior
+    if posterior is not None:
+        posterior = np.tile(posterior[held_out, rows], (len(folds) + 1, 1, 1))
+    names = tuple(labels.clip_ids[i] for i in rows)
+    return rows, Labels(names, fold, given, learnt, seen, unknown, posterior=posterior)
+
+
+def problems(name: HeadName, labels: Labels, classes: int, params: TrainParams) -> list[list[Fold]]:
+    """What a search cross-validates for each fold, as if it did not exist, and last with all folds.
+
+    Pseudo-labels that were made without fold f know the folds that study f scores, so only the last problem has any.
+    """
+
+    def at(rows: Rows, examples: Examples) -> Examples:
+        return replace(examples, rows=rows[examples.rows])
+
+    found = []
+    for rows, inner in (*(without(labels, f) for f in range(labels.folds)), (np.arange(len(labels.all_ids)), labels)):
+        folds = []
+        for j in range(inner.folds):
+            train, watched = split(inner, j, HEADS[name].watches, classes, params)
+            seen = None if watched is None else at(rows, watched)
+            folds.append(Fold((at(rows, train), seen), rows[np.flatnonzero(inner.fold == j)]))
+        found.append(folds)
+    return found
 
 
 def _pseudo(labels: Labels, f: int, classes: int) -> Examples:

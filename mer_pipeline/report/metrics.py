@@ -74,12 +74,23 @@ class HeadDetail(_Read):
     calibration: Calibration
 
 
+class Searched(_Read):
+    """What a search for settings found; scores are weighted F1 on the given labels."""
+
+    draws: int
+    nested: float
+    unnested: float
+    optimism: float
+    as_they_stand: float
+
+
 class OutOfFold(_Read):
     """One head's cross-validated scores."""
 
     given: Score | None = None
     true: Score | None = None
     out_of_fold: HeadDetail | None = None
+    search: Searched | None = None
 
 
 class Agreement(_Read):
@@ -109,6 +120,7 @@ class TrainMetrics(_Read):
     labelled: int = 0
     seeds: tuple[int, ...] = ()
     selected: str | None = None
+    search_note: str = ""  # why nothing was searched for
     heads: dict[str, OutOfFold] = {}
     single: dict[str, dict[str, OutOfFold]] = {}
     labels: LabelCounts = LabelCounts()

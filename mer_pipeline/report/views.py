@@ -11,7 +11,7 @@ from math import sqrt
 
 from mer_pipeline.fusion.bootstrap import FEW
 from mer_pipeline.report.collect import Facts, Refined
-from mer_pipeline.report.metrics import BASES, Basis, Calibration, Detail, Interval, Score, confusion_detail
+from mer_pipeline.report.metrics import BASES, Basis, Calibration, Detail, Interval, Score, Searched, confusion_detail
 
 COLUMN = {
     "test": "Test, true labels",
@@ -182,7 +182,20 @@ def remarks(facts: Facts) -> tuple[str, ...]:
         said.append(f"Of the folds: {train.folds_note}.")
     elif train.folds and train.folds < train.folds_asked:
         said.append(f"{train.folds_asked} folds were asked for; the groups of the data allow {train.folds}.")
+    said += [_about_search(name, of.search) for name, of in train.heads.items() if of.search is not None]
+    if train.search_note:
+        said.append(f"No settings were searched for: {train.search_note}.")
     return tuple(said)
+
+
+def _about_search(name: str, found: Searched) -> str:
+    gap = "flattered it" if found.optimism > 0 else "changed it"
+    return (
+        f"Settings of {name} were the best of {found.draws} for each fold, chosen without that fold: "
+        f"{100 * found.nested:.1f} out of fold. The best of {found.draws} on all folds, as one searches without that "
+        f"care, shows {100 * found.unnested:.1f}, which would have {gap} by {100 * found.optimism:.1f} points; "
+        f"params as they stand show {100 * found.as_they_stand:.1f}."
+    )
 
 
 def single_tables(facts: Facts) -> tuple[SingleTable, ...]:
