@@ -21,6 +21,7 @@ JUDGES_PAGE = ROOT / "docs/judges.md"
 TABLE = "| weighted F1 |"  # the measured table's beginning
 MAPS = "| map |"  # likewise the label maps'
 ENTRIES = {"encoders": "EncoderParams", "judges": "JudgeParams"}  # sections of named entries
+TOLD = "columns"  # each key means what it says
 HEAD = """# params.yaml
 
 Every key with its default and meaning. An unknown key is an error that names the nearest known one. What belongs to
@@ -35,7 +36,7 @@ def params_page() -> str:
     source = inspect.getsource(params)
     lines = source.splitlines()
     classes = {node.name: node for node in ast.parse(source).body if isinstance(node, ast.ClassDef)}
-    sections = {name: field.annotation for name, field in params.Params.model_fields.items()}
+    sections = _sections(params.Params)
     parts = [HEAD]
     for name, kind in sections.items():
         title, node = (f"{name}.NAME", ENTRIES[name]) if name in ENTRIES else (name, kind.__name__)
@@ -44,6 +45,18 @@ def params_page() -> str:
         parts += [_row(item, lines) for item in classes[node].body if isinstance(item, ast.AnnAssign)]
         parts.append("")
     return "\n".join(parts)
+
+
+def _sections(kind: type[params.Section], below: str = "") -> dict[str, type[params.Section]]:
+    """Sections and those inside them, by path."""
+    found: dict[str, type[params.Section]] = {}
+    for name, field in kind.model_fields.items():
+        inner = field.annotation
+        if isinstance(inner, type) and issubclass(inner, params.Section) and name != TOLD:
+            found |= {below + name: inner, **_sections(inner, f"{below}{name}.")}
+        elif name in ENTRIES and not below:
+            found[name] = getattr(params, ENTRIES[name])
+    return found
 
 
 def _row(item: ast.AnnAssign, lines: list[str]) -> str:

@@ -387,7 +387,7 @@ class SearchParams(Section):
     draws: Annotated[int, Field(ge=0)] = 0  # settings tried per fold, the first as `train` stands; 0: no search
     batch: Count = 8  # draws of a fold that are trained at once; a sampler learns from them together
     sampler: Literal["tpe", "random"] = "tpe"  # tpe: draws near what was good (tree-structured Parzen estimator)
-    space: SearchSpace = SearchSpace()
+    space: SearchSpace = SearchSpace()  # what is searched, by name: the next section
 
 
 class TrainParams(Section):
@@ -428,7 +428,7 @@ class TrainParams(Section):
         1e-2,
         1e-1,
     )  # candidates for the inverse regularisation
-    search: SearchParams = SearchParams()  # of better values for some of these
+    search: SearchParams = SearchParams()  # for better values of some of these: the next section
 
     @model_validator(mode="after")
     def _divides(self) -> TrainParams:

@@ -264,6 +264,31 @@ def test_what_is_special_about_the_folds_is_said(project: Project) -> None:
     assert note in page_of(paths).words
 
 
+def test_what_a_search_would_have_claimed_is_said(project: Project) -> None:
+    """Nested and un-nested score; without a search there is no word of it."""
+    paths = project()
+    place = paths.metrics / "train.json"
+    train = json.loads(place.read_text())
+    assert "draws" not in page_of(paths).words
+    found = {"draws": 16, "nested": 0.581, "unnested": 0.6034, "optimism": 0.0224, "as_they_stand": 0.57, "chosen": []}
+    train["heads"]["ecmf"]["search"] = found
+    train["heads"]["logreg"]["search"] = None
+    place.write_text(json.dumps(train))
+    words = page_of(paths).words
+    assert (
+        "Settings of ecmf are the best of 16 draws for each fold, chosen without that fold: 58.1 out of fold" in words
+    )
+    assert (
+        "the best of 16 on all folds, shows 60.3, which is 2.2 points too good; params as they stand show 57.0" in words
+    )
+    assert "Settings of logreg" not in words
+    train["heads"]["ecmf"]["search"] = found | {"unnested": 0.571, "optimism": -0.01}
+    place.write_text(json.dumps({**train, "search_note": "2 folds are too few"}))
+    words = page_of(paths).words
+    assert "shows 57.1, no more than the nested one; params" in words
+    assert "No settings were searched for: 2 folds are too few." in words
+
+
 def test_sources_of_labels_can_be_judged(project: Project, hostile: str) -> None:
     """Each source apart from its family with an interval, the dataset's own first; kappa of families; warnings."""
     words = page_of(project()).words
