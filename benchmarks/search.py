@@ -126,6 +126,7 @@ def write(
         ("nested out of fold minus the same members on new speakers", [t.nested - t.new_nested for t in turns]),
         ("params as they stand, out of fold minus on new speakers", [t.default - t.new_default for t in turns]),
         ("what the search gains on new speakers, nested", [t.new_nested - t.new_default for t in turns]),
+        ("what it gains on new speakers, un-nested", [t.new_unnested - t.new_default for t in turns]),
         ("what it seems to gain out of fold, nested", [t.nested - t.default for t in turns]),
         ("what it seems to gain out of fold, un-nested", [t.unnested - t.default for t in turns]),
     ]
