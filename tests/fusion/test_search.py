@@ -88,7 +88,7 @@ def test_no_study_of_a_fold_scores_or_learns_its_clips(small: Planted) -> None:
     k = labels.folds
     refined = np.where(labels.held_out == MISSING, MISSING, (labels.given + 1 + np.arange(k)[:, None]) % 3)
     labels = replace(labels, held_out=refined, pseudo_ids=("p",), pseudo=np.zeros((k, 1), np.int64))
-    each = problems("ecmf", labels, len(CLASSES))
+    each = problems("ecmf", labels, len(CLASSES), TrainParams())
     assert len(each) == k + 1
     for f, folds in enumerate(each[:-1]):
         assert sorted(np.concatenate([fold.scored for fold in folds])) == np.flatnonzero(labels.fold != f).tolist()
@@ -129,7 +129,7 @@ def test_draws_together_are_draws_alone(sampler: str, small: Planted, params: Tr
     for f in (1, 4):
         for draw, value in zip(studies[f].draws, studies[f].values, strict=True):
             scored, said = [], []
-            for fold in problems("ecmf", labels, 3)[f]:
+            for fold in problems("ecmf", labels, 3, TrainParams())[f]:
                 with fixed_threads():
                     plan = MemberPlan(fold.split, 0, params.model_copy(update=dict(draw)))
                     ((member, _),) = fit_plans("ecmf", features, [plan], 3)
@@ -170,7 +170,7 @@ def test_few_folds(params: TrainParams) -> None:
     """Three: two inner folds, and nothing is watched. Two: none is left to choose on, and params stay."""
     params = searched(params, draws=2)
     three = plant(labelled=30, folds=3)
-    assert all(fold.split[1] is None for fold in problems("ecmf", labels_of(three), 3)[0])
+    assert all(fold.split[1] is None for fold in problems("ecmf", labels_of(three), 3, TrainParams())[0])
     assert len(studies_of(go(features_of(three), labels_of(three), params))) == 4
     two = plant(labelled=30, folds=2)
     assert go(features_of(two), labels_of(two), params).studies is None
