@@ -30,6 +30,7 @@ def main() -> str:
         folds=Path("data/folds.parquet"),
         truth=Path("data/truth.parquet"),
         written=files,
+        pseudo=Path("data/pseudo.parquet"),
     )
     forget_others(paths.features, "embed", params.encoders, Path("data/quarantine"))
     encoders = Encoders(params.modalities, params.mixed, params.plain, params.visual)

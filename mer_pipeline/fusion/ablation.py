@@ -43,6 +43,7 @@ class AblationPaths:
     folds: Path
     truth: Path
     written: AblationFiles
+    pseudo: Path | None = None  # labels of clips of the pool
 
 
 @dataclass(frozen=True)
@@ -87,13 +88,14 @@ def ablate(
     Raises:
         StageError: a table is missing or does not fit another.
     """
-    labels = read_labels(paths.labels, paths.folds, paths.truth, classes)
+    labels = read_labels(paths.labels, paths.folds, paths.truth, classes, paths.pseudo)
     empty = why_empty(labels)
     features = None
     if empty is None:
         needed = dict.fromkeys((*encoders.all, *(encoders.plain if encoders.mixed else ())))
-        features = load_features(paths.features, tuple(needed), labels.clip_ids)
-        empty = None if features.select(encoders.all).mask.any() else "no labelled clip has any modality"
+        features = load_features(paths.features, tuple(needed), labels.all_ids)
+        seen = features.select(encoders.all).mask[: len(labels.fold)]
+        empty = None if seen.any() else "no labelled clip has any modality"
     if features is None or empty is not None:
         write_ablation(paths.written, None, empty)
         return f"ablation: nothing to measure: {empty}"

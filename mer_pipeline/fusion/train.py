@@ -8,7 +8,7 @@ the truth is for looking only. Where nothing can be trained there is an empty he
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TypedDict
 
@@ -37,7 +37,6 @@ from mer_pipeline.fusion.member import HERE, fixed_threads
 from mer_pipeline.fusion.metrics import Score, score
 from mer_pipeline.fusion.search import SearchSummary, summary
 from mer_pipeline.fusion.training import FEWEST_FOLDS, Labels, Validated, members_of, read_labels
-from mer_pipeline.labels.pseudo_table import read_pseudo
 from mer_pipeline.labels.votes import MISSING
 from mer_pipeline.params import VISUAL, HeadName, TrainParams
 from mer_pipeline.store.rows import to_table
@@ -106,10 +105,7 @@ def train(
     Raises:
         StageError: a table is missing or does not fit another.
     """
-    labels = read_labels(paths.labels, paths.folds, paths.truth, classes)
-    if paths.pseudo is not None:
-        pseudo_ids, pseudo = read_pseudo(paths.pseudo, labels.folds, classes)
-        labels = replace(labels, pseudo_ids=pseudo_ids, pseudo=pseudo)
+    labels = read_labels(paths.labels, paths.folds, paths.truth, classes, paths.pseudo)
     # Who dealt the folds knows why there are fewer than asked, or none.
     note = (pq.read_schema(paths.folds).metadata or {}).get(b"mer.note", b"").decode()
     empty = why_empty(labels, note)

@@ -30,6 +30,7 @@ from mer_pipeline.fusion.member import HERE, Member, Plan, fit_plans
 from mer_pipeline.fusion.search import Fold, Study, search
 from mer_pipeline.fusion.targets import as_asked
 from mer_pipeline.labels.judges import FINAL
+from mer_pipeline.labels.pseudo_table import read_pseudo
 from mer_pipeline.labels.votes import MISSING
 from mer_pipeline.params import HeadName, TrainParams
 
@@ -104,8 +105,10 @@ class Validated:
     studies: list[Study] | None = None
 
 
-def read_labels(labels: Path, folds: Path, truth: Path | None, classes: Sequence[str]) -> Labels:
-    """Join data/labels.parquet, data/folds.parquet and data/truth.parquet; None: no truth is looked at.
+def read_labels(
+    labels: Path, folds: Path, truth: Path | None, classes: Sequence[str], pseudo: Path | None = None
+) -> Labels:
+    """Join data/labels.parquet, data/folds.parquet, data/truth.parquet and data/pseudo.parquet; None: without it.
 
     Raises:
         StageError: labels and folds are not of the same clips.
@@ -135,7 +138,11 @@ def read_labels(labels: Path, folds: Path, truth: Path | None, classes: Sequence
         known = pq.read_table(truth)
         true_of = dict(zip(known["clip_id"].to_pylist(), known["label"].to_pylist(), strict=True))
     true = np.array([index[true_of[c]] if c in true_of else MISSING for c in clip_ids], dtype=np.int64)
-    return Labels(tuple(clip_ids), fold, given, refined[FINAL], refined[:k], true, posterior=posterior)
+    found = Labels(tuple(clip_ids), fold, given, refined[FINAL], refined[:k], true, posterior=posterior)
+    if pseudo is None:
+        return found
+    ids, taken = read_pseudo(pseudo, k, classes)
+    return replace(found, pseudo_ids=ids, pseudo=taken)
 
 
 def cross_validate(

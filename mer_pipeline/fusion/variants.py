@@ -4,6 +4,7 @@
                residual off        ecmf without Σ β_m h_m
                enrichment off      the enriched text's encoders replaced by those of the plain words
                refinement off      trained on the given labels
+               pseudo off           without the clips of the pool that were labelled by agreement
                soft targets off    trained on the labels and not on posteriors
                class weights off   every clip counts the same
                visual merged       encoders that see pictures as one token; or, where they are one, `visual tokens`
@@ -32,7 +33,7 @@ from mer_pipeline.params import VISUAL, HeadName, TrainParams
 
 @dataclass(frozen=True)
 class Setting:
-    """All that decides what one cross-validation finds; `features` are of `labels.clip_ids`, raw."""
+    """All that decides what one cross-validation finds; `features` are of `labels.all_ids`, raw."""
 
     head: HeadName
     features: Features
@@ -52,6 +53,7 @@ class Setting:
         return (
             (self.head, self.params, self.features.names) == (other.head, other.params, other.features.names)
             and np.array_equal(self.labels.held_out, other.labels.held_out)
+            and np.array_equal(self.labels.pseudo, other.labels.pseudo)
             and (self.params.targets == "hard" or (self.labels.posterior is None) == (other.labels.posterior is None))
         )  # fmt: skip
 
@@ -84,6 +86,12 @@ def refinement_off(system: Setting) -> Setting | None:
     labels = system.labels
     held_out = np.where(labels.held_out == MISSING, MISSING, labels.given)
     return replace(system, labels=replace(labels, held_out=held_out, final=labels.given, posterior=None))
+
+
+def pseudo_off(system: Setting) -> Setting | None:
+    """Only clips that somebody labelled are learnt from."""
+    labels = system.labels
+    return replace(system, labels=replace(labels, pseudo=np.full_like(labels.pseudo, MISSING)))
 
 
 def soft_targets_off(system: Setting) -> Setting | None:
@@ -131,6 +139,7 @@ def variants(
         "residual off": residual_off,
         "enrichment off": enrichment_off,
         "refinement off": refinement_off,
+        "pseudo off": pseudo_off,
         "soft targets off": soft_targets_off,
         "class weights off": class_weights_off,
         f"visual {'tokens' if VISUAL in reference.features.names else 'merged'}": visual_other,

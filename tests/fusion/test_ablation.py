@@ -18,6 +18,7 @@ from mer_pipeline.fusion import known
 from mer_pipeline.fusion.ablation import AblationPaths, Encoders, ablate
 from mer_pipeline.fusion.ablation_table import HEADER, AblationFiles
 from mer_pipeline.fusion.train import train
+from mer_pipeline.labels.pseudo_table import write_pseudo
 from mer_pipeline.params import AblationParams, TrainParams
 from tests.fusion.planted import CLASSES, NAMES, Planted, Project, plant
 
@@ -161,6 +162,7 @@ def test_the_stages_script(planted: Planted, project: Callable[..., Project]) ->
     summary, without torch."""
     folder = project(planted, "tiny/data").train.metrics.parent.parent.parent
     files = [folder / "metrics/ablation.json", folder / "plots/ablation.csv"]
+    write_pseudo(folder / "data/pseudo.parquet", (), (), CLASSES)
     (folder / "params.yaml").write_text(PARAMS + "ablation: {enabled: true}\n")
     made = []
     for words in ((), ("--no-store",)):

@@ -14,6 +14,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from mer_pipeline.errors import ParamsError, StageError
+from mer_pipeline.fusion.ablation import AblationPaths, Encoders, ablate
+from mer_pipeline.fusion.ablation_table import AblationFiles
 from mer_pipeline.fusion.features import Features
 from mer_pipeline.fusion.heads import HEADS
 from mer_pipeline.fusion.known import key_of
@@ -25,7 +27,7 @@ from mer_pipeline.fusion.training import Labels, cross_validate, split
 from mer_pipeline.judges.judge import vote_schema
 from mer_pipeline.labels.pseudo_table import pseudo_schema, read_pseudo
 from mer_pipeline.labels.votes import MISSING
-from mer_pipeline.params import HeadName, JudgeParams, PseudoParams, TrainParams
+from mer_pipeline.params import AblationParams, HeadName, JudgeParams, PseudoParams, TrainParams
 from mer_pipeline.store.rows import complete_row, stage_schema
 from mer_pipeline.store.shards import write_shard
 from tests.fusion.planted import CLASSES, NAMES, Planted, plant, write
@@ -278,6 +280,26 @@ def test_pseudo_rows_are_trained_on_and_nothing_else(name: HeadName, planted: Pl
         assert (bytes_of(b.member) == bytes_of(c.member)) == (b.fold != 2)
         assert (bytes_of(a.member) == bytes_of(c.member)) == (b.fold == 2)
     assert key_of(name, whole, labels, 3, params) != key_of(name, whole, other, 3, params)
+
+
+def test_the_ablation_takes_them_away(made: tuple[Planted, Made], tmp_path: Path, params: TrainParams) -> None:
+    """Its reference learns from them as the train stage does; a row is that stage's score without them."""
+    planted, at = made
+    quick = params.model_copy(update={"seeds": (0,), "single_modality": False, "heads": ("mertools",)})
+    table = at.root / "pseudo.parquet"
+    scores = []
+    for name, taken in (("with", table), ("without", None)):
+        paths = replace(write(tmp_path / name, planted).train, pseudo=taken)
+        train(quick, NAMES, (), CLASSES, 4, paths)
+        scores.append(json.loads(paths.metrics.read_text())["heads"]["mertools"]["given"]["weighted_f1"])
+    files = AblationFiles(tmp_path / "ablation.json", tmp_path / "ablation.csv")
+    read = (paths.features, tmp_path / "with/manifest.parquet", paths.labels, paths.folds, paths.truth)
+    asked = AblationParams(enabled=True, head="mertools")
+    ablate(asked, quick, Encoders(NAMES, (), ()), CLASSES, AblationPaths(*read, files, table))
+    told = json.loads(files.metrics.read_text())
+    without = told["variants"]["pseudo off"]["given"]["weighted_f1"]
+    assert [told["reference"]["given"]["weighted_f1"], without] == scores
+    assert scores[0] != scores[1]
 
 
 def with_pseudo(planted: Planted) -> Labels:

@@ -13,8 +13,7 @@ from mer_pipeline.fusion.heads import HEADS
 from mer_pipeline.fusion.heads.base import NO_FOLD
 from mer_pipeline.fusion.known import key_of
 from mer_pipeline.fusion.member import fixed_threads
-from mer_pipeline.fusion.nested import without
-from mer_pipeline.fusion.training import Labels, cross_validate, read_labels, split
+from mer_pipeline.fusion.training import Labels, cross_validate, read_labels, split, without
 from mer_pipeline.labels.judges import FINAL
 from mer_pipeline.labels.votes import MISSING
 from mer_pipeline.params import HeadName, TrainParams
