@@ -4,12 +4,13 @@ UV := $(shell command -v uv 2>/dev/null || echo .tools/bin/uv)
 BIN := $(CURDIR)/.venv/bin
 export PATH := $(BIN):$(PATH)
 
-.PHONY: help repro test lint setup dev clean
+.PHONY: help repro test measure lint setup dev clean
 
 help:
 	@echo "make repro   set up .venv, run the pipeline on params.yaml, say where the report is"
 	@echo "make test    set up .venv, then lint, types and tests"
 	@echo "make setup   only set up .venv (make dev: with the tools for tests)"
+	@echo "make measure DATA=DIR   every table of docs/method.md and its pages anew, in hours: benchmarks/README.md"
 	@echo "make clean   remove .venv and caches; data and the DVC cache stay"
 
 repro: setup
@@ -21,6 +22,18 @@ test: dev
 	ruff format --check .
 	mypy
 	pytest -n 2 --dist loadfile --no-loadscope-reorder
+
+# DATA holds cremad_votes/, ravdess/features/au_audio.parquet and emodb/; they are not ours to pass on.
+measure: repro dev
+	@test -d "$(DATA)" || { echo "error: there is no folder DATA='$(DATA)'; make measure DATA=DIR, benchmarks/README.md" >&2; exit 2; }
+	python benchmarks/labels.py --cremad "$(DATA)/cremad_votes"
+	python benchmarks/heads.py --features "$(DATA)/ravdess/features/au_audio.parquet"
+	python benchmarks/search.py --features "$(DATA)/ravdess/features/au_audio.parquet"
+	python benchmarks/pseudo.py --features "$(DATA)/ravdess/features/au_audio.parquet"
+	python benchmarks/emodb.py --emodb "$(DATA)/emodb"
+	python benchmarks/competition.py
+	python benchmarks/train.py --end-to-end 100
+	python docs/write.py
 
 setup: .venv/.base
 dev: .venv/.dev

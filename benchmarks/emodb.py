@@ -1,6 +1,6 @@
 """Sound through the whole pipeline: EmoDB's ten speakers, every head, folds of whole speakers.
 
-    python benchmarks/emodb.py --emodb ../shared/real/emodb
+    python benchmarks/emodb.py --emodb DIR
 
 A copy of the project in a folder of its own gets the recordings as a dataset and runs its stages under DVC. The
 sentences are the same for all emotions, so that the words are a control: they must be near chance.

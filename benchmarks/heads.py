@@ -1,6 +1,6 @@
 """Every head on real features of two modalities, each alone and fused, and whether one is better than another.
 
-    python benchmarks/heads.py --features ../shared/real/ravdess/features/au_audio.parquet
+    python benchmarks/heads.py --features FILE
 
 The table has columns name, label, speaker and a fixed-size list of floats per modality. Folds are of whole
 speakers, and intervals are over speakers: a bootstrap that resamples them. README.md says what is measured.

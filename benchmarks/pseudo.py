@@ -1,6 +1,6 @@
 """Do pseudo-labels help, and does cross-validation tell the truth about it? On real features with simulated judges.
 
-    python benchmarks/pseudo.py --features ../shared/real/ravdess/features/au_audio.parquet
+    python benchmarks/pseudo.py --features FILE
 
 Of the speakers a few are labelled, more are the pool, and others, whom nothing ever sees, are the test. Beside the
 stage's own pseudo-labels stand those that the field makes: one set for all folds, by heads that know all labels. And

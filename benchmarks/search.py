@@ -1,6 +1,6 @@
 """A search for settings on real features: what it finds, what it would have claimed without nesting, what is true.
 
-    python benchmarks/search.py --features ../shared/real/ravdess/features/au_audio.parquet
+    python benchmarks/search.py --features FILE
 
 The table of `heads.py`. Six speakers are labelled, each a fold; the others are new speakers, and nobody learns from
 them. All speakers get their turn, six at a time. README.md says what is measured.
