@@ -1,6 +1,6 @@
 """Does enriched text say more of the emotion than the plain words? The same encoder and head on both, out of fold.
 
-    python benchmarks/enrichment.py --goemotions ../shared/real/goemotions
+    python benchmarks/enrichment.py --goemotions DIR
     python benchmarks/enrichment.py --csv my.csv --text sentence --label emotion --backend openai --model NAME
 
 With a model, the server is the one of .mer.toml or MER_LLM_URL, and its replies are kept in this project's store, so

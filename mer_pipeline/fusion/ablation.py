@@ -12,12 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import pyarrow.parquet as pq
 
-from mer_pipeline.errors import StageError
 from mer_pipeline.fusion.ablation_table import AblationFiles, Measured, write_ablation
 from mer_pipeline.fusion.bootstrap import Units, units_of
 from mer_pipeline.fusion.differences import Compared, compare
+from mer_pipeline.fusion.evaluation import read_groups
 from mer_pipeline.fusion.features import Features, load_features
 from mer_pipeline.fusion.heads.base import Place
 from mer_pipeline.fusion.known import KnownHeads
@@ -101,7 +100,7 @@ def ablate(
         return f"ablation: nothing to measure: {empty}"
     params = params.model_copy(update={"seeds": ablation.seeds or params.seeds})
     reference = Setting(ablation.head, _seen(features.select(encoders.all), encoders, params), labels, params)
-    groups = _groups(paths.manifest, labels.clip_ids)
+    groups = read_groups(paths.manifest, labels.clip_ids)
     with fixed_threads():
         measured = measure(reference, features, encoders, groups, len(classes), KnownHeads(store, place), progress)
     write_ablation(paths.written, measured)
@@ -204,12 +203,3 @@ def _judge(
 def _seen(features: Features, encoders: Encoders, params: TrainParams) -> Features:
     """Merged or not, as params say."""
     return features.merged(encoders.visual, VISUAL) if params.visual == "merged" else features
-
-
-def _groups(manifest: Path, clip_ids: Sequence[str]) -> list[str]:
-    table = pq.read_table(manifest, columns=["clip_id", "group"])
-    group_of: dict[str, str] = dict(zip(table["clip_id"].to_pylist(), table["group"].to_pylist(), strict=True))
-    for clip_id in clip_ids:
-        if clip_id not in group_of:
-            raise StageError(f"{manifest} does not list clip '{clip_id}'; run `dvc repro ingest`")
-    return [group_of[clip_id] for clip_id in clip_ids]
