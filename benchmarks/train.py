@@ -1,6 +1,6 @@
 """How fast heads train, beside a plain loop of the same head: a DataLoader per fold, as the official code has it.
 
-    python benchmarks/train.py [--epochs 3] [--end-to-end EPOCHS] [--device cuda]
+    python benchmarks/train.py [--end-to-end EPOCHS] [--device cuda]
 
 The plain loop takes batches of 32, and after every epoch it evaluates its fold and 20,000 candidates. Ours watches the
 same fold, and scores the candidates once at the end. Both have all cores. README.md says what is measured.
@@ -145,19 +145,19 @@ def ours(features: Features, label: Ints, candidates: Features, folds: range, pa
 def main() -> None:
     """See the module."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--epochs", type=int, default=3, help="of the comparison at equal epochs")
-    parser.add_argument("--folds", type=int, default=FOLDS, help="that both train")
+    parser.add_argument("--epochs", type=int, default=10, help="of the comparison at equal epochs")
+    parser.add_argument("--folds", type=int, default=4, help="that both train")
     parser.add_argument("--end-to-end", type=int, default=0, help="epochs of the plain loop; 0: leave that part out")
     parser.add_argument("--patience", type=int, default=10, help="of ours, end to end")
-    parser.add_argument("--d", type=int, default=256)
+    parser.add_argument("--d", type=int, nargs="+", default=[64, 128, 256], help="widths; end to end: the first")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--out", type=Path, default=HERE / "train.md")
     args = parser.parse_args()
     cores, device, (features, label, candidates) = os.cpu_count() or 1, torch.device(args.device), generate()
     torch.set_num_threads(cores)
 
-    def both(title: str, folds: range, epochs: int, patience: int) -> list[str]:
-        params = TrainParams(d=args.d, lr=1e-3, epochs=epochs, patience=patience, refit=False)
+    def both(title: str, d: int, epochs: int, patience: int) -> list[str]:
+        folds, params = range(args.folds), TrainParams(d=d, lr=1e-3, epochs=epochs, patience=patience, refit=False)
         load = os.getloadavg()[0]
         torch.set_num_threads(cores)
         theirs = plain(features, label, candidates, folds, params, device)
@@ -169,21 +169,23 @@ def main() -> None:
             f"| load of the machine before | {load:.1f} | | | | |",
         ]
 
-    rows = both(f"{args.epochs} epochs, {args.folds} folds", range(args.folds), args.epochs, args.epochs + 1)
+    rows = []
+    for d in args.d:
+        rows += both(f"d {d}, {args.epochs} epochs", d, args.epochs, args.epochs + 1)
     if args.end_to_end:
-        title = f"at most {args.end_to_end} epochs, {args.folds} folds, ours with patience {args.patience}"
-        rows += both(title, range(args.folds), args.end_to_end, args.patience)
+        title = f"d {args.d[0]}, at most {args.end_to_end} epochs, ours with patience {args.patience}"
+        rows += both(title, args.d[0], args.end_to_end, args.patience)
     machine = torch.cuda.get_device_name() if device.type == "cuda" else f"{cores} cores"
     given = f"--epochs {args.epochs} --folds {args.folds} --end-to-end {args.end_to_end} --patience {args.patience}"
     page = "\n".join([
         "# Training heads", "",
-        f"{datetime.now(UTC):%Y-%m-%d}, `python benchmarks/train.py {given} --d {args.d} --device {args.device}`. "
+        f"{datetime.now(UTC):%Y-%m-%d}, `python benchmarks/train.py {given} --device {args.device}`. "
         f"{machine}, Python {platform.python_version()}, torch {torch.__version__}.", "",
         f"The official head on generated features of MER2025's size: {LABELLED:,} labelled clips, {CANDIDATES:,} "
-        f"candidates, {' + '.join(map(str, DIMS))} values; d {args.d}, batches of 32. Seconds are of everything: "
-        "training, watching the fold, and the candidates (the plain loop: every epoch; ours: once). F1 is of the "
-        "held-out folds at each one's best epoch there, for both; nothing is trained anew afterwards (`train.refit`), as "
-        "in the official recipe.", "",
+        f"candidates, {' + '.join(map(str, DIMS))} values; {args.folds} folds, batches of 32. Seconds are of "
+        "everything: training, watching the fold, and the candidates (the plain loop: every epoch; ours: once). F1 is of the "
+        "held-out folds at each one's best epoch there, for both; nothing is trained anew afterwards (`train.refit`), "
+        "as in the official recipe.", "",
         "| | member-epochs | s | s per member-epoch | weighted F1 | times faster |",
         "| --- | ---: | ---: | ---: | ---: | ---: |", *rows, "",
         BUSY if device.type == "cpu" else "", "",
