@@ -21,7 +21,7 @@ from mer_pipeline.fusion.features import Features, load_features
 from mer_pipeline.fusion.metrics import Confusion
 from tests.project import copy_project, repro
 
-STAGES = ("ingest", "embed", "labels", "train")
+STAGES = ("ingest", "embed", "labels", "pseudo", "train")
 PARAMS = """
 dataset:
   adapter: folder
@@ -34,7 +34,8 @@ folds: {{n: {folds}, seed: 0}}
 encoders:
 {encoders}
 judges: {{}}
-labels: {{method: given}}
+labels: {{method: given, join_dependent: true}}
+pseudo: {{rounds: 0}}
 train: {{heads: [logreg], seeds: [0], single_modality: false}}
 """
 EMPTY = ("frames", "faces", "audio", "enrich", "shards", "quality")  # DVC wants every section, if only an empty one

@@ -31,7 +31,7 @@ from numpy.typing import NDArray  # noqa: E402
 
 from benchmarks.heads import RESAMPLES, interval, resampled  # noqa: E402
 from mer_pipeline.csv_files import read_csv  # noqa: E402
-from mer_pipeline.fusion.heads import HEADS  # noqa: E402
+from mer_pipeline.fusion.heads.parts import PARTS  # noqa: E402
 from tests.project import copy_project, repro  # noqa: E402
 
 FOLDS, SEEDS = 5, (0, 1)
@@ -50,7 +50,8 @@ encoders:
   context: {{family: char-ngram, input: enriched, dim: 1024}}
 enrich: {{backend: template, language: en}}
 judges: {{}}
-labels: {{method: given}}
+labels: {{method: given, join_dependent: true}}
+pseudo: {{rounds: 0}}
 train: {{features: [{features}], heads: [{heads}], seeds: [{seeds}], single_modality: false}}
 frames: {{}}
 faces: {{}}
@@ -68,7 +69,7 @@ def settle(project: Path, classes: Sequence[str], features: Sequence[str]) -> No
         classes=", ".join(classes),
         folds=FOLDS,
         features=", ".join(features),
-        heads=", ".join(HEADS),
+        heads=", ".join(PARTS),
         seeds=", ".join(map(str, SEEDS)),
     )
     (project / "params.yaml").write_text(text, encoding="utf-8")
@@ -174,7 +175,7 @@ def table(found: Mapping[tuple[str, ...], Mapping[str, Score]]) -> list[str]:
     """A row per head, a column per set of features."""
     rows = [
         f"| `{head}` | " + " | ".join(f"{of[head][0]:.3f} {interval(of[head][1])}" for of in found.values()) + " |"
-        for head in HEADS
+        for head in PARTS
     ]
     return [f"| head | {' | '.join(' + '.join(s) for s in found)} |", f"|---|{'---|' * len(found)}", *rows]
 
@@ -184,7 +185,7 @@ def differences(found: Mapping[tuple[str, ...], Mapping[str, Score]]) -> list[st
     with_, without = found["voice", "context"], found["voice",]
     rows = [
         f"| `{head}` | {with_[head][0] - without[head][0]:+.3f} | {interval(with_[head][1] - without[head][1], '+')} |"
-        for head in HEADS
+        for head in PARTS
     ]
     intro = "`voice + context` minus `voice`, paired over the same resamples of speakers:"
     return [intro, "", "| head | difference | 95 % |", "|---|---|---|", *rows]
