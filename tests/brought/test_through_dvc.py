@@ -30,6 +30,8 @@ labels: {method: given}
 train: {heads: [logreg], seeds: [0], single_modality: false}
 shards: {count: 2}
 quality: {}
+pseudo: {}
+ablation: {}
 frames: {}
 faces: {}
 audio: {}
@@ -75,7 +77,7 @@ def project(tmp_path_factory: pytest.TempPathFactory, table: pa.Table) -> Path:
 def test_features_and_labels_are_enough(project: Path, table: pa.Table) -> None:
     """The head trains on exactly the table's values; no stage that reads media is asked for."""
     ran = repro(project, "train")
-    assert set(ran) == {"ingest", "embed@face", "embed@voice", "labels", "train"}
+    assert set(ran) == {"ingest", "embed@face", "embed@voice", "labels", "pseudo", "train"}
     assert not pq.read_table(project / "data/quarantine/ingest.parquet").num_rows
     names = table["name"].to_pylist()
     found = load_features(project / "data/features", ["face", "voice"], names)
@@ -90,7 +92,7 @@ def test_dvc_sees_a_changed_array_and_nothing_else(project: Path) -> None:
     """One array is altered: that encoder runs and computes one row; the other one does not run."""
     np.save(project / "data/brought/voice-FRA/s0/c00.npy", np.full((3, 2), 99, np.float32))
     assert dvc(project, "status", "-q").returncode == 1
-    assert repro(project, "train") == ["embed@voice", "train"]
+    assert repro(project, "train") == ["embed@voice", "pseudo", "train"]
     assert json.loads((project / ".mer/runs/embed-voice.json").read_text())["computed"] == 1
     assert load_features(project / "data/features", ["voice"], ["s0/c00"]).x[0].tolist() == [[99, 99]]
 
@@ -99,7 +101,7 @@ def test_a_label_moves_no_feature(project: Path) -> None:
     """The stages that read what was brought know which clips there are, and not what they are called."""
     path = project / "data/mine/clips.csv"
     path.write_text(path.read_text().replace("s1/c01,tense", "s1/c01,calm"))
-    assert repro(project, "train") == ["ingest", "labels", "train"]
+    assert repro(project, "train") == ["ingest", "labels", "pseudo", "train"]
 
 
 def test_the_whole_pipeline_runs_without_media(project: Path) -> None:
@@ -117,5 +119,5 @@ def test_the_example_of_the_docs_runs(tmp_path: Path) -> None:
     folder = copy_project(tmp_path)
     blocks = re.findall(r"```python\n(.*?)```", (ROOT / "docs/features.md").read_text(), re.DOTALL)
     subprocess.run([sys.executable, "-c", next(b for b in blocks if "media: false" in b)], cwd=folder, check=True)
-    assert repro(folder, "train") == ["ingest", "embed@voice", "labels", "train"]
+    assert repro(folder, "train") == ["ingest", "embed@voice", "labels", "pseudo", "train"]
     assert json.loads((folder / "metrics/train.json").read_text())["labelled"] == 60
