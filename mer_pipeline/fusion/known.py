@@ -90,6 +90,7 @@ class KnownHeads:
 
 def key_of(name: HeadName, features: Features, labels: Labels, classes: int, params: TrainParams) -> str:
     """Digest of all that decides what cross-validation will find, but for the code."""
+    elsewhere = ELSEWHERE - {"heads"} if name == "ensemble" else ELSEWHERE  # it is made of them
     return digest(
         {
             "head": name,
@@ -99,7 +100,7 @@ def key_of(name: HeadName, features: Features, labels: Labels, classes: int, par
             "labels": [labels.fold, labels.given, labels.held_out, labels.pseudo],
             "posterior": None if params.targets == "hard" else labels.posterior,
             "classes": classes,
-            "params": json.dumps(params.model_dump(mode="json", exclude=set(ELSEWHERE)), sort_keys=True),
+            "params": json.dumps(params.model_dump(mode="json", exclude=set(elsewhere)), sort_keys=True),
         }
     )
 

@@ -12,6 +12,7 @@ from mer_pipeline.fusion.heads.ensemble import Ensemble
 from mer_pipeline.fusion.heads.inner import held_out, inner_folds, without
 from mer_pipeline.fusion.heads.kept import candidates, keep
 from mer_pipeline.fusion.heads.parts import PARTS
+from mer_pipeline.fusion.known import key_of
 from mer_pipeline.fusion.member import HERE, fixed_threads
 from mer_pipeline.fusion.scaler import Scaler
 from mer_pipeline.fusion.training import cross_validate
@@ -90,3 +91,15 @@ def test_inner_opinions_are_of_heads_that_did_not_see_the_row(planted: Planted, 
     same = train.fold == train.fold[0]
     assert (one[same] == two[same]).all()
     assert (one[~same & known] != two[~same & known]).any()
+
+
+def test_a_remembered_ensemble_is_of_the_heads_that_are_asked_for(planted: Planted, params: TrainParams) -> None:
+    """Other heads beside it make it another, and not what stands in the store; those heads themselves stay."""
+    labels, features = labels_of(planted), features_of(planted)
+    asked: list[tuple[HeadName, ...]] = [("ecmf", "ensemble"), ("ecmf", "logreg", "ensemble")]
+
+    def keys(name: HeadName) -> set[str]:
+        return {key_of(name, features, labels, 3, params.model_copy(update={"heads": heads})) for heads in asked}
+
+    assert len(keys("ensemble")) == 2
+    assert len(keys("ecmf")) == 1

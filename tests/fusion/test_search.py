@@ -296,4 +296,5 @@ def test_a_wrong_search_is_an_error_that_says_so(search: dict[str, object], says
 
 def test_a_space_that_nobody_searches_may_lie_elsewhere() -> None:
     """Without draws a changed `lr` is no error."""
-    TrainParams(lr=0.5, search=SearchParams(space=SPACE))
+    params = TrainParams(lr=0.5, search=SearchParams(space=SPACE))
+    assert (params.lr, params.search.space) == (0.5, SPACE)
