@@ -1,21 +1,18 @@
-"""The two convex fits of late fusion: L2-penalised logistic regressions, and the weights of a pool of opinions."""
+"""L2-penalised logistic regressions on soft targets, and the choice of their strength by held-out predictions."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 import numpy as np
-from scipy.optimize import minimize
 from sklearn.linear_model import LogisticRegression
 
 from mer_pipeline.fusion.features import Matrix, Rows
 from mer_pipeline.fusion.heads.base import NO_FOLD
-from mer_pipeline.fusion.metrics import FloatArray
 
 INNER_FOLDS = 5  # where only one fold is trained on, clips are dealt to so many, and groups may straddle them
 LEAST_SHARE = 1e-3  # of a soft target: less is nothing
 UNSEEN = -30.0  # logit of a class without a training row: e^-30 is nothing, and its logarithm is still finite
-POOL_FLOOR = 0.01  # of a weight: a clip that has only a useless modality still gets that one's opinion
 
 
 def fit_linear(x: Matrix, target: Matrix, weight: Matrix, strengths: Sequence[float]) -> list[tuple[Matrix, Matrix]]:
@@ -78,23 +75,3 @@ def choose_strength(
     likelihood = (scored * (target * weight[:, None])).sum(axis=(1, 2))
     best = int(likelihood.argmax())
     return strengths[best], scored[best]
-
-
-def pool_weights(opinions: Matrix, target: Matrix, weight: Matrix) -> Matrix:
-    """Float32 (M,): the weights a that minimise the cross-entropy of softmax(sum_m a_m opinions_m).
-
-    Args:
-        opinions: float32 (M, n, C), held-out log-probabilities; zeros where a clip has no such modality.
-        target: float32 (n, C), distributions.
-        weight: float32 (n,).
-    """
-    log_p, truth = opinions.astype(np.float64), target.astype(np.float64) * weight[:, None]
-
-    def loss(a: FloatArray) -> tuple[float, FloatArray]:
-        log = log_softmax(np.einsum("m,mnc->nc", a, log_p))
-        gradient = np.einsum("mnc,nc->m", log_p, np.exp(log) * truth.sum(axis=1, keepdims=True) - truth) / len(truth)
-        return -float((log * truth).sum() / len(truth)), gradient
-
-    start = np.full(len(opinions), 1 / len(opinions))
-    found = minimize(loss, start, jac=True, bounds=[(POOL_FLOOR, None)] * len(start), method="L-BFGS-B")
-    return np.asarray(found.x, dtype=np.float32)

@@ -1,8 +1,6 @@
-"""Regularised late fusion: a logistic regression per modality, and a log-linear pool of their opinions.
+"""Regularised late fusion: a logistic regression per modality, and a pool of their opinions (pool.py).
 
-    log p(c | x) = Σ_m a_m log p_m(c | x_m) + const,    a_m > 0, over the present modalities
-
-Strengths and a are chosen on held-out predictions: each fold among the training rows is left out in turn (whole
+Strengths, too, are chosen on held-out predictions: each fold among the training rows is left out in turn (whole
 groups, since folds are). M positive weights are all that fusion learns, so a modality that knows nothing gets
 next to nothing (no competition), and at n ≈ 100 there is little to overfit.
 """
@@ -15,8 +13,9 @@ from typing import Self
 import numpy as np
 
 from mer_pipeline.fusion.features import Features, Matrix
-from mer_pipeline.fusion.heads.base import NO_FOLD, Epoch, Examples, Head, Lesson, Logits, Place
-from mer_pipeline.fusion.heads.linear import POOL_FLOOR, choose_strength, fit_linear, log_softmax, pool_weights
+from mer_pipeline.fusion.heads.base import Epoch, Examples, Head, Lesson, Logits, Place
+from mer_pipeline.fusion.heads.linear import choose_strength, fit_linear, log_softmax
+from mer_pipeline.fusion.heads.pool import Pool
 
 
 class LogReg(Head):
@@ -56,22 +55,20 @@ class LogReg(Head):
                     x[there], own.target, own.weight, own.fold, self.params.logreg_c
                 )
             self.linear += fit_linear(x[there], own.target, own.weight, [strength])
-        scored = train.fold != NO_FOLD
-        self.pool = pool_weights(held_out[:, scored], train.target[scored], train.weight[scored])
+        self.pool = Pool.fit(held_out, features.mask, train)
 
     def score(self, group: Features) -> Logits:
-        """See `Head`; the weights are a, shared out among the present modalities."""
-        a = self.pool * group.mask
-        opinions = [log_softmax(x @ w.T + b) for x, (w, b) in zip(group.x, self.linear, strict=True)]
-        values = sum((a[:, m : m + 1] * log for m, log in enumerate(opinions)), np.zeros_like(opinions[0]))
-        return Logits(values, a / np.maximum(a.sum(axis=1, keepdims=True), POOL_FLOOR))
+        """See `Head`; the weights are the pool's, shared out among the present modalities."""
+        said = [log_softmax(x @ w.T + b) for x, (w, b) in zip(group.x, self.linear, strict=True)]
+        return Logits(*self.pool.of(said, group.mask))
 
     def tensors(self) -> dict[str, Matrix]:
         """See `Head`."""
         parts = {f"{m}.w": weights for m, (weights, _) in enumerate(self.linear)}
-        return {"pool": self.pool, **parts, **{f"{m}.b": bias for m, (_, bias) in enumerate(self.linear)}}
+        pool = {"prior": self.pool.prior, "pool": self.pool.weights}
+        return {**pool, **parts, **{f"{m}.b": bias for m, (_, bias) in enumerate(self.linear)}}
 
     def restore(self, tensors: Mapping[str, Matrix]) -> None:
         """See `Head`."""
-        self.pool = tensors["pool"]
+        self.pool = Pool(tensors["prior"], tensors["pool"])
         self.linear = [(tensors[f"{m}.w"], tensors[f"{m}.b"]) for m in range(len(self.dims))]
