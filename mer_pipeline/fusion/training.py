@@ -25,7 +25,6 @@ from mer_pipeline.errors import StageError
 from mer_pipeline.fusion.features import Features, Mask, Matrix, Rows
 from mer_pipeline.fusion.heads import HEADS
 from mer_pipeline.fusion.heads.base import NO_FOLD, Epoch, Examples, Place
-from mer_pipeline.fusion.heads.network import NetworkHead
 from mer_pipeline.fusion.member import HERE, Member, Plan, fit_plans
 from mer_pipeline.fusion.search import Fold, Study, search
 from mer_pipeline.fusion.targets import as_asked
@@ -186,7 +185,7 @@ def cross_validate(
 
 def searches(name: HeadName, labels: Labels, params: TrainParams) -> bool:
     """Whether params are searched for: a network's, where without the scored fold there are two others at least."""
-    return params.search.draws > 0 and issubclass(HEADS[name], NetworkHead) and labels.folds >= FEWEST_FOLDS
+    return params.search.draws > 0 and HEADS[name].searched and labels.folds >= FEWEST_FOLDS
 
 
 def members_of(name: HeadName, labels: Labels, params: TrainParams) -> int:

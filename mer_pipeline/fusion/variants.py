@@ -2,6 +2,7 @@
 
     part       attention off       ecmf without self-attention; α, now of the bare tokens, stays
                residual off        ecmf without Σ β_m h_m
+               late fusion off     ecmf's network alone
                enrichment off      the enriched text's encoders replaced by those of the plain words
                refinement off      trained on the given labels
                pseudo off           without the clips of the pool that were labelled by agreement
@@ -81,6 +82,11 @@ def residual_off(system: Setting) -> Setting | None:
     return system.with_params(residual=False) if system.head == "ecmf" and system.params.residual else None
 
 
+def late_fusion_off(system: Setting) -> Setting | None:
+    """The network's opinion alone."""
+    return system.with_params(late_fusion=False) if system.head == "ecmf" and system.params.late_fusion else None
+
+
 def refinement_off(system: Setting) -> Setting | None:
     """Every fold's head is trained on the labels as they were given."""
     labels = system.labels
@@ -137,6 +143,7 @@ def variants(
     parts: dict[str, Part] = {
         "attention off": attention_off,
         "residual off": residual_off,
+        "late fusion off": late_fusion_off,
         "enrichment off": enrichment_off,
         "refinement off": refinement_off,
         "pseudo off": pseudo_off,

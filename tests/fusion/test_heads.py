@@ -20,10 +20,11 @@ from mer_pipeline.fusion.heads.concat import ConcatNetwork
 from mer_pipeline.fusion.heads.ecmf import EcmfNetwork, drop_modalities
 from mer_pipeline.fusion.heads.gated import GatedNetwork
 from mer_pipeline.fusion.heads.layers import Noise
-from mer_pipeline.fusion.heads.linear import fit_linear, log_softmax, pool_weights
+from mer_pipeline.fusion.heads.linear import fit_linear, log_softmax
 from mer_pipeline.fusion.heads.mean_logits import MeanLogitsNetwork
 from mer_pipeline.fusion.heads.mertools import MertoolsNetwork
 from mer_pipeline.fusion.heads.network import Network
+from mer_pipeline.fusion.heads.pool import likeliest
 from mer_pipeline.fusion.member import Member, fit_members, fixed_threads
 from mer_pipeline.params import HeadName, TrainParams
 from tests.fusion.planted import CLASSES, NAMES, Planted
@@ -199,7 +200,7 @@ def test_the_pool_trusts_the_modality_that_knows() -> None:
     y = rng.integers(3, size=200)
     knows = log_softmax((2 * np.eye(3)[y] + rng.normal(size=(200, 3))).astype(np.float32))
     noise = log_softmax(rng.normal(size=(200, 3)).astype(np.float32))
-    a = pool_weights(np.stack([noise, knows]), one_hot(y, 3), np.ones(200, np.float32))
+    a = likeliest(np.stack([noise, knows]), one_hot(y, 3), np.ones(200, np.float32), np.zeros(3, np.float32))
     assert a[1] > 0.5
     assert a[0] < 0.2 * a[1]
 

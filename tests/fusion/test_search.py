@@ -157,7 +157,7 @@ def test_a_good_rate_is_chosen_where_the_first_is_bad() -> None:
     """A head that hardly learns as params stand learns after a search."""
     planted = plant(labelled=60, folds=4)
     wanted = SearchParams(draws=8, batch=8, space=SearchSpace(lr=(1e-7, 1e-1)))
-    params = TrainParams(d=16, epochs=20, patience=6, seeds=(0,), lr=1e-7, search=wanted)
+    params = TrainParams(d=16, epochs=20, patience=6, seeds=(0,), lr=1e-7, late_fusion=False, search=wanted)
     validated = go(features_of(planted), labels_of(planted), params)
     assert all(study.chosen["lr"] > 1e-4 for study in studies_of(validated))
     plain = go(features_of(planted), labels_of(planted), params.as_they_stand)
@@ -236,10 +236,10 @@ def test_through_the_stages(
         member = load_member(path, config, FUSED, "ecmf")
         assert member.chosen == chosen
         assert json.loads(load_file(path)["chosen"].tobytes()) == chosen
-        assert load_file(path)["head.embedding"].shape[-1] == chosen["d"]
+        assert load_file(path)["head.network.embedding"].shape[-1] == chosen["d"]
     alone = load_file(member_path(done.train.fusion, "voice", "ecmf", 0, 0))
     assert "chosen" not in alone
-    assert alone["head.embedding"].shape[-1] == params.d
+    assert alone["head.network.embedding"].shape[-1] == params.d
 
 
 def test_without_draws_nothing_changes(project: Callable[..., Project], params: TrainParams) -> None:

@@ -15,14 +15,13 @@ from mer_pipeline.fusion.heads.attention import Attention
 from mer_pipeline.fusion.heads.base import Examples, Place
 from mer_pipeline.fusion.heads.layers import LayerNorm, Linear, Noise, drop
 from mer_pipeline.fusion.heads.mertools import MertoolsNetwork
-from mer_pipeline.fusion.heads.network import NetworkHead
 from mer_pipeline.fusion.member import Member, Plan, fit_members, fit_plans, fixed_threads
 from mer_pipeline.fusion.training import split
 from mer_pipeline.params import HeadName, TrainParams
 from tests.fusion.planted import CLASSES, Planted, plant
 from tests.fusion.test_training import bytes_of, features_of, labels_of
 
-NETWORK_HEADS = [name for name, head in HEADS.items() if issubclass(head, NetworkHead)]
+NETWORK_HEADS = [name for name, head in HEADS.items() if head.searched]
 CPU = torch.device("cpu")
 
 

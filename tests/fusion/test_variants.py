@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from mer_pipeline.fusion.features import Features
-from mer_pipeline.fusion.heads.ecmf import Ecmf
+from mer_pipeline.fusion.heads.ecmf import Ecmf, EcmfAlone
 from mer_pipeline.fusion.member import fixed_threads
 from mer_pipeline.fusion.training import cross_validate
 from mer_pipeline.fusion.variants import Setting, Variant, variants
@@ -42,6 +42,7 @@ def test_the_rows_are_these(system: Setting) -> None:
     assert {name: one.kind for name, one in by_name(system).items()} == {
         "attention off": "part",
         "residual off": "part",
+        "late fusion off": "part",
         "refinement off": "part",
         **{f"without {name}": "without" for name in NAMES},
         **{f"{name} alone": "alone" for name in NAMES},
@@ -74,13 +75,15 @@ def test_modalities_are_dropped_and_alone(system: Setting) -> None:
     assert np.array_equal(alone.x[0], system.features.x[1])
 
 
-def trained(setting: Setting) -> Ecmf:
-    """One member's head."""
+def trained(setting: Setting) -> EcmfAlone:
+    """One member's network."""
     with fixed_threads():
         quick = setting.params.model_copy(update={"seeds": (0,), "epochs": 2})
         member = cross_validate("ecmf", setting.features, setting.labels, 3, quick).members[0].member
     assert isinstance(member.head, Ecmf)
-    return member.head
+    network = member.head.parts["network"]
+    assert isinstance(network, EcmfAlone)
+    return network
 
 
 def test_without_attention_no_token_sees_another(system: Setting) -> None:
@@ -90,12 +93,19 @@ def test_without_attention_no_token_sees_another(system: Setting) -> None:
     assert whole.keys() - off.keys()
 
 
+def test_without_late_fusion_the_network_is_left(system: Setting) -> None:
+    """The same one."""
+    off = by_name(system)["late fusion off"].setting
+    alone, whole = trained(off).tensors(), trained(system).tensors()
+    assert all(np.array_equal(whole[name], alone[name]) for name in whole)
+
+
 def test_without_the_residual_beta_is_not_there(system: Setting) -> None:
     """The head has no β; and what is left is the head with β of nothing."""
     off = by_name(system)["residual off"].setting
     head = trained(off)
     assert "beta" not in head.tensors()
-    whole = Ecmf(DIMS, 3, system.params)
+    whole = EcmfAlone(DIMS, 3, system.params)
     whole.restore({**head.tensors(), "beta": np.zeros(3, np.float32)})
     x = [torch.randn(1, 5, dim, generator=torch.Generator().manual_seed(1)) for dim in DIMS]
     mask = torch.ones(1, 5, 3, dtype=torch.bool)

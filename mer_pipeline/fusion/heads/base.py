@@ -102,6 +102,7 @@ class Head(ABC):
     """A fusion head for modalities of `dims` values and `classes` classes."""
 
     seeded: ClassVar[bool] = True  # false: every seed gives the same head, so one is enough
+    searched: ClassVar[bool] = False  # true: `train.search` has values for it
     watches: ClassVar[bool] = True  # false: it needs no fold for early stopping and learns from that one too
 
     def __init__(self, dims: tuple[int, ...], classes: int, params: TrainParams) -> None:

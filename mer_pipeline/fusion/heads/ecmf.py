@@ -6,6 +6,7 @@ H'' = LN(H' + FFN(H'))
 α   = softmax over present m of w·H''_m      the modality weights that are reported
 z   = Σ α_m H''_m + Σ β_m h_m                second residual, on the original representations
 logits = MLP(z)
+p   = the mean of softmax(logits) and of linear late fusion        third residual: late.py
 """
 
 from __future__ import annotations
@@ -14,7 +15,9 @@ import torch
 from torch import Tensor, nn
 
 from mer_pipeline.fusion.heads.attention import Block
+from mer_pipeline.fusion.heads.late import LateFused
 from mer_pipeline.fusion.heads.layers import LayerNorm, Linear, Noise, drop, masked_softmax, parameter
+from mer_pipeline.fusion.heads.logreg import LogReg
 from mer_pipeline.fusion.heads.network import Network, NetworkHead, present_or_all
 from mer_pipeline.params import TrainParams
 
@@ -56,8 +59,15 @@ def drop_modalities(mask: Tensor, noise: Noise) -> Tensor:
     return torch.where(kept.any(dim=2, keepdim=True), kept, mask)
 
 
-class Ecmf(NetworkHead):
-    """ECMF's fusion, trained with AdamW."""
+class EcmfAlone(NetworkHead):
+    """ECMF's network, trained with AdamW."""
 
     network_type = EcmfNetwork
     decoupled_decay = True
+
+
+class Ecmf(LateFused):
+    """ECMF's network, beside late fusion unless `train.late_fusion` says no."""
+
+    network = EcmfAlone
+    kinds = (("network", EcmfAlone), ("late", LogReg))

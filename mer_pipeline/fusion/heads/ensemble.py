@@ -1,32 +1,27 @@
-"""The mean opinion of several heads: of `train.heads` those that nested cross-validation keeps (kept.py).
-
-    p(c | x) = mean over kept heads h of p_h(c | x)
+"""The mean opinion of those of `train.heads` that nested cross-validation keeps (kept.py).
 
 They are chosen on the lesson's own rows, so the fold that the ensemble is scored on has no part in it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Self
 
 import numpy as np
 
 from mer_pipeline.fusion.features import Features, Matrix
-from mer_pipeline.fusion.heads.base import Epoch, Head, Lesson, Logits, Place
+from mer_pipeline.fusion.heads.base import Epoch, Lesson, Place
 from mer_pipeline.fusion.heads.inner import suited
 from mer_pipeline.fusion.heads.kept import choose
-from mer_pipeline.fusion.heads.linear import log_softmax
+from mer_pipeline.fusion.heads.mean import FLOOR, Mean
 from mer_pipeline.fusion.heads.parts import PARTS
-from mer_pipeline.params import HeadName
-
-FLOOR = 1e-12  # of a mean of probabilities, whose logarithm must be finite
 
 
-class Ensemble(Head):
+class Ensemble(Mean):
     """See the module; `parts` are the kept heads by name."""
 
-    parts: dict[HeadName, Head]
+    kinds = PARTS.items()
 
     @classmethod
     def fit_all(
@@ -51,23 +46,9 @@ class Ensemble(Head):
             tick()
         return [(ensemble, []) for ensemble in ensembles]
 
-    def score(self, group: Features) -> Logits:
-        """See `Head`; the weights are the mean of the parts' shares."""
-        said = [part.score(group) for part in self.parts.values()]
-        mean = np.mean([np.exp(log_softmax(one.values)) for one in said], axis=0)
-        sizes = [np.abs(one.weights) for one in said]
-        shares = [size / np.maximum(size.sum(axis=1, keepdims=True), FLOOR) for size in sizes]
-        return Logits(np.log(np.maximum(mean, FLOOR)), np.mean(shares, axis=0))
-
-    def tensors(self) -> dict[str, Matrix]:
-        """See `Head`."""
-        return {f"{name}.{key}": array for name, part in self.parts.items() for key, array in part.tensors().items()}
-
-    def restore(self, tensors: Mapping[str, Matrix]) -> None:
-        """See `Head`."""
-        self.parts = {}
-        for name, part in PARTS.items():
-            own = {key.removeprefix(f"{name}."): a for key, a in tensors.items() if key.startswith(f"{name}.")}
-            if own:
-                self.parts[name] = part(self.dims, self.classes, self.params)
-                self.parts[name].restore(own)
+    def share(self, weights: dict[str, Matrix]) -> Matrix:
+        """See `Mean`; the mean of the parts' shares."""
+        sizes = [np.abs(own) for own in weights.values()]
+        return np.asarray(
+            np.mean([size / np.maximum(size.sum(axis=1, keepdims=True), FLOOR) for size in sizes], axis=0)
+        )

@@ -37,6 +37,7 @@ class Network(nn.Module):
 class NetworkHead(Head):
     """A head that is a network and an optimiser."""
 
+    searched = True
     network_type: ClassVar[type[Network]]
     decoupled_decay: ClassVar[bool]  # AdamW; false: Adam
     network: Network

@@ -1,0 +1,55 @@
+"""A network beside the linear late fusion of the same modalities: a residual from the features to the decision [ours].
+
+    p(c | x) = 1/2 p_network(c | x) + 1/2 p_late(c | x)                 p_late: logreg.py, on the same labels
+
+The network sees all modalities at once and can learn which to believe where they disagree. Late fusion has M opinions
+and a weight for each: it needs far fewer labels, and wrong ones hardly mislead it. Trained as one, the network would
+overfit first; so each learns by itself. `train.late_fusion: false` leaves the network alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import ClassVar, Self
+
+from mer_pipeline.fusion.features import Features, Matrix
+from mer_pipeline.fusion.heads.base import Epoch, Lesson, Place
+from mer_pipeline.fusion.heads.inner import suited
+from mer_pipeline.fusion.heads.logreg import LogReg
+from mer_pipeline.fusion.heads.mean import Mean
+from mer_pipeline.fusion.heads.network import NetworkHead
+
+
+class LateFused(Mean):
+    """See the module; the history and the reported weights are the network's."""
+
+    searched = True
+    network: ClassVar[type[NetworkHead]]
+
+    @classmethod
+    def fit_all(
+        cls,
+        features: Features,
+        lessons: Sequence[Lesson],
+        classes: int,
+        place: Place,
+        tick: Callable[[], None],
+    ) -> list[tuple[Self, list[Epoch]]]:
+        """See `Head`; seeds and draws of a search that learn the same rows share one late fusion."""
+        late: dict[tuple[object, ...], LogReg] = {}
+        keys = [(id(one.train), id(one.watched), one.params.logreg_c) for one in lessons]
+        for key, lesson in zip(keys, lessons, strict=True):
+            if lesson.params.late_fusion and key not in late:
+                own = [suited(LogReg, lesson)]
+                late[key] = LogReg.fit_all(features, own, classes, place, lambda: None)[0][0]
+        fitted = []
+        networks = cls.network.fit_all(features, lessons, classes, place, tick)
+        for key, lesson, (network, history) in zip(keys, lessons, networks, strict=True):
+            head = cls(features.dims, classes, lesson.params)
+            head.parts = {"network": network, **({"late": late[key]} if lesson.params.late_fusion else {})}
+            fitted.append((head, history))
+        return fitted
+
+    def share(self, weights: dict[str, Matrix]) -> Matrix:
+        """See `Mean`."""
+        return weights["network"]

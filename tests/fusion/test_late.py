@@ -1,0 +1,121 @@
+"""Linear late fusion: its pool counts the prior once, and ecmf is the mean of it and of a network."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mer_pipeline.fusion.features import Features, Matrix, Rows
+from mer_pipeline.fusion.heads.base import Examples
+from mer_pipeline.fusion.heads.ecmf import Ecmf
+from mer_pipeline.fusion.heads.linear import log_softmax
+from mer_pipeline.fusion.heads.logreg import LogReg
+from mer_pipeline.fusion.heads.pool import SHARPER, Pool, likeliest, log_shares
+from mer_pipeline.fusion.member import fixed_threads
+from mer_pipeline.fusion.metrics import Confusion
+from mer_pipeline.fusion.training import cross_validate
+from mer_pipeline.params import TrainParams
+from tests.fusion.planted import Planted
+from tests.fusion.test_training import features_of, labels_of
+
+PRIOR = np.array([0.6, 0.3, 0.1], dtype=np.float32)
+
+
+def examples(label: Rows) -> Examples:
+    """In five folds."""
+    return Examples.of(np.arange(len(label)), label, np.arange(len(label)) % 5, len(PRIOR))
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.integers(1, 5), st.integers(0, 2**32 - 1))
+def test_who_only_knows_the_prior_adds_nothing(modalities: int, seed: int) -> None:
+    """However many there are, whatever their weights, whoever is absent."""
+    rng = np.random.default_rng(seed)
+    pool = Pool(np.log(PRIOR), rng.uniform(0.01, 9, modalities).astype(np.float32))
+    said, shares = pool.of([np.log(np.tile(PRIOR, (8, 1)))] * modalities, rng.random((8, modalities)) < 0.7)
+    np.testing.assert_allclose(np.exp(log_softmax(said)), np.tile(PRIOR, (8, 1)), rtol=1e-5)
+    assert ((shares.sum(axis=1) < 1e-6) | (np.abs(shares.sum(axis=1) - 1) < 1e-5)).all()
+
+
+def test_of_independent_modalities_it_is_bayes_rule() -> None:
+    """With weights of one: the exact posterior of two observations that are independent given the class."""
+    rng = np.random.default_rng(0)
+    likelihoods = rng.dirichlet(np.ones(4), size=(2, 3))  # P(observation | class) of either
+    seen = rng.integers(4, size=(6, 2))
+    each = [PRIOR * likelihoods[m][:, seen[:, m]].T for m in range(2)]
+    exact = PRIOR * likelihoods[0][:, seen[:, 0]].T * likelihoods[1][:, seen[:, 1]].T
+    opinions = [np.log(joint / joint.sum(axis=1, keepdims=True)).astype(np.float32) for joint in each]
+    said, _ = Pool(np.log(PRIOR), np.ones(2, np.float32)).of(opinions, np.ones((6, 2), bool))
+    np.testing.assert_allclose(np.exp(log_softmax(said)), exact / exact.sum(axis=1, keepdims=True), rtol=1e-4)
+
+
+def faint(rng: np.random.Generator, n: int, tells: float) -> tuple[Rows, Matrix]:
+    """Labels of n clips, and a calibrated opinion on each that is little more than the prior."""
+    x = rng.normal(size=(n, 3))
+    p = np.exp(log_softmax((np.log(PRIOR) + tells * x).astype(np.float32)))
+    label = np.array([rng.choice(3, p=each / each.sum()) for each in p.astype(np.float64)])
+    return label, np.log(p)[None]
+
+
+def test_it_is_as_sure_as_the_metric_asks() -> None:
+    """Faint opinions leave the most frequent class the most probable of nearly all clips. The pool is sharper."""
+    label, held_out = faint(np.random.default_rng(1), 400, 0.2)
+    pool = Pool.fit(held_out, np.ones((400, 1), bool), examples(label))
+    plain = likeliest(held_out - pool.prior, np.eye(3, dtype=np.float32)[label], np.ones(400, np.float32), pool.prior)
+    assert (held_out[0].argmax(axis=1) == 0).mean() > 0.95
+    assert pool.weights[0] / plain[0] in SHARPER[1:]
+
+    def f1(a: Matrix) -> float:
+        told = Pool(pool.prior, a).of([held_out[0]], np.ones((400, 1), bool))[0]
+        return Confusion.of(label, told.argmax(axis=1), 3).weighted_f1
+
+    assert f1(pool.weights) == max(f1(plain * np.float32(s)) for s in SHARPER) > f1(plain) + 0.03
+
+
+def test_a_class_without_rows_is_never_said() -> None:
+    """Its share is nothing, and its logarithm is finite."""
+    shares = log_shares(np.eye(3, dtype=np.float32)[[0, 0, 1]], np.ones(3, np.float32))
+    np.testing.assert_allclose(np.exp(shares), [2 / 3, 1 / 3, 0], atol=1e-6)
+    assert np.isfinite(shares).all()
+
+
+@pytest.fixture
+def quick(params: TrainParams) -> TrainParams:
+    """Two seeds, a few epochs."""
+    return params.model_copy(update={"epochs": 4, "seeds": (0, 1)})
+
+
+def test_ecmf_is_the_mean_of_its_network_and_late_fusion(planted: Planted, quick: TrainParams) -> None:
+    """The network is what it is without late fusion, and so are the history and the weights."""
+    features, labels = features_of(planted), labels_of(planted)
+    with fixed_threads():
+        both = cross_validate("ecmf", features, labels, 3, quick)
+        network = cross_validate("ecmf", features, labels, 3, quick.model_copy(update={"late_fusion": False}))
+        for one, other in zip(both.members, network.members, strict=True):
+            head = one.member.head
+            assert isinstance(head, Ecmf)
+            scored = features.take(np.flatnonzero(labels.fold == one.fold))
+            each = [replace(one.member, head=part).predict(scored).probabilities for part in head.parts.values()]
+            found = one.member.predict(scored)
+            np.testing.assert_allclose(found.probabilities, np.mean(each, axis=0), atol=1e-6)
+            np.testing.assert_allclose(each[0], other.member.predict(scored).probabilities, atol=1e-6)
+            assert one.history == other.history
+    assert np.array_equal(both.weights, network.weights)
+
+
+def test_seeds_share_late_fusion(planted: Planted, quick: TrainParams, monkeypatch: pytest.MonkeyPatch) -> None:
+    """There is no chance in it: one for each fold."""
+    fitted, fit = [], LogReg.fit
+
+    def count(self: LogReg, features: Features, train: Examples) -> None:
+        fitted.append(len(train.rows))
+        fit(self, features, train)
+
+    monkeypatch.setattr(LogReg, "fit", count)
+    with fixed_threads():
+        cross_validate("ecmf", features_of(planted), labels_of(planted), 3, quick)
+    assert fitted == [(planted.fold[planted.fold >= 0] != fold).sum() for fold in range(5)]  # the watched one, too
