@@ -32,7 +32,7 @@ measure: repro dev
 	python benchmarks/pseudo.py --features "$(DATA)/ravdess/features/au_audio.parquet"
 	python benchmarks/emodb.py --emodb "$(DATA)/emodb"
 	python benchmarks/competition.py
-	python benchmarks/train.py --end-to-end 100
+	python benchmarks/train.py
 	python docs/write.py
 
 setup: .venv/.base

@@ -1,6 +1,6 @@
 """How fast heads train, beside a plain loop of the same head: a DataLoader per fold, as the official code has it.
 
-    python benchmarks/train.py [--end-to-end EPOCHS] [--device cuda]
+    python benchmarks/train.py [--device cuda]
 
 The plain loop takes batches of 32, and after every epoch it evaluates its fold and 20,000 candidates. Ours watches the
 same fold, and scores the candidates once at the end. Both have all cores. README.md says what is measured.
@@ -145,38 +145,43 @@ def ours(features: Features, label: Ints, candidates: Features, folds: range, pa
 def main() -> None:
     """See the module."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--epochs", type=int, default=10, help="of the comparison at equal epochs")
-    parser.add_argument("--folds", type=int, default=4, help="that both train")
-    parser.add_argument("--end-to-end", type=int, default=0, help="epochs of the plain loop; 0: leave that part out")
-    parser.add_argument("--patience", type=int, default=10, help="of ours, end to end")
-    parser.add_argument("--d", type=int, nargs="+", default=[64, 128, 256], help="widths; end to end: the first")
+    parser.add_argument("--epochs", type=int, default=100, help="of the first width; the official recipe's")
+    parser.add_argument("--few", type=int, default=10, help="of the others")
+    parser.add_argument("--folds", type=int, default=2, help="that both train")
+    parser.add_argument("--patience", type=int, default=10, help="of ours where it stops early, at the first width")
+    parser.add_argument("--d", type=int, nargs="+", default=[64, 128, 256], help="widths")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--out", type=Path, default=HERE / "train.md")
     args = parser.parse_args()
     cores, device, (features, label, candidates) = os.cpu_count() or 1, torch.device(args.device), generate()
     torch.set_num_threads(cores)
 
-    def both(title: str, d: int, epochs: int, patience: int) -> list[str]:
-        folds, params = range(args.folds), TrainParams(d=d, lr=1e-3, epochs=epochs, patience=patience, refit=False)
+    def beside(d: int, epochs: int, patience: dict[str, int]) -> list[str]:
+        """The plain loop once, and ours with each patience."""
+        folds, params = range(args.folds), TrainParams(d=d, lr=1e-3, epochs=epochs, refit=False)
         load = os.getloadavg()[0]
         torch.set_num_threads(cores)
         theirs = plain(features, label, candidates, folds, params, device)
-        mine = ours(features, label, candidates, folds, params, Place(device, cores))
-        each, own = theirs[0] / theirs[1], mine[0] / mine[1]
-        return [
-            f"| {title}, plain loop | {theirs[1]} | {theirs[0]:.1f} | {each:.2f} | {theirs[2]:.4f} | |",
-            f"| {title}, ours | {mine[1]} | {mine[0]:.1f} | {own:.2f} | {mine[2]:.4f} | {theirs[0] / mine[0]:.1f} × |",
-            f"| load of the machine before | {load:.1f} | | | | |",
+        lines = [
+            f"| load of the machine before: {load:.1f} | | | | | |",
+            f"| d {d}, plain loop | {theirs[1]} | {theirs[0]:.1f} | {theirs[0] / theirs[1]:.2f} | {theirs[2]:.4f} | |",
         ]
+        for title, own in patience.items():
+            own_params = params.model_copy(update={"patience": own})
+            seconds, members, f1 = ours(features, label, candidates, folds, own_params, Place(device, cores))
+            each, times = seconds / members, theirs[0] / seconds
+            lines.append(
+                f"| d {d}, ours, {title} | {members} | {seconds:.1f} | {each:.2f} | {f1:.4f} | {times:.1f} × |"
+            )
+        return lines
 
-    rows = []
-    for d in args.d:
-        rows += both(f"d {d}, {args.epochs} epochs", d, args.epochs, args.epochs + 1)
-    if args.end_to_end:
-        title = f"d {args.d[0]}, at most {args.end_to_end} epochs, ours with patience {args.patience}"
-        rows += both(title, args.d[0], args.end_to_end, args.patience)
+    first, *others = args.d
+    rows = beside(first, args.epochs, {"as many epochs": args.epochs, f"patience {args.patience}": args.patience})
+    for d in others:
+        rows += beside(d, args.few, {"as many epochs": args.few})
     machine = torch.cuda.get_device_name() if device.type == "cuda" else f"{cores} cores"
-    given = f"--epochs {args.epochs} --folds {args.folds} --end-to-end {args.end_to_end} --patience {args.patience}"
+    given = f"--epochs {args.epochs} --few {args.few} --folds {args.folds} --patience {args.patience} --d "
+    given += " ".join(map(str, args.d))
     page = "\n".join([
         "# Training heads", "",
         f"{datetime.now(UTC):%Y-%m-%d}, `python benchmarks/train.py {given} --device {args.device}`. "
