@@ -119,7 +119,7 @@ def main() -> None:
     """See the module."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--features", type=Path, required=True)
-    parser.add_argument("--draws", type=int, default=10)
+    parser.add_argument("--draws", type=int, default=8)
     parser.add_argument("--heads", nargs="+", default=["logreg", "ecmf"])
     parser.add_argument("--out", type=Path, default=HERE / "pseudo.md")
     args = parser.parse_args()
