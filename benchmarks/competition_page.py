@@ -235,8 +235,8 @@ What the modalities are worth, by the exact posterior (20,000 clips, nothing mis
 Goals against the official head (`mertools`): at least .05 better where labels are few and noisy, and nowhere more
 than .01 worse. *yes*: so is the whole interval; *mean only*, *mean below*: the interval holds the goal; *no*: the
 whole interval misses it. *Seeds* are those that the difference has; another head's mean may be over more. The heads of
-a row are trained alike. *Official recipe* is `mertools` as the official code trains it: all folds but one, best epoch on
-that one, and never anew.
+a row are trained alike. *Official recipe* is `mertools` as the official code trains it: all folds but one, best epoch
+on that one, and never anew.
 
 @goals
 
