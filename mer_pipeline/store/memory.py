@@ -12,7 +12,6 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from mer_pipeline.clips import Row
 from mer_pipeline.errors import StoreError
@@ -20,7 +19,7 @@ from mer_pipeline.runtime import Runtime
 from mer_pipeline.store.fingerprint import Fingerprint, fingerprint_of
 from mer_pipeline.store.packs import Shelf, Store
 from mer_pipeline.store.rows import stage_schema
-from mer_pipeline.store.shards import sorted_by_clip, table_bytes
+from mer_pipeline.store.shards import open_here, sorted_by_clip, table_bytes
 from mer_pipeline.transform import Item, Transform
 
 MAX_FRAGMENTS = 8  # packs that a shard may be spread over before it is put together in the store as well
@@ -134,12 +133,12 @@ class Memory:
         if data is None:
             shelf.refresh()
             return None
-        file = pq.ParquetFile(pa.BufferReader(data))
+        file = open_here(pa.BufferReader(data))
         wanted = {f"mer.{key}".encode(): value.encode() for key, value in self.provenance(shard).items()}
         own = file.schema_arrow.metadata or {}
         if file.metadata.created_by != _writer() or any(own.get(key) != value for key, value in wanted.items()):
             return None
-        columns = file.read(columns=["clip_id", "input_digest"])
+        columns = file.read(columns=["clip_id", "input_digest"], use_threads=False)
         if columns["clip_id"].to_pylist() != list(clip_ids):
             return None
         if columns["input_digest"].to_pylist() != list(input_digests):
@@ -257,5 +256,5 @@ def _halves(rows: int) -> list[int]:
 
 def _writer() -> str:
     """What a Parquet file that is written here says of its writer."""
-    file = pq.ParquetFile(pa.BufferReader(table_bytes(pa.table({"x": [0]}))))
+    file = open_here(pa.BufferReader(table_bytes(pa.table({"x": [0]}))))
     return str(file.metadata.created_by)

@@ -22,14 +22,13 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from mer_pipeline.clips import Row
 from mer_pipeline.errors import ReadOnlyStore
 from mer_pipeline.store.fingerprint import FORMAT, Fingerprint
 from mer_pipeline.store.place import Info, Place, TornFile
 from mer_pipeline.store.rows import to_table
-from mer_pipeline.store.shards import read_parquet, table_bytes
+from mer_pipeline.store.shards import open_here, read_parquet, table_bytes
 
 PACK, PROBLEMS, INDEX, PARTS = ".parquet", ".problems.parquet", ".index", "fingerprint.json"
 PACKS, ASIDE = "packs", "aside"
@@ -307,14 +306,14 @@ class Shelf:
         """Learn a pack's keys from the pack; one that is not of this shelf is set aside."""
         try:
             with self.place.open(f"{self.folder}/{name}") as file:
-                parquet = pq.ParquetFile(file)
+                parquet = open_here(file)
                 metadata = parquet.schema_arrow.metadata or {}
                 if metadata.get(b"mer.fingerprint") != self.fingerprint.id.encode() or not parquet.schema_arrow.equals(
                     self.schema
                 ):
                     self._put_aside(name, "of another transform or an older form")
                     return
-                self._add(name, parquet.read(columns=["input_digest", "digest"]))
+                self._add(name, parquet.read(columns=["input_digest", "digest"], use_threads=False))
         except FileNotFoundError:
             return
         except (pa.ArrowException, TornFile, ValueError) as error:

@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from mer_pipeline.errors import StageError
+from mer_pipeline.store.shards import open_here
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,7 @@ class Part:
         """The file, opened; what is wrong with it in one sentence."""
         with self.open() as file:
             try:
-                yield pq.ParquetFile(file)
+                yield open_here(file)
             except (pa.ArrowException, OSError) as error:
                 reason = " ".join(str(error).split())
                 raise StageError(f"{self.path} is torn or no Parquet file ({reason}); make it again") from None
@@ -66,7 +67,7 @@ class ParquetSide:
         frames = [pl.DataFrame(schema=nothing)]
         for at, part in enumerate(self.parts):
             with part.parquet() as file:
-                table = file.read([name for name in columns if name in self.schema.names])
+                table = file.read([name for name in columns if name in self.schema.names], use_threads=False)
                 table = table.append_column("__row", pa.array(np.arange(file.metadata.num_rows)))
             frames.append(pl.DataFrame(pl.from_arrow(table)).with_columns(pl.lit(at, pl.Int64).alias("__part")))
         return pl.concat(frames, how="diagonal_relaxed")
@@ -83,7 +84,7 @@ class ParquetSide:
                 groups = np.searchsorted(starts, row[mine], side="right") - 1
                 for group in np.unique(groups):
                     chosen = mine[groups == group]
-                    found = file.read_row_group(int(group), columns=columns)
+                    found = file.read_row_group(int(group), columns=columns, use_threads=False)
                     tables.append(found.take(pa.array(row[chosen] - starts[group])))
                     order.append(chosen)
         back = pa.array(np.argsort(np.concatenate(order)))

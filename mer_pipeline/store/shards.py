@@ -12,6 +12,7 @@ import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -96,6 +97,14 @@ def write_shard(
     write_table(folder / shard_name(bucket), sorted_by_clip(to_table(rows, schema)), provenance)
 
 
+def open_here(source: IO[bytes] | pa.NativeFile) -> pq.ParquetFile:
+    """A Parquet file whose bytes are Python's; read it with `use_threads=False`: then no thread of Arrow's holds them.
+
+    One that lets go of a Python object while the interpreter ends aborts the process, with all its work done.
+    """
+    return pq.ParquetFile(source, pre_buffer=False)
+
+
 def read_parquet(source: Path | bytes, columns: Sequence[str] | None = None) -> pa.Table:
     """One Parquet file; unlike pyarrow's `read_table` without loading its machinery for datasets of many files.
 
@@ -103,8 +112,8 @@ def read_parquet(source: Path | bytes, columns: Sequence[str] | None = None) -> 
         StageError: it is not what it should be.
     """
     try:
-        file = pq.ParquetFile(source if isinstance(source, Path) else pa.BufferReader(source))
-        return file.read(columns=None if columns is None else list(columns))
+        file = pq.ParquetFile(source) if isinstance(source, Path) else open_here(pa.BufferReader(source))
+        return file.read(columns=None if columns is None else list(columns), use_threads=isinstance(source, Path))
     except pa.ArrowException as error:
         name = source if isinstance(source, Path) else "a pack"
         raise StageError(f"{name} is torn or foreign ({error}); make it again with `dvc repro --force`") from None

@@ -1,4 +1,6 @@
 import hashlib
+import subprocess
+import sys
 from pathlib import Path
 
 import pyarrow as pa
@@ -95,3 +97,30 @@ def test_another_shard_count_is_an_error(tmp_path: Path) -> None:
         read_shard(tmp_path, 0, 2)
     with pytest.raises(StageError, match="no shards"):
         read_folder(tmp_path / "none")
+
+
+READ_FROM_PYTHON = """
+import io, os
+import polars as pl, pyarrow as pa
+from mer_pipeline.store.parts import ParquetSide, Part
+from mer_pipeline.store.shards import read_parquet, table_bytes
+
+def threads():  # Arrow's have no names of their own
+    names = [open(f"/proc/self/task/{id}/comm").read() for id in os.listdir("/proc/self/task")]
+    return names.count(open("/proc/self/comm").read())
+
+data = table_bytes(pa.table({"a": list(range(99)), "b": [str(i) for i in range(99)]}))
+before = threads()
+assert read_parquet(data, ["b"]).num_rows == 99
+side = ParquetSide([Part("x", lambda: io.BytesIO(data))])
+assert side.take(pl.Series([0]), pl.Series([3]), ["a"])["a"].to_pylist() == [3]
+assert len(side.keys(["a"])) == 99
+print(threads() - before)
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="counts threads where Linux lists them")
+def test_no_thread_of_arrows_holds_what_is_pythons() -> None:
+    """One that lets go of it while the interpreter ends would abort a command that has done its work."""
+    done = subprocess.run([sys.executable, "-c", READ_FROM_PYTHON], capture_output=True, text=True)
+    assert (done.stdout, done.returncode) == ("0\n", 0), done.stderr
