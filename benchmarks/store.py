@@ -31,7 +31,8 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from contenders.job import CLIPS, PARAMS, RESULT, SPENT, WEIGHTS, Spent, cpu_seconds, read_result
+from contenders.job import CLIPS, PARAMS, RESULT, SPENT, WEIGHTS, Spent, read_result
+from idle import BUSY, Meanwhile
 from workload.clip import SIZE
 
 from mer_pipeline.params import ShardParams
@@ -43,7 +44,6 @@ FEW, CALIBRATED = 20, 100  # clips of a wrong-reuse case; of a run that says wha
 # Not at half, which is where ours has just saved the second of its four shards: in the middle of the third.
 KILL_AT = 5 / 8
 ENOUGH = 3  # repeats
-BUSY = 5.0  # percent of the machine's CPU time that others may take; above it goals are not judged
 COUNTER = Path("counter")
 GOAL_OVERHEAD, GOAL_MORE, GOAL_MORE_S = 5.0, 3.0, 2.0
 
@@ -582,12 +582,6 @@ def versions(present: Sequence[Contender]) -> str:
     return f"Python {platform.python_version()}, " + ", ".join(f"{name} {metadata.version(name)}" for name in names)
 
 
-def busy_seconds() -> float:
-    """CPU time that the whole machine has spent on anything."""
-    fields = [int(text) for text in Path("/proc/stat").read_text().splitlines()[0].split()[1:]]
-    return (sum(fields[:3]) + sum(fields[5:8])) / os.sysconf("SC_CLK_TCK")
-
-
 def tell(what: str, contender: Contender, run: Run) -> None:
     """Of a run that has ended."""
     say(f"{what:16} {contender.title:18} {run.spent.work:7.2f} s, {run.computed} computed")
@@ -617,15 +611,13 @@ def main() -> None:
         make_data(lab.root / "data", max(FEW, CALIBRATED, math.ceil(arguments.clips * 1.01) + 1))
         lab = replace(lab, shifts=calibrate(lab, arguments.cost_ms))
         say(f"{lab.shifts} shifts make {arguments.cost_ms:g} ms")
-        began, used, mine = time.perf_counter(), busy_seconds(), cpu_seconds()
+        meanwhile = Meanwhile()
         # The cases first: their processes also fill the page cache with everybody's libraries.
         verdicts = judge(lab, [contender for contender in CASED if contender in present])
         figures = measure_times(lab, present, arguments.clips, arguments.repeats)
-        seconds = time.perf_counter() - began
-        others = 100 * (busy_seconds() - used - (cpu_seconds() - mine)) / (seconds * (os.cpu_count() or 1))
-        page = report(arguments, lab, figures, verdicts, present, missing, max(0.0, others))
+        page = report(arguments, lab, figures, verdicts, present, missing, meanwhile.others())
         arguments.out.write_text(page, encoding="utf-8")
-        say(f"{seconds:.0f} s; written to {arguments.out}")
+        say(f"{meanwhile.seconds():.0f} s; written to {arguments.out}")
 
 
 if __name__ == "__main__":
