@@ -55,7 +55,7 @@ class EcmfNetwork(Network):
 
 def drop_modalities(mask: Tensor, noise: Noise) -> Tensor:
     """Hide each present modality at the member's rate; a row that would lose all keeps all. bool (K, n, M)."""
-    kept = mask & noise.keep(mask.shape, noise.modality_dropout)
+    kept = mask & noise.keep(mask.shape, noise.modality_dropout).bool()
     return torch.where(kept.any(dim=2, keepdim=True), kept, mask)
 
 

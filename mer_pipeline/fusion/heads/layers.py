@@ -32,13 +32,14 @@ class Noise:
         self.modality_dropout = torch.tensor([each.modality_dropout for each in params], device=device)
 
     def keep(self, shape: Sequence[int], p: Tensor) -> Tensor:
-        """Bool of this shape, the first axis being the members'; false with probability p, float32 (K,)."""
+        """Float32 of this shape, the first axis being the members': 0 with probability p, float32 (K,), and else 1."""
         each = math.prod(shape[1:])
         bits = torch.empty(len(self.generators), -(-each // 4), dtype=torch.int64, device=self.device)
         for row, generator in zip(bits, self.generators, strict=True):
             row.random_(-(2**63), None, generator=generator)  # four decisions from every draw
-        limit = ((p * STEPS).round() + LEAST).clamp(max=-LEAST - 1).to(torch.int16)
-        return (bits.view(torch.int16)[:, :each] >= limit.unsqueeze(1)).reshape(*shape)
+        last = ((p * STEPS).round() + LEAST).clamp(max=-LEAST - 1) - 1  # integer that drops
+        # Of whole numbers: 1 where it is above that, else 0; several times as fast as a comparison and its conversion.
+        return bits.view(torch.int16)[:, :each].float().sub_(last.unsqueeze(1)).clamp_(0, 1).reshape(*shape)
 
 
 def drop(x: Tensor, noise: Noise | None) -> Tensor:
