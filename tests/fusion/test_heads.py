@@ -185,12 +185,12 @@ def test_the_linear_fit_in_the_span_of_the_rows_is_exact() -> None:
     rng = np.random.default_rng(0)
     x, y = rng.normal(size=(20, 50)).astype(np.float32), np.arange(20) % 3
     for label in (y, np.minimum(y, 1)):
-        ((weights, bias),) = fit_linear(x, one_hot(label, 4), np.ones(20, np.float32), [0.1])
+        ((weights, bias, _),) = fit_linear(x, one_hot(label, 4), np.ones(20, np.float32), [0.1])
         expected = LogisticRegression(C=0.1).fit(x, label).predict_proba(x)
         found = np.exp(log_softmax(x @ weights.T + bias))
         np.testing.assert_allclose(found[:, : expected.shape[1]], expected, atol=2e-3)
         assert (found[:, expected.shape[1] :] < 1e-9).all()
-    ((weights, bias),) = fit_linear(x, one_hot(np.full(20, 2), 4), np.ones(20, np.float32), [0.1])
+    ((weights, bias, _),) = fit_linear(x, one_hot(np.full(20, 2), 4), np.ones(20, np.float32), [0.1])
     assert ((x @ weights.T + bias).argmax(axis=1) == 2).all()
 
 

@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 from mer_pipeline.fusion.features import Features, Matrix, Rows
 from mer_pipeline.fusion.heads.base import Examples
 from mer_pipeline.fusion.heads.ecmf import Ecmf
-from mer_pipeline.fusion.heads.linear import log_softmax
+from mer_pipeline.fusion.heads.linear import UNSEEN, fit_linear, log_shares, log_softmax
 from mer_pipeline.fusion.heads.logreg import LogReg
-from mer_pipeline.fusion.heads.pool import SHARPER, Pool, likeliest, log_shares
+from mer_pipeline.fusion.heads.pool import SHARPER, Pool, likeliest
+from mer_pipeline.fusion.heads.strength import choose_strength
 from mer_pipeline.fusion.member import fixed_threads
 from mer_pipeline.fusion.metrics import Confusion
 from mer_pipeline.fusion.training import cross_validate
@@ -35,9 +36,11 @@ def examples(label: Rows) -> Examples:
 def test_who_only_knows_the_prior_adds_nothing(modalities: int, seed: int) -> None:
     """However many there are, whatever their weights, whoever is absent."""
     rng = np.random.default_rng(seed)
-    pool = Pool(np.log(PRIOR), rng.uniform(0.01, 9, modalities).astype(np.float32))
-    said, shares = pool.of([np.log(np.tile(PRIOR, (8, 1)))] * modalities, rng.random((8, modalities)) < 0.7)
-    np.testing.assert_allclose(np.exp(log_softmax(said)), np.tile(PRIOR, (8, 1)), rtol=1e-5)
+    pool = Pool(np.log(PRIOR), rng.uniform(0.01, 1, modalities).astype(np.float32))
+    x, y = np.zeros((20, 1), np.float32), rng.permutation([0] * 5 + [1] * 5 + [2] * 10)  # shares of its own
+    (knows_nothing,) = fit_linear(x, np.eye(3, dtype=np.float32)[y], np.ones(20, np.float32), [1.0])
+    said, shares = pool.of([knows_nothing.evidence(x[:8])] * modalities, rng.random((8, modalities)) < 0.7)
+    np.testing.assert_allclose(np.exp(log_softmax(said)), np.tile(PRIOR, (8, 1)), atol=5e-3)
     assert ((shares.sum(axis=1) < 1e-6) | (np.abs(shares.sum(axis=1) - 1) < 1e-5)).all()
 
 
@@ -48,25 +51,25 @@ def test_of_independent_modalities_it_is_bayes_rule() -> None:
     seen = rng.integers(4, size=(6, 2))
     each = [PRIOR * likelihoods[m][:, seen[:, m]].T for m in range(2)]
     exact = PRIOR * likelihoods[0][:, seen[:, 0]].T * likelihoods[1][:, seen[:, 1]].T
-    opinions = [np.log(joint / joint.sum(axis=1, keepdims=True)).astype(np.float32) for joint in each]
-    said, _ = Pool(np.log(PRIOR), np.ones(2, np.float32)).of(opinions, np.ones((6, 2), bool))
+    told = [np.log(joint / joint.sum(axis=1, keepdims=True)).astype(np.float32) - np.log(PRIOR) for joint in each]
+    said, _ = Pool(np.log(PRIOR), np.ones(2, np.float32)).of(told, np.ones((6, 2), bool))
     np.testing.assert_allclose(np.exp(log_softmax(said)), exact / exact.sum(axis=1, keepdims=True), rtol=1e-4)
 
 
 def faint(rng: np.random.Generator, n: int, tells: float) -> tuple[Rows, Matrix]:
-    """Labels of n clips, and a calibrated opinion on each that is little more than the prior."""
+    """Labels of n clips, and calibrated evidence on each that adds little to the prior."""
     x = rng.normal(size=(n, 3))
     p = np.exp(log_softmax((np.log(PRIOR) + tells * x).astype(np.float32)))
     label = np.array([rng.choice(3, p=each / each.sum()) for each in p.astype(np.float64)])
-    return label, np.log(p)[None]
+    return label, np.log(p)[None] - np.log(PRIOR)
 
 
 def test_it_is_as_sure_as_the_metric_asks() -> None:
     """Faint opinions leave the most frequent class the most probable of nearly all clips. The pool is sharper."""
     label, held_out = faint(np.random.default_rng(1), 400, 0.2)
     pool = Pool.fit(held_out, np.ones((400, 1), bool), examples(label))
-    plain = likeliest(held_out - pool.prior, np.eye(3, dtype=np.float32)[label], np.ones(400, np.float32), pool.prior)
-    assert (held_out[0].argmax(axis=1) == 0).mean() > 0.95
+    plain = likeliest(held_out, np.eye(3, dtype=np.float32)[label], np.ones(400, np.float32), pool.prior)
+    assert ((np.log(PRIOR) + held_out[0]).argmax(axis=1) == 0).mean() > 0.95
     assert pool.weights[0] / plain[0] in SHARPER[1:]
 
     def f1(a: Matrix) -> float:
@@ -81,6 +84,47 @@ def test_a_class_without_rows_is_never_said() -> None:
     shares = log_shares(np.eye(3, dtype=np.float32)[[0, 0, 1]], np.ones(3, np.float32))
     np.testing.assert_allclose(np.exp(shares), [2 / 3, 1 / 3, 0], atol=1e-6)
     assert np.isfinite(shares).all()
+
+
+def test_of_a_class_that_it_has_never_seen_a_modality_tells_nothing() -> None:
+    """Neither for nor against it, whatever it sees; of the others it tells as before."""
+    rng = np.random.default_rng(0)
+    y = np.arange(40) % 2
+    x = (rng.normal(size=(40, 3)) + 3 * y[:, None]).astype(np.float32)
+    (one,) = fit_linear(x, np.eye(3, dtype=np.float32)[y], np.ones(40, np.float32), [1.0])
+    assert one.prior[2] == pytest.approx(UNSEEN)
+    told = one.evidence(x)
+    assert (told[:, 2] == 0).all()
+    assert (told[:, :2].argmax(axis=1) == y).mean() > 0.95
+    pooled, _ = Pool(np.log(PRIOR), np.full(1, 64, np.float32)).of([told], np.ones((40, 1), bool))
+    assert (pooled.argmax(axis=1) == y).mean() > 0.95
+
+
+def test_a_modality_learnt_from_other_shares_brings_only_its_evidence() -> None:
+    """Two that saw the same, one of them learnt from clips of which few are of class 0, say nearly the same."""
+    rng = np.random.default_rng(0)
+    y = np.repeat([0, 1], 2000)
+    x = (rng.normal(size=(4000, 1)) + y[:, None]).astype(np.float32)
+    target, weight, few = np.eye(2, dtype=np.float32)[y], np.ones(4000, np.float32), np.arange(1800, 4000)
+    (all_of_them,), (some,) = (fit_linear(x[at], target[at], weight[at], [1.0]) for at in (np.arange(4000), few))
+    assert np.abs(all_of_them.prior - some.prior).max() > 1
+    # The ratio of two classes' evidence is that of their likelihoods, which no share is in.
+    gaps = [np.diff(one.evidence(x), axis=1) for one in (all_of_them, some)]
+    assert np.abs(gaps[0] - gaps[1]).mean() < 0.1
+
+
+def test_strength_is_judged_at_the_best_scale() -> None:
+    """A fit that is right and far too sure is kept: half of the labels are wrong, and weak penalties overdo it."""
+    rng = np.random.default_rng(0)
+    y = np.arange(90) % 3
+    x = (rng.normal(size=(90, 30)) + 1.5 * np.eye(3)[y] @ rng.normal(size=(3, 30))).astype(np.float32)
+    label = np.where(rng.random(90) < 0.5, rng.integers(3, size=90), y)
+    target, weight = np.eye(3, dtype=np.float32)[label], np.ones(90, np.float32)
+    strength, evidence = choose_strength(x, target, weight, np.arange(90) % 5, [1e-5, 100.0])
+    as_it_is = log_softmax(np.log(1 / 3) + evidence)[np.arange(90), label].mean()
+    assert as_it_is < np.log(1 / 3)  # worse than saying nothing at all
+    assert strength == 100.0
+    assert Confusion.of(y, evidence.argmax(axis=1), 3).weighted_f1 > 0.6
 
 
 @pytest.fixture

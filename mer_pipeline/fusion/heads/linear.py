@@ -1,21 +1,39 @@
-"""L2-penalised logistic regressions on soft targets, and the choice of their strength by held-out predictions."""
+"""L2-penalised logistic regressions on soft targets, and what they tell of each class."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 from sklearn.linear_model import LogisticRegression
 
-from mer_pipeline.fusion.features import Matrix, Rows
-from mer_pipeline.fusion.heads.base import NO_FOLD
+from mer_pipeline.fusion.features import Matrix
 
-INNER_FOLDS = 5  # where only one fold is trained on, clips are dealt to so many, and groups may straddle them
 LEAST_SHARE = 1e-3  # of a soft target: less is nothing
 UNSEEN = -30.0  # logit of a class without a training row: e^-30 is nothing, and its logarithm is still finite
 
 
-def fit_linear(x: Matrix, target: Matrix, weight: Matrix, strengths: Sequence[float]) -> list[tuple[Matrix, Matrix]]:
+class Linear(NamedTuple):
+    """A softmax of x @ weights.T + bias, and what it says of nothing.
+
+    Attributes:
+        weights: float32 (C, D).
+        bias: float32 (C,).
+        prior: float32 (C,), logarithms of the classes' shares of the rows it was learnt from; UNSEEN without a row.
+    """
+
+    weights: Matrix
+    bias: Matrix
+    prior: Matrix
+
+    def evidence(self, x: Matrix) -> Matrix:
+        """For each class, log p(c | x) - log p(c), float32 (n, C); 0 for one that it has never seen."""
+        said = log_softmax(x @ self.weights.T + self.bias)
+        return np.asarray(np.where(self.prior > UNSEEN + 1, said - self.prior, 0), dtype=np.float32)
+
+
+def fit_linear(x: Matrix, target: Matrix, weight: Matrix, strengths: Sequence[float]) -> list[Linear]:
     """Fit scikit-learn's LogisticRegression for each strength (its C).
 
     A row with a soft target is as many rows as it has classes, each weighing its share. With fewer rows than columns
@@ -28,15 +46,16 @@ def fit_linear(x: Matrix, target: Matrix, weight: Matrix, strengths: Sequence[fl
         strengths: candidates.
 
     Returns:
-        Per strength: coefficients float32 (classes, D) and intercepts float32 (classes,) of a softmax.
+        One for each strength.
     """
     classes = target.shape[1]
     at, label = np.nonzero(target > LEAST_SHARE)
     seen = np.unique(label)
+    prior = log_shares(np.where(target > LEAST_SHARE, target, 0), weight)
     if len(seen) < 2:
         intercept = np.full(classes, UNSEEN, dtype=np.float32)
         intercept[seen] = 0
-        return [(np.zeros((classes, x.shape[1]), dtype=np.float32), intercept)] * len(strengths)
+        return [Linear(np.zeros((classes, x.shape[1]), dtype=np.float32), intercept, prior)] * len(strengths)
     span = np.linalg.svd(x, full_matrices=False)[2] if len(x) < x.shape[1] else None
     rows = x if span is None else x @ span.T
     model = LogisticRegression(max_iter=300, warm_start=True)
@@ -48,30 +67,18 @@ def fit_linear(x: Matrix, target: Matrix, weight: Matrix, strengths: Sequence[fl
             weights, bias = np.concatenate([-weights, weights]) / 2, np.concatenate([-bias, bias]) / 2
         coefficients, intercept = np.zeros((classes, x.shape[1])), np.full(classes, UNSEEN)
         coefficients[seen], intercept[seen] = weights, bias
-        fitted.append((coefficients.astype(np.float32), intercept.astype(np.float32)))
+        fitted.append(Linear(coefficients.astype(np.float32), intercept.astype(np.float32), prior))
     return fitted
+
+
+def log_shares(target: Matrix, weight: Matrix) -> Matrix:
+    """Logarithms of the classes' shares of n rows, float32 (C,); UNSEEN for a class that has none."""
+    counts = weight @ target
+    shares = counts / np.maximum(counts.sum(), LEAST_SHARE)  # there may be no rows
+    return np.asarray(np.log(np.maximum(shares, np.exp(UNSEEN))), dtype=np.float32)
 
 
 def log_softmax(logits: Matrix) -> Matrix:
     """Log-probabilities over the last axis."""
     shifted = logits - logits.max(axis=-1, keepdims=True)
     return np.asarray(shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True)))
-
-
-def choose_strength(
-    x: Matrix, target: Matrix, weight: Matrix, fold: Rows, strengths: Sequence[float]
-) -> tuple[float, Matrix]:
-    """The strength with the least held-out cross-entropy, and its held-out log-probabilities, float32 (n, C).
-
-    Each fold is left out in turn; rows of NO_FOLD are always learnt from, and have no held-out opinion (zeros).
-    """
-    if len(np.unique(fold[fold != NO_FOLD])) < 2:
-        fold = np.where(fold == NO_FOLD, NO_FOLD, np.arange(len(fold)) % INNER_FOLDS)
-    scored = np.zeros((len(strengths), *target.shape), dtype=np.float32)
-    for out in np.unique(fold[fold != NO_FOLD]):
-        inside, outside = fold != out, fold == out
-        for s, (weights, bias) in enumerate(fit_linear(x[inside], target[inside], weight[inside], strengths)):
-            scored[s, outside] = log_softmax(x[outside] @ weights.T + bias)
-    likelihood = (scored * (target * weight[:, None])).sum(axis=(1, 2))
-    best = int(likelihood.argmax())
-    return strengths[best], scored[best]

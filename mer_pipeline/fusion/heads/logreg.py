@@ -1,7 +1,7 @@
 """Regularised late fusion: a logistic regression per modality, and a pool of their opinions (pool.py).
 
-Strengths, too, are chosen on held-out predictions: each fold among the training rows is left out in turn (whole
-groups, since folds are). M positive weights are all that fusion learns, so a modality that knows nothing gets
+Strengths, too, are chosen on held-out predictions (strength.py): each fold among the training rows is left out in turn
+(whole groups, since folds are). M positive weights are all that fusion learns, so a modality that knows nothing gets
 next to nothing (no competition), and at n ≈ 100 there is little to overfit.
 """
 
@@ -14,8 +14,9 @@ import numpy as np
 
 from mer_pipeline.fusion.features import Features, Matrix
 from mer_pipeline.fusion.heads.base import Epoch, Examples, Head, Lesson, Logits, Place
-from mer_pipeline.fusion.heads.linear import choose_strength, fit_linear, log_softmax
+from mer_pipeline.fusion.heads.linear import Linear, fit_linear
 from mer_pipeline.fusion.heads.pool import Pool
+from mer_pipeline.fusion.heads.strength import choose_strength
 
 
 class LogReg(Head):
@@ -45,7 +46,7 @@ class LogReg(Head):
 
     def fit(self, features: Features, train: Examples) -> None:
         """Fit on the standardised features of these examples."""
-        self.linear: list[tuple[Matrix, Matrix]] = []
+        self.linear: list[Linear] = []
         held_out = np.zeros((len(self.dims), len(train.label), self.classes), dtype=np.float32)
         for m, x in enumerate(features.x):
             there = np.flatnonzero(features.mask[:, m])
@@ -59,16 +60,15 @@ class LogReg(Head):
 
     def score(self, group: Features) -> Logits:
         """See `Head`; the weights are the pool's, shared out among the present modalities."""
-        said = [log_softmax(x @ w.T + b) for x, (w, b) in zip(group.x, self.linear, strict=True)]
-        return Logits(*self.pool.of(said, group.mask))
+        told = [one.evidence(x) for x, one in zip(group.x, self.linear, strict=True)]
+        return Logits(*self.pool.of(told, group.mask))
 
     def tensors(self) -> dict[str, Matrix]:
         """See `Head`."""
-        parts = {f"{m}.w": weights for m, (weights, _) in enumerate(self.linear)}
-        pool = {"prior": self.pool.prior, "pool": self.pool.weights}
-        return {**pool, **parts, **{f"{m}.b": bias for m, (_, bias) in enumerate(self.linear)}}
+        parts = {f"{m}.{name}": part for m, one in enumerate(self.linear) for name, part in one._asdict().items()}
+        return {"prior": self.pool.prior, "pool": self.pool.weights, **parts}
 
     def restore(self, tensors: Mapping[str, Matrix]) -> None:
         """See `Head`."""
         self.pool = Pool(tensors["prior"], tensors["pool"])
-        self.linear = [(tensors[f"{m}.w"], tensors[f"{m}.b"]) for m in range(len(self.dims))]
+        self.linear = [Linear(*(tensors[f"{m}.{name}"] for name in Linear._fields)) for m in range(len(self.dims))]

@@ -1,11 +1,14 @@
 """A log-linear pool of the modalities' opinions p_m, which counts the prior once.
 
-    log p(c | x) = log p(c) + s Σ_m a_m [log p_m(c | x_m) - log p(c)] + const,    a_m > 0, over the present modalities
+    log p(c | x) = log p(c) + s Σ_m a_m e_m(c) + const,    a_m > 0, over the present modalities
+    e_m(c)       = log p_m(c | x_m) - log p_m(c)           its evidence, p_m(c) being the shares of its own rows
 
-With s a_m = 1 that is Bayes' rule for modalities that are independent given the class. All is chosen on held-out
-opinions: a by their cross-entropy, then s by weighted F1, as early stopping of the networks is. Few noisy labels say so
-little that the best cross-entropy is next to the prior's, and the most frequent class always the most probable; s makes
-up for that, and what is said surer than it is (the temperature of `calibration.py` is for that).
+Modality m was learnt from the clips that have it. Where they are few their shares are not those of all clips, and what
+p_m says of nothing is no evidence; of a class that it has never seen it has none (linear.py). With s a_m = 1 that is
+Bayes' rule for modalities that are independent given the class. All is chosen on held-out evidence: a by cross-entropy,
+then s by weighted F1, as early stopping of the networks is. Few noisy labels say so little that the best cross-entropy
+is next to the prior's, and the most frequent class always the most probable; s makes up for that, and what is said
+surer than it is (the temperature of `calibration.py` is for that).
 """
 
 from __future__ import annotations
@@ -18,7 +21,7 @@ from scipy.optimize import minimize
 
 from mer_pipeline.fusion.features import Mask, Matrix
 from mer_pipeline.fusion.heads.base import NO_FOLD, Examples
-from mer_pipeline.fusion.heads.linear import UNSEEN, log_softmax
+from mer_pipeline.fusion.heads.linear import log_shares, log_softmax
 from mer_pipeline.fusion.metrics import Confusion, FloatArray
 
 FLOOR = 0.01  # of a weight: a clip that has only a useless modality still gets that one's opinion
@@ -34,10 +37,10 @@ class Pool:
 
     @classmethod
     def fit(cls, held_out: Matrix, mask: Mask, train: Examples) -> Self:
-        """From held-out log-probabilities float32 (M, n, C) of the n rows that were learnt from; mask bool (n, M)."""
+        """From held-out evidence float32 (M, n, C) on the n rows that were learnt from; mask bool (n, M)."""
         prior = log_shares(train.target, train.weight)
         held = np.flatnonzero(train.fold != NO_FOLD)
-        told = ((held_out - prior) * mask.T[:, :, None])[:, held]
+        told = (held_out * mask.T[:, :, None])[:, held]
         weights = likeliest(told, train.target[held], train.weight[held], prior)
         pooled = np.einsum("m,mnc->nc", weights, told)
         f1 = [
@@ -46,19 +49,13 @@ class Pool:
         ]
         return cls(prior, weights * np.float32(SHARPER[int(np.argmax(f1))]))
 
-    def of(self, opinions: list[Matrix], mask: Mask) -> tuple[Matrix, Matrix]:
-        """Of M opinions float32 (n, C), log-probabilities: their pool, and each modality's share of it (n, M)."""
+    def of(self, evidence: list[Matrix], mask: Mask) -> tuple[Matrix, Matrix]:
+        """Of the M modalities' evidence, float32 (n, C) each: the pool, and each modality's share of it (n, M)."""
         a = self.weights * mask
         pooled = np.tile(self.prior, (len(mask), 1))
-        for m, opinion in enumerate(opinions):
-            pooled += a[:, m : m + 1] * (opinion - self.prior)
+        for m, told in enumerate(evidence):
+            pooled += a[:, m : m + 1] * told
         return pooled, a / np.maximum(a.sum(axis=1, keepdims=True), FLOOR)
-
-
-def log_shares(target: Matrix, weight: Matrix) -> Matrix:
-    """Of n rows; UNSEEN for a class that has none."""
-    shares = weight @ target
-    return np.asarray(np.log(np.maximum(shares / shares.sum(), np.exp(UNSEEN))), dtype=np.float32)
 
 
 def likeliest(told: Matrix, target: Matrix, weight: Matrix, prior: Matrix) -> Matrix:
