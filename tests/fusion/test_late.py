@@ -113,18 +113,18 @@ def test_a_modality_learnt_from_other_shares_brings_only_its_evidence() -> None:
     assert np.abs(gaps[0] - gaps[1]).mean() < 0.1
 
 
-def test_strength_is_judged_at_the_best_scale() -> None:
-    """A fit that is right and far too sure is kept: half of the labels are wrong, and weak penalties overdo it."""
-    rng = np.random.default_rng(0)
-    y = np.arange(90) % 3
-    x = (rng.normal(size=(90, 30)) + 1.5 * np.eye(3)[y] @ rng.normal(size=(3, 30))).astype(np.float32)
-    label = np.where(rng.random(90) < 0.5, rng.integers(3, size=90), y)
-    target, weight = np.eye(3, dtype=np.float32)[label], np.ones(90, np.float32)
-    strength, evidence = choose_strength(x, target, weight, np.arange(90) % 5, [1e-5, 100.0])
-    as_it_is = log_softmax(np.log(1 / 3) + evidence)[np.arange(90), label].mean()
-    assert as_it_is < np.log(1 / 3)  # worse than saying nothing at all
-    assert strength == 100.0
-    assert Confusion.of(y, evidence.argmax(axis=1), 3).weighted_f1 > 0.6
+@pytest.mark.parametrize("seed", range(3))
+def test_strength_is_judged_at_the_best_scale(seed: int) -> None:
+    """Some labels are wrong, and the weaker penalty overdoes what it learns from them; but it knows more."""
+    rng = np.random.default_rng(seed)
+    y = np.arange(120) % 3
+    x = (rng.normal(size=(120, 20)) + np.eye(3)[y] @ rng.normal(size=(3, 20))).astype(np.float32)
+    label = np.where(rng.random(120) < 0.3, rng.integers(3, size=120), y)
+    target, weight = np.eye(3, dtype=np.float32)[label], np.ones(120, np.float32)
+    strength, evidence = choose_strength(x, target, weight, np.arange(120) % 5, [1e-6, 10.0])
+    assert strength == 10.0
+    assert log_softmax(evidence)[np.arange(120), label].mean() < np.log(1 / 3)  # as it is, worse than saying nothing
+    assert (evidence.argmax(axis=1) == y).mean() > 0.7
 
 
 @pytest.fixture
