@@ -75,6 +75,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--features", type=Path, required=True)
     parser.add_argument("--out", type=Path, default=HERE / "heads.md")
+    parser.add_argument("--without", choices=list(HEADS), nargs="*", default=[], help="heads that are left out")
     parser.add_argument("--through-pipeline", action="store_true", help="only show that the real stages load the same")
     args = parser.parse_args()
     features, labels, speaker, classes = read(args.features)
@@ -84,10 +85,11 @@ def main() -> None:
         print(through_pipeline(args.features, features, labels.clip_ids, FOLDS))
         return
     place, sections, started = Place(workers=os.cpu_count() or 1), [], time.perf_counter()
+    compared = {title: [name for name in heads if name not in args.without] for title, heads in COMPARED.items()}
     for title, params in SETTINGS.items():
         found: dict[tuple[HeadName, str], tuple[float, NDArray[np.float64]]] = {}
         sets = {**{name: features.only(name) for name in features.names}, "fused": features}
-        for name in COMPARED[title]:
+        for name in compared[title]:
             for which, chosen in sets.items():
                 if name == "ensemble" and which != "fused":
                     continue  # that is many trainings more, and nobody asks
@@ -98,11 +100,12 @@ def main() -> None:
                 predicted = validated.probabilities.mean(axis=0).argmax(axis=1)
                 found[name, which] = resampled(predicted, labels.given, speaker, classes)
                 print(title, name, which, round(found[name, which][0], 4), flush=True)
-        sections += section(title, params, found, COMPARED[title], list(sets))
+        sections += section(title, params, found, compared[title], list(sets))
     minutes = (time.perf_counter() - started) / 60
     page = "\n".join([
         "# Heads on real features", "",
-        f"{datetime.now(UTC):%Y-%m-%d}, `python benchmarks/heads.py --features {args.features.name}`: "
+        f"{datetime.now(UTC):%Y-%m-%d}, `python benchmarks/heads.py --features {args.features.name}"
+        f"{' --without ' * bool(args.without)}{' '.join(args.without)}`: "
         f"{len(features):,} clips, {classes} classes, {int(speaker.max()) + 1} speakers, values per clip: "
         f"{', '.join(f'{n} {d}' for n, d in zip(features.names, features.dims, strict=True))}. {FOLDS} folds of whole "
         f"speakers. {os.cpu_count()} cores, Python {platform.python_version()}, torch {torch.__version__}; "
