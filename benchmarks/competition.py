@@ -63,7 +63,7 @@ SETTINGS = {
     "d 256, lr 1e-4": {"d": 256, "lr": 1e-4},
     "late fusion off": {"late_fusion": False},
 }
-SETTING_SEEDS = {96: 6, 300: 4}
+SETTING_SEEDS = {96: 10, 300: 6}
 OFFICIAL = {"refit": False, "patience": TrainParams().epochs}  # and each member watches the fold that it leaves out
 SPOT_NS, SPOT_SEEDS = (1000, 4000), 2
 WORLDS: dict[str, Literal["flat", "overlap"] | None] = {"main": None, "flat": "flat", "overlap": "overlap"}

@@ -36,7 +36,7 @@ def examples(label: Rows) -> Examples:
 def test_who_only_knows_the_prior_adds_nothing(modalities: int, seed: int) -> None:
     """However many there are, whatever their weights, whoever is absent."""
     rng = np.random.default_rng(seed)
-    pool = Pool(np.log(PRIOR), rng.uniform(0.01, 1, modalities).astype(np.float32))
+    pool = Pool(np.log(PRIOR), rng.uniform(0.01, 9, modalities).astype(np.float32))
     x, y = np.zeros((20, 1), np.float32), rng.permutation([0] * 5 + [1] * 5 + [2] * 10)  # shares of its own
     (knows_nothing,) = fit_linear(x, np.eye(3, dtype=np.float32)[y], np.ones(20, np.float32), [1.0])
     said, shares = pool.of([knows_nothing.evidence(x[:8])] * modalities, rng.random((8, modalities)) < 0.7)
