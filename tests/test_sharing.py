@@ -209,7 +209,7 @@ class TestObjectStorage:
         assert (puller.path / "data/frames").is_dir()
 
         third = clone(first.path, base / "s3-third", env=env)
-        assert ran(third.shell("dvc repro")) == ["ingest", "frames", "audio"]
+        assert sorted(ran(third.shell("dvc repro"))) == ["audio", "frames", "ingest"]
         assert third.counts("frames") == third.counts("audio") == (0, 6)
         see(third, ingested[8])
         assert third.stage("frames").returncode == 0

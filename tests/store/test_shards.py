@@ -100,12 +100,12 @@ def test_another_shard_count_is_an_error(tmp_path: Path) -> None:
 
 
 READ_FROM_PYTHON = """
-import io, os
+import io, os, time
 import polars as pl, pyarrow as pa
 from mer_pipeline.store.parts import ParquetSide, Part
 from mer_pipeline.store.shards import read_parquet, table_bytes
 
-def threads():  # Arrow's have no names of their own
+def threads():  # Arrow's have no names of their own; others' have the program's until they take theirs
     names = [open(f"/proc/self/task/{id}/comm").read() for id in os.listdir("/proc/self/task")]
     return names.count(open("/proc/self/comm").read())
 
@@ -115,6 +115,9 @@ assert read_parquet(data, ["b"]).num_rows == 99
 side = ParquetSide([Part("x", lambda: io.BytesIO(data))])
 assert side.take(pl.Series([0]), pl.Series([3]), ["a"])["a"].to_pylist() == [3]
 assert len(side.keys(["a"])) == 99
+for _ in range(100):
+    if threads() > before:
+        time.sleep(.05)
 print(threads() - before)
 """
 
