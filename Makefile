@@ -23,14 +23,18 @@ test: dev
 	mypy
 	pytest -n 2 --dist loadfile --no-loadscope-reorder
 
-# DATA holds cremad_votes/, ravdess/features/au_audio.parquet and emodb/; they are not ours to pass on.
+# DATA holds cremad_votes/, ravdess/features/au_audio.parquet, emodb/ and goemotions/; they are not ours to pass on.
+# The oracles are what labels.py compares with; no other part of the project needs them.
 measure: repro dev
 	@test -d "$(DATA)" || { echo "error: there is no folder DATA='$(DATA)'; make measure DATA=DIR, benchmarks/README.md" >&2; exit 2; }
+	VIRTUAL_ENV=.venv $(UV) pip install --quiet -c requirements-dev.lock -e '.[oracles]'
 	python benchmarks/labels.py --cremad "$(DATA)/cremad_votes"
 	python benchmarks/heads.py --features "$(DATA)/ravdess/features/au_audio.parquet"
+	python benchmarks/ablation.py --features "$(DATA)/ravdess/features/au_audio.parquet"
 	python benchmarks/search.py --features "$(DATA)/ravdess/features/au_audio.parquet"
 	python benchmarks/pseudo.py --features "$(DATA)/ravdess/features/au_audio.parquet"
 	python benchmarks/emodb.py --emodb "$(DATA)/emodb"
+	python benchmarks/enrichment.py --goemotions "$(DATA)/goemotions"
 	python benchmarks/competition.py
 	python benchmarks/train.py
 	python docs/write.py

@@ -54,10 +54,10 @@ MIDDLE = (0.2, 0.3)  # wrong labels, missing: the cell of everything that is no 
 CORNERS = [(0.0, 0.0), MIDDLE, (0.4, 0.6)]
 CELLS = [*CORNERS, (0.1, 0.3), (0.4, 0.3), (0.2, 0.6)]
 GRID = {96: CELLS, 300: CELLS, 3000: [(0.0, 0.0), MIDDLE, (0.4, 0.3)]}
-GRID_SEEDS = {96: 20, 300: 20, 3000: 6}
-OTHERS_AT = {96: CORNERS, 300: CORNERS, 3000: [MIDDLE]}  # cells of the other heads
-ENSEMBLE_SEEDS = {96: 4, 300: 0, 3000: 0}  # in the middle: it trains five times as much as all the others together
-CURVE_SEEDS = {100: 6, 200: 6, 400: 4, 800: 3, 1600: 2, 3000: 2, 7369: 1}
+GRID_SEEDS = {96: 20, 300: 20, 3000: 20}
+OTHERS_AT = {96: CELLS, 300: CELLS, 3000: [MIDDLE]}  # cells of the other heads
+ENSEMBLE_SEEDS = {96: 20, 300: 20, 3000: 0}  # in the middle: it trains five times as much as all the others together
+CURVE_SEEDS = {100: 20, 200: 20, 400: 20, 800: 20, 1600: 20, 3000: 20, 7369: 5}
 SETTINGS = {
     "default": {},
     "d 256, lr 1e-4": {"d": 256, "lr": 1e-4},
@@ -65,7 +65,7 @@ SETTINGS = {
 }
 SETTING_SEEDS = {96: 10, 300: 6}
 OFFICIAL = {"refit": False, "patience": TrainParams().epochs}  # and each member watches the fold that it leaves out
-SPOT_NS, SPOT_SEEDS = (1000, 4000), 2
+SPOT_NS, SPOT_SEEDS = (1000, 4000), 6
 WORLDS: dict[str, Literal["flat", "overlap"] | None] = {"main": None, "flat": "flat", "overlap": "overlap"}
 MAIN_HEADS = [head for head in HEADS if head in ("ecmf", "mertools", "logreg")]
 SPOT_HEADS = [head for head in HEADS if head in ("ecmf", "mertools", "gated", "logreg")]

@@ -38,6 +38,9 @@ SETTINGS = {
     "quick": TrainParams(d=256, lr=1e-4, epochs=40, patience=40, seeds=(0, 1)),
 }
 COMPARED: dict[str, Sequence[HeadName]] = {"default": list(HEADS), "quick": ("ecmf", "mertools", "logreg")}
+for title in tuple(SETTINGS):  # the network alone
+    SETTINGS[f"{title}, late fusion off"] = SETTINGS[title].model_copy(update={"late_fusion": False})
+    COMPARED[f"{title}, late fusion off"] = ("ecmf", "mertools", "logreg")
 Ints = NDArray[np.int64]
 
 
@@ -94,7 +97,8 @@ def main() -> None:
                 if name == "ensemble" and which != "fused":
                     continue  # that is many trainings more, and nobody asks
                 once = name == "ensemble" or which != "fused"
-                own = params.model_copy(update={"seeds": params.seeds[:1]}) if once else params
+                # alone in `heads` it chooses among all of them
+                own = params.model_copy(update={"seeds": params.seeds[: 1 if once else None], "heads": (name,)})
                 with fixed_threads():
                     validated = cross_validate(name, chosen, labels, classes, own, place=place)
                 predicted = validated.probabilities.mean(axis=0).argmax(axis=1)

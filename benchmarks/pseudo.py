@@ -10,6 +10,7 @@ the stage's own again, without the limit that keeps the classes' proportions. RE
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
@@ -95,9 +96,7 @@ def figures(drawn: Drawn, head: HeadName, pseudo: Ints | None) -> Figures:
     if pseudo is not None:
         x = tuple(np.concatenate(pair) for pair in zip(features.x, study.pool.x, strict=True))
         features = Features(features.names, x, np.concatenate([features.mask, study.pool.mask]))
-        labels = Labels(
-            *(getattr(labels, name) for name in Labels.__annotations__ if "pseudo" not in name), study.pool_ids, pseudo
-        )
+        labels = replace(labels, pseudo_ids=study.pool_ids, pseudo=pseudo)
     validated = cross_validate(head, features, labels, drawn.classes, TRAIN)
     said = np.mean([one.member.predict(drawn.test).probabilities for one in validated.members], axis=0)
     pairs = ((labels.given, validated.probabilities.mean(axis=0)), (drawn.test_true, said))

@@ -415,9 +415,9 @@ class TrainParams(Section):
     attention_heads: Count = 4  # ecmf
     residual: bool = True  # ecmf: the second residual, on the tokens before attention
     late_fusion: bool = True  # ecmf: the third, to the decision: the mean with linear late fusion, which is logreg's
-    dropout: Rate = 0.3  # ecmf, mertools
+    dropout: Rate = 0.3  # every network
     modality_dropout: Rate = 0.1  # ecmf: chance to hide a present modality
-    lr: Annotated[float, Field(gt=0)] = 1e-3  # AdamW (ecmf), Adam (mertools)
+    lr: Annotated[float, Field(gt=0)] = 1e-3  # every network: AdamW, mertools Adam
     weight_decay: Annotated[float, Field(ge=0)] = 1e-5  # likewise
     batch_size: Count = 32  # clips
     epochs: Count = 100  # at most

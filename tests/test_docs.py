@@ -26,6 +26,11 @@ def test_params_page_is_current() -> None:
     assert (ROOT / "docs/params.md").read_text() == writer().params_page()  # type: ignore[attr-defined]
 
 
+def test_measured_tables_are_those_of_the_benchmarks() -> None:
+    """And of metrics/. Mend: python docs/write.py."""
+    assert (ROOT / "docs/method.md").read_text() == writer().method_page()  # type: ignore[attr-defined]
+
+
 def test_every_param_has_a_meaning() -> None:
     """No key is listed without a word about it."""
     rows = [line for line in (ROOT / "docs/params.md").read_text().splitlines() if line.startswith("| `")]
