@@ -1,0 +1,50 @@
+"""The benchmarks measure what they say: what a way of training is given reaches the training."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from mer_pipeline.fusion.member import fixed_threads
+from tests.project import ROOT
+
+
+@pytest.fixture
+def table(tmp_path: Path) -> Path:
+    """24 speakers, 8 clips each, four classes that one modality tells."""
+    rng = np.random.default_rng(0)
+    said = np.tile(np.arange(4), 48)
+    x = np.eye(4)[said] + 0.3 * rng.normal(size=(192, 4))
+    path = tmp_path / "table.parquet"
+    pq.write_table(
+        pa.table(
+            {
+                "name": [f"s{i // 8:02}-{i % 8}" for i in range(192)],
+                "label": [f"c{c}" for c in said],
+                "speaker": [f"s{i // 8:02}" for i in range(192)],
+                "voice": pa.array([list(map(float, row)) for row in x], pa.list_(pa.float32(), 4)),
+            }
+        ),
+        path,
+    )
+    return path
+
+
+def test_pseudo_labels_reach_the_heads(table: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Labels of the pool that are all wrong teach a head to be wrong."""
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    import pseudo
+
+    drawn = pseudo.draw(table, 0, right=0.8)
+    wrong = np.tile((drawn.pool_true + 1) % 4, (pseudo.FOLDS, 1))
+    with fixed_threads():
+        plain, misled = (pseudo.figures(drawn, "logreg", labels) for labels in (None, wrong))
+    assert plain.test > 0.9
+    assert misled.test < 0.5
+    for name in ("pseudo", "heads"):
+        sys.modules.pop(name, None)
