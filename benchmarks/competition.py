@@ -57,7 +57,7 @@ GRID = {96: CELLS, 300: CELLS, 3000: [(0.0, 0.0), MIDDLE, (0.4, 0.3)]}
 GRID_SEEDS = {96: 20, 300: 20, 3000: 20}
 OTHERS_AT = {96: CELLS, 300: CELLS, 3000: [MIDDLE]}  # cells of the other heads
 ENSEMBLE_SEEDS = {96: 20, 300: 20, 3000: 0}  # in the middle: it trains five times as much as all the others together
-CURVE_SEEDS = {100: 20, 200: 20, 400: 20, 800: 20, 1600: 20, 3000: 20, 7369: 5}
+CURVE_SEEDS = {100: 20, 200: 20, 400: 10, 800: 10, 1600: 6, 3000: 20, 7369: 3}
 SETTINGS = {
     "default": {},
     "d 256, lr 1e-4": {"d": 256, "lr": 1e-4},
@@ -65,7 +65,7 @@ SETTINGS = {
 }
 SETTING_SEEDS = {96: 10, 300: 6}
 OFFICIAL = {"refit": False, "patience": TrainParams().epochs}  # and each member watches the fold that it leaves out
-SPOT_NS, SPOT_SEEDS = (1000, 4000), 6
+SPOT_NS, SPOT_SEEDS = (1000, 4000), 4
 WORLDS: dict[str, Literal["flat", "overlap"] | None] = {"main": None, "flat": "flat", "overlap": "overlap"}
 MAIN_HEADS = [head for head in HEADS if head in ("ecmf", "mertools", "logreg")]
 SPOT_HEADS = [head for head in HEADS if head in ("ecmf", "mertools", "gated", "logreg")]
@@ -293,7 +293,7 @@ def compose(figures: Figures) -> str:
     heads = list(HEADS)
     parts: dict[str, Callable[[], str]] = {
         "unimodal": unimodal,
-        "goals": lambda: page.goals(results, [(n, *cell) for n in GRID for cell in GRID[n]]),
+        "goals": lambda: page.goals(results, [(n, *cell) for n in GRID for cell in GRID[n]], SPOT_NS),
         **{f"grid{n}": partial(page.grid, results, n, GRID[n], heads) for n in GRID},
         "rare": lambda: page.rare(results, list(GRID_SEEDS), MIDDLE, heads),
         "curve": lambda: page.curve(results, list(CURVE_SEEDS), MIDDLE, MAIN_HEADS),

@@ -111,8 +111,8 @@ def grid(results: Results, n: int, cells: Sequence[tuple[float, float]], heads: 
     return table(["wrong labels, missing", "seeds", "limit", *names, *last], rows)
 
 
-def goals(results: Results, cells: Sequence[tuple[int, float, float]]) -> str:
-    """How many cells reach the two goals."""
+def goals(results: Results, cells: Sequence[tuple[int, float, float]], ns: Sequence[int]) -> str:
+    """How many cells reach the two goals, and the difference in the worlds of `importance`, of n labels."""
     differences = {cell: paired(results.by_seed("ecmf", *cell), results.by_seed("mertools", *cell)) for cell in cells}
     measured = {cell: values for cell, values in differences.items() if len(values) > 1}
     few = {cell: values for cell, values in measured.items() if cell[0] <= FEW and cell[1] >= NOISY}
@@ -125,6 +125,11 @@ def goals(results: Results, cells: Sequence[tuple[int, float, float]]) -> str:
             f"{met.count('no')} miss it with the whole interval"
         )
 
+    elsewhere = []
+    for world in ("flat", "overlap"):
+        for n in ns:
+            ours, theirs = (results.by_seed(head, n, 0.0, 0.0, world=world) for head in ("ecmf", "mertools"))
+            elsewhere.append(f"*{world}* with {n:,} labels {difference(paired(ours, theirs))}")
     lines = [
         f"- At least five points better where labels are few and noisy (n ≤ {FEW}, {NOISY:.0%} or more wrong): "
         f"{count(few, GAIN)}.",
@@ -135,6 +140,7 @@ def goals(results: Results, cells: Sequence[tuple[int, float, float]]) -> str:
         f"missing {regime(results, [cell for cell in few if cell[2] < 0.5], OFFICIAL)}, where 60% are "
         f"{regime(results, [cell for cell in few if cell[2] > 0.5], OFFICIAL)}.",
         f"- Nowhere more than one point worse: {count(measured, LOSS)}.",
+        f"- In the worlds below that were made for the weights, clean and whole: {', '.join(elsewhere)}.",
     ]
     for n in sorted({cell[0] for cell in measured}):
         means = [float(np.mean(values)) for cell, values in measured.items() if cell[0] == n]

@@ -29,13 +29,21 @@ def opinion(label: np.ndarray, right: np.ndarray, sure: float) -> np.ndarray:
 
 def test_a_head_that_harms_the_mean_is_dropped_and_one_that_helps_is_kept() -> None:
     """Two that err in different places help each other; one that is loudly wrong does not."""
-    label = np.arange(30) % 3
-    at = np.arange(30)
+    label, at = np.arange(30) % 3, np.arange(30)
+    fold = at // 15
     half, other = opinion(label, at % 4 != 0, 0.5), opinion(label, at % 5 != 1, 0.6)
     loud = opinion(label, at < 0, 0.95)
-    assert keep({"ecmf": half, "mertools": loud, "logreg": other}, label, 3) == ["ecmf", "logreg"]
-    assert keep({"ecmf": half, "logreg": half}, label, 3) == ["ecmf", "logreg"]  # no evidence against either
-    assert keep({"mertools": loud}, label, 3) == ["mertools"]
+    assert keep({"ecmf": half, "mertools": loud, "logreg": other}, label, fold, 3) == ["ecmf", "logreg"]
+    assert keep({"ecmf": half, "logreg": half}, label, fold, 3) == ["ecmf", "logreg"]  # no evidence against either
+    assert keep({"mertools": loud}, label, fold, 3) == ["mertools"]
+
+
+def test_a_rise_on_some_folds_is_no_evidence() -> None:
+    """A head that harms one inner fold much and the other not at all stays."""
+    label, at = np.arange(30) % 3, np.arange(30)
+    fold = at // 15
+    good, half_wrong = opinion(label, at >= 0, 0.5), opinion(label, fold == 1, 0.95)
+    assert keep({"ecmf": good, "logreg": half_wrong}, label, fold, 3) == ["ecmf", "logreg"]
 
 
 def test_it_is_made_of_the_heads_that_are_trained_or_of_all() -> None:
