@@ -11,7 +11,6 @@ import inspect
 import json
 import re
 from collections import defaultdict
-from collections.abc import Iterator
 from pathlib import Path
 
 from mer_pipeline import params
@@ -90,7 +89,7 @@ def judges_page() -> str:
 def method_page() -> str:
     """The page with its measured tables replaced; a table is known by how it begins."""
     text = METHOD_PAGE.read_text(encoding="utf-8")
-    for lines in (heads_table(), competition_table(), ablation_table(), demo_table()):
+    for lines in (table() for table in (*BENCHMARK_TABLES, demo_table)):
         begin = text.index("\n|" + lines[0].split("|")[1] + "|") + 1
         end = text.find("\n\n", begin)
         text = text[:begin] + "\n".join(lines) + (text[end:] if end > 0 else "\n")
@@ -107,7 +106,7 @@ def heads_table() -> list[str]:
             found[name][title][0] = cells[-1]
         for name, less, _ in _rows(page, f"## Setting `{title}`", "| against |"):
             found[name][title][1] = less
-        alone = next(_rows(page, f"## Setting `{title}, late fusion off`", "| head |"))
+        alone = _rows(page, f"## Setting `{title}, late fusion off`", "| head |")[0]
         found[f"{alone[0]}, its network alone"][title][0] = alone[-1]
     header = " | ".join(f"{column} | `ecmf` minus it" for column in columns.values())
     rows = [" | ".join((name, *(cell for pair in each.values() for cell in pair))) for name, each in found.items()]
@@ -123,8 +122,9 @@ def competition_table() -> list[str]:
                 f1[row["missing"], row["noise"], row["n"], row["seed"], row["head"]] = float(row["value"])
     gains: dict[tuple[str, ...], list[float]] = defaultdict(list)
     for (*of, seed, head), value in f1.items():
-        if head == "ecmf" and of[2] in ("96", "300", "3000"):
-            gains[tuple(of)].append(value - f1[(*of, seed, "mertools")])
+        theirs = f1.get((*of, seed, "mertools"))
+        if head == "ecmf" and of[2] in ("96", "300", "3000") and theirs is not None:
+            gains[tuple(of)].append(value - theirs)
     columns = [n for n in ("96", "300", "3000") if any(of[2] == n for of in gains)]
     lines = ["| missing | wrong labels | " + " | ".join(f"{int(n):,} labels" for n in columns) + " |"]
     lines.append("|---" * (2 + len(columns)) + "|")
@@ -164,11 +164,12 @@ def demo_table() -> list[str]:
     return lines
 
 
-def _rows(page: str, section: str, begin: str) -> Iterator[list[str]]:
+def _rows(page: str, section: str, begin: str) -> list[list[str]]:
     """The cells of a table's rows; it is the first in its section that begins so."""
     table = page.partition(f"{section}\n")[2].partition("\n## ")[0].partition(f"\n{begin}")[2].partition("\n\n")[0]
-    for line in table.splitlines()[2:]:
-        yield [cell.strip() for cell in line.strip("|").split("|")]
+    if not table:
+        raise SystemExit(f"error: no table in benchmarks/ begins {begin!r} below {section!r}; write that page anew")
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in table.splitlines()[2:]]
 
 
 def _short(cells: str) -> str:
@@ -180,6 +181,8 @@ def _scores(title: str, fold: dict[str, dict[str, float]], test: dict[str, float
     out_of_fold = f"{fold['given']['weighted_f1']:.3f} | {fold['true']['weighted_f1']:.3f}"
     return f"| {title} | {out_of_fold} | {test['weighted_f1']:.3f} ± {test['weighted_f1_sd']:.3f} |"
 
+
+BENCHMARK_TABLES = (heads_table, competition_table, ablation_table)
 
 if __name__ == "__main__":
     PARAMS_PAGE.write_text(params_page(), encoding="utf-8")

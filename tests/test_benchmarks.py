@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import importlib
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pyarrow as pa
@@ -35,16 +38,20 @@ def table(tmp_path: Path) -> Path:
     return path
 
 
-def test_pseudo_labels_reach_the_heads(table: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Labels of the pool that are all wrong teach a head to be wrong."""
+@pytest.fixture
+def pseudo(monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
+    """benchmarks/pseudo.py, which takes heads.py from beside it."""
     monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
-    import pseudo
+    yield importlib.import_module("pseudo")
+    for name in ("heads", "pseudo"):  # other tests may have modules of these names
+        sys.modules.pop(name, None)
 
+
+def test_pseudo_labels_reach_the_heads(table: Path, pseudo: ModuleType) -> None:
+    """Labels of the pool that are all wrong teach a head to be wrong."""
     drawn = pseudo.draw(table, 0, right=0.8)
     wrong = np.tile((drawn.pool_true + 1) % 4, (pseudo.FOLDS, 1))
     with fixed_threads():
         plain, misled = (pseudo.figures(drawn, "logreg", labels) for labels in (None, wrong))
     assert plain.test > 0.9
     assert misled.test < 0.5
-    for name in ("pseudo", "heads"):
-        sys.modules.pop(name, None)

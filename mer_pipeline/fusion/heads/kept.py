@@ -1,9 +1,8 @@
 """Which heads an ensemble keeps: backward elimination on opinions that are held out inside the lesson.
 
-Beginning with all heads, those are asked for without whom the mean has a higher weighted F1 on every inner fold, and of
-them the one whose absence raises it most is dropped, until there is none. A mean seldom loses to its parts, so it takes
-evidence to be dropped, not to be kept; and a rise over all folds together is none, since some absence nearly always
-raises it a little.
+A head may go if the mean without it has a higher weighted F1 on every inner fold. Beginning with all heads, the one
+whose absence raises it most goes, until none may. A mean seldom loses to its parts, so it takes evidence to be dropped,
+not to be kept; and a rise over all folds together is none, since some absence nearly always raises it a little.
 """
 
 from __future__ import annotations
