@@ -89,6 +89,7 @@ def main() -> None:
         return
     place, sections, started = Place(workers=os.cpu_count() or 1), [], time.perf_counter()
     compared = {title: [name for name in heads if name not in args.without] for title, heads in COMPARED.items()}
+    known: dict[tuple[HeadName, str, str], tuple[float, NDArray[np.float64]]] = {}
     for title, params in SETTINGS.items():
         found: dict[tuple[HeadName, str], tuple[float, NDArray[np.float64]]] = {}
         sets = {**{name: features.only(name) for name in features.names}, "fused": features}
@@ -99,10 +100,13 @@ def main() -> None:
                 once = name == "ensemble" or which != "fused"
                 # alone in `heads` it chooses among all of them
                 own = params.model_copy(update={"seeds": params.seeds[: 1 if once else None], "heads": (name,)})
-                with fixed_threads():
-                    validated = cross_validate(name, chosen, labels, classes, own, place=place)
-                predicted = validated.probabilities.mean(axis=0).argmax(axis=1)
-                found[name, which] = resampled(predicted, labels.given, speaker, classes)
+                key = (name, which, own.model_dump_json(exclude=set() if name == "ecmf" else {"late_fusion"}))
+                if key not in known:
+                    with fixed_threads():
+                        validated = cross_validate(name, chosen, labels, classes, own, place=place)
+                    predicted = validated.probabilities.mean(axis=0).argmax(axis=1)
+                    known[key] = resampled(predicted, labels.given, speaker, classes)
+                found[name, which] = known[key]
                 print(title, name, which, round(found[name, which][0], 4), flush=True)
         sections += section(title, params, found, compared[title], list(sets))
     minutes = (time.perf_counter() - started) / 60

@@ -1,6 +1,6 @@
 """Write what of the docs is generated, so that it cannot drift: docs/params.md from the classes in params.py, the table
 of label maps at the end of docs/judges.md, and the measured tables of docs/method.md from metrics/ and benchmarks/.
-`python docs/write.py`; tests compare.
+`python docs/write.py`; tests compare all but the table from metrics/, which a run may change.
 """
 
 from __future__ import annotations
