@@ -1,12 +1,12 @@
 """The fusion of ECMF (arXiv 2508.05991), reconstructed from its abstract: what the paper leaves open is ours.
 
-h_m = LN(W_m x_m + b_m) + e_m                one token per modality, e_m its learned embedding
+h_m = LN(W_m Dropout(x_m) + b_m) + e_m       one token per modality, e_m its learned embedding
 H'  = LN(H + MHA(H, H, H))                   attention across the clip's modalities, absent ones masked
 H'' = LN(H' + FFN(H'))
 α   = softmax over present m of w·H''_m      the modality weights that are reported
 z   = Σ α_m H''_m + Σ β_m h_m                second residual, on the original representations
 logits = MLP(z)
-p   = the mean of softmax(logits) and of linear late fusion        third residual: late.py
+p   = the mean of softmax(logits) and of linear late fusion, or the first alone        third residual: late.py
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class EcmfNetwork(Network):
             mask = drop_modalities(mask, noise)
         present = present_or_all(mask)
         parts = zip(self.norm, self.project, x, strict=True)
-        tokens = torch.stack([norm(project(matrix)) for norm, project, matrix in parts], dim=2)
+        tokens = torch.stack([norm(project(drop(matrix, noise))) for norm, project, matrix in parts], dim=2)
         h = contextual = drop(tokens + self.embedding[:, None], noise)
         for block in self.blocks:
             contextual = block(contextual, present, noise)

@@ -57,6 +57,7 @@ class LogReg(Head):
                 )
             self.linear += fit_linear(x[there], own.target, own.weight, [strength])
         self.pool = Pool.fit(held_out, features.mask, train)
+        self.held_out, _ = self.pool.of(list(held_out), features.mask)
 
     def score(self, group: Features) -> Logits:
         """See `Head`; the weights are the pool's, shared out among the present modalities."""

@@ -41,6 +41,7 @@ class NetworkHead(Head):
     network_type: ClassVar[type[Network]]
     decoupled_decay: ClassVar[bool]  # AdamW; false: Adam
     network: Network
+    watched: Matrix | None = None  # logits of the watched rows at its best, after training
 
     @classmethod
     def fit_all(
@@ -67,6 +68,7 @@ class NetworkHead(Head):
             again: dict[int, Lesson] = {}
             for i, one, network in zip(stack, told, fresh, strict=True):
                 histories[i] = one.history
+                heads[i].watched = None if one.best is None else one.best.logits
                 if lessons[i].params.refit and lessons[i].watched is not None:
                     heads[i].network, again[i] = network, one.whole()
             if again:

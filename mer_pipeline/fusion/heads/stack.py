@@ -12,7 +12,6 @@ filled up with rows of weight 0), so nothing depends on who stands beside it, or
 from __future__ import annotations
 
 import copy
-import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -20,7 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from mer_pipeline.fusion.features import Features
+from mer_pipeline.fusion.features import Features, Matrix
 from mer_pipeline.fusion.heads.base import GROUP, Epoch, Examples, Lesson
 from mer_pipeline.fusion.heads.layers import ALIGNED, Noise
 from mer_pipeline.fusion.metrics import Confusion
@@ -65,6 +64,14 @@ class Resident:
         self.known = self.known[at]
 
 
+@dataclass(frozen=True)
+class Seen:
+    """Of the watched rows: weighted F1 and minus the cross-entropy, and the logits float32 (n, C)."""
+
+    score: tuple[float, float]
+    logits: Matrix
+
+
 @dataclass
 class Progress:
     """How far one member is: its index among the lessons, and its best watched epoch so far."""
@@ -73,7 +80,7 @@ class Progress:
     lesson: Lesson
     order: torch.Generator
     history: list[Epoch] = field(default_factory=list)
-    best: tuple[float, float] = (-math.inf, 0.0)
+    best: Seen | None = None
     best_epoch: int = 0
 
     def whole(self) -> Lesson:
@@ -205,8 +212,8 @@ def train_networks(
         seen = _watch(stack, resident, members, classes)
         for k, one in enumerate(members):
             watched = seen[k]
-            one.history.append(Epoch(epoch, losses[k], None if watched is None else watched[0]))
-            if watched is not None and watched > one.best:
+            one.history.append(Epoch(epoch, losses[k], None if watched is None else watched.score[0]))
+            if watched is not None and (one.best is None or watched.score > one.best.score):
                 one.best, one.best_epoch = watched, epoch
                 stack.remember(k)
         ended = [epoch == m.lesson.epochs - 1 or m.tired(epoch) for m in members]
@@ -243,27 +250,27 @@ def _epoch(stack: Stack, resident: Resident, members: Sequence[Progress], epoch:
     return [loss / len(one.rows) for loss, one in zip(total.tolist(), each, strict=True)]
 
 
-def _watch(
-    stack: Stack, resident: Resident, members: Sequence[Progress], classes: int
-) -> list[tuple[float, float] | None]:
-    """Of each member that watches: weighted F1 and minus the cross-entropy."""
+def _watch(stack: Stack, resident: Resident, members: Sequence[Progress], classes: int) -> list[Seen | None]:
+    """Of each member that watches."""
     if all(one.lesson.watched is None for one in members):
         return [None] * len(members)
     none = np.zeros(0, dtype=np.int64)
     each = [one.lesson.watched or Examples.of(none, none, none, classes) for one in members]
     device = resident.mask.device
     batches = Batches.of(each, [None] * len(each), GROUP, device)
-    losses, predicted = [], []
+    losses, said = [], []
     with torch.no_grad():
         for part in batches:
             logits, _ = stack.network(*resident.batch(batches.rows[:, part]))
             losses.append(_cross_entropy(logits, batches.target[:, part]))
-            predicted.append(logits.argmax(dim=2))
-    loss, said = torch.cat(losses, dim=1).cpu(), torch.cat(predicted, dim=1).cpu().numpy()
-    return [
-        (Confusion.of(e.label, said[k, :n], classes).weighted_f1, -float(loss[k, :n].mean())) if n else None
-        for k, (e, n) in enumerate((e, len(e.rows)) for e in each)
-    ]
+            said.append(logits)
+    loss, told = torch.cat(losses, dim=1).cpu(), torch.cat(said, dim=1).cpu().numpy()
+    seen: list[Seen | None] = []
+    for k, examples in enumerate(each):
+        n = len(examples.rows)
+        f1 = Confusion.of(examples.label, told[k, :n].argmax(axis=1), classes).weighted_f1
+        seen.append(Seen((f1, -float(loss[k, :n].mean())), told[k, :n]) if n else None)
+    return seen
 
 
 def _cross_entropy(logits: Tensor, target: Tensor) -> Tensor:
