@@ -414,7 +414,7 @@ class TrainParams(Section):
     attention_layers: Annotated[int, Field(ge=0)] = 1  # ecmf; 0: no token sees another
     attention_heads: Count = 4  # ecmf
     residual: bool = True  # ecmf: the second residual, on the tokens before attention
-    late_fusion: bool = True  # ecmf: the third, to the decision: the mean with linear late fusion, which is logreg's
+    late_fusion: bool = True  # ecmf: the third: the mean with linear late fusion, logreg's, unless that misleads it
     dropout: Rate = 0.3  # every network
     modality_dropout: Rate = 0.1  # ecmf: chance to hide a present modality
     lr: Annotated[float, Field(gt=0)] = 1e-3  # every network: AdamW, mertools Adam

@@ -178,6 +178,19 @@ def test_modality_dropout_has_its_rate() -> None:
     assert kept[1].float().mean() == pytest.approx(0.7, abs=0.02)
 
 
+@pytest.mark.parametrize("network", [EcmfNetwork, MertoolsNetwork, ConcatNetwork, GatedNetwork])
+def test_inputs_are_dropped_in_training_only(network: type[Network]) -> None:
+    """A value that is dropped has no slope; else these networks learn faint inputs by heart where labels are few."""
+    torch.manual_seed(0)
+    one, mask = network((40, 30), 3, PARAMS), torch.ones(1, 64, 2, dtype=torch.bool)
+    params = PARAMS.model_copy(update={"modality_dropout": 0.0})
+    for noise, dropped in ((None, 0.0), (Noise([0], [params], torch.device("cpu")), params.dropout)):
+        x = [torch.randn(1, 64, dim, requires_grad=True) for dim in (40, 30)]
+        one(x, mask, noise)[0].logsumexp(dim=2).sum().backward()
+        still = torch.cat([matrix.grad.flatten() == 0 for matrix in x if matrix.grad is not None])
+        assert still.float().mean().item() == pytest.approx(dropped, abs=0.02)
+
+
 def test_the_linear_fit_in_the_span_of_the_rows_is_exact() -> None:
     """More columns than rows: the same probabilities as scikit-learn on all columns; two classes and one work too."""
     from sklearn.linear_model import LogisticRegression

@@ -11,12 +11,13 @@ from hypothesis import strategies as st
 
 from mer_pipeline.fusion.features import Features, Matrix, Rows
 from mer_pipeline.fusion.heads.base import Examples
-from mer_pipeline.fusion.heads.ecmf import Ecmf
+from mer_pipeline.fusion.heads.ecmf import Ecmf, EcmfAlone
+from mer_pipeline.fusion.heads.late import misled
 from mer_pipeline.fusion.heads.linear import UNSEEN, fit_linear, log_shares, log_softmax
 from mer_pipeline.fusion.heads.logreg import LogReg
 from mer_pipeline.fusion.heads.pool import SHARPER, Pool, likeliest
 from mer_pipeline.fusion.heads.strength import choose_strength
-from mer_pipeline.fusion.member import fixed_threads
+from mer_pipeline.fusion.member import fit_members, fixed_threads
 from mer_pipeline.fusion.metrics import Confusion
 from mer_pipeline.fusion.training import cross_validate
 from mer_pipeline.params import TrainParams
@@ -163,3 +164,65 @@ def test_seeds_share_late_fusion(planted: Planted, quick: TrainParams, monkeypat
     with fixed_threads():
         cross_validate("ecmf", features_of(planted), labels_of(planted), 3, quick)
     assert fitted == [(planted.fold[planted.fold >= 0] != fold).sum() for fold in range(5)]  # the watched one, too
+
+
+OPINIONS = {  # of the network and of late fusion, where class 0 is right
+    "n": ([0.6, 0.4], [0.1, 0.9]),  # only the network is right, and their mean is not
+    "N": ([0.9, 0.1], [0.2, 0.8]),  # only the network, and their mean, too
+    "l": ([0.4, 0.6], [0.9, 0.1]),  # only late fusion, and their mean, too
+    "-": ([0.1, 0.9], [0.2, 0.8]),  # none
+}
+
+
+@pytest.mark.parametrize(
+    ("clips", "expected"),
+    [
+        ("n" * 10 + "-" * 50, True),
+        ("n" * 9 + "-" * 50, False),  # three standard errors are √9 times 3
+        ("n" * 17 + "l" * 3, True),  # 14 more of 20 that differ
+        ("n" * 16 + "l" * 4, False),
+        ("N" * 10, False),  # the mean loses nothing
+        ("N" * 9 + "n", True),
+        ("l" * 30, False),
+    ],
+)
+def test_late_fusion_is_left_out_where_it_evidently_misleads(clips: str, expected: bool) -> None:
+    """By the watched rows, which are the last of those that late fusion has learnt from."""
+    network, late = np.log(np.array([OPINIONS[clip] for clip in clips], dtype=np.float32)).transpose(1, 0, 2)
+    one, other = EcmfAlone((2,), 2, TrainParams()), LogReg((2,), 2, TrainParams())
+    one.watched, other.held_out = network + 7, np.concatenate([-late, late])
+    rows = np.arange(len(clips))
+    watched = Examples.of(rows, np.zeros_like(rows), np.zeros_like(rows), 2)
+    assert misled(one, other, watched) == expected
+    assert not misled(one, other, None)
+
+
+def test_what_late_fusion_says_of_a_watched_row_it_has_not_learnt_from_it() -> None:
+    """Labels that are drawn by lot are learnt by heart, and said right by chance where they are held out."""
+    rng = np.random.default_rng(0)
+    x, label = rng.normal(size=(100, 200)).astype(np.float32), np.arange(100) // 5 % 3
+    head = LogReg((200,), 3, TrainParams(logreg_c=(10.0,)))
+    features = Features(("face",), (x,), np.ones((100, 1), bool))
+    head.fit(features, examples(label))
+    assert (head.score(features).values.argmax(axis=1) == label).mean() > 0.9
+    assert (head.held_out.argmax(axis=1) == label).mean() < 0.5
+
+
+def test_what_no_sum_of_opinions_can_say_is_left_to_the_network(params: TrainParams) -> None:
+    """Whether two modalities agree: either alone tells nothing. The saved head has no late fusion, and is the same."""
+    rng = np.random.default_rng(0)
+    sides = rng.choice([-1, 1], size=(400, 2))
+    x = tuple((sides[:, [m]] * 2 + rng.normal(size=(400, 4)) * 0.5).astype(np.float32) for m in range(2))
+    features, y, fold = Features(("face", "voice"), x, np.ones((400, 2), bool)), sides.prod(axis=1), np.arange(400) % 4
+    every = Examples.of(np.arange(400), (y > 0).astype(np.int64), fold, 2)
+    train, watched = every.at(np.flatnonzero(fold < 3)), every.at(np.flatnonzero(fold == 3))
+    params = params.model_copy(update={"epochs": 40, "patience": 20})
+    with fixed_threads():
+        ((member, _),) = fit_members("ecmf", features, [(train, watched)], [0], 2, params)
+        assert isinstance(member.head, Ecmf)
+        assert set(member.head.parts) == {"network"}
+        again = Ecmf(features.dims, 2, params)
+        again.restore(member.head.tensors())
+        said, same = (replace(member, head=head).predict(features).probabilities for head in (member.head, again))
+    assert (said.argmax(axis=1) == every.label).mean() > 0.9
+    assert np.array_equal(said, same)
