@@ -43,7 +43,7 @@ class EcmfNetwork(Network):
         present = present_or_all(mask)
         parts = zip(self.norm, self.project, x, strict=True)
         tokens = torch.stack([norm(project(drop(matrix, noise))) for norm, project, matrix in parts], dim=2)
-        h = contextual = drop(tokens + self.embedding[:, None], noise)
+        h = contextual = tokens + self.embedding[:, None]
         for block in self.blocks:
             contextual = block(contextual, present, noise)
         alpha = masked_softmax((contextual * self.weigh[:, None, None]).sum(dim=3), present, dim=2)
