@@ -268,8 +268,9 @@ def _watch(stack: Stack, resident: Resident, members: Sequence[Progress], classe
     seen: list[Seen | None] = []
     for k, examples in enumerate(each):
         n = len(examples.rows)
-        f1 = Confusion.of(examples.label, told[k, :n].argmax(axis=1), classes).weighted_f1
-        seen.append(Seen((f1, -float(loss[k, :n].mean())), told[k, :n]) if n else None)
+        own = told[k, :n].copy()  # a view would keep what all members said
+        f1 = Confusion.of(examples.label, own.argmax(axis=1), classes).weighted_f1
+        seen.append(Seen((f1, -float(loss[k, :n].mean())), own) if n else None)
     return seen
 
 
