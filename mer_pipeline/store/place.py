@@ -244,10 +244,13 @@ def _make_folders(folder: Path) -> None:
     if folder.is_dir():
         return
     _make_folders(folder.parent)
-    temporary = folder.with_name(f".{uuid.uuid4().hex}{TEMPORARY}")
-    temporary.mkdir()
+    # One name for each user: what a kill leaves behind becomes the folder of the next who needs it.
+    temporary = folder.with_name(f".{folder.name}.{os.getuid()}{TEMPORARY}")
     try:
+        temporary.mkdir(exist_ok=True)
         _share(temporary)  # before anybody can see it under its name
+        if folder.is_dir():  # a rename would take its place while it is empty, and who makes a file there would fail
+            raise FileExistsError(folder)
         temporary.rename(folder)
     except OSError:
         with suppress(OSError):
