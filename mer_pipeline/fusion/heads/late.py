@@ -67,7 +67,8 @@ class LateFused(Mean):
 def misled(network: NetworkHead, late: LogReg, watched: Examples | None) -> bool:
     """Whether the network alone is evidently more often right than late fusion (McNemar 1947), and than their mean.
 
-    It is asked of the watched rows. Neither had learnt them when it said this; late fusion has since, as its last rows.
+    It is asked of the watched rows, the last of those that late fusion has learnt since. Neither had learnt from them
+    when it said this, but for choices: the network's epoch, and late fusion's strengths and weights, of all its rows.
     """
     if watched is None or network.watched is None:
         return False
