@@ -25,7 +25,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-ADDRESS = re.compile(r"http://127\.0\.0\.1:[1-9]\d*")
+ADDRESS = re.compile(r"http://127\.0\.0\.1:[1-9]\d*(?!\S)")  # whole: others write to the same log
 
 
 @dataclass(frozen=True)
@@ -125,11 +125,10 @@ def _ready(process: subprocess.Popen[bytes], log: Path, wait_s: float) -> str:
     """The address that it has written, once it answers there."""
     until = time.monotonic() + wait_s
     while time.monotonic() < until and process.poll() is None:
-        found = ADDRESS.search(log.read_text("utf-8", errors="replace"))
-        if found:
+        for address in dict.fromkeys(ADDRESS.findall(log.read_text("utf-8", errors="replace"))):
             try:
-                with urllib.request.urlopen(f"{found[0]}/health", timeout=5):
-                    return found[0]
+                with urllib.request.urlopen(f"{address}/health", timeout=5):
+                    return address
             except (urllib.error.URLError, ConnectionError, TimeoutError):
                 pass
         time.sleep(0.05)
@@ -164,7 +163,8 @@ def _serve_llama(options: Mapping[str, object]) -> None:
     params.flash_attn_type = xllamacpp.llama_flash_attn_type.LLAMA_FLASH_ATTN_TYPE_DISABLED
     params.fit_params = params.warmup = params.ui = False
     server = xllamacpp.Server(params)
-    print(server.listening_address, flush=True)
+    # In one write: `print` may end its line after a thread of the server's has begun another there.
+    os.write(sys.stdout.fileno(), f"{server.listening_address}\n".encode())
     _until_orphaned()
     os._exit(0)
 
