@@ -25,7 +25,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-ADDRESS = re.compile(r"http://127\.0\.0\.1:[1-9]\d*(?!\S)")  # whole: others write to the same log
+ADDRESS = re.compile(r"http://127\.0\.0\.1:[1-9]\d*(?=\s)")  # whole: others write to the same log
 
 
 @dataclass(frozen=True)
