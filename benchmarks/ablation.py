@@ -18,31 +18,31 @@ from pathlib import Path
 import torch
 from heads import FOLDS, read
 
-from mer_pipeline.fusion.ablation import AblationPaths, Encoders, ablate, measure
-from mer_pipeline.fusion.ablation_table import AblationFiles, Measured
-from mer_pipeline.fusion.differences import Compared
-from mer_pipeline.fusion.heads.base import Place
-from mer_pipeline.fusion.heads.parts import PARTS
-from mer_pipeline.fusion.known import KnownHeads
-from mer_pipeline.fusion.member import fixed_threads
-from mer_pipeline.fusion.variants import Setting
+from mer_pipeline.heads.base import ComputeConfig
+from mer_pipeline.heads.parts import PARTS
 from mer_pipeline.params import TrainParams, load_params
 from mer_pipeline.runtime import load_runtime
+from mer_pipeline.scores.ablation_table import AblationFiles, Measured
+from mer_pipeline.scores.differences import Compared
+from mer_pipeline.training.ablation import AblationPaths, Encoders, ablate, measure
+from mer_pipeline.training.head_cache import HeadCache
+from mer_pipeline.training.member import fixed_threads
+from mer_pipeline.training.variants import Setting
 
 HERE = Path(__file__).parent
 SEEDS = (0, 1, 2)
 
 
-def on_features(path: Path, place: Place) -> Measured:
+def on_features(path: Path, compute: ComputeConfig) -> Measured:
     """Of clips whose labels are right and whose text nobody has: what late fusion, attention and residual are worth."""
     features, labels, speaker, classes = read(path)
     reference = Setting("ecmf", features, labels, TrainParams(heads=tuple(PARTS), seeds=SEEDS))
     encoders, groups = Encoders(features.names, (), ()), [str(one) for one in speaker]
     with fixed_threads():
-        return measure(reference, features, encoders, groups, classes, KnownHeads(None, place))
+        return measure(reference, features, encoders, groups, classes, HeadCache(None, compute))
 
 
-def on_demo(place: Place) -> Measured:
+def on_demo(compute: ComputeConfig) -> Measured:
     """As the stage has it, with all heads; what `train` has trained is taken from the store."""
     params, data = load_params(), Path("data")
     encoders = Encoders(params.modalities, params.mixed, params.plain, params.visual)
@@ -54,7 +54,7 @@ def on_demo(place: Place) -> Measured:
         )  # fmt: skip
         train = params.train.model_copy(update={"heads": tuple(PARTS)})
         asked = params.ablation.model_copy(update={"seeds": SEEDS})
-        ablate(asked, train, encoders, params.dataset.classes, paths, store=load_runtime().store_url, place=place)
+        ablate(asked, train, encoders, params.dataset.classes, paths, store=load_runtime().store_url, compute=compute)
         measured: Measured = json.loads(written.metrics.read_text(encoding="utf-8"))
         return measured
 
@@ -82,8 +82,8 @@ def main() -> None:
     parser.add_argument("--features", type=Path, required=True)
     parser.add_argument("--out", type=Path, default=HERE / "ablation.md")
     args = parser.parse_args()
-    place = Place(workers=os.cpu_count() or 1)
-    demo, real = on_demo(place), on_features(args.features, place)
+    compute = ComputeConfig(workers=os.cpu_count() or 1)
+    demo, real = on_demo(compute), on_features(args.features, compute)
     page = "\n".join([
         "# What each part is worth", "",
         f"{datetime.now(UTC):%Y-%m-%d}, `python benchmarks/ablation.py --features {args.features.name}`: one part of "

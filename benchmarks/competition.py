@@ -35,18 +35,18 @@ from benchmarks import competition_page as page  # noqa: E402
 from benchmarks.competition_page import Key, Results  # noqa: E402
 from benchmarks.competition_plot import plot  # noqa: E402
 from benchmarks.generated import CLASSES, NAMES, PRIOR, Clips, World, transition  # noqa: E402
-from mer_pipeline.fusion.features import Features, Matrix, Rows  # noqa: E402
-from mer_pipeline.fusion.heads import HEADS  # noqa: E402
-from mer_pipeline.fusion.heads.base import Examples  # noqa: E402
-from mer_pipeline.fusion.heads.parts import PARTS  # noqa: E402
-from mer_pipeline.fusion.importance import leave_one_out  # noqa: E402
-from mer_pipeline.fusion.member import Member, fit_members, fixed_threads  # noqa: E402
-from mer_pipeline.fusion.metrics import Confusion  # noqa: E402
-from mer_pipeline.fusion.training import Labels, cross_validate  # noqa: E402
+from mer_pipeline.heads import HEADS  # noqa: E402
+from mer_pipeline.heads.base import Examples  # noqa: E402
+from mer_pipeline.heads.parts import PARTS  # noqa: E402
 from mer_pipeline.labels.votes import MISSING  # noqa: E402
+from mer_pipeline.modalities import Features, Indices, Matrix  # noqa: E402
 from mer_pipeline.params import HeadName, TrainParams  # noqa: E402
+from mer_pipeline.scores.importance import leave_one_out  # noqa: E402
+from mer_pipeline.scores.metrics import Confusion  # noqa: E402
 from mer_pipeline.store.fingerprint import code_parts  # noqa: E402
-from mer_pipeline.store.rows import digest  # noqa: E402
+from mer_pipeline.tables.rows import digest  # noqa: E402
+from mer_pipeline.training.cross_validation import Labels, cross_validate  # noqa: E402
+from mer_pipeline.training.member import Member, fit_members, fixed_threads  # noqa: E402
 
 Figures = dict[Key, float]
 FOLDS, TEST = 5, 3000
@@ -64,7 +64,10 @@ SETTINGS = {
     "late fusion off": {"late_fusion": False},
 }
 SETTING_SEEDS = {96: 10, 300: 6}
-OFFICIAL = {"refit": False, "patience": TrainParams().epochs}  # and each member watches the fold that it leaves out
+OFFICIAL = {
+    "refit": False,
+    "patience": TrainParams().epochs,
+}  # and each member uses_validation the fold that it leaves out
 SPOT_NS, SPOT_SEEDS = (1000, 4000), 4
 WORLDS: dict[str, Literal["flat", "overlap"] | None] = {"main": None, "flat": "flat", "overlap": "overlap"}
 MAIN_HEADS = [head for head in HEADS if head in ("ecmf", "mertools", "logreg")]
@@ -158,14 +161,14 @@ def labels_of(clips: Clips) -> Labels:
 
 
 def as_shipped(head: HeadName, features: Features, labels: Labels, params: TrainParams) -> list[Member]:
-    """By cross-validation: a fold is scored, one is watched, and then learnt from as well."""
+    """By cross-validation: a fold is scored, one is validation, and then learnt from as well."""
     return [one.member for one in cross_validate(head, features, labels, len(CLASSES), params).members]
 
 
 def officially(head: HeadName, features: Features, labels: Labels, params: TrainParams) -> list[Member]:
     """By the official code's recipe: a member learns from all folds but one, and is best where that one says so."""
 
-    def examples(rows: Rows) -> Examples:
+    def examples(rows: Indices) -> Examples:
         return Examples.of(rows, labels.given[rows], labels.fold[rows], len(CLASSES))
 
     splits = [
@@ -193,7 +196,7 @@ def scores(task: Task, head: str, test: Clips, probabilities: Matrix) -> Figures
 
 
 def ranks(
-    task: Task, head: str, test: Clips, spot: Rows, said: Callable[[Features], Matrix], weights: Matrix
+    task: Task, head: str, test: Clips, spot: Indices, said: Callable[[Features], Matrix], weights: Matrix
 ) -> Figures:
     """How often the informative modality is first: by the weights, and by leaving each out."""
     found = {task.key(head, "alpha"): float((np.abs(weights).argmax(axis=1) == spot).mean())}
@@ -286,7 +289,7 @@ def compose(figures: Figures) -> str:
         left=f"**Not all is measured yet**: draws missing: {still}." if still else "",
         classes=len(CLASSES), rarest=PRIOR.min(), test=TEST,
         defaults=f"d {defaults.d}, lr {defaults.lr:g}, at most {defaults.epochs} epochs, patience {defaults.patience}, "
-        f"{'then anew on the watched fold, too' if defaults.refit else 'not trained anew on the watched fold'}",
+        f"{'then anew on the validation fold, too' if defaults.refit else 'not trained anew on the validation fold'}",
         believed=max(figures_of, default=float("nan")),
         middle=f"{MIDDLE[0]:.0%} wrong labels, {MIDDLE[1]:.0%} missing",
     )  # fmt: skip

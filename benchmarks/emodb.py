@@ -31,7 +31,7 @@ from numpy.typing import NDArray  # noqa: E402
 
 from benchmarks.heads import RESAMPLES, interval, resampled  # noqa: E402
 from mer_pipeline.csv_files import read_csv  # noqa: E402
-from mer_pipeline.fusion.heads.parts import PARTS  # noqa: E402
+from mer_pipeline.heads.parts import PARTS  # noqa: E402
 from tests.project import copy_project, repro  # noqa: E402
 
 FOLDS, SEEDS = 5, (0, 1)

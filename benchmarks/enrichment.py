@@ -30,11 +30,8 @@ from mer_pipeline.enrich.context import SCHEMA as CONTEXT
 from mer_pipeline.enrich.generate import Generate
 from mer_pipeline.enrich.prompt import RenderPrompt
 from mer_pipeline.enrich.transform import Enrich
-from mer_pipeline.fusion.features import load_features
-from mer_pipeline.fusion.member import fixed_threads
-from mer_pipeline.fusion.metrics import Confusion
-from mer_pipeline.fusion.training import Labels, cross_validate
 from mer_pipeline.labels.votes import MISSING
+from mer_pipeline.modalities import load_features
 from mer_pipeline.params import (
     MER_CLASSES,
     EncoderParams,
@@ -46,8 +43,11 @@ from mer_pipeline.params import (
 )
 from mer_pipeline.run import run
 from mer_pipeline.runtime import load_runtime
-from mer_pipeline.store.rows import complete_row, stage_schema, to_table
-from mer_pipeline.store.shards import bucket_of, read_folder, write_shard, write_table
+from mer_pipeline.scores.metrics import Confusion
+from mer_pipeline.tables.rows import complete_row, stage_schema, to_table
+from mer_pipeline.tables.shards import read_folder, shard_of, write_shard, write_table
+from mer_pipeline.training.cross_validation import Labels, cross_validate
+from mer_pipeline.training.member import fixed_threads
 from mer_pipeline.transform import Transform
 
 HERE = Path(__file__).parent
@@ -111,7 +111,7 @@ class Bench:
         rows: list[list[Row]] = [[] for _ in range(SHARDS.count)]
         for name, text in sentences.texts.items():
             row = complete_row(name, "", {"zh": None, "en": text}, None, words)
-            rows[bucket_of(name, SHARDS.count)].append(row)
+            rows[shard_of(name, SHARDS.count)].append(row)
         for bucket, members in enumerate(rows):
             write_shard(folder / "transcript", bucket, members, stage_schema(words), {})
         write_table(folder / "cue_words.parquet", to_table([], CONTEXT))

@@ -38,7 +38,7 @@ from numpy.typing import NDArray
 from scipy.optimize import brentq
 from scipy.special import log_softmax, logsumexp
 
-from mer_pipeline.fusion.features import Features
+from mer_pipeline.modalities import Features
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]

@@ -21,15 +21,15 @@ import pyarrow.parquet as pq
 import torch
 from numpy.typing import NDArray
 
-from mer_pipeline.fusion.bootstrap import RESAMPLES, Units, resample, weighted_f1
-from mer_pipeline.fusion.features import Features
-from mer_pipeline.fusion.heads import HEADS
-from mer_pipeline.fusion.heads.base import Place
-from mer_pipeline.fusion.member import fixed_threads
-from mer_pipeline.fusion.metrics import Confusion
-from mer_pipeline.fusion.training import Labels, cross_validate
+from mer_pipeline.heads import HEADS
+from mer_pipeline.heads.base import ComputeConfig
 from mer_pipeline.labels.votes import MISSING
+from mer_pipeline.modalities import Features
 from mer_pipeline.params import HeadName, TrainParams
+from mer_pipeline.scores.bootstrap import RESAMPLES, Units, resample, weighted_f1
+from mer_pipeline.scores.metrics import Confusion
+from mer_pipeline.training.cross_validation import Labels, cross_validate
+from mer_pipeline.training.member import fixed_threads
 
 HERE = Path(__file__).parent
 FOLDS = 6
@@ -83,11 +83,11 @@ def main() -> None:
     args = parser.parse_args()
     features, labels, speaker, classes = read(args.features)
     if args.through_pipeline:
-        from brought import through_pipeline  # it lies beside this script
+        from external import through_pipeline  # it lies beside this script
 
         print(through_pipeline(args.features, features, labels.clip_ids, FOLDS))
         return
-    place, sections, started = Place(workers=os.cpu_count() or 1), [], time.perf_counter()
+    compute, sections, started = ComputeConfig(workers=os.cpu_count() or 1), [], time.perf_counter()
     compared = {title: [name for name in heads if name not in args.without] for title, heads in COMPARED.items()}
     known: dict[tuple[HeadName, str, str], tuple[float, NDArray[np.float64]]] = {}
     for title, params in SETTINGS.items():
@@ -103,7 +103,7 @@ def main() -> None:
                 key = (name, which, own.model_dump_json(exclude=set() if name == "ecmf" else {"late_fusion"}))
                 if key not in known:
                     with fixed_threads():
-                        validated = cross_validate(name, chosen, labels, classes, own, place=place)
+                        validated = cross_validate(name, chosen, labels, classes, own, compute=compute)
                     predicted = validated.probabilities.mean(axis=0).argmax(axis=1)
                     known[key] = resampled(predicted, labels.given, speaker, classes)
                 found[name, which] = known[key]
@@ -119,8 +119,8 @@ def main() -> None:
         f"speakers. {os.cpu_count()} cores, Python {platform.python_version()}, torch {torch.__version__}; "
         f"{minutes:.0f} minutes.", "",
         "Weighted F1 out of fold of the mean over seeds, with the middle 95 % of "
-        f"{RESAMPLES:,} resamples of speakers. A network watches one fold for its best epoch, so it learns from "
-        f"{FOLDS - 2} folds, then anew from {FOLDS - 1}. The ensemble chooses among all heads by cross-validation "
+        f"{RESAMPLES:,} resamples of speakers. A network validates on one fold for its best epoch, so it learns "
+        f"from {FOLDS - 2} folds, then anew from {FOLDS - 1}. The ensemble chooses among all heads by cross-validation "
         "inside the folds that it is not scored on.", "", *sections,
     ])  # fmt: skip
     args.out.write_text(page, encoding="utf-8")
@@ -155,7 +155,7 @@ def section(
         f"d {params.d}, lr {params.lr:g}, at most {params.epochs} epochs, patience {params.patience}, "
         f"{len(params.seeds)} seeds; one for single modalities and for the ensemble, which trains many.", "",
         f"| head | {' | '.join(sets)} |", f"|---|{'---|' * len(sets)}", *rows, "",
-        "Fused minus another head fused, paired over the same resamples of speakers:", "",
+        "Refined minus another head fused, paired over the same resamples of speakers:", "",
         "| against | `ecmf` | `ensemble` |", "|---|---|---|", *pairs, "",
     ]  # fmt: skip
 

@@ -29,7 +29,7 @@ import numpy as np  # noqa: E402
 from numpy.typing import NDArray  # noqa: E402
 
 from mer_pipeline.labels.dawid_skene import dawid_skene  # noqa: E402
-from mer_pipeline.labels.fusion import fuse  # noqa: E402
+from mer_pipeline.labels.refinement import fuse  # noqa: E402
 from mer_pipeline.labels.votes import MISSING, Votes  # noqa: E402
 from mer_pipeline.params import LabelParams  # noqa: E402
 from tests.labels.make import as_votes, clique, planted  # noqa: E402
@@ -158,7 +158,7 @@ def frame(matrix: Ints) -> object:
 
 
 def fit_crowd_kit(table: object, iterations: int, tolerance: float) -> NDArray[np.float64]:
-    """Rows and columns in order."""
+    """Indices and columns in order."""
     from crowdkit.aggregation import DawidSkene
 
     with warnings.catch_warnings():

@@ -20,17 +20,17 @@ import pyarrow as pa
 from heads import Ints, read
 
 from mer_pipeline.clips import GIVEN, VOTES_SCHEMA
-from mer_pipeline.fusion.features import Features
-from mer_pipeline.fusion.known import KnownHeads
-from mer_pipeline.fusion.member import fixed_threads
-from mer_pipeline.fusion.metrics import Confusion
-from mer_pipeline.fusion.pool import Study
-from mer_pipeline.fusion.pseudo import Means, decide
-from mer_pipeline.fusion.training import Labels, cross_validate
-from mer_pipeline.labels.independent import said_by
+from mer_pipeline.labels.corroboration import said_by
 from mer_pipeline.labels.judges import FINAL
 from mer_pipeline.labels.votes import MISSING
+from mer_pipeline.modalities import Features
 from mer_pipeline.params import HeadName, PseudoParams, TrainParams
+from mer_pipeline.scores.metrics import Confusion
+from mer_pipeline.training.cross_validation import Labels, cross_validate
+from mer_pipeline.training.head_cache import HeadCache
+from mer_pipeline.training.member import fixed_threads
+from mer_pipeline.training.pseudo import Means, decide
+from mer_pipeline.training.pseudo_inputs import PseudoInputs
 
 HERE = Path(__file__).parent
 LABELLED, POOL, FOLDS = 6, 12, 3  # speakers; the rest is the test
@@ -49,7 +49,7 @@ class Figures(NamedTuple):
 class Drawn(NamedTuple):
     """One division of the speakers: what is known, the rows of the test, the true labels."""
 
-    study: Study
+    study: PseudoInputs
     test: Features
     pool_true: Ints
     test_true: Ints
@@ -80,7 +80,7 @@ def draw(path: Path, seed: int, right: float) -> Drawn:
     index = tuple(str(c) for c in range(classes))
     groups = np.array([str(s) for s in speaker])
     said, pool_said = (said_by(votes, tuple(names[at]), index) for at in (known, pool))
-    study = Study(
+    study = PseudoInputs(
         labels=Labels(tuple(names[known]), fold, given[known], given[known], held_out, true[known]),
         features=features.take(known), groups=groups[known],
         pool_ids=tuple(names[pool]), pool=features.take(pool), pool_groups=groups[pool],
@@ -106,7 +106,7 @@ def figures(drawn: Drawn, head: HeadName, pseudo: Ints | None) -> Figures:
 def labelled_pool(drawn: Drawn, asked: PseudoParams) -> tuple[Ints, Ints, float]:
     """The stage's pseudo-labels by held-out fold, the final ones for all of them, and how many of these are right."""
     classes = tuple(str(c) for c in range(drawn.classes))
-    means = Means(asked, TRAIN, classes, True, KnownHeads(None))
+    means = Means(asked, TRAIN, classes, True, HeadCache(None))
     each = [decide(f, drawn.study, means).decided.choice.label for f in (FINAL, *range(FOLDS))]
     final = each[0]
     taken = final != MISSING

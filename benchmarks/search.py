@@ -22,13 +22,13 @@ import numpy as np
 import torch
 from heads import Ints, read  # it lies beside this script
 
-from mer_pipeline.fusion.features import Features
-from mer_pipeline.fusion.heads.base import Place
-from mer_pipeline.fusion.member import fixed_threads
-from mer_pipeline.fusion.metrics import Confusion, score
-from mer_pipeline.fusion.training import Labels, Validated, cross_validate
+from mer_pipeline.heads.base import ComputeConfig
 from mer_pipeline.labels.votes import MISSING
+from mer_pipeline.modalities import Features
 from mer_pipeline.params import SearchParams, SearchSpace, TrainParams
+from mer_pipeline.scores.metrics import Confusion, score
+from mer_pipeline.training.cross_validation import Labels, Validated, cross_validate
+from mer_pipeline.training.member import fixed_threads
 
 HERE = Path(__file__).parent
 LABELLED = 6  # speakers
@@ -59,11 +59,11 @@ def take_turn(features: Features, labels: Labels, speaker: Ints, first: int, cla
     fold, given = speaker[rows] - first, labels.given[rows]
     held_out = np.where(fold == np.arange(LABELLED)[:, None], MISSING, given)
     part = Labels(tuple(labels.clip_ids[i] for i in rows), fold, given, given, held_out, given)
-    mine, place = features.take(rows), Place(workers=os.cpu_count() or 1)
+    mine, compute = features.take(rows), ComputeConfig(workers=os.cpu_count() or 1)
 
     def validated(params: TrainParams) -> Validated:
         with fixed_threads():
-            return cross_validate(HEAD, mine, part, classes, params, place=place)
+            return cross_validate(HEAD, mine, part, classes, params, compute=compute)
 
     def out_of_fold(one: Validated) -> float:
         return score(given, list(one.probabilities.argmax(axis=2)), classes)["weighted_f1"]
@@ -88,12 +88,12 @@ def main() -> None:
     """See the module."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--features", type=Path, required=True)
-    parser.add_argument("--draws", type=int, default=16)
+    parser.add_argument("--trials", type=int, default=16)
     parser.add_argument("--turns", type=int, default=4)
     parser.add_argument("--out", type=Path, default=HERE / "search.md")
     args = parser.parse_args()
     features, labels, speaker, classes = read(args.features)
-    params = PARAMS.model_copy(update={"search": PARAMS.search.model_copy(update={"draws": args.draws})})
+    params = PARAMS.model_copy(update={"search": PARAMS.search.model_copy(update={"trials": args.trials})})
     turns, started = [], time.perf_counter()
     for at in range(args.turns):
         turns.append(take_turn(features, labels, speaker, at * LABELLED, classes, params))
@@ -108,7 +108,7 @@ def write(
 ) -> str:
     """The page."""
     space = ", ".join(f"{name} {list(entry)}" for name, entry in params.search.space.entries.items())
-    members = params.search.draws * LABELLED**2 + LABELLED
+    members = params.search.trials * LABELLED**2 + LABELLED
     rows = [
         f"| {at * LABELLED + 1}–{(at + 1) * LABELLED} | {t.default:.3f} | {t.nested:.3f} | {t.unnested:.3f} "
         f"| {t.unnested - t.nested:+.3f} | {t.new_default:.3f} | {t.new_nested:.3f} | {t.new_unnested:.3f} "
@@ -133,13 +133,13 @@ def write(
     return "\n".join([
         "# A search for settings on real features", "",
         f"{datetime.now(UTC):%Y-%m-%d}, `python benchmarks/search.py --features {args.features.name} "
-        f"--draws {args.draws} --turns {args.turns}`: {len(labels.clip_ids):,} clips, {classes} classes; {LABELLED} "
-        f"speakers labelled, each a fold, the others new. `{HEAD}`, {params.search.draws} draws by "
+        f"--trials {args.trials} --turns {args.turns}`: {len(labels.clip_ids):,} clips, {classes} classes; {LABELLED} "
+        f"speakers labelled, each a fold, the others new. `{HEAD}`, {params.search.trials} trials by "
         f"{params.search.sampler} from {space}; at most {params.epochs} epochs, patience {params.patience}, one seed. "
         f"{members} members a turn, {seconds / len(turns):.0f} s a turn on {os.cpu_count()} cores that others used "
         f"too; Python {platform.python_version()}, torch {torch.__version__}, optuna {metadata.version('optuna')}.", "",
         "Weighted F1. *Out of fold*: on the labelled speakers, by params as they stand, by what was chosen without "
-        "each fold (nested), and by the best of the draws on all folds (un-nested). *New speakers*: mean over the "
+        "each fold (nested), and by the best of the trials on all folds (un-nested). *New speakers*: mean over the "
         "same members, on speakers that nobody has seen.", "",
         "| speakers | out of fold: as they stand | nested | un-nested | optimism | new speakers: as they stand "
         "| nested | un-nested | folds that chose otherwise |",

@@ -2,8 +2,9 @@
 
     python benchmarks/train.py [--device cuda]
 
-The plain loop takes batches of 32, and after every epoch it evaluates its fold and 20,000 candidates. Ours watches the
-same fold, and scores the candidates once at the end. Both have all cores. README.md says what is measured.
+The plain loop takes batches of 32, and after every epoch it evaluates its fold and 20,000 candidates. Ours
+validates on the same fold, and scores the candidates once at the end. Both have all cores. README.md says what is
+measured.
 """
 
 from __future__ import annotations
@@ -22,11 +23,11 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
-from mer_pipeline.fusion.features import Features
-from mer_pipeline.fusion.heads.base import Examples, Place
-from mer_pipeline.fusion.member import fit_members, fixed_threads
-from mer_pipeline.fusion.metrics import Confusion
+from mer_pipeline.heads.base import ComputeConfig, Examples
+from mer_pipeline.modalities import Features
 from mer_pipeline.params import TrainParams
+from mer_pipeline.scores.metrics import Confusion
+from mer_pipeline.training.member import fit_members, fixed_threads
 
 HERE = Path(__file__).parent
 LABELLED, CANDIDATES, DIMS, FOLDS, CLASSES = 7369, 20_000, (1024, 768, 768), 5, 6  # MER2025
@@ -120,8 +121,10 @@ def plain(
     return seconds, params.epochs * len(folds), f1
 
 
-def ours(features: Features, label: Ints, candidates: Features, folds: range, params: TrainParams, place: Place) -> Ran:
-    """All folds; the scored fold is watched, as in the plain loop, so that both choose alike."""
+def ours(
+    features: Features, label: Ints, candidates: Features, folds: range, params: TrainParams, compute: ComputeConfig
+) -> Ran:
+    """All folds; the scored fold is validation, as in the plain loop, so that both choose alike."""
     started, predicted = time.perf_counter(), np.zeros_like(label)
 
     def examples(rows: Ints) -> Examples:
@@ -130,7 +133,7 @@ def ours(features: Features, label: Ints, candidates: Features, folds: range, pa
     splits = [(examples(np.flatnonzero(fold != FOLD)), examples(np.flatnonzero(fold == FOLD))) for fold in folds]
     epochs = 0
     with fixed_threads():
-        members = fit_members("mertools", features, splits, [0], CLASSES, params, place)
+        members = fit_members("mertools", features, splits, [0], CLASSES, params, compute)
         for fold, (member, history) in zip(folds, members, strict=True):
             rows, epochs = np.flatnonzero(fold == FOLD), epochs + len(history)
             predicted[rows] = member.predict(features.take(rows)).probabilities.argmax(axis=1)
@@ -162,7 +165,7 @@ def main() -> None:
         lines = [f"| d {d}, plain loop | {theirs[1]} | {theirs[0]:.1f} | {each:.2f} | {theirs[2]:.4f} | |"]
         for title, own in patience.items():
             own_params = params.model_copy(update={"patience": own})
-            seconds, members, f1 = ours(features, label, candidates, folds, own_params, Place(device, cores))
+            seconds, members, f1 = ours(features, label, candidates, folds, own_params, ComputeConfig(device, cores))
             each, times = seconds / members, theirs[0] / seconds
             lines.append(
                 f"| d {d}, ours, {title} | {members} | {seconds:.1f} | {each:.2f} | {f1:.4f} | {times:.1f} × |"

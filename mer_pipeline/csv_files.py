@@ -60,19 +60,19 @@ def read_csv(path: Path, columns: Sequence[str], unique: str | None = "name") ->
         raise DatasetError(f"{path} is not a readable CSV: {error}") from None
 
 
-def strangers(path: Path, names: Sequence[str], clip_ids: Collection[str]) -> list[str]:
+def unmatched_names(path: Path, names: Sequence[str], clip_ids: Collection[str]) -> list[str]:
     """The names of a file (or folder) that are no clips.
 
     Raises:
         DatasetError: all of them.
     """
-    strange = [name for name in names if name not in clip_ids]
-    if clip_ids and names and len(strange) == len(names):
+    unmatched = [name for name in names if name not in clip_ids]
+    if clip_ids and names and len(unmatched) == len(names):
         raise DatasetError(
-            f"{path}: none of its names is a clip: it says '{strange[0]}', the manifest '{min(clip_ids)}'; write names "
-            "as the manifest has them (paths below dataset.root without suffix)"
+            f"{path}: none of its names is a clip: it says '{unmatched[0]}', the manifest '{min(clip_ids)}'; write "
+            "names as the manifest has them (paths below dataset.root without suffix)"
         )
-    return strange
+    return unmatched
 
 
 def _check_header(path: Path, header: Sequence[str], columns: Sequence[str]) -> None:

@@ -61,6 +61,6 @@ def make_encoder(name: str, params: EncoderParams) -> AnyEncoder:
 
             return HfText(name, params)  # type: ignore[return-value]
         case "file":
-            from mer_pipeline.brought.encoder import FromFile
+            from mer_pipeline.external.encoder import FromFile
 
             return FromFile(name, params)  # type: ignore[return-value]

@@ -15,7 +15,7 @@ import polars as pl
 import pyarrow as pa
 
 from mer_pipeline.errors import StageError, UsageError, did_you_mean
-from mer_pipeline.store.shards import read_folder
+from mer_pipeline.tables.shards import read_folder
 
 
 class FeatureMatrix(NamedTuple):

@@ -228,7 +228,7 @@ CHECKPOINT_FAMILIES = frozenset({"open-clip", "facenet", "hf-vision", "hf-speech
 def _check_brought(name: str) -> None:
     first = below_data(name).parts[0]
     if first in STAGE_FOLDERS:
-        raise ValueError(f"data/{first} is written by the pipeline: put '{name}' elsewhere, say below data/brought/")
+        raise ValueError(f"data/{first} is written by the pipeline: put '{name}' elsewhere, say below data/external/")
 
 
 class EnrichParams(Section):
@@ -260,7 +260,7 @@ class EnrichParams(Section):
 # Sources of one family are not independent of each other (labels/votes.py).
 # Any name will do: human, text-llm, audio, face, scene and own are those that the pipeline gives by itself.
 Family = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")]
-JudgeKind = Literal["open-clip", "hf-image", "hf-audio", "llm-scores", "csv", "own-head"]
+JudgeKind = Literal["open-clip", "hf-image", "hf-audio", "llm-scores", "csv", "fusion-head"]
 
 
 class JudgeParams(Section):
@@ -274,7 +274,7 @@ class JudgeParams(Section):
     # hf-image, hf-audio: the checkpoint's labels to classes, null for one that has none; or the name of a known map
     map: str | dict[str, str | None] | None = None
     min_score: Fraction = 0.0  # abstain where no class has this much
-    head: HeadName = "logreg"  # own-head
+    head: HeadName = "logreg"  # fusion-head
 
     @model_validator(mode="after")
     def _fits(self) -> JudgeParams:
@@ -307,7 +307,7 @@ JUDGE_INPUTS: dict[JudgeKind, tuple[str, ...]] = {
     "hf-audio": ("audio",),
     "llm-scores": ("enriched",),
     "csv": (),
-    "own-head": ("features",),
+    "fusion-head": ("features",),
 }
 CHECKPOINT_JUDGES = frozenset({"open-clip", "hf-image", "hf-audio"})
 MAPPED_JUDGES = frozenset({"hf-image", "hf-audio"})
@@ -384,9 +384,9 @@ CHOICES = frozenset({"d", "attention_layers"})
 class SearchParams(Section):
     """Settings of the networks on all modalities, chosen without the fold that is scored (docs/method.md)."""
 
-    draws: Annotated[int, Field(ge=0)] = 0  # settings tried per fold, the first as `train` stands; 0: no search
-    batch: Count = 8  # draws of a fold that are trained at once; a sampler learns from them together
-    sampler: Literal["tpe", "random"] = "tpe"  # tpe: draws near what was good (tree-structured Parzen estimator)
+    trials: Annotated[int, Field(ge=0)] = 0  # settings tried per fold, the first as `train` stands; 0: no search
+    batch: Count = 8  # trials of a fold that are trained at once; a sampler learns from them together
+    sampler: Literal["tpe", "random"] = "tpe"  # tpe: trials near what was good (tree-structured Parzen estimator)
     space: SearchSpace = SearchSpace()  # what is searched, by name: the next section
 
 
@@ -421,8 +421,8 @@ class TrainParams(Section):
     weight_decay: Annotated[float, Field(ge=0)] = 1e-5  # likewise
     batch_size: Count = 32  # clips
     epochs: Count = 100  # at most
-    patience: Count = 20  # epochs without a better watched score
-    refit: bool = True  # then train anew for the best number of epochs, on the watched fold too
+    patience: Count = 20  # epochs without a better validation score
+    refit: bool = True  # then train anew for the best number of epochs, on the validation fold too
     logreg_c: Annotated[tuple[Strength, ...], Field(min_length=1)] = (
         1e-4,
         1e-3,
@@ -447,11 +447,11 @@ class TrainParams(Section):
 
     @model_validator(mode="after")
     def _searchable(self) -> TrainParams:
-        if self.search.draws == 0:
+        if self.search.trials == 0:
             return self
         space = self.search.space
         if not space.entries:
-            raise ValueError("search.space is empty: say what is searched, or set search.draws to 0")
+            raise ValueError("search.space is empty: say what is searched, or set search.trials to 0")
         for name in space.entries:
             if not space.has(name, getattr(self, name)):
                 raise ValueError(
@@ -525,10 +525,10 @@ class Params(Section):
             raise ValueError(f"encoders: '{VISUAL}' is what train.visual merges encoders into; take another name")
         if "given" in self.judges:
             raise ValueError("judges: 'given' is the dataset's own label; take another name")
-        others = any(judge.kind != "own-head" for judge in self.judges.values())
+        others = any(judge.kind != "fusion-head" for judge in self.judges.values())
         if self.pseudo.rounds and not others and self.dataset.votes is None:
             raise ValueError(
-                "pseudo.rounds: nobody can agree with the head; add a judge of another kind than own-head "
+                "pseudo.rounds: nobody can agree with the head; add a judge of another kind than fusion-head "
                 "(docs/judges.md), or set it to 0"
             )
         for name in self.train.features:

@@ -24,11 +24,11 @@ from mer_pipeline.params import QualityParams, ShardParams
 from mer_pipeline.runs import Seconds, Summary, remember_run
 from mer_pipeline.runtime import Runtime
 from mer_pipeline.store.inputs import Inputs, Keys
-from mer_pipeline.store.memory import Memory, memory_of
-from mer_pipeline.store.place import clone, disk_errors
-from mer_pipeline.store.quarantine import check_quality, write_problems
-from mer_pipeline.store.rows import complete_row, to_table
-from mer_pipeline.store.shards import bucket_of, new_folder, read_folder, shard_name, sorted_by_clip
+from mer_pipeline.store.root import clone, disk_errors
+from mer_pipeline.store.row_cache import RowCache, row_cache_of
+from mer_pipeline.tables.quarantine import check_quality, write_problems
+from mer_pipeline.tables.rows import complete_row, to_table
+from mer_pipeline.tables.shards import new_folder, read_folder, shard_name, shard_of, sorted_by_clip
 from mer_pipeline.transform import Item, Transform
 
 # Called with the number of clips computed and the number of all that have to be.
@@ -66,8 +66,8 @@ def run(
         StoreError: the store is full, read-only or cannot be reached; what was computed before is kept.
     """
     started = time.perf_counter()
-    memory = memory_of(transform, runtime)
-    job = _Job(transform, Inputs(transform.sources, places, shards.count), memory, runtime, shards.count)
+    cache = row_cache_of(transform, runtime)
+    job = _Job(transform, Inputs(transform.sources, places, shards.count), cache, runtime, shards.count)
     with disk_errors(out.parent), new_folder(out) as folder:
         with closing(transform):
             job.carry_out(folder, progress)
@@ -75,7 +75,7 @@ def run(
         write_problems(quarantine, problems)
         check_quality(transform.name, problems, job.summary.clips, quality, quarantine)
     with suppress(ReadOnlyStore):
-        memory.close()
+        cache.close()
     summary = job.summary
     states = read_folder(out, ["valid", "reason"])
     summary.done = sum(states["valid"].to_pylist())
@@ -83,8 +83,8 @@ def run(
     summary.failed = Counter(str(problem["error"]) for problem in problems)
     summary.seconds = time.perf_counter() - started
     summary.bytes_out = sum(path.stat().st_size for path in out.iterdir())
-    summary.bytes_store = memory.written
-    summary.set_aside = memory.set_aside
+    summary.bytes_store = cache.written
+    summary.set_aside = cache.set_aside
     remember_run(summary)
     return summary
 
@@ -112,10 +112,10 @@ class _Job:
     """One run: which clips are to be computed, and each shard as soon as all of its rows are there."""
 
     def __init__(
-        self, transform: Transform[Item], inputs: Inputs, memory: Memory, runtime: Runtime, shards: int
+        self, transform: Transform[Item], inputs: Inputs, cache: RowCache, runtime: Runtime, shards: int
     ) -> None:
         self.transform: Transform[Item] = transform
-        self.inputs, self.memory, self.runtime = inputs, memory, runtime
+        self.inputs, self.cache, self.runtime = inputs, cache, runtime
         self.buckets = [_Bucket(number, inputs.keys(number)) for number in range(shards)]
         self.spent = Seconds()
         self.summary = Summary(transform.name, clips=sum(len(b.keys.clip_ids) for b in self.buckets), spent=self.spent)
@@ -153,19 +153,19 @@ class _Job:
         return [problem for bucket in self.buckets for problem in bucket.failed.values()]
 
     def _find_missing(self, bucket: _Bucket) -> None:
-        known = self.memory.knows(bucket.keys.input_digests)
+        known = self.cache.knows(bucket.keys.input_digests)
         for clip_id, key, is_known in zip(bucket.keys.clip_ids, bucket.keys.input_digests, known, strict=True):
             if clip_id in bucket.fresh or clip_id in bucket.failed:
                 continue
             if not is_known:
                 bucket.todo.add(clip_id)
-            elif (problem := self.memory.problem(key)) is not None:
+            elif (problem := self.cache.problem(key)) is not None:
                 bucket.failed[clip_id] = _problem(clip_id, key, *problem)
 
     def _get_ready(self, missing: int) -> None:
         """Load models, and make sure that rows can be kept, before anything is computed."""
         try:
-            self.memory.open_for_writing(surely=missing > 0)
+            self.cache.open_for_writing(surely=missing > 0)
         except ReadOnlyStore as error:
             if missing:
                 raise ReadOnlyStore(
@@ -183,7 +183,7 @@ class _Job:
     def _take(self, outcome: Outcome) -> int:
         """Note what became of a clip; the number of its bucket."""
         clip = outcome.clip
-        bucket = self.buckets[bucket_of(clip.clip_id, len(self.buckets))]
+        bucket = self.buckets[shard_of(clip.clip_id, len(self.buckets))]
         bucket.todo.discard(clip.clip_id)
         self.summary.computed += 1
         if outcome.failed is not None:
@@ -206,7 +206,7 @@ class _Job:
 
     def _save(self, buckets: list[_Bucket]) -> None:
         """Put new rows into packs. Without a store they stay in memory until their shard is whole."""
-        if not self.memory.has_store:
+        if not self.cache.has_store:
             return
         since = time.perf_counter()
         for bucket in buckets:
@@ -214,9 +214,9 @@ class _Job:
             for row, rows in bucket.fresh.values():
                 by_rows.setdefault(rows, []).append(row)
             for rows, members in by_rows.items():
-                self.memory.keep(to_table(members, self.memory.schema), rows, str(bucket.number))
+                self.cache.keep(to_table(members, self.cache.schema), rows, str(bucket.number))
             bucket.fresh.clear()
-            self.memory.keep_problems(bucket.unsaid)
+            self.cache.keep_problems(bucket.unsaid)
             bucket.unsaid.clear()
         if len(buckets) == len(self.buckets):
             self.unsaved_since = None
@@ -239,26 +239,26 @@ class _Job:
         keys, shard = _without(bucket.keys, bucket.failed), str(bucket.number)
         all_fresh = len(bucket.fresh) == len(keys.clip_ids)
         if all_fresh and (
-            not self.memory.has_store or all(rows == self.memory.rows for _, rows in bucket.fresh.values())
+            not self.cache.has_store or all(rows == self.cache.rows for _, rows in bucket.fresh.values())
         ):
-            table = sorted_by_clip(to_table([row for row, _ in bucket.fresh.values()], self.memory.schema))
-            data = self.memory.bytes_of(table, shard)
-            self.memory.keep_shard(table, data)
+            table = sorted_by_clip(to_table([row for row, _ in bucket.fresh.values()], self.cache.schema))
+            data = self.cache.bytes_of(table, shard)
+            self.cache.keep_shard(table, data)
             bucket.fresh.clear()
             path.write_bytes(data)
             return True
         self._save([bucket])
-        whole = self.memory.whole(keys.clip_ids, keys.input_digests, shard)
+        whole = self.cache.whole(keys.clip_ids, keys.input_digests, shard)
         if whole is not None:
             clone(*whole, path)
             return True
-        table = self.memory.read(keys.clip_ids, keys.input_digests)
+        table = self.cache.read(keys.clip_ids, keys.input_digests)
         if table is None:
             return False
-        data = self.memory.bytes_of(table, shard)
+        data = self.cache.bytes_of(table, shard)
         path.write_bytes(data)
         with suppress(ReadOnlyStore):  # nothing is lost: the rows are in smaller packs
-            self.memory.settle(table, data)
+            self.cache.settle(table, data)
         return True
 
 

@@ -4,7 +4,7 @@
 
 `prepare` is CPU work on one clip and runs in threads; `infer` is device work on a batch that may mix
 clips of the same bucket; the result is one row per clip. A row's value is a function of that clip alone:
-padding and masking live in `infer`, batches are padded to the transform's own fixed `rows`, and the padded
+padding and masking live in `infer`, batches are padded to the transform's own fixed `batch_rows`, and the padded
 length is decided by the item itself (`bucket`). Then neither order, companions nor batch size can
 change a byte.
 """
@@ -47,7 +47,7 @@ class Source:
 
 
 @dataclass(frozen=True)
-class Brought(Source):
+class ExternalTable(Source):
     """A table that other people made, in a form of their own.
 
     Attributes:
@@ -66,12 +66,12 @@ class Transform(ABC, Generic[Item]):
         schema: Arrow schema of the value columns, one row per clip.
         params: the section of params.yaml that it was made from.
         uses_torch: whether `infer` runs on torch's device; where not, torch is never imported.
-        rows: the fixed number of rows that a device batch is padded to. It is part of the value path: the engine
+        batch_rows: the fixed number of rows that a device batch is padded to. It is part of the value path: the engine
             halves it when the device's memory is short, and the rows made so are remembered under another key.
         in_flight: how many clips may be in `prepare` at once, for one that waits for somebody else; None: a worker
             each.
-        bought: the rows are answers from outside. Their key is what was asked, and not the code that asks, and no
-            check computes them again.
+        external_response: the rows are responses of an outside service. Their key is what was asked, and not the code
+            that asks, and no check computes them again.
     """
 
     name: str
@@ -79,9 +79,9 @@ class Transform(ABC, Generic[Item]):
     schema: pa.Schema
     params: Section
     uses_torch: bool = False
-    rows: int = 1
+    batch_rows: int = 1
     in_flight: int | None = None
-    bought: bool = False
+    external_response: bool = False
 
     def files(self) -> Sequence[Path]:
         """Files whose content decides the rows: weights, tokenisers, prompts. They enter the fingerprint by content."""

@@ -5,10 +5,10 @@ from pathlib import Path
 import typer
 
 from mer_pipeline.cli.stage import progress_bar, stage
-from mer_pipeline.fusion.ablation_table import AblationFiles, write_ablation
 from mer_pipeline.params import load_params
 from mer_pipeline.runtime import load_runtime
-from mer_pipeline.store.shards import forget_others
+from mer_pipeline.scores.ablation_table import AblationFiles, write_ablation
+from mer_pipeline.tables.shards import forget_others
 
 
 @stage
@@ -20,8 +20,8 @@ def main() -> str:
         write_ablation(files, None)
         return "ablation: off (ablation.enabled)"
     # Here, so that a stage that is off does not wait for torch.
-    from mer_pipeline.fusion.ablation import AblationPaths, Encoders, ablate
-    from mer_pipeline.fusion.heads.base import Place
+    from mer_pipeline.heads.base import ComputeConfig
+    from mer_pipeline.training.ablation import AblationPaths, Encoders, ablate
 
     paths = AblationPaths(
         features=Path("data/features"),
@@ -35,8 +35,10 @@ def main() -> str:
     forget_others(paths.features, "embed", params.encoders, Path("data/quarantine"))
     encoders = Encoders(params.modalities, params.mixed, params.plain, params.visual)
     bar, runtime = progress_bar("ablation"), load_runtime()
-    place = Place(runtime.torch_device(), runtime.workers)
-    return ablate(params.ablation, params.train, encoders, params.dataset.classes, paths, bar, runtime.store_url, place)
+    compute = ComputeConfig(runtime.torch_device(), runtime.workers)
+    return ablate(
+        params.ablation, params.train, encoders, params.dataset.classes, paths, bar, runtime.store_url, compute
+    )
 
 
 if __name__ == "__main__":

@@ -5,12 +5,12 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import typer
 
-from mer_pipeline.brought.encoder import DATA
-from mer_pipeline.brought.tables import names_of
 from mer_pipeline.cli.stage import run_stage, stage
-from mer_pipeline.csv_files import strangers
+from mer_pipeline.csv_files import unmatched_names
 from mer_pipeline.encoders import make_encoder
 from mer_pipeline.errors import ParamsError, did_you_mean
+from mer_pipeline.external.encoder import DATA
+from mer_pipeline.external.tables import names_of
 from mer_pipeline.models.lock import check_locked, checkpoints_of
 from mer_pipeline.params import load_params
 
@@ -27,9 +27,9 @@ def main(name: str) -> str:
         case "file":
             clips = pq.read_table(Path("data/clips.parquet"))["clip_id"].to_pylist()
             place = DATA / params.encoders[name].input
-            strange = strangers(place, names_of(place), frozenset(clips))
-            shown = ", ".join(strange[:3]) + (", ..." if len(strange) > 3 else "")
-            note = f"; {len(strange)} names of {place} are no clips ({shown})" if strange else ""
+            unmatched = unmatched_names(place, names_of(place), frozenset(clips))
+            shown = ", ".join(unmatched[:3]) + (", ..." if len(unmatched) > 3 else "")
+            note = f"; {len(unmatched)} names of {place} are no clips ({shown})" if unmatched else ""
     return run_stage(encoder, f"features/{name}", params.shards, params.quality) + note
 
 

@@ -16,7 +16,7 @@ from mer_pipeline.enrich.cues import MeasureCues
 from mer_pipeline.enrich.transform import Enrich
 from mer_pipeline.models.lock import check_locked, checkpoints_of
 from mer_pipeline.params import load_params
-from mer_pipeline.store.shards import read_folder
+from mer_pipeline.tables.shards import read_folder
 
 
 @stage

@@ -5,7 +5,7 @@ from pathlib import Path
 import typer
 
 from mer_pipeline.cli.stage import progress_bar, stage
-from mer_pipeline.fusion.predict import PredictPaths, predict
+from mer_pipeline.training.predict import PredictPaths, predict
 
 
 @stage

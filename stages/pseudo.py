@@ -8,7 +8,7 @@ from mer_pipeline.cli.stage import progress_bar, stage
 from mer_pipeline.labels.pseudo_summary import nothing, write_summary
 from mer_pipeline.labels.pseudo_table import write_pseudo
 from mer_pipeline.params import load_params
-from mer_pipeline.store.shards import forget_others
+from mer_pipeline.tables.shards import forget_others
 
 
 @stage
@@ -25,17 +25,17 @@ def main() -> str:
         write_summary(metrics, nothing(params.pseudo, "pseudo.rounds is 0"))
         return "pseudo: off"
 
-    from mer_pipeline.fusion.heads.base import Place
-    from mer_pipeline.fusion.pool import PseudoPaths
-    from mer_pipeline.fusion.pseudo import pseudo
+    from mer_pipeline.heads.base import ComputeConfig
     from mer_pipeline.runtime import load_runtime
+    from mer_pipeline.training.pseudo import pseudo
+    from mer_pipeline.training.pseudo_inputs import PseudoPaths
 
     manifest, folds, labels = (Path(f"data/{name}.parquet") for name in ("manifest", "folds", "labels"))
     paths = PseudoPaths(features, manifest, folds, labels, votes, table, metrics)
     runtime, join, bar = load_runtime(), params.labels.join_dependent, progress_bar("pseudo")
-    place, store = Place(runtime.torch_device(), runtime.workers), runtime.store_url
+    compute, store = ComputeConfig(runtime.torch_device(), runtime.workers), runtime.store_url
     how = (params.pseudo, params.train, params.modalities)
-    return pseudo(*how, judges, join, classes, paths, bar, store, place, params.merged)
+    return pseudo(*how, judges, join, classes, paths, bar, store, compute, params.merged)
 
 
 if __name__ == "__main__":

@@ -5,11 +5,11 @@ from pathlib import Path
 import typer
 
 from mer_pipeline.cli.stage import progress_bar, stage
-from mer_pipeline.fusion.heads.base import Place
-from mer_pipeline.fusion.train import TrainPaths, train
+from mer_pipeline.heads.base import ComputeConfig
 from mer_pipeline.params import load_params
 from mer_pipeline.runtime import load_runtime
-from mer_pipeline.store.shards import forget_others
+from mer_pipeline.tables.shards import forget_others
+from mer_pipeline.training.train import TrainPaths, train
 
 
 @stage
@@ -30,9 +30,9 @@ def main() -> str:
     forget_others(paths.features, "embed", params.encoders, Path("data/quarantine"))
     classes, folds = params.dataset.classes, params.folds.n
     bar, runtime = progress_bar("train"), load_runtime()
-    place = Place(runtime.torch_device(), runtime.workers)
+    compute = ComputeConfig(runtime.torch_device(), runtime.workers)
     read, store = (params.modalities, params.mixed), runtime.store_url
-    return train(params.train, *read, classes, folds, paths, bar, store, place, params.merged)
+    return train(params.train, *read, classes, folds, paths, bar, store, compute, params.merged)
 
 
 if __name__ == "__main__":

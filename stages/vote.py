@@ -12,7 +12,7 @@ from mer_pipeline.judges.outside import DATA, match_names
 from mer_pipeline.models.lock import check_locked, checkpoints_of
 from mer_pipeline.params import load_params
 from mer_pipeline.runtime import load_runtime
-from mer_pipeline.store.shards import forget_others
+from mer_pipeline.tables.shards import forget_others
 
 
 @stage
@@ -22,11 +22,11 @@ def main(name: str) -> str:
     if name not in params.judges:
         raise ParamsError(f"params.yaml has no judge '{name}'{did_you_mean(name, params.judges)}")
     judge, note = params.judges[name], ""
-    if judge.kind == "own-head":
-        from mer_pipeline.fusion.heads.base import Place
-        from mer_pipeline.fusion.own import OwnPaths, vote
+    if judge.kind == "fusion-head":
+        from mer_pipeline.heads.base import ComputeConfig
+        from mer_pipeline.training.fusion_head_judge import FusionHeadPaths, vote
 
-        own = OwnPaths(
+        own = FusionHeadPaths(
             features=Path("data/features"),
             manifest=Path("data/manifest.parquet"),
             folds=Path("data/folds.parquet"),
@@ -35,7 +35,7 @@ def main(name: str) -> str:
         )
         forget_others(own.features, "embed", params.encoders, own.quarantine.parent)
         classes, bar, runtime = params.dataset.classes, progress_bar(f"vote-{name}"), load_runtime()
-        place, store = Place(runtime.torch_device(), runtime.workers), runtime.store_url
+        place, store = ComputeConfig(runtime.torch_device(), runtime.workers), runtime.store_url
         how = (params.train, params.modalities, classes, params.shards)
         return vote(name, judge, *how, own, bar, store, place, params.merged)
     check_locked(checkpoints_of({}, {name: judge}))
@@ -43,9 +43,9 @@ def main(name: str) -> str:
     match judge.kind:
         case "csv":
             clips = pq.read_table(Path("data/manifest.parquet"), columns=["clip_id"])["clip_id"].to_pylist()
-            strange = match_names(DATA / judge.input, frozenset(clips))
-            shown = ", ".join(strange[:3]) + (", ..." if len(strange) > 3 else "")
-            note = f"; {len(strange)} names of data/{judge.input} are no clips ({shown})" if strange else ""
+            unmatched = match_names(DATA / judge.input, frozenset(clips))
+            shown = ", ".join(unmatched[:3]) + (", ..." if len(unmatched) > 3 else "")
+            note = f"; {len(unmatched)} names of data/{judge.input} are no clips ({shown})" if unmatched else ""
     return run_stage(made, f"votes/{name}", params.shards, params.quality) + note
 
 

@@ -156,6 +156,6 @@ def sound_row(samples: np.ndarray) -> Row:
 
 def rows_of(folder: Path) -> list[Mapping[str, object]]:
     """All rows of a stage's folder, by clip."""
-    from mer_pipeline.store.shards import read_folder
+    from mer_pipeline.tables.shards import read_folder
 
     return sorted(read_folder(folder).to_pylist(), key=lambda row: row["clip_id"])

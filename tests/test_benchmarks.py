@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from mer_pipeline.fusion.member import fixed_threads
+from mer_pipeline.training.member import fixed_threads
 from tests.project import ROOT
 
 

@@ -14,7 +14,7 @@ from mer_pipeline.encoders import make_encoder
 from mer_pipeline.errors import BadInput, CheckpointError, Skip
 from mer_pipeline.models.tiny import KINDS, make_tiny
 from mer_pipeline.params import EncoderParams
-from mer_pipeline.store.rows import to_table
+from mer_pipeline.tables.rows import to_table
 from tests.conftest import clip, face_row, pictures, sound_row, valid
 
 FAMILIES: dict[str, tuple[str, str]] = {

@@ -12,8 +12,8 @@ import pytest
 
 import mer_pipeline
 from mer_pipeline.errors import StageError, UsageError
-from mer_pipeline.store.rows import complete_row, stage_schema
-from mer_pipeline.store.shards import bucket_of, shard_name, write_shard, write_table
+from mer_pipeline.tables.rows import complete_row, stage_schema
+from mer_pipeline.tables.shards import shard_name, shard_of, write_shard, write_table
 
 ROOT = Path(__file__).resolve().parent.parent
 DIM = 4
@@ -33,7 +33,7 @@ def write_features(root: Path, name: str, clips: list[str], shards: int = 3) -> 
         rows = []
         for clip in clips:
             done, reason = (None, "silent") if clip == SILENT else ({"vector": vector(name, clip)}, None)
-            if bucket_of(clip, shards) == bucket:
+            if shard_of(clip, shards) == bucket:
                 rows.append(complete_row(clip, "made-from", done, reason, values))
         write_shard(folder, bucket, rows, stage_schema(values), {"transform": f"embed-{name}"})
     return folder

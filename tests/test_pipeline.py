@@ -349,7 +349,7 @@ class TestWhatReruns:
         judges = {
             "llm": "{kind: llm-scores, input: enriched}",
             "outside": "{kind: csv, input: judges/outside.csv, family: video-llm}",
-            "own": "{kind: own-head, input: features}",
+            "own": "{kind: fusion-head, input: features}",
         }
         lines = "".join(f"\n  {name}: {judge}" for name, judge in judges.items())
         edit(project, "judges: {} ", f"judges:{lines}\n")

@@ -18,8 +18,8 @@ from mer_pipeline.params import QualityParams, Section, ShardParams
 from mer_pipeline.run import run
 from mer_pipeline.runs import Summary, read_run
 from mer_pipeline.runtime import Runtime, StoreSettings
-from mer_pipeline.store.rows import digest
-from mer_pipeline.store.shards import write_table
+from mer_pipeline.tables.rows import digest
+from mer_pipeline.tables.shards import write_table
 from mer_pipeline.transform import Source, Transform
 from tests.conftest import rows_of
 
@@ -317,19 +317,19 @@ def test_out_of_device_memory_halves_the_batch_and_is_remembered_apart(tmp_path:
 
     class Large(Double):
         uses_torch = True
-        rows = 16
+        batch_rows = 16
 
         def infer(self, items: Sequence[int]) -> list[Row | Skip]:
             import torch
 
-            if self.rows > 4:
+            if self.batch_rows > 4:
                 raise torch.OutOfMemoryError("CUDA out of memory")
             return super().infer(items)
 
     places = manifest(tmp_path, list(range(1, 9)))
     transform = Large()
     summary = go(transform, places, tmp_path / "a", store="store", workers=1)
-    assert (summary.done, transform.rows) == (8, 4)
+    assert (summary.done, transform.batch_rows) == (8, 4)
     parts = [json.loads(path.read_text()) for path in (tmp_path / "store/packs/double").glob("*/fingerprint.json")]
     kept = {Path(path).parent.name for path in packs(tmp_path)}
     assert [part["rows"] for part in parts if digest(part) in kept] == ["4"]

@@ -21,7 +21,7 @@ from mer_pipeline.clips import Row
 from mer_pipeline.csv_files import check_label, clean, present, read_csv
 from mer_pipeline.errors import StageError, UsageError, did_you_mean
 from mer_pipeline.params import MER_CLASSES, load_params
-from mer_pipeline.store.parts import Part
+from mer_pipeline.tables.parts import Part
 
 FILES = (".csv", ".parquet")
 CONFIG, OUT_OF_FOLD = "config.json", "out_of_fold.parquet"  # of a data/fusion; its own module would bring torch

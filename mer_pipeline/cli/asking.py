@@ -16,10 +16,10 @@ from mer_pipeline.enrich.prompt import RenderPrompt
 from mer_pipeline.errors import StageError
 from mer_pipeline.params import EnrichParams, QualityParams, ShardParams
 from mer_pipeline.runtime import Runtime, load_runtime
-from mer_pipeline.store.memory import memory_of
-from mer_pipeline.store.quarantine import write_problems
-from mer_pipeline.store.rows import stage_schema
-from mer_pipeline.store.shards import new_folder, write_shard
+from mer_pipeline.store.row_cache import row_cache_of
+from mer_pipeline.tables.quarantine import write_problems
+from mer_pipeline.tables.rows import stage_schema
+from mer_pipeline.tables.shards import new_folder, write_shard
 from mer_pipeline.transform import Transform
 
 # What passes from prepare to infer is each one's own affair (as in encoders.py).
@@ -71,20 +71,20 @@ def no_replies(shards: ShardParams) -> None:
     """Write the tables of a model that was not asked: DVC wants to see all outputs of a stage."""
     for transform, schema in (("prompts", RenderPrompt.schema), ("replies", replies.SCHEMA)):
         with new_folder(Path("data", transform)) as folder:
-            for bucket in range(shards.count):
-                write_shard(folder, bucket, [], stage_schema(schema), {"transform": transform, "shard": str(bucket)})
+            for shard in range(shards.count):
+                write_shard(folder, shard, [], stage_schema(schema), {"transform": transform, "shard": str(shard)})
         write_problems(QUARANTINE / f"{transform}.parquet", [])
 
 
 def unknown(transform: AnyReplier, shards: ShardParams, runtime: Runtime, journal: Journal) -> Iterator[Clip]:
     """The clips that somebody would have to be asked about."""
-    inputs, memory, params = inputs_of(transform, shards.count), memory_of(transform, runtime), transform.params
+    inputs, cache, params = inputs_of(transform, shards.count), row_cache_of(transform, runtime), transform.params
     assert isinstance(params, replies.Sampling)
-    for bucket in range(shards.count):
-        keys = inputs.keys(bucket)
-        known = memory.knows(keys.input_digests)
+    for shard in range(shards.count):
+        keys = inputs.keys(shard)
+        known = cache.knows(keys.input_digests)
         wanted = {clip_id for clip_id, is_known in zip(keys.clip_ids, known, strict=True) if not is_known}
-        for clip in inputs.clips(bucket, keys, wanted):
+        for clip in inputs.clips(shard, keys, wanted):
             prompt = clip.maybe("prompts")
             if prompt is not None and replies.asked(prompt, params) not in journal:
                 yield clip

@@ -25,7 +25,7 @@ from mer_pipeline.cli.answers import (
 from mer_pipeline.cli.diff import WORKSPACE
 from mer_pipeline.cli.score import about_interval, measure_title
 from mer_pipeline.errors import UsageError
-from mer_pipeline.fusion.paired import Difference, Paired, paired
+from mer_pipeline.scores.paired import Difference, Paired, paired
 
 
 class Compared(TypedDict):

@@ -24,8 +24,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from mer_pipeline.errors import StageError, UsageError
-from mer_pipeline.store.compare import DIGESTS, TableDiff, compare_tables
-from mer_pipeline.store.parts import ParquetSide, Part
+from mer_pipeline.tables.compare import DIGESTS, TableDiff, compare_tables
+from mer_pipeline.tables.parts import ParquetSide, Part
 
 WORKSPACE = "workspace"
 NESTED = ("features", "votes")  # folders below data/ whose own folders are tables

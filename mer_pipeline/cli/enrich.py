@@ -22,9 +22,9 @@ from mer_pipeline.params import EnrichParams, load_params
 from mer_pipeline.runs import read_run
 from mer_pipeline.runtime import LlmSettings, load_runtime
 from mer_pipeline.store.inputs import input_digests
-from mer_pipeline.store.memory import memory_of
-from mer_pipeline.store.rows import Encoded, complete_row, encode
-from mer_pipeline.store.shards import bucket_of, read_folder, read_shard
+from mer_pipeline.store.row_cache import row_cache_of
+from mer_pipeline.tables.rows import Encoded, complete_row, encode
+from mer_pipeline.tables.shards import read_folder, read_shard, shard_of
 
 REPLIES = Path("data/replies")
 CUES = Path("data/cues")
@@ -48,7 +48,7 @@ def estimate() -> str:
     prompts = dict(_prompts(render, params.enrich))
     digests = (complete_row(name, "", row, None, render.schema)["digest"] for name, row in prompts.items())
     parts = {name: Encoded(encode(digest)) for name, digest in zip(prompts, digests, strict=True)}
-    known = memory_of(asker, runtime).knows(input_digests(list(prompts), {"prompts": parts}))
+    known = row_cache_of(asker, runtime).knows(input_digests(list(prompts), {"prompts": parts}))
     wanted: dict[str, Row] = {}  # what is the same for several clips is asked once
     open_clips = 0
     for prompt, is_known in zip(prompts.values(), known, strict=True):
@@ -173,7 +173,7 @@ def show(clip: str) -> str:
 def _row(folder: Path, clip: str, shards: int) -> Row | None:
     if not folder.exists():
         return None
-    rows: list[Row] = read_shard(folder, bucket_of(clip, shards), shards).to_pylist()
+    rows: list[Row] = read_shard(folder, shard_of(clip, shards), shards).to_pylist()
     return next((row for row in rows if row["clip_id"] == clip), None)
 
 

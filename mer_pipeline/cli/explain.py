@@ -10,8 +10,8 @@ from mer_pipeline.errors import UsageError, did_you_mean
 from mer_pipeline.params import load_params
 from mer_pipeline.runtime import load_runtime
 from mer_pipeline.store.fingerprint import changed_parts
-from mer_pipeline.store.memory import Memory, memory_of
-from mer_pipeline.store.shards import bucket_of, read_shard
+from mer_pipeline.store.row_cache import RowCache, row_cache_of
+from mer_pipeline.tables.shards import read_shard, shard_of
 
 SHOWN = 16  # hex digits of a digest
 
@@ -31,18 +31,18 @@ def explain(stage: str, clip_id: str, *, every_part: bool = False) -> str:
     step = find_step(stage, params)
     transform = step.make()
     key = input_digest_of(transform, clip_id, params.shards.count)
-    memory = memory_of(transform, load_runtime())
-    lines = [f"{step.name} of '{clip_id}'", _state(memory, key)]
+    cache = row_cache_of(transform, load_runtime())
+    lines = [f"{step.name} of '{clip_id}'", _state(cache, key)]
     lines.append(f"input        {key}{_input_note(step, clip_id, key, params.shards.count)}")
-    lines.append(f"fingerprint  {memory.fingerprint.id}")
-    before = memory.stored_parts()
-    changed = {} if before is None else changed_parts(before, memory.fingerprint.parts)
+    lines.append(f"fingerprint  {cache.fingerprint.id}")
+    before = cache.stored_parts()
+    changed = {} if before is None else changed_parts(before, cache.fingerprint.parts)
     if before is None:
         lines.append("no row of this stage was ever kept in this store")
     elif changed:
         lines.append("changed since the rows that were last kept:")
         lines += [f"  {name}: {_short(old)} → {_short(new)}" for name, (old, new) in changed.items()]
-    lines += _parts(memory.fingerprint.parts, every_part=every_part)
+    lines += _parts(cache.fingerprint.parts, every_part=every_part)
     return "\n".join(lines)
 
 
@@ -52,27 +52,27 @@ def input_digest_of(transform: AnyTransform, clip_id: str, shards: int) -> str:
     Raises:
         UsageError: there is no such clip.
     """
-    keys = inputs_of(transform, shards).keys(bucket_of(clip_id, shards))
+    keys = inputs_of(transform, shards).keys(shard_of(clip_id, shards))
     if clip_id not in keys.clip_ids:
         every = inputs_of(transform, shards)
-        known = [name for bucket in range(shards) for name in every.keys(bucket).clip_ids]
+        known = [name for shard in range(shards) for name in every.keys(shard).clip_ids]
         hint = did_you_mean(clip_id, known)
         raise UsageError(f"{transform.name} has no clip '{clip_id}'{hint if 'did you mean' in hint else ''}")
     return keys.input_digests[keys.clip_ids.index(clip_id)]
 
 
-def _state(memory: Memory, key: str) -> str:
-    if (problem := memory.problem(key)) is not None:
+def _state(cache: RowCache, key: str) -> str:
+    if (problem := cache.problem(key)) is not None:
         return f"known to be broken: {problem[1]} (`mer quarantine retry` forgets that)"
-    if memory.knows([key])[0]:
+    if cache.knows([key])[0]:
         return "in the store: it would be re-used"
-    return "not in the store: it would be computed" if memory.has_store else "there is no store: it would be computed"
+    return "not in the store: it would be computed" if cache.has_store else "there is no store: it would be computed"
 
 
 def _input_note(step: Step, clip_id: str, key: str, shards: int) -> str:
     if not Path(step.folder).exists():
         return ""
-    table = read_shard(step.folder, bucket_of(clip_id, shards), shards, ["clip_id", "input_digest"])
+    table = read_shard(step.folder, shard_of(clip_id, shards), shards, ["clip_id", "input_digest"])
     rows = dict(zip(table["clip_id"].to_pylist(), table["input_digest"].to_pylist(), strict=True))
     if clip_id not in rows:
         return f" (no row in {step.folder})"

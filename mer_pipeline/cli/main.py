@@ -176,13 +176,15 @@ def gc(
     keep_days: Annotated[float, typer.Option(min=0, help="Keep what a run used within so many days.")],
     url: Url = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would go.")] = False,
-    bought: Annotated[bool, typer.Option("--bought", help="Also replies of language models.")] = False,
+    external_response: Annotated[
+        bool, typer.Option("--external-responses", help="Also replies of language models.")
+    ] = False,
 ) -> None:
     """Make space: remove fingerprints that no run used lately."""
     from mer_pipeline.cli.store import gc as collect
     from mer_pipeline.cli.store import this_store
 
-    print(collect(this_store(url), keep_days, dry_run=dry_run, bought=bought))
+    print(collect(this_store(url), keep_days, dry_run=dry_run, external_response=external_response))
 
 
 @quarantine.command("list")

@@ -31,14 +31,14 @@ class Step:
         name: the transform's, such as "embed-voice".
         table: its folder below data/.
         make: builds it.
-        bought: its rows are answers from outside, which nobody computes again.
+        external_response: its rows are responses of an outside service, which nobody computes again.
     """
 
     stage: str
     name: str
     table: str
     make: Callable[[], AnyTransform]
-    bought: bool = False
+    external_response: bool = False
 
     @property
     def folder(self) -> Path:
@@ -85,7 +85,10 @@ def steps(params: Params) -> list[Step]:
 
         return replier(params.enrich, params.dataset.classes, load_runtime())
 
-    asked = [Step("enrich", "prompts", "prompts", prompts), Step("enrich", "replies", "replies", replies, bought=True)]
+    asked = [
+        Step("enrich", "prompts", "prompts", prompts),
+        Step("enrich", "replies", "replies", replies, external_response=True),
+    ]
 
     def encoder(name: str) -> AnyTransform:
         from mer_pipeline.encoders import make_encoder
@@ -111,7 +114,7 @@ def steps(params: Params) -> list[Step]:
         *(
             Step(f"vote@{name}", f"vote-{name}", f"votes/{name}", partial(judge, name))
             for name in params.judges
-            if params.judges[name].kind != "own-head"
+            if params.judges[name].kind != "fusion-head"
         ),
     ]
 

@@ -25,10 +25,10 @@ from mer_pipeline.runs import Summary, read_run
 from mer_pipeline.runtime import Runtime, load_runtime
 from mer_pipeline.store.fingerprint import changed_parts
 from mer_pipeline.store.inputs import Parts, input_digests, is_one_table, read_file, read_source, table_parts
-from mer_pipeline.store.memory import memory_of
-from mer_pipeline.store.place import free_bytes
-from mer_pipeline.store.rows import Encoded, encode
-from mer_pipeline.store.shards import read_folder, shard_name
+from mer_pipeline.store.root import free_bytes
+from mer_pipeline.store.row_cache import row_cache_of
+from mer_pipeline.tables.rows import Encoded, encode
+from mer_pipeline.tables.shards import read_folder, shard_name
 from mer_pipeline.transform import Source
 
 if TYPE_CHECKING:
@@ -163,7 +163,7 @@ def _look_up(
     try:
         transform = step.make()
         parts = {source.table: _table(source, tables, ahead, enrich) for source in transform.sources}
-        memory = memory_of(transform, runtime)
+        cache = row_cache_of(transform, runtime)
     except (MerError, OSError) as error:
         plan.why, plan.seconds = str(error), None
         tables[step.table] = None
@@ -180,17 +180,17 @@ def _look_up(
     open_ = {clip_id for table in known_parts.values() for clip_id, part in table.items() if part is UNKNOWN}
     row_parts: dict[str, Encoded] = {}
     misses = follows = 0
-    for clip_id, key, row_digest in zip(clip_ids, keys, memory.digests(keys), strict=True):
+    for clip_id, key, row_digest in zip(clip_ids, keys, cache.digests(keys), strict=True):
         if row_digest is not None and clip_id not in open_:
             row_parts[clip_id] = Encoded(encode(row_digest))
-        elif clip_id in open_ or memory.problem(key) is None:
+        elif clip_id in open_ or cache.problem(key) is None:
             misses, follows = misses + 1, follows + (clip_id in open_)
             row_parts[clip_id] = UNKNOWN
     tables[step.table] = row_parts
     plan.clips, plan.hits = plan.clips + len(clip_ids), plan.hits + len(clip_ids) - misses
     plan.misses, plan.follows = plan.misses + misses, plan.follows + follows
     if misses:
-        plan.why = plan.why or why_missing(memory.stored_parts(), memory.fingerprint.parts, misses, follows)
+        plan.why = plan.why or why_missing(cache.stored_parts(), cache.fingerprint.parts, misses, follows)
     _estimate(plan, read_run(step.name), misses, len(clip_ids))
 
 

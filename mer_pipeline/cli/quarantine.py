@@ -13,7 +13,7 @@ from mer_pipeline.cli.pipeline import find_step
 from mer_pipeline.clips import Row
 from mer_pipeline.errors import StageError, UsageError, did_you_mean
 from mer_pipeline.runtime import load_runtime
-from mer_pipeline.store.memory import memory_of
+from mer_pipeline.store.row_cache import row_cache_of
 
 QUARANTINE = Path("data/quarantine")
 
@@ -57,8 +57,8 @@ def retry(stage: str, clip_ids: Iterable[str]) -> str:
     for clip_id in wanted:
         if clip_id not in rows:
             raise UsageError(f"'{clip_id}' is not in the quarantine of {step.name}{did_you_mean(clip_id, rows)}")
-    memory = memory_of(step.make(), load_runtime())
-    forgotten = memory.forget_problems(rows[clip_id] for clip_id in wanted)
+    cache = row_cache_of(step.make(), load_runtime())
+    forgotten = cache.forget_problems(rows[clip_id] for clip_id in wanted)
     command = [sys.executable, "-m", "dvc", "repro", "--force", "--single-item", step.stage]
     if subprocess.run(command, check=False).returncode:
         raise StageError(f"{step.stage} failed again; see above")

@@ -22,10 +22,10 @@ from mer_pipeline.cli.answers import (
     some,
 )
 from mer_pipeline.errors import UsageError
-from mer_pipeline.fusion.bootstrap import MEASURES, RESAMPLES, class_f1, middle, resample, units_of
-from mer_pipeline.fusion.calibration import expected_calibration_error, log_loss
-from mer_pipeline.fusion.features import Matrix
-from mer_pipeline.fusion.metrics import ClassScore, Confusion, class_table
+from mer_pipeline.modalities import Matrix
+from mer_pipeline.scores.bootstrap import MEASURES, RESAMPLES, class_f1, middle, resample, units_of
+from mer_pipeline.scores.calibration import expected_calibration_error, log_loss
+from mer_pipeline.scores.metrics import ClassScore, Confusion, class_table
 
 DEFAULT = Path("data/submission.csv")
 

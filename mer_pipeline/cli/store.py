@@ -13,15 +13,15 @@ import pyarrow.parquet as pq
 from mer_pipeline.cli.plan import size_text
 from mer_pipeline.errors import UsageError
 from mer_pipeline.runtime import load_runtime
-from mer_pipeline.store.fingerprint import BOUGHT
+from mer_pipeline.store.fingerprint import EXTERNAL_RESPONSE
 from mer_pipeline.store.packs import ASIDE, INDEX, PACK, PACKS, PROBLEMS, Store
-from mer_pipeline.store.place import TEMPORARY
+from mer_pipeline.store.root import TEMPORARY
 
 DAY_S = 86_400.0
 
 
 @dataclass(frozen=True)
-class ShelfStat:
+class PackSetStat:
     """One fingerprint of one transform: files and bytes, rows and when it was last used."""
 
     transform: str
@@ -29,7 +29,7 @@ class ShelfStat:
     packs: int
     size: int
     last_used: float
-    bought: bool  # answers of a language model, which nobody can compute again
+    external_response: bool  # answers of a language model, which nobody can compute again
 
 
 def this_store(url: str | None = None) -> Store:
@@ -44,8 +44,8 @@ def this_store(url: str | None = None) -> Store:
     return Store(found)
 
 
-def shelves(store: Store) -> list[ShelfStat]:
-    """All of a store's shelves, those of a transform together, the last used first."""
+def pack_sets(store: Store) -> list[PackSetStat]:
+    """All of a store's pack sets, those of a transform together, the last used first."""
     found = []
     for transform in store.transforms():
         for fingerprint in store.fingerprints(transform):
@@ -53,24 +53,22 @@ def shelves(store: Store) -> list[ShelfStat]:
             packs = [name for name in files if name.endswith(PACK) and not name.endswith(PROBLEMS)]
             size = sum(info.size for info in files.values())
             used = max((info.written for info in files.values()), default=0.0)
-            bought = BOUGHT in (store.parts(transform, fingerprint) or {})
-            found.append(ShelfStat(transform, fingerprint, len(packs), size, used, bought))
+            external_response = EXTERNAL_RESPONSE in (store.parts(transform, fingerprint) or {})
+            found.append(PackSetStat(transform, fingerprint, len(packs), size, used, external_response))
     return found
 
 
 def stat(store: Store) -> str:
     """A line per fingerprint, and totals."""
-    found = shelves(store)
-    lines = [f"{store.place}", f"{'transform':<20} {'fingerprint':<14} {'packs':>6} {'size':>9}  last used"]
-    for shelf in found:
-        day = time.strftime("%Y-%m-%d", time.localtime(shelf.last_used))
-        lines.append(
-            f"{shelf.transform:<20} {shelf.fingerprint[:12]:<14} {shelf.packs:>6} {size_text(shelf.size):>9}  {day}"
-        )
-    aside = sum(len(store.place.files(folder)) for folder in _aside_folders(store))
-    lines.append(f"{len(found)} fingerprints, {size_text(sum(shelf.size for shelf in found))}")
+    found = pack_sets(store)
+    lines = [f"{store.root}", f"{'transform':<20} {'fingerprint':<14} {'packs':>6} {'size':>9}  last used"]
+    for one in found:
+        day = time.strftime("%Y-%m-%d", time.localtime(one.last_used))
+        lines.append(f"{one.transform:<20} {one.fingerprint[:12]:<14} {one.packs:>6} {size_text(one.size):>9}  {day}")
+    aside = sum(len(store.root.files(folder)) for folder in _aside_folders(store))
+    lines.append(f"{len(found)} fingerprints, {size_text(sum(pack_set.size for pack_set in found))}")
     if aside:
-        lines.append(f"{aside} damaged packs set aside in {store.place.path(ASIDE)}")
+        lines.append(f"{aside} damaged packs set aside in {store.root.path(ASIDE)}")
     return "\n".join(lines)
 
 
@@ -82,13 +80,13 @@ def verify(store: Store) -> list[str]:
             folder = f"{PACKS}/{transform}/{fingerprint}"
             for name in sorted(store.files(transform, fingerprint)):
                 if name.endswith((PACK, INDEX)) and (why := _fault(store, f"{folder}/{name}", fingerprint)):
-                    store.place.move(f"{folder}/{name}", f"{ASIDE}/{transform}/{fingerprint}/{name}")
+                    store.root.move(f"{folder}/{name}", f"{ASIDE}/{transform}/{fingerprint}/{name}")
                     wrong.append(f"{transform}/{fingerprint[:12]}/{name[:16]}…: {why}; set aside")
     return wrong
 
 
 def _fault(store: Store, path: str, fingerprint: str) -> str | None:
-    data = store.place.read(path)
+    data = store.root.read(path)
     name = path.rpartition("/")[2]
     if hashlib.sha256(data).hexdigest() != name.split(".")[0]:
         return "torn or altered"
@@ -101,44 +99,48 @@ def _fault(store: Store, path: str, fingerprint: str) -> str | None:
     return None if own == fingerprint.encode() else "of another fingerprint"
 
 
-def gc(store: Store, keep_days: float, *, dry_run: bool, bought: bool = False) -> str:
+def gc(store: Store, keep_days: float, *, dry_run: bool, external_response: bool = False) -> str:
     """Remove what no run used for some days; fingerprints as a whole, damaged packs, and leftovers of killed writers.
 
     Args:
         store: which.
         keep_days: that many.
         dry_run: only say it.
-        bought: also the replies of language models.
+        external_response: also the replies of language models.
 
     Raises:
         ReadOnlyStore: nothing can be removed.
     """
     before = time.time() - keep_days * DAY_S
-    old = [shelf for shelf in shelves(store) if shelf.last_used < before]
-    doomed = [shelf for shelf in old if bought or not shelf.bought]
+    old = [pack_set for pack_set in pack_sets(store) if pack_set.last_used < before]
+    doomed = [pack_set for pack_set in old if external_response or not pack_set.external_response]
     spared = (
-        f"\nkept {len(old) - len(doomed)} of replies, which were bought (--bought)" if len(doomed) < len(old) else ""
+        f"\nkept {len(old) - len(doomed)} of replies, which are external responses (--external-responses)"
+        if len(doomed) < len(old)
+        else ""
     )
-    for shelf in doomed if not dry_run else ():
-        store.place.remove(f"{PACKS}/{shelf.transform}/{shelf.fingerprint}")
+    for pack_set in doomed if not dry_run else ():
+        store.root.remove(f"{PACKS}/{pack_set.transform}/{pack_set.fingerprint}")
     litter = 0
-    for folder in [*_aside_folders(store), *(f"{PACKS}/{s.transform}/{s.fingerprint}" for s in shelves(store))]:
-        for name, info in store.place.files(folder).items():
+    for folder in [*_aside_folders(store), *(f"{PACKS}/{s.transform}/{s.fingerprint}" for s in pack_sets(store))]:
+        for name, info in store.root.files(folder).items():
             if info.written < before and (folder.startswith(ASIDE) or name.endswith(TEMPORARY)):
                 litter += 1
                 if not dry_run:
-                    store.place.remove(f"{folder}/{name}")
+                    store.root.remove(f"{folder}/{name}")
     verb = "would remove" if dry_run else "removed"
-    names = "".join(f"\n  {shelf.transform} {shelf.fingerprint[:12]} {size_text(shelf.size)}" for shelf in doomed)
+    names = "".join(
+        f"\n  {pack_set.transform} {pack_set.fingerprint[:12]} {size_text(pack_set.size)}" for pack_set in doomed
+    )
     return (
         f"{verb} {len(doomed)} fingerprints not used for {keep_days:g} days, "
-        f"{size_text(sum(shelf.size for shelf in doomed))}, and {litter} damaged or left-over files{names}{spared}"
+        f"{size_text(sum(one.size for one in doomed))}, and {litter} damaged or left-over files{names}{spared}"
     )
 
 
 def _aside_folders(store: Store) -> list[str]:
     return [
         f"{ASIDE}/{transform}/{fingerprint}"
-        for transform in store.place.folders(ASIDE)
-        for fingerprint in store.place.folders(f"{ASIDE}/{transform}")
+        for transform in store.root.folders(ASIDE)
+        for fingerprint in store.root.folders(f"{ASIDE}/{transform}")
     ]

@@ -19,11 +19,11 @@ from mer_pipeline.engines.local import set_up, stream
 from mer_pipeline.errors import StageError
 from mer_pipeline.params import load_params
 from mer_pipeline.runtime import Runtime, load_runtime
-from mer_pipeline.store.compare import compare_tables
 from mer_pipeline.store.inputs import Inputs
-from mer_pipeline.store.parts import ParquetSide, Part
-from mer_pipeline.store.rows import complete_row, stage_schema, to_table
-from mer_pipeline.store.shards import read_shard, table_bytes
+from mer_pipeline.tables.compare import compare_tables
+from mer_pipeline.tables.parts import ParquetSide, Part
+from mer_pipeline.tables.rows import complete_row, stage_schema, to_table
+from mer_pipeline.tables.shards import read_shard, table_bytes
 
 # Values are compared themselves: a digest says only what was there when it was made.
 DIGESTS = ["digest", "input_digest"]
@@ -43,9 +43,9 @@ def verify(stages: Sequence[str], sample: int, seed: int, tolerance: float) -> i
     """
     params, runtime = load_params(), load_runtime()
     chosen = [find_step(name, params) for name in stages] or steps(params)
-    ready = [step for step in chosen if step.folder.exists() and not step.bought]
-    if all(step.bought for step in chosen):
-        raise StageError("replies were bought and are not asked for again; `mer enrich show CLIP` shows one")
+    ready = [step for step in chosen if step.folder.exists() and not step.external_response]
+    if all(step.external_response for step in chosen):
+        raise StageError("replies are external responses and are not asked for again; `mer enrich show CLIP` shows one")
     if not ready:
         raise StageError("data/ has no rows yet; run `dvc repro` first")
     failed = 0
@@ -65,9 +65,7 @@ def _verify_step(step: Step, shards: int, runtime: Runtime, sample: int, seed: i
     inputs = inputs_of(transform, shards)
     chosen = _choose(step, shards, sample, seed)
     wanted = {clip_id for _, clip_id in chosen}
-    stored = {
-        bucket: _only(read_shard(step.folder, bucket, shards), wanted) for bucket in sorted({b for b, _ in chosen})
-    }
+    stored = {shard: _only(read_shard(step.folder, shard, shards), wanted) for shard in sorted({b for b, _ in chosen})}
     stale = sorted(_stale(inputs, stored, wanted))
     wrong = [f"'{clip_id}' was made from other inputs; run `dvc repro`" for clip_id in stale]
     wanted -= set(stale)
@@ -88,18 +86,18 @@ def _only(table: pa.Table, wanted: set[str]) -> pa.Table:
 
 
 def _choose(step: Step, shards: int, sample: int, seed: int) -> list[tuple[int, str]]:
-    """A random sample of (bucket, clip) of a stage's rows."""
+    """A random sample of (shard, clip) of a stage's rows."""
     every = [
-        (bucket, clip_id)
-        for bucket in range(shards)
-        for clip_id in read_shard(step.folder, bucket, shards, ["clip_id"])["clip_id"].to_pylist()
+        (shard, clip_id)
+        for shard in range(shards)
+        for clip_id in read_shard(step.folder, shard, shards, ["clip_id"])["clip_id"].to_pylist()
     ]
     return random.Random(seed).sample(every, min(sample, len(every)))
 
 
 def _stale(inputs: Inputs, stored: dict[int, pa.Table], wanted: set[str]) -> Iterator[str]:
-    for bucket, table in stored.items():
-        keys = inputs.keys(bucket)
+    for shard, table in stored.items():
+        keys = inputs.keys(shard)
         now = dict(zip(keys.clip_ids, keys.input_digests, strict=True))
         for clip_id, key in zip(table["clip_id"].to_pylist(), table["input_digest"].to_pylist(), strict=True):
             if clip_id in wanted and now.get(clip_id) != key:
@@ -107,8 +105,8 @@ def _stale(inputs: Inputs, stored: dict[int, pa.Table], wanted: set[str]) -> Ite
 
 
 def _clips(inputs: Inputs, stored: dict[int, pa.Table], wanted: set[str]) -> Iterator[Clip]:
-    for bucket in stored:
-        yield from inputs.clips(bucket, inputs.keys(bucket), wanted)
+    for shard in stored:
+        yield from inputs.clips(shard, inputs.keys(shard), wanted)
 
 
 def _again(transform: AnyTransform, clips: Iterator[Clip], runtime: Runtime, count: int) -> tuple[pa.Table, list[str]]:

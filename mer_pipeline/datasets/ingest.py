@@ -30,9 +30,9 @@ from mer_pipeline.media.container import UNREAD
 from mer_pipeline.params import DatasetParams, FoldParams, QualityParams, ShardParams
 from mer_pipeline.run import Progress
 from mer_pipeline.runtime import Runtime
-from mer_pipeline.store.quarantine import check_quality, write_problems
-from mer_pipeline.store.rows import complete_row, digest, stage_schema, to_table
-from mer_pipeline.store.shards import bucket_of, new_folder, write_shard, write_table
+from mer_pipeline.tables.quarantine import check_quality, write_problems
+from mer_pipeline.tables.rows import complete_row, digest, stage_schema, to_table
+from mer_pipeline.tables.shards import new_folder, shard_of, write_shard, write_table
 
 ADAPTERS = {"mer2025": list_mer, "mer2026": list_mer, "folder": list_folder}
 
@@ -188,7 +188,7 @@ def _write_transcripts(entries: Sequence[Entry], shards: ShardParams, out: Path)
     schema = stage_schema(TRANSCRIPT_SCHEMA)
     buckets: list[list[Row]] = [[] for _ in range(shards.count)]
     for entry in entries:
-        buckets[bucket_of(entry.clip_id, shards.count)].append(_transcript_row(entry))
+        buckets[shard_of(entry.clip_id, shards.count)].append(_transcript_row(entry))
     with new_folder(out) as folder:
-        for bucket, rows in enumerate(buckets):
-            write_shard(folder, bucket, rows, schema, {"transform": "ingest", "shard": str(bucket)})
+        for shard, rows in enumerate(buckets):
+            write_shard(folder, shard, rows, schema, {"transform": "ingest", "shard": str(shard)})

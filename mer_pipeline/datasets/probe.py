@@ -20,9 +20,9 @@ from mer_pipeline.errors import BadInput, Skip
 from mer_pipeline.media.container import file_sha256, probe
 from mer_pipeline.params import Section
 from mer_pipeline.runtime import Runtime
-from mer_pipeline.store.memory import Memory
 from mer_pipeline.store.packs import Store
-from mer_pipeline.store.rows import complete_row, digest, to_table
+from mer_pipeline.store.row_cache import RowCache
+from mer_pipeline.tables.rows import complete_row, digest, to_table
 from mer_pipeline.transform import Transform
 
 PLACE = ".mer/files"  # never shared: inodes and times are of this machine
@@ -90,9 +90,9 @@ def probe_files(
         progress: told as files are read.
     """
     transform = ProbeMedia(root)
-    memory = Memory(Store(PLACE), transform, "any")
+    cache = RowCache(Store(PLACE), transform, "any")
     keys = _states(entries, root)
-    rows = _remembered(memory, keys)
+    rows = _remembered(cache, keys)
     missing = [entry for entry in entries if entry.clip_id not in rows]
     clips = (Clip(entry.clip_id, keys[entry.clip_id], {"listing": vars(entry)}) for entry in missing)
     fresh: list[Row] = []
@@ -108,17 +108,17 @@ def probe_files(
                     fresh.append(complete_row(clip_id, keys[clip_id], outcome.row, None, transform.schema))
             progress(done := done + len(outcomes), len(missing))
             if time.monotonic() - saved > runtime.store.flush_s:
-                memory.keep(to_table(fresh, memory.schema), memory.rows, "0")
+                cache.keep(to_table(fresh, cache.schema), cache.rows, "0")
                 fresh, saved = [], time.monotonic()
     finally:
-        memory.keep(to_table(fresh, memory.schema), memory.rows, "0")
-        memory.close()
+        cache.keep(to_table(fresh, cache.schema), cache.rows, "0")
+        cache.close()
     return rows
 
 
 def known_files(entries: Sequence[Entry], root: Path) -> dict[str, Row]:
     """The rows of those entries whose files were read before and are unchanged; nothing is read."""
-    return _remembered(Memory(Store(PLACE), ProbeMedia(root), "any"), _states(entries, root))
+    return _remembered(RowCache(Store(PLACE), ProbeMedia(root), "any"), _states(entries, root))
 
 
 def _states(entries: Sequence[Entry], root: Path) -> dict[str, str]:
@@ -126,10 +126,10 @@ def _states(entries: Sequence[Entry], root: Path) -> dict[str, str]:
     return {entry.clip_id: _state(entry, absolute) for entry in entries}
 
 
-def _remembered(memory: Memory, keys: Mapping[str, str]) -> dict[str, Row]:
-    known = memory.knows(list(keys.values()))
+def _remembered(cache: RowCache, keys: Mapping[str, str]) -> dict[str, Row]:
+    known = cache.knows(list(keys.values()))
     found = [clip_id for clip_id, is_known in zip(keys, known, strict=True) if is_known]
-    table = memory.read(found, [keys[clip_id] for clip_id in found])
+    table = cache.read(found, [keys[clip_id] for clip_id in found])
     # A damaged pack is no loss: the files are read again.
     return {} if table is None else {str(row["clip_id"]): row for row in table.to_pylist()}
 

@@ -175,7 +175,7 @@ def _prepare(transform: Transform[Item], clip: Clip) -> _Done[Item]:
 
 
 def _try_prepare(transform: Transform[Item], clip: Clip) -> _Prepared[Item] | Outcome:
-    rows = transform.rows
+    rows = transform.batch_rows
     for attempt in range(TRANSIENT_TRIES):
         try:
             item = transform.prepare(clip)
@@ -200,7 +200,7 @@ def _infer(transform: Transform[Item], batch: list[_Prepared[Item]]) -> _Done[It
 
 
 def _outcomes(transform: Transform[Item], batch: list[_Prepared[Item]]) -> list[Outcome]:
-    rows = transform.rows
+    rows = transform.batch_rows
     try:
         results = transform.infer([prepared.item for prepared in batch])
     except (UsageError, StageError):
@@ -208,7 +208,7 @@ def _outcomes(transform: Transform[Item], batch: list[_Prepared[Item]]) -> list[
     except Exception as error:
         if _is_out_of_memory(error) and rows > 1:
             # For the rest of the run: what was too much once will be again. Another thread may have been here first.
-            transform.rows = min(transform.rows, rows // 2)
+            transform.batch_rows = min(transform.batch_rows, rows // 2)
             _free_device_memory()
             return _outcomes(transform, batch)
         if len(batch) == 1:

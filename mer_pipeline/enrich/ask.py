@@ -1,4 +1,4 @@
-"""`openai`: ask a server about every clip. The answers are bought, so none is lost and none is asked for twice."""
+"""`openai`: ask a server about every clip. Replies cost money, so none is lost and none is asked for twice."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from mer_pipeline.enrich.ledger import Ledger
 from mer_pipeline.errors import Skip
 from mer_pipeline.params import EnrichParams
 from mer_pipeline.runtime import LlmSettings
-from mer_pipeline.store.shards import read_folder
+from mer_pipeline.tables.shards import read_folder
 from mer_pipeline.transform import Transform
 
 FIRST = ":first"  # the journal's entry of an answer that did not fit, until the second is there
@@ -48,7 +48,7 @@ class Ask(Transform[Row]):
     name = "replies"
     sources = (replies.SOURCE,)
     schema = replies.SCHEMA
-    bought = True
+    external_response = True
 
     def __init__(
         self,
@@ -98,7 +98,7 @@ class Ask(Transform[Row]):
     def _settled(self, prompt: Row, key: str) -> dict[str, object]:
         schema = json.loads(str(prompt["schema"]))
         # Where the server fails at the second request, the clip fails: a fallback would be for good, and this may
-        # pass. The first answer is not bought again then.
+        # pass. The first answer is not asked for again then.
         first = self._journal.get(f"{key}{FIRST}")
         answers = [self._chat.ask(replies.first_request(prompt), schema) if first is None else Answer(**first)]  # type: ignore[arg-type]
         reason = why = self._why_not(answers[0])

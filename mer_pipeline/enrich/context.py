@@ -15,8 +15,8 @@ import pyarrow as pa
 from mer_pipeline.clips import Row
 from mer_pipeline.enrich.cues import cue_words
 from mer_pipeline.params import EnrichParams
-from mer_pipeline.store.rows import to_table
-from mer_pipeline.store.shards import write_table
+from mer_pipeline.tables.rows import to_table
+from mer_pipeline.tables.shards import write_table
 
 SCHEMA = pa.schema(
     [

@@ -49,9 +49,9 @@ class Generate(Transform[Conversation]):
     name = "replies"
     sources = (replies.SOURCE,)
     schema = replies.SCHEMA
-    bought = True
+    external_response = True
     uses_torch = True
-    rows = 4
+    batch_rows = 4
 
     def __init__(self, params: EnrichParams, classes: tuple[str, ...]) -> None:
         assert params.model is not None
@@ -128,7 +128,9 @@ class Generate(Transform[Conversation]):
         length = self.bucket(items[0])
         ids = torch.tensor([(self._pad,) * (length - len(item.tokens)) + item.tokens for item in items])
         masks = torch.tensor([[0] * (length - len(item.tokens)) + [1] * len(item.tokens) for item in items])
-        written = [row[length:].tolist() for row in forward_rows(self._network, [ids, masks], self.rows, self._device)]
+        written = [
+            row[length:].tolist() for row in forward_rows(self._network, [ids, masks], self.batch_rows, self._device)
+        ]
         said = []
         for item, tokens in zip(items, written, strict=True):
             end = next((at for at, token in enumerate(tokens) if token in self._ends), len(tokens))

@@ -15,7 +15,7 @@ from typing import Literal
 import pyarrow as pa
 
 from mer_pipeline.clips import Row
-from mer_pipeline.enrich.reply import NotUnderstood, understand
+from mer_pipeline.enrich.reply import UnparsableReply, parse_reply
 from mer_pipeline.params import EnrichParams, Section
 from mer_pipeline.transform import Source
 
@@ -82,8 +82,8 @@ def second_request(prompt: Row, answer: str, why: str) -> Messages:
 def why_not(answer: str, classes: Sequence[str], max_chars: int) -> str | None:
     """Why an answer does not fit, or None where it does."""
     try:
-        understand(answer, "", classes, max_chars)
-    except NotUnderstood as error:
+        parse_reply(answer, "", classes, max_chars)
+    except UnparsableReply as error:
         return str(error)
     return None
 

@@ -47,7 +47,7 @@ class Reply(BaseModel):
 
 
 @dataclass(frozen=True)
-class Understood:
+class ParsedReply:
     """A reply that was believed.
 
     Attributes:
@@ -66,7 +66,7 @@ class Understood:
     text: str
 
 
-class NotUnderstood(ValueError):
+class UnparsableReply(ValueError):
     """A reply that does not fit; its message is one clause that can be shown to the model."""
 
 
@@ -95,7 +95,7 @@ def _object(properties: dict[str, object]) -> dict[str, object]:
     return {"type": "object", "properties": properties, "required": list(properties), "additionalProperties": False}
 
 
-def understand(raw: str, asked: str, classes: Sequence[str], max_chars: int) -> Understood:
+def parse_reply(raw: str, asked: str, classes: Sequence[str], max_chars: int) -> ParsedReply:
     """Parse a reply.
 
     Args:
@@ -105,22 +105,22 @@ def understand(raw: str, asked: str, classes: Sequence[str], max_chars: int) -> 
         max_chars: of the enriched text.
 
     Raises:
-        NotUnderstood: it is no JSON, lacks a key, has a wrong type, or scores something else than the classes.
+        UnparsableReply: it is no JSON, lacks a key, has a wrong type, or scores something else than the classes.
     """
     try:
         reply = Reply.model_validate(_first_object(raw))
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
-        raise NotUnderstood(f'"{plain(where, 60)}": {first["msg"]}') from None
+        raise UnparsableReply(f'"{plain(where, 60)}": {first["msg"]}') from None
     if set(reply.scores) != set(classes):
-        raise NotUnderstood(f'"scores" must have exactly the keys {", ".join(classes)}')
+        raise UnparsableReply(f'"scores" must have exactly the keys {", ".join(classes)}')
     text = plain(reply.enriched_text, max_chars)
     if not text:
-        raise NotUnderstood('"enriched_text" is empty')
+        raise UnparsableReply('"enriched_text" is empty')
     total = sum(reply.scores.values())
     cues = ((plain(cue.words, WORDS_CHARS), plain(cue.cue, WORDS_CHARS)) for cue in reply.cues)
-    return Understood(
+    return ParsedReply(
         meaning=plain(reply.meaning, SENTENCE_CHARS),
         cues=tuple(f"{words}: {cue}" for words, cue in cues if cue and words and words in asked)[:MAX_CUES],
         context=plain(reply.context, SENTENCE_CHARS),
@@ -139,7 +139,7 @@ def _first_object(raw: str) -> object:
         except (ValueError, RecursionError):
             continue
         return value
-    raise NotUnderstood("the reply has no complete JSON object")
+    raise UnparsableReply("the reply has no complete JSON object")
 
 
 def _braces(text: str) -> Iterator[int]:

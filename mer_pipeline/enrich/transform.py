@@ -16,7 +16,7 @@ import pyarrow as pa
 from mer_pipeline.clips import Clip, Row
 from mer_pipeline.enrich.clean import plain
 from mer_pipeline.enrich.prompt import SPOKEN_CHARS
-from mer_pipeline.enrich.reply import NotUnderstood, Understood, understand
+from mer_pipeline.enrich.reply import ParsedReply, UnparsableReply, parse_reply
 from mer_pipeline.enrich.request import Request, request_of
 from mer_pipeline.enrich.template import describe
 from mer_pipeline.errors import Skip
@@ -99,8 +99,8 @@ class Enrich(Transform[Material]):
         asked = "\n".join((*said, *request.cues))
         for at in reversed(range(len(item.answers))):
             try:
-                reply = understand(item.answers[at], asked, self.params.classes, self.params.max_chars)
-            except NotUnderstood as error:
+                reply = parse_reply(item.answers[at], asked, self.params.classes, self.params.max_chars)
+            except UnparsableReply as error:
                 why = why or str(error)
             else:
                 return self._row(request, reply.text, "repaired" if at else "ok", None, reply)
@@ -109,7 +109,7 @@ class Enrich(Transform[Material]):
         return self._row(request, context, "fallback", why)
 
     def _row(
-        self, request: Request, context: str, status: str, why: str | None = None, reply: Understood | None = None
+        self, request: Request, context: str, status: str, why: str | None = None, reply: ParsedReply | None = None
     ) -> Row:
         spoken = request.spoken
         row: dict[str, object] = {

@@ -43,7 +43,7 @@ class HfAudio(Judge[Chunks]):
         assert params.map is not None
         self.sound = SoundModel(resolve(params.checkpoint))
         self.columns = columns_of(name, params.map, labels_of(self.sound.config), classes)
-        self.rows = self.sound.rows
+        self.batch_rows = self.sound.batch_rows
         super().__init__(name, params, classes, Source(params.input, COLUMNS[params.input]))
 
     def files(self) -> Sequence[Path]:
@@ -67,7 +67,7 @@ class HfAudio(Judge[Chunks]):
 
     def infer(self, items: Sequence[Chunks]) -> list[Row | Skip]:
         """Logits of all clips' chunks in fixed groups; then each clip's mean, weighted by the chunks' lengths."""
-        chunks = self.sound.forward(self._network, items, self.rows)
+        chunks = self.sound.forward(self._network, items, self.batch_rows)
         rows: list[Row | Skip] = []
         for item in items:
             logits = np.stack([next(chunks).float().numpy() for _ in item.lengths]).astype(np.float64)

@@ -42,5 +42,5 @@ def make_judge(name: str, params: JudgeParams, classes: tuple[str, ...]) -> AnyJ
             from mer_pipeline.judges.outside import Outside
 
             return Outside(name, params, classes)  # type: ignore[return-value]
-        case "own-head":
+        case "fusion-head":
             raise UsageError(f"judge '{name}': the own head sees all clips at once and has no rows of single clips")

@@ -57,7 +57,7 @@ class ZeroShot(PictureJudge):
         tokenize = load_tokenizer(self.folder)
         classes = []
         for texts in captions:
-            vectors = forward_rows(self._model.encode_text, [tokenize(texts)], self.rows, self._device)
+            vectors = forward_rows(self._model.encode_text, [tokenize(texts)], self.batch_rows, self._device)
             unit = torch.nn.functional.normalize(torch.stack(list(vectors)), dim=-1)
             classes.append(torch.nn.functional.normalize(unit.mean(dim=0), dim=-1))
         return torch.stack(classes).to(self._device)

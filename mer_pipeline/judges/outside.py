@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from mer_pipeline.clips import Clip, Row
-from mer_pipeline.csv_files import check_label, present, read_csv, strangers
+from mer_pipeline.csv_files import check_label, present, read_csv, unmatched_names
 from mer_pipeline.errors import DatasetError, Skip, did_you_mean
 from mer_pipeline.judges.judge import Floats, Judge
 from mer_pipeline.params import JudgeParams
@@ -68,7 +68,7 @@ def match_names(path: Path, clip_ids: Collection[str]) -> list[str]:
     Raises:
         DatasetError: all of them.
     """
-    return strangers(path, [row["name"] for row in read_csv(path, ("name",))], clip_ids)
+    return unmatched_names(path, [row["name"] for row in read_csv(path, ("name",))], clip_ids)
 
 
 def weights_of(cells: Mapping[str, str], classes: Sequence[str], where: str) -> Floats | None:

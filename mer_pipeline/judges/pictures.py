@@ -31,7 +31,7 @@ class PictureJudge(Judge["torch.Tensor"]):
     """
 
     uses_torch = True
-    rows = 16
+    batch_rows = 16
 
     def __init__(self, name: str, params: JudgeParams, classes: tuple[str, ...]) -> None:
         super().__init__(name, params, classes, Source(params.input, COLUMNS[params.input]))
@@ -54,7 +54,7 @@ class PictureJudge(Judge["torch.Tensor"]):
 
     def infer(self, items: Sequence[torch.Tensor]) -> list[Row | Skip]:
         """Logits of every picture, in fixed groups across clips; then each clip's mean."""
-        by_clip = rows_by_clip(self.network, items, self.rows, self._device)
+        by_clip = rows_by_clip(self.network, items, self.batch_rows, self._device)
         return [self.decide(logits.mean(axis=0, dtype=np.float64)) for logits in by_clip]
 
     def setup(self, device: torch.device) -> None:

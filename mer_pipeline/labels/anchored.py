@@ -14,8 +14,8 @@ from mer_pipeline.labels.dawid_skene import dawid_skene
 from mer_pipeline.labels.dependence import join_dependent
 from mer_pipeline.labels.dirichlet_multinomial import MORE_THAN_ONE, dirichlet_multinomial
 from mer_pipeline.labels.em import Estimate
-from mer_pipeline.labels.fused import Fused
 from mer_pipeline.labels.one_coin import one_coin
+from mer_pipeline.labels.refined import Refined
 from mer_pipeline.labels.votes import MISSING, Votes
 from mer_pipeline.params import LabelParams
 
@@ -34,7 +34,7 @@ def estimate(model: str, votes: Votes, classes: int) -> Estimate:
     return (one_coin if model == "one-coin" else dawid_skene)(votes.matrix, classes, votes.gold)
 
 
-def human_anchored(votes: Votes, classes: tuple[str, ...], params: LabelParams) -> Fused:
+def human_anchored(votes: Votes, classes: tuple[str, ...], params: LabelParams) -> Refined:
     """Change the given label to the posterior's where it is sure, other families agree, and the cap allows."""
     if params.join_dependent:
         votes, _ = join_dependent(votes, len(classes))
@@ -61,7 +61,7 @@ def human_anchored(votes: Votes, classes: tuple[str, ...], params: LabelParams) 
         return f"{old} as given: {said}; {params.min_families} and {params.min_posterior:g} are needed"
 
     label = np.where(allowed | settled, best, votes.given)
-    return Fused(label, posterior, tuple(reason(i) for i in range(len(label))))
+    return Refined(label, posterior, tuple(reason(i) for i in range(len(label))))
 
 
 def most_certain(

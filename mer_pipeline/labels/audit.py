@@ -6,7 +6,7 @@
 Otherwise a scored clip's own votes would shape the sources' confusions, and through them its head's labels. For the
 same reason a judge that learnt from given labels has other votes for each held-out fold (`judges.py`).
 
-`suspect` is what confident learning takes a clip to be if not what it is labelled, by the own head's out-of-fold
+`suspect` is what confident learning takes a clip to be if not what it is labelled, by the fusion head's out-of-fold
 probabilities; it changes nothing, and says where a person should look first.
 """
 
@@ -22,12 +22,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from mer_pipeline.labels.confident import suspects
-from mer_pipeline.labels.fusion import fuse
 from mer_pipeline.labels.judges import FINAL, OPINIONS, opinions, serving, with_judges
+from mer_pipeline.labels.refinement import fuse
 from mer_pipeline.labels.summary import Agreement, agree
 from mer_pipeline.labels.votes import MISSING, Votes, read_votes
 from mer_pipeline.params import JudgeParams, LabelParams
-from mer_pipeline.store.shards import write_table
+from mer_pipeline.tables.shards import write_table
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from mer_pipeline.clips import VOTES_SCHEMA
 from mer_pipeline.errors import ParamsError, StageError
 from mer_pipeline.labels.votes import SCORES
 from mer_pipeline.params import JudgeParams
-from mer_pipeline.store.shards import read_folder, shard_name
+from mer_pipeline.tables.shards import read_folder, shard_name
 
 HELD_OUT = "held_out_fold"
 FINAL = -1  # no fold is held out
@@ -62,7 +62,7 @@ def opinions(folder: Path, judges: Mapping[str, JudgeParams], folds: pa.Table) -
         judges: by name; of several own heads the first is taken, and without one there is None.
         folds: clip_id, fold (int32): the labelled training clips.
     """
-    name = next((name for name, judge in judges.items() if judge.kind == "own-head"), None)
+    name = next((name for name, judge in judges.items() if judge.kind == "fusion-head"), None)
     if name is None:
         return None
     table = read_folder(folder / name)

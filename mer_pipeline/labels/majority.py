@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 
 from mer_pipeline.labels.em import clamp, vote_shares
-from mer_pipeline.labels.fused import Fused
+from mer_pipeline.labels.refined import Refined
 from mer_pipeline.labels.votes import Votes
 
 
-def majority(votes: Votes, classes: tuple[str, ...]) -> Fused:
+def majority(votes: Votes, classes: tuple[str, ...]) -> Refined:
     """The posterior is the shares of the votes."""
     shares = clamp(vote_shares(votes.matrix, len(classes)), votes.gold)
     clear = (shares == shares.max(axis=1, keepdims=True)).sum(axis=1) == 1
@@ -18,4 +18,4 @@ def majority(votes: Votes, classes: tuple[str, ...]) -> Fused:
         f"most families ({share:.0%}) say {classes[c]}" if sure else f"no label has most votes: {classes[c]} as given"
         for c, share, sure in zip(label, shares.max(axis=1), clear, strict=True)
     )
-    return Fused(label, shares, reason)
+    return Refined(label, shares, reason)

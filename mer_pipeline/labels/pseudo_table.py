@@ -22,7 +22,7 @@ from mer_pipeline.errors import StageError
 from mer_pipeline.labels.judges import FINAL, HELD_OUT
 from mer_pipeline.labels.pseudo import REASONS, Choice, ClassRule, Opinions
 from mer_pipeline.labels.votes import MISSING
-from mer_pipeline.store.shards import write_table
+from mer_pipeline.tables.shards import write_table
 
 Ints = NDArray[np.int64]
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from mer_pipeline.labels.dependence import Excess, join_dependent, within
 from mer_pipeline.labels.judges import FINAL, serving
-from mer_pipeline.labels.reliability import Reliability, reliability
+from mer_pipeline.labels.source_accuracy import SourceAccuracy, source_accuracies
 from mer_pipeline.labels.votes import MISSING, read_votes
 from mer_pipeline.params import LabelParams
 
@@ -44,7 +44,7 @@ class Pair(TypedDict):
 
 
 class Source(TypedDict):
-    """How often a source is right, with a 95% interval (reliability.py); null where there is nobody to judge it by."""
+    """How often a source is right, with a 95% interval (source_accuracy.py); null where nobody can judge it."""
 
     family: str
     votes: int
@@ -108,7 +108,7 @@ def agree(
             for name, sources, column in zip(read.families, read.sources, read.matrix.T, strict=True)
         },
         "judges": {name: {"votes": voted[name], "abstentions": len(given) - voted[name]} for name in judges},
-        "sources": {of.source: _source(of) for of in reliability(read, len(classes))},
+        "sources": {of.source: _source(of) for of in source_accuracies(read, len(classes))},
         "pairs": [
             _pair(read.families[i], read.families[j], read.matrix[:, i], read.matrix[:, j], classes)
             for i, j in combinations(range(len(read.families)), 2)
@@ -121,7 +121,7 @@ def agree(
     }
 
 
-def _source(of: Reliability) -> Source:
+def _source(of: SourceAccuracy) -> Source:
     return {
         "family": of.family,
         "votes": of.votes,

@@ -13,11 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mer_pipeline.labels.em import clamp, distinct, softmax
-from mer_pipeline.labels.fused import Fused
+from mer_pipeline.labels.refined import Refined
 from mer_pipeline.labels.votes import MISSING, Votes
 
 
-def reliability(matrix: NDArray[np.int64], classes: int) -> NDArray[np.float64]:
+def agreement_with_others(matrix: NDArray[np.int64], classes: int) -> NDArray[np.float64]:
     """Float64 (F,): a_w of votes (n, F)."""
     found = distinct(matrix)  # so that no sum depends on the order of the clips
     rows = found.rows.astype(np.int64)
@@ -31,10 +31,10 @@ def reliability(matrix: NDArray[np.int64], classes: int) -> NDArray[np.float64]:
     return accuracy
 
 
-def weighted(votes: Votes, classes: tuple[str, ...]) -> Fused:
+def weighted(votes: Votes, classes: tuple[str, ...]) -> Refined:
     """The class with most weight; in a tie the given label, if it is among the tied, else the first."""
     count = len(classes)
-    accuracy = reliability(votes.matrix, count)
+    accuracy = agreement_with_others(votes.matrix, count)
     weight = np.maximum(np.log(accuracy * (count - 1) / (1 - accuracy)), 0)
     said = votes.matrix[:, :, None] == np.arange(count)
     total = (said * weight[:, None]).sum(axis=1)
@@ -47,4 +47,4 @@ def weighted(votes: Votes, classes: tuple[str, ...]) -> Fused:
         f"{classes[c]} has most weight ({w:.2f} of {of:.2f})"
         for c, w, of in zip(label, total[np.arange(len(total)), label], total.sum(axis=1), strict=True)
     )
-    return Fused(label, posterior, reason)
+    return Refined(label, posterior, reason)

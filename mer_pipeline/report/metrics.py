@@ -77,7 +77,7 @@ class HeadDetail(_Read):
 class Searched(_Read):
     """What a search for settings found; scores are weighted F1 on the given labels."""
 
-    draws: int
+    trials: int
     nested: float
     unnested: float
     optimism: float

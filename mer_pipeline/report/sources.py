@@ -18,7 +18,7 @@ from pydantic import BaseModel, ValidationError
 
 from mer_pipeline.clips import Row
 from mer_pipeline.errors import StageError
-from mer_pipeline.store.shards import bucket_of, shard_name
+from mer_pipeline.tables.shards import shard_name, shard_of
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -67,7 +67,7 @@ def rows_of(path: Path, clip_ids: Sequence[str], columns: Sequence[str]) -> dict
     wanted: dict[Path, set[str]] = {}
     for clip_id in clip_ids:
         if files:
-            wanted.setdefault(path / shard_name(bucket_of(clip_id, len(files))), set()).add(clip_id)
+            wanted.setdefault(path / shard_name(shard_of(clip_id, len(files))), set()).add(clip_id)
     found: dict[str, Row] = {}
     for file in sorted(wanted):
         for row in _matching(_open(file, ["clip_id", *columns, "valid"]), wanted[file], columns):

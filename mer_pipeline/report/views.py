@@ -9,9 +9,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from math import sqrt
 
-from mer_pipeline.fusion.bootstrap import FEW
 from mer_pipeline.report.collect import Facts, Refined
 from mer_pipeline.report.metrics import BASES, Basis, Calibration, Detail, Interval, Score, Searched, confusion_detail
+from mer_pipeline.scores.bootstrap import FEW
 
 COLUMN = {
     "test": "Test, true labels",
@@ -191,8 +191,8 @@ def remarks(facts: Facts) -> tuple[str, ...]:
 def _about_search(name: str, found: Searched) -> str:
     surplus = f"which is {100 * found.optimism:.1f} points too good"
     return (
-        f"Settings of {name} are the best of {found.draws} draws for each fold, chosen without that fold: "
-        f"{100 * found.nested:.1f} out of fold. A search without that care, the best of {found.draws} on all folds, "
+        f"Settings of {name} are the best of {found.trials} trials for each fold, chosen without that fold: "
+        f"{100 * found.nested:.1f} out of fold. A search without that care, the best of {found.trials} on all folds, "
         f"shows {100 * found.unnested:.1f}, {surplus if found.optimism > 0 else 'no more than the nested one'}; "
         f"params as they stand show {100 * found.as_they_stand:.1f}."
     )

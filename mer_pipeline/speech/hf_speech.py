@@ -34,7 +34,7 @@ class HfSpeech(Encoder[Chunks]):
         config = self.sound.config
         layers = config.encoder_layers if self.sound.is_whisper else config.num_hidden_layers
         check_layers(params.layers, layers, self.sound.folder)
-        self.rows = self.sound.rows
+        self.batch_rows = self.sound.batch_rows
         super().__init__(name, params, config.d_model if self.sound.is_whisper else config.hidden_size)
 
     def setup(self, device: torch.device) -> None:
@@ -54,7 +54,7 @@ class HfSpeech(Encoder[Chunks]):
 
     def infer(self, items: Sequence[Chunks]) -> list[Row | Skip]:
         """Hidden states of all clips' chunks in fixed groups; then each clip's own steps are pooled."""
-        steps = self.sound.forward(self._network, items, self.rows)
+        steps = self.sound.forward(self._network, items, self.batch_rows)
         rows: list[Row | Skip] = []
         for item in items:
             valid = [next(steps)[: self.sound.steps(length)].float().numpy() for length in item.lengths]

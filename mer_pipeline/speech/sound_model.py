@@ -58,7 +58,7 @@ class SoundModel:
         self.config = load_config(folder, MODELS)
         self.is_whisper = self.config.model_type == "whisper"
         self.exact_length = not self.is_whisper and getattr(self.config, "feat_extract_norm", "layer") == "group"
-        self.rows = 1 if self.exact_length else 4
+        self.batch_rows = 1 if self.exact_length else 4
 
     def use(self, model: PreTrainedModel, device: torch.device) -> None:
         """Take a loaded model, and load the checkpoint's feature extractor."""

@@ -21,12 +21,12 @@ from pathlib import Path
 
 from mer_pipeline.runtime import INTRA_OP_THREADS
 from mer_pipeline.store.code import code_of
-from mer_pipeline.store.rows import digest
+from mer_pipeline.tables.rows import digest
 from mer_pipeline.transform import Item, Transform
 
 FORMAT = 2  # of the packs and of how rows become Arrow: raised when either changes what is read
 
-BOUGHT = "bought"  # the part that says that rows are answers from outside
+EXTERNAL_RESPONSE = "external_response"  # the part that says that rows are responses of an outside service
 
 # They check, print, store or log and compute no value: a new version of them re-uses everything.
 CARRIERS = frozenset({"fsspec", "jinja2", "pyarrow", "pydantic", "rich", "ruamel", "typer", "typing_extensions"})
@@ -81,7 +81,9 @@ def fingerprint_of(transform: Transform[Item], device: str) -> Fingerprint:
     # A checkpoint's files are there by content; where they lie does not matter.
     params = transform.params.model_dump(mode="json", exclude={"checkpoint"})
     parts = {
-        **({"format": str(FORMAT), BOUGHT: "true"} if transform.bought else code_parts(transform)),
+        **(
+            {"format": str(FORMAT), EXTERNAL_RESPONSE: "true"} if transform.external_response else code_parts(transform)
+        ),
         "schema": str(transform.schema),
         "sources": str([(source.table, source.columns) for source in transform.sources]),
         **{f"params.{name}": json.dumps(value) for name, value in params.items()},
@@ -89,7 +91,7 @@ def fingerprint_of(transform: Transform[Item], device: str) -> Fingerprint:
     }
     if transform.uses_torch:
         parts |= {"device": device, "precision": "float32", "threads": str(INTRA_OP_THREADS)}
-        parts["rows"] = str(transform.rows)
+        parts["rows"] = str(transform.batch_rows)
     return Fingerprint(dict(sorted(parts.items())))
 
 

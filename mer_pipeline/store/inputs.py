@@ -1,4 +1,4 @@
-"""The tables that a transform reads, joined by clip and served bucket by bucket.
+"""The tables that a transform reads, joined by clip and served shard by shard.
 
 Keys first: which clips there are and the digest of what each is made from needs only a few columns; whole rows
 are read for the clips that are computed.
@@ -16,9 +16,9 @@ import pyarrow as pa
 from mer_pipeline.clips import Clip, Row
 from mer_pipeline.csv_files import read_csv
 from mer_pipeline.errors import StageError
-from mer_pipeline.store.rows import Encoded, digest_columns, encode, encode_column
-from mer_pipeline.store.shards import bucket_of, read_parquet, read_shard
-from mer_pipeline.transform import Brought, Source
+from mer_pipeline.tables.rows import Encoded, digest_columns, encode, encode_column
+from mer_pipeline.tables.shards import read_parquet, read_shard, shard_of
+from mer_pipeline.transform import ExternalTable, Source
 
 # What a source's table says about a clip, as it enters the input digest; None where it has no row.
 Parts = Mapping[str, Encoded]
@@ -26,7 +26,7 @@ Parts = Mapping[str, Encoded]
 
 @dataclass(frozen=True)
 class Keys:
-    """The clips of one bucket in the order of their ids, and the digest of what each is made from."""
+    """The clips of one shard in the order of their ids, and the digest of what each is made from."""
 
     clip_ids: list[str]
     input_digests: list[str]
@@ -36,7 +36,7 @@ class Inputs:
     """Clips made of one row of each source's table.
 
     A table is a stage's folder of shards, or one table (the manifest, or what a person brought) whose rows are dealt to
-    the same buckets. The first source decides which clips there are; a clip that another lacks has None there.
+    the same shards. The first source decides which clips there are; a clip that another lacks has None there.
     """
 
     def __init__(self, sources: Sequence[Source], places: Mapping[str, Path], shards: int) -> None:
@@ -47,41 +47,41 @@ class Inputs:
             if not place.exists():
                 raise StageError(f"{place} ({table}) is missing; make it with `dvc repro`")
 
-    def keys(self, bucket: int) -> Keys:
-        """The clips of one bucket; no payload is read."""
-        parts = {source.table: self._parts(source, bucket) for source in self.sources}
+    def keys(self, shard: int) -> Keys:
+        """The clips of one shard; no payload is read."""
+        parts = {source.table: self._parts(source, shard) for source in self.sources}
         clip_ids = list(parts[self.sources[0].table])
         return Keys(clip_ids, input_digests(clip_ids, parts))
 
-    def clips(self, bucket: int, keys: Keys, wanted: Collection[str]) -> Iterator[Clip]:
-        """The wanted clips of one bucket, whose keys are given, in the order of their ids, with their rows."""
+    def clips(self, shard: int, keys: Keys, wanted: Collection[str]) -> Iterator[Clip]:
+        """The wanted clips of one shard, whose keys are given, in the order of their ids, with their rows."""
         if not wanted:
             return
         digest_of = dict(zip(keys.clip_ids, keys.input_digests, strict=True))
-        tables = [(source.table, self._read(source, bucket)) for source in self.sources]
+        tables = [(source.table, self._read(source, shard)) for source in self.sources]
         rows_of = [(name, table, _positions(table)) for name, table in tables]
         for clip_id in keys.clip_ids:
             if clip_id in wanted:
                 rows = {name: _row(table, at.get(clip_id)) for name, table, at in rows_of}
                 yield Clip(clip_id, digest_of[clip_id], rows)
 
-    def _parts(self, source: Source, bucket: int) -> Parts:
+    def _parts(self, source: Source, shard: int) -> Parts:
         place = self._places[source.table]
         if is_one_table(source, place):
-            table = self._dealt[source.table][bucket]
+            table = self._dealt[source.table][shard]
             return table_parts(table, source.columns)
-        return table_parts(read_shard(place, bucket, self.shards, ["clip_id", "digest"]), None)
+        return table_parts(read_shard(place, shard, self.shards, ["clip_id", "digest"]), None)
 
-    def _read(self, source: Source, bucket: int) -> pa.Table:
+    def _read(self, source: Source, shard: int) -> pa.Table:
         place = self._places[source.table]
         columns = ["clip_id", *source.columns, *source.locators]
         if is_one_table(source, place):
-            return self._dealt[source.table][bucket].select(columns)
-        return read_shard(place, bucket, self.shards, [*columns, "valid", "reason", "digest"])
+            return self._dealt[source.table][shard].select(columns)
+        return read_shard(place, shard, self.shards, [*columns, "valid", "reason", "digest"])
 
     @cached_property
     def _dealt(self) -> dict[str, list[pa.Table]]:
-        """Tables that are no folders of shards, split into buckets and sorted."""
+        """Tables that are no folders of shards, split into shards and sorted."""
         return {
             source.table: deal(read_source(source, place), self.shards)
             for source in self.sources
@@ -91,7 +91,7 @@ class Inputs:
 
 def is_one_table(source: Source, place: Path) -> bool:
     """Whether a source's table is to be read as a whole, and is no stage's folder of shards."""
-    return isinstance(source, Brought) or place.is_file()
+    return isinstance(source, ExternalTable) or place.is_file()
 
 
 def read_source(source: Source, place: Path) -> pa.Table:
@@ -100,7 +100,7 @@ def read_source(source: Source, place: Path) -> pa.Table:
     Raises:
         StageError, DatasetError: it is not what it should be.
     """
-    return source.read(place) if isinstance(source, Brought) else read_file(place, source.columns)
+    return source.read(place) if isinstance(source, ExternalTable) else read_file(place, source.columns)
 
 
 def read_file(place: Path, columns: Sequence[str]) -> pa.Table:
@@ -134,11 +134,11 @@ def input_digests(clip_ids: Sequence[str], parts: Mapping[str, Parts]) -> list[s
 
 
 def deal(table: pa.Table, count: int) -> list[pa.Table]:
-    """Split a table with a clip_id column into its buckets, each sorted by clip."""
+    """Split a table with a clip_id column into its shards, each sorted by clip."""
     members: list[list[tuple[str, int]]] = [[] for _ in range(count)]
     for at, clip_id in enumerate(table["clip_id"].to_pylist()):
-        members[bucket_of(clip_id, count)].append((clip_id, at))
-    return [table.take(pa.array([at for _, at in sorted(bucket)], pa.int64())) for bucket in members]
+        members[shard_of(clip_id, count)].append((clip_id, at))
+    return [table.take(pa.array([at for _, at in sorted(shard)], pa.int64())) for shard in members]
 
 
 def _positions(table: pa.Table) -> dict[str, int]:

@@ -26,9 +26,9 @@ import pyarrow as pa
 from mer_pipeline.clips import Row
 from mer_pipeline.errors import ReadOnlyStore
 from mer_pipeline.store.fingerprint import FORMAT, Fingerprint
-from mer_pipeline.store.place import Info, Place, TornFile
-from mer_pipeline.store.rows import to_table
-from mer_pipeline.store.shards import open_here, read_parquet, table_bytes
+from mer_pipeline.store.root import Info, StorageRoot, TornFile
+from mer_pipeline.tables.rows import to_table
+from mer_pipeline.tables.shards import open_here, read_parquet, table_bytes
 
 PACK, PROBLEMS, INDEX, PARTS = ".parquet", ".problems.parquet", ".index", "fingerprint.json"
 PACKS, ASIDE = "packs", "aside"
@@ -52,9 +52,9 @@ class Store:
     """
 
     def __init__(self, url: str) -> None:
-        self.place = Place(url)
+        self.root = StorageRoot(url)
 
-    def shelf(self, transform: str, fingerprint: Fingerprint, schema: pa.Schema) -> Shelf:
+    def pack_set(self, transform: str, fingerprint: Fingerprint, schema: pa.Schema) -> PackSet:
         """The rows of one transform at one fingerprint.
 
         Args:
@@ -65,40 +65,40 @@ class Store:
         Raises:
             StoreError: the store cannot be reached.
         """
-        return Shelf(self.place, transform, fingerprint, schema)
+        return PackSet(self.root, transform, fingerprint, schema)
 
     def transforms(self) -> list[str]:
         """Names of the transforms that have rows here."""
-        return self.place.folders(PACKS)
+        return self.root.folders(PACKS)
 
     def fingerprints(self, transform: str) -> list[str]:
         """Ids of a transform's fingerprints, the one last used first."""
-        used = {name: self.last_used(transform, name) for name in self.place.folders(f"{PACKS}/{transform}")}
+        used = {name: self.last_used(transform, name) for name in self.root.folders(f"{PACKS}/{transform}")}
         return sorted(used, key=lambda name: (-used[name], name))
 
     def last_used(self, transform: str, fingerprint: str) -> float:
-        """When a shelf was last opened to be written, to the day; seconds since 1970."""
+        """When a pack set was last opened to be written, to the day; seconds since 1970."""
         files = self.files(transform, fingerprint)
         return max((info.written for name, info in files.items()), default=0.0)
 
     def files(self, transform: str, fingerprint: str) -> dict[str, Info]:
-        """All files of a shelf."""
-        return self.place.files(f"{PACKS}/{transform}/{fingerprint}")
+        """All files of a pack set."""
+        return self.root.files(f"{PACKS}/{transform}/{fingerprint}")
 
     def parts(self, transform: str, fingerprint: str) -> dict[str, str] | None:
         """The parts of a stored fingerprint, or None where they are lost."""
         try:
-            parts = json.loads(self.place.read(f"{PACKS}/{transform}/{fingerprint}/{PARTS}"))
+            parts = json.loads(self.root.read(f"{PACKS}/{transform}/{fingerprint}/{PARTS}"))
         except (FileNotFoundError, ValueError):
             return None
         return {key: str(value) for key, value in parts.items()} if isinstance(parts, dict) else None
 
 
-class Shelf:
+class PackSet:
     """The rows of one transform at one fingerprint: look up, read, put."""
 
-    def __init__(self, place: Place, transform: str, fingerprint: Fingerprint, schema: pa.Schema) -> None:
-        self.place, self.transform, self.fingerprint, self.schema = place, transform, fingerprint, schema
+    def __init__(self, root: StorageRoot, transform: str, fingerprint: Fingerprint, schema: pa.Schema) -> None:
+        self.root, self.transform, self.fingerprint, self.schema = root, transform, fingerprint, schema
         self.folder = f"{PACKS}/{transform}/{fingerprint.id}"
         self.set_aside: dict[str, str] = {}  # packs that could not be trusted, and why
         self._gone: set[str] = set()  # names that are not to be looked at again
@@ -107,7 +107,7 @@ class Shelf:
 
     def refresh(self) -> None:
         """Learn what is there now."""
-        files = self.place.files(self.folder)
+        files = self.root.files(self.folder)
         self._files = files
         self._packs: list[str] = []
         self._parts: list[_Entries] = []
@@ -181,7 +181,7 @@ class Shelf:
     def read_pack(self, name: str) -> bytes | None:
         """A pack's bytes, checked; None where they cannot be trusted (then it is set aside) or are gone."""
         try:
-            data = self.place.read(f"{self.folder}/{name}")
+            data = self.root.read(f"{self.folder}/{name}")
         except FileNotFoundError:  # another process put its rows into a larger pack
             self._gone.add(name)
             return None
@@ -191,7 +191,7 @@ class Shelf:
         return data
 
     def put(self, table: pa.Table, provenance: Mapping[str, str]) -> None:
-        """Keep rows; `table` has the shelf's schema.
+        """Keep rows; `table` has the pack set's schema.
 
         Raises:
             ReadOnlyStore, StoreError: they cannot be kept.
@@ -202,7 +202,7 @@ class Shelf:
         """Keep a pack that is encoded already; its name."""
         name = hashlib.sha256(data).hexdigest() + PACK
         self.open_for_writing()
-        self.place.write(f"{self.folder}/{name}", data)
+        self.root.write(f"{self.folder}/{name}", data)
         self.written += len(data)
         self._gone.discard(name)
         if name in self._packs:  # what lay there under this name may have been something else
@@ -222,7 +222,7 @@ class Shelf:
             return
         data = table_bytes(to_table(rows, PROBLEM_SCHEMA), {"format": str(FORMAT)})
         self.open_for_writing()
-        self.place.write(f"{self.folder}/{hashlib.sha256(data).hexdigest()}{PROBLEMS}", data)
+        self.root.write(f"{self.folder}/{hashlib.sha256(data).hexdigest()}{PROBLEMS}", data)
         self.problems |= {str(row["input_digest"]): (str(row["error"]), str(row["message"])) for row in rows}
 
     def forget_problems(self, input_digests: Iterable[str]) -> int:
@@ -234,14 +234,14 @@ class Shelf:
             if key not in gone
         ]
         if gone:
-            for name in [n for n in self.place.files(self.folder) if n.endswith(PROBLEMS)]:
-                self.place.remove(f"{self.folder}/{name}")
+            for name in [n for n in self.root.files(self.folder) if n.endswith(PROBLEMS)]:
+                self.root.remove(f"{self.folder}/{name}")
             self.problems = {}
             self.put_problems(kept)
         return len(gone)
 
     def open_for_writing(self, *, surely: bool = False) -> None:
-        """Say that the shelf is in use; at most once a day, unless it must be sure that rows can be kept.
+        """Say that the pack set is in use; at most once a day, unless it must be sure that rows can be kept.
 
         Raises:
             ReadOnlyStore, StoreError: nothing can be kept here.
@@ -249,14 +249,14 @@ class Shelf:
         known = self._files.get(PARTS)
         if surely or known is None or time.time() - known.written > DAY_S:
             text = json.dumps(self.fingerprint.parts, indent=1, sort_keys=True, ensure_ascii=False)
-            self.place.write(f"{self.folder}/{PARTS}", text.encode())
+            self.root.write(f"{self.folder}/{PARTS}", text.encode())
             self._files[PARTS] = Info(len(text), time.time())
 
     def supersede(self, pack: str, others: Iterable[str]) -> None:
         """Remove packs whose rows are all in another. A reader who is about to open one looks again."""
         gone = [name for name in others if name != pack]
         for name in gone:
-            self.place.remove(f"{self.folder}/{name}")
+            self.root.remove(f"{self.folder}/{name}")
             self._gone.add(name)
         self._forget(gone)
         self._sort()
@@ -273,16 +273,16 @@ class Shelf:
             schema=INDEX_SCHEMA,
         )  # fmt: skip
         data = table_bytes(table, {"format": str(FORMAT), "packs": json.dumps(self._packs)})
-        self.place.write(f"{self.folder}/{hashlib.sha256(data).hexdigest()}{INDEX}", data)
+        self.root.write(f"{self.folder}/{hashlib.sha256(data).hexdigest()}{INDEX}", data)
         for name in self._covering:
-            self.place.remove(f"{self.folder}/{name}")
+            self.root.remove(f"{self.folder}/{name}")
         self._uncovered = 0
 
     def _read_index(self, name: str, packs: set[str], uncovered: set[str]) -> set[str]:
         """Take from an index what is there and not known yet; the packs that were."""
         path = f"{self.folder}/{name}"
         try:
-            data = self.place.read(path)
+            data = self.root.read(path)
         except FileNotFoundError:
             return set()
         if hashlib.sha256(data).hexdigest() != name.removesuffix(INDEX):
@@ -303,9 +303,9 @@ class Shelf:
         return new
 
     def _read_keys(self, name: str) -> None:
-        """Learn a pack's keys from the pack; one that is not of this shelf is set aside."""
+        """Learn a pack's keys from the pack; one that is not of this pack set is set aside."""
         try:
-            with self.place.open(f"{self.folder}/{name}") as file:
+            with self.root.open(f"{self.folder}/{name}") as file:
                 parquet = open_here(file)
                 metadata = parquet.schema_arrow.metadata or {}
                 if metadata.get(b"mer.fingerprint") != self.fingerprint.id.encode() or not parquet.schema_arrow.equals(
@@ -354,7 +354,7 @@ class Shelf:
         self.set_aside[name] = why
         self._gone.add(name)
         try:
-            self.place.move(f"{self.folder}/{name}", f"{ASIDE}/{self.transform}/{self.fingerprint.id}/{name}")
+            self.root.move(f"{self.folder}/{name}", f"{ASIDE}/{self.transform}/{self.fingerprint.id}/{name}")
         except ReadOnlyStore:
             return
 

@@ -40,7 +40,7 @@ class HfText(Encoder[Tokens]):
     """Text to the mean of its tokens' hidden states."""
 
     uses_torch = True
-    rows = 8
+    batch_rows = 8
 
     def __init__(self, name: str, params: EncoderParams) -> None:
         assert params.checkpoint is not None
@@ -86,7 +86,7 @@ class HfText(Encoder[Tokens]):
         for at, item in enumerate(items):
             ids[at, : len(item.ids)] = torch.tensor(item.ids)
             mask[at, : len(item.ids)] = 1
-        states = forward_rows(self._network, [ids, mask], self.rows, self._device)
+        states = forward_rows(self._network, [ids, mask], self.batch_rows, self._device)
         return [
             self.pooled(state[: len(item.ids)].float().numpy()[np.array(item.words)])
             for item, state in zip(items, states, strict=True)

@@ -56,7 +56,7 @@ class ImageEncoder(Encoder["torch.Tensor"]):
     """
 
     uses_torch = True
-    rows = 16
+    batch_rows = 16
 
     def setup(self, device: torch.device) -> None:
         """Load the network."""
@@ -81,4 +81,4 @@ class ImageEncoder(Encoder["torch.Tensor"]):
 
     def infer(self, items: Sequence[torch.Tensor]) -> list[Row | Skip]:
         """One vector per picture, in fixed groups across clips; then each clip's mean."""
-        return [self.pooled(vectors) for vectors in rows_by_clip(self.network, items, self.rows, self._device)]
+        return [self.pooled(vectors) for vectors in rows_by_clip(self.network, items, self.batch_rows, self._device)]

@@ -19,8 +19,8 @@ from click.testing import Result
 from typer.testing import CliRunner
 
 from mer_pipeline.errors import MerError, StageError, UsageError
-from mer_pipeline.store.rows import complete_row, stage_schema, to_table
-from mer_pipeline.store.shards import bucket_of, write_shard, write_table
+from mer_pipeline.tables.rows import complete_row, stage_schema, to_table
+from mer_pipeline.tables.shards import shard_of, write_shard, write_table
 
 VALUES = pa.schema([("vector", pa.list_(pa.float32(), 2))])
 CLIPS = ("anna", "ben", "明")
@@ -29,7 +29,7 @@ CLIPS = ("anna", "ben", "明")
 def write_features(root: Path, name: str = "voice", shards: int = 2, **changed: float) -> None:
     """Features that are functions of the clip's name, but for some."""
     for bucket in range(shards):
-        chosen = [clip for clip in CLIPS if bucket_of(clip, shards) == bucket]
+        chosen = [clip for clip in CLIPS if shard_of(clip, shards) == bucket]
         vectors = {clip: np.array([len(clip), changed.get(clip, 2)], np.float32) for clip in chosen}
         rows = [complete_row(clip, f"i{clip}", {"vector": vectors[clip]}, None, VALUES) for clip in chosen]
         write_shard(root / "data/features" / name, bucket, rows, stage_schema(VALUES), {})

@@ -134,10 +134,10 @@ def test_replies_are_not_rubbish(project: Path) -> None:
         asked = len(server.requests)
         assert run_stage(project, MER_LLM_URL=server.url).returncode == 0
         assert len(server.requests) == asked
-    with pytest.raises(StageError, match="replies were bought"):
+    with pytest.raises(StageError, match="replies are external responses"):
         verify(["replies"], 3, 0, 0.0)
     time.sleep(0.05)
-    assert " replies " in gc(this_store(), 0, dry_run=True, bought=True)
+    assert " replies " in gc(this_store(), 0, dry_run=True, external_response=True)
 
 
 def test_an_unknown_clip_and_an_escape(project: Path) -> None:

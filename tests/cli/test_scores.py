@@ -20,10 +20,10 @@ from sklearn.metrics import f1_score
 from mer_pipeline.cli.compare import compare_runs
 from mer_pipeline.cli.score import score_files, score_text
 from mer_pipeline.errors import MerError, StageError, UsageError
-from mer_pipeline.fusion.predict import predict
-from mer_pipeline.fusion.train import train
 from mer_pipeline.params import TrainParams
-from tests.fusion.planted import CLASSES, NAMES, plant, write
+from mer_pipeline.training.predict import predict
+from mer_pipeline.training.train import train
+from tests.planted import CLASSES, NAMES, plant, write
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 PLANTED = plant()

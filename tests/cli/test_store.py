@@ -10,7 +10,7 @@ from mer_pipeline.cli.store import gc, stat, this_store, verify
 from mer_pipeline.errors import UsageError
 from mer_pipeline.store.fingerprint import Fingerprint
 from mer_pipeline.store.packs import Store
-from tests.store.test_packs import PRINT, PROVENANCE, packs, shelf, table
+from tests.store.test_packs import PRINT, PROVENANCE, pack_set, packs, table
 
 OTHER = Fingerprint({"params.a": "2"})
 
@@ -18,8 +18,8 @@ OTHER = Fingerprint({"params.a": "2"})
 @pytest.fixture
 def store(tmp_path: Path) -> Store:
     """Two fingerprints of one transform; the second was last used forty days ago."""
-    shelf(tmp_path).put(table([1, 2]), PROVENANCE)
-    shelf(tmp_path, OTHER).put(table([3]), OTHER.provenance())
+    pack_set(tmp_path).put(table([1, 2]), PROVENANCE)
+    pack_set(tmp_path, OTHER).put(table([3]), OTHER.provenance())
     old = time.time() - 40 * 86_400
     for path in (tmp_path / "packs/t" / OTHER.id).iterdir():
         os.utime(path, (old, old))
@@ -35,8 +35,8 @@ def test_gc_removes_what_no_run_used(store: Store, tmp_path: Path) -> None:
 
 
 def test_a_run_is_a_use(store: Store, tmp_path: Path) -> None:
-    """Opening a shelf to run with it keeps all of its packs, however old they are."""
-    shelf(tmp_path, OTHER).open_for_writing()
+    """Opening a pack_set to run with it keeps all of its packs, however old they are."""
+    pack_set(tmp_path, OTHER).open_for_writing()
     assert "removed 0" in gc(store, 30, dry_run=False)
 
 

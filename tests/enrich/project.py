@@ -15,8 +15,8 @@ import pyarrow as pa
 from mer_pipeline.clips import MANIFEST_SCHEMA, Row
 from mer_pipeline.params import AudioParams, FaceParams, load_params
 from mer_pipeline.speech.track import ExtractAudio
-from mer_pipeline.store.rows import complete_row, stage_schema, to_table
-from mer_pipeline.store.shards import bucket_of, read_folder, shard_name, write_shard, write_table
+from mer_pipeline.tables.rows import complete_row, stage_schema, to_table
+from mer_pipeline.tables.shards import read_folder, shard_name, shard_of, write_shard, write_table
 from mer_pipeline.vision.faces import CropFaces
 
 ROOT = Path(__file__).parents[2]
@@ -35,7 +35,7 @@ def make_project(folder: Path, texts: Mapping[str, str], **enrich: object) -> Pa
     words = pa.schema([pa.field("zh", pa.string()), pa.field("en", pa.string())])
     rows: list[list[Row]] = [[] for _ in range(SHARDS)]
     for name, text in texts.items():
-        rows[bucket_of(name, SHARDS)].append(complete_row(name, name, {"zh": None, "en": text}, None, words))
+        rows[shard_of(name, SHARDS)].append(complete_row(name, name, {"zh": None, "en": text}, None, words))
     empty: list[list[Row]] = [[] for _ in range(SHARDS)]
     for table, schema, buckets in (
         ("transcript", words, rows),

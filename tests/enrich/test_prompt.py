@@ -16,7 +16,7 @@ from mer_pipeline.params import MER_CLASSES, DatasetParams, EnrichParams, FoldPa
 from mer_pipeline.run import run
 from mer_pipeline.runtime import Runtime
 from mer_pipeline.store.fingerprint import fingerprint_of
-from mer_pipeline.store.shards import read_folder, read_parquet
+from mer_pipeline.tables.shards import read_folder, read_parquet
 from tests.conftest import clip, rows_of, valid
 
 ROOT = Path(__file__).parents[2]

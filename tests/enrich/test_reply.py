@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mer_pipeline.enrich.reply import SENTENCE_CHARS, NotUnderstood, reply_schema, understand
+from mer_pipeline.enrich.reply import SENTENCE_CHARS, UnparsableReply, parse_reply, reply_schema
 from mer_pipeline.params import MER_CLASSES
 
 SCHEMA = reply_schema(MER_CLASSES, 100)
@@ -23,7 +23,7 @@ GOOD: dict[str, Any] = {
 
 
 def read(raw: str) -> Any:
-    return understand(raw, "Hello.", MER_CLASSES, 100)
+    return parse_reply(raw, "Hello.", MER_CLASSES, 100)
 
 
 def test_a_good_reply() -> None:
@@ -60,21 +60,21 @@ def test_what_models_put_around_it_is_left_out(around: str) -> None:
 )
 def test_what_does_not_fit_is_refused_with_a_reason(change: dict[str, object], why: str) -> None:
     """A model can only choose among the known classes, in numbers that mean something."""
-    with pytest.raises(NotUnderstood, match=why):
+    with pytest.raises(UnparsableReply, match=why):
         read(json.dumps(GOOD | change))
 
 
 @pytest.mark.parametrize("key", GOOD)
 def test_no_key_may_be_missing(key: str) -> None:
     """Nor is one made up."""
-    with pytest.raises(NotUnderstood, match=key):
+    with pytest.raises(UnparsableReply, match=key):
         read(json.dumps({name: value for name, value in GOOD.items() if name != key}))
 
 
 @pytest.mark.parametrize("raw", ["", "happy", "[1, 2]", "{", json.dumps(GOOD)[:-1], "{" * 10_000, '{"a": ' * 5_000])
 def test_no_object_is_no_reply(raw: str) -> None:
     """Cut off, or never begun; a page of braces costs nothing."""
-    with pytest.raises(NotUnderstood):
+    with pytest.raises(UnparsableReply):
         read(raw)
 
 

@@ -15,7 +15,7 @@ from mer_pipeline.params import QualityParams, Section, ShardParams
 from mer_pipeline.run import run
 from mer_pipeline.runtime import Runtime, StoreSettings
 from mer_pipeline.store.fingerprint import fingerprint_of
-from mer_pipeline.store.shards import write_table
+from mer_pipeline.tables.shards import write_table
 from mer_pipeline.transform import Source, Transform
 
 

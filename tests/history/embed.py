@@ -17,8 +17,8 @@ from mer_pipeline.runtime import Runtime, StoreSettings
 from mer_pipeline.speech.logmel import LogMel
 from mer_pipeline.speech.track import ExtractAudio
 from mer_pipeline.store.fingerprint import fingerprint_of
-from mer_pipeline.store.rows import complete_row, digest, stage_schema
-from mer_pipeline.store.shards import bucket_of, write_shard
+from mer_pipeline.tables.rows import complete_row, digest, stage_schema
+from mer_pipeline.tables.shards import shard_of, write_shard
 
 SHARDS = 2
 PAUSE_S = 0.01
@@ -61,7 +61,7 @@ def write_sounds(folder: Path, count: int) -> None:
         pcm = (rng.normal(size=3200) * 3000).astype("<i2").tobytes()
         values = {"pcm": pcm, "seconds": 0.2, "loudest_dbfs": -20.0, "rms_dbfs": -20.0}
         row = complete_row(f"c{at:04d}", digest(at), values, None, ExtractAudio.schema)
-        rows[bucket_of(f"c{at:04d}", SHARDS)].append(row)
+        rows[shard_of(f"c{at:04d}", SHARDS)].append(row)
     for bucket, members in enumerate(rows):
         write_shard(folder / "audio", bucket, members, stage_schema(ExtractAudio.schema), {})
 

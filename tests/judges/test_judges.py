@@ -19,7 +19,7 @@ from mer_pipeline.models.tiny import EXPRESSIONS, make_tiny
 from mer_pipeline.params import MER_CLASSES, JudgeParams
 from mer_pipeline.speech.track import Sound
 from mer_pipeline.store.fingerprint import fingerprint_of
-from mer_pipeline.store.rows import to_table
+from mer_pipeline.tables.rows import to_table
 from tests.conftest import clip, sound_row, valid
 from tests.judges.conftest import CLIPS, KINDS, Make, noise
 

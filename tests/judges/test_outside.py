@@ -17,8 +17,8 @@ from mer_pipeline.params import JudgeParams, Params, QualityParams, ShardParams,
 from mer_pipeline.run import run
 from mer_pipeline.runs import Summary
 from mer_pipeline.runtime import Runtime, StoreSettings
-from mer_pipeline.store.rows import complete_row, stage_schema
-from mer_pipeline.store.shards import bucket_of, write_shard, write_table
+from mer_pipeline.tables.rows import complete_row, stage_schema
+from mer_pipeline.tables.shards import shard_of, write_shard, write_table
 from tests.conftest import rows_of
 from tests.judges.conftest import CLIPS, KINDS, Make
 
@@ -158,7 +158,7 @@ def write_stage(folder: Path, table: str, schema: pa.Schema) -> None:
     rows: list[list[Mapping[str, object]]] = [[] for _ in range(SHARDS)]
     for c in CLIPS:
         values = c.rows[table]
-        rows[bucket_of(c.clip_id, SHARDS)].append(complete_row(c.clip_id, "", values, None, schema))
+        rows[shard_of(c.clip_id, SHARDS)].append(complete_row(c.clip_id, "", values, None, schema))
     folder.mkdir()
     for bucket, members in enumerate(rows):
         write_shard(folder, bucket, members, stage_schema(schema), {})
@@ -171,7 +171,7 @@ class TestCommands:
     def params(self) -> Params:
         judges = {
             "video": JudgeParams(kind="csv", input="judges/video.csv", family="video-llm"),
-            "own": JudgeParams(kind="own-head", input="features"),
+            "own": JudgeParams(kind="fusion-head", input="features"),
         }
         return load_params(ROOT / "params.yaml").model_copy(update={"judges": judges})
 

@@ -17,12 +17,12 @@ from mer_pipeline.labels.judges import ALL_VOTES_SCHEMA, HELD_OUT, OPINIONS, opi
 from mer_pipeline.labels.summary import agree
 from mer_pipeline.labels.votes import SCORES
 from mer_pipeline.params import JudgeParams, LabelParams
-from mer_pipeline.store.rows import stage_schema
-from mer_pipeline.store.shards import forget_others, write_shard
+from mer_pipeline.tables.rows import stage_schema
+from mer_pipeline.tables.shards import forget_others, write_shard
 
 CLASSES = ("neutral", "angry")
 FACE = JudgeParams(kind="csv", input="face.csv", family="face")
-OWN = JudgeParams(kind="own-head", input="features")
+OWN = JudgeParams(kind="fusion-head", input="features")
 FOLDS = pa.table({"clip_id": ["a", "b", "c"], "fold": pa.array([0, 1, 2], pa.int32())})
 GIVEN = pa.table(
     [["a", "b", "c", "a"], ["given", "given", "given", "crowd"], ["human"] * 3 + ["crowd"], ["angry"] * 4],

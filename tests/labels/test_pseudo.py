@@ -11,13 +11,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mer_pipeline.clips import VOTES_SCHEMA
-from mer_pipeline.labels.independent import (
+from mer_pipeline.labels.corroboration import (
     HEAD,
     OF_GIVEN,
     OF_HEAD,
     OWN,
     as_own,
-    find_witnesses,
+    find_corroborating,
     may_bear_out,
     said_by,
 )
@@ -208,7 +208,7 @@ class TestWitnesses:
 
     def find(self, said: dict[str, Ints], table: dict[tuple[str, str], Ints], join: bool = True):  # type: ignore[no-untyped-def]
         ids = [f"c{i:03d}" for i in range(600)]
-        return find_witnesses(votes(table), ids, said["head"], CLASSES, join=join)
+        return find_corroborating(votes(table), ids, said["head"], CLASSES, join=join)
 
     def test_independent_families_and_no_other(self, said: dict[str, Ints]) -> None:
         """Not the given label's family, whoever is in it, nor the head's own."""
@@ -249,7 +249,7 @@ class TestWitnesses:
 
     def test_families_of_own_heads_are_own(self) -> None:
         """A judge that was declared kin of the own head's stays its kin."""
-        judges = {"mine": JudgeParams(kind="own-head", input="features", family="colleagues")}
+        judges = {"mine": JudgeParams(kind="fusion-head", input="features", family="colleagues")}
         table = votes({("given", "human"): np.array([0, 1]), ("theirs", "colleagues"): np.array([0, 1])})
         assert set(as_own(table, judges)["family"].to_pylist()) == {"human", OWN}
         assert may_bear_out(table, ["c000"]) == {"colleagues"}

@@ -17,8 +17,8 @@ from PIL import Image, ImageDraw
 from mer_pipeline.clips import MANIFEST_SCHEMA, PROBLEM_SCHEMA, Row
 from mer_pipeline.params import MER_CLASSES
 from mer_pipeline.report.sources import ReportPaths
-from mer_pipeline.store.rows import complete_row, stage_schema, to_table
-from mer_pipeline.store.shards import bucket_of, write_shard, write_table
+from mer_pipeline.tables.rows import complete_row, stage_schema, to_table
+from mer_pipeline.tables.shards import shard_of, write_shard, write_table
 
 SHARDS = 2
 MODALITIES = ("scene", "face", "voice", "words")
@@ -219,7 +219,7 @@ class Maker:
         for at, clip in enumerate(self.all):
             made = make(at)
             values, reason = (None, made) if isinstance(made, str) else (made, None)
-            rows[bucket_of(clip, SHARDS)].append(complete_row(clip, "0", values, reason, schema))
+            rows[shard_of(clip, SHARDS)].append(complete_row(clip, "0", values, reason, schema))
         for bucket, members in enumerate(rows):
             provenance = {"transform": name, "params": "{}", "shard": str(bucket)}
             write_shard(self.paths.data / name, bucket, members, stage_schema(schema), provenance)

@@ -269,8 +269,8 @@ def test_what_a_search_would_have_claimed_is_said(project: Project) -> None:
     paths = project()
     place = paths.metrics / "train.json"
     train = json.loads(place.read_text())
-    assert "draws" not in page_of(paths).words
-    found = {"draws": 16, "nested": 0.581, "unnested": 0.6034, "optimism": 0.0224, "as_they_stand": 0.57, "chosen": []}
+    assert "trials" not in page_of(paths).words
+    found = {"trials": 16, "nested": 0.581, "unnested": 0.6034, "optimism": 0.0224, "as_they_stand": 0.57, "chosen": []}
     train["heads"]["ecmf"]["search"] = found
     train["heads"]["logreg"]["search"] = None
     place.write_text(json.dumps(train))

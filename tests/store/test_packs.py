@@ -12,9 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mer_pipeline.store.fingerprint import Fingerprint
-from mer_pipeline.store.packs import INDEX, PACK, PROBLEMS, Shelf, Store
-from mer_pipeline.store.rows import complete_row, digest, stage_schema, to_table
-from mer_pipeline.store.shards import table_bytes
+from mer_pipeline.store.packs import INDEX, PACK, PROBLEMS, PackSet, Store
+from mer_pipeline.tables.rows import complete_row, digest, stage_schema, to_table
+from mer_pipeline.tables.shards import table_bytes
 
 SCHEMA = stage_schema(pa.schema([pa.field("y", pa.int64())]))
 PRINT = Fingerprint({"params.a": "1"})
@@ -26,11 +26,11 @@ def table(numbers: Sequence[int]) -> pa.Table:
     return to_table(rows, SCHEMA)
 
 
-def shelf(root: Path, fingerprint: Fingerprint = PRINT) -> Shelf:
-    return Store(str(root)).shelf("t", fingerprint, SCHEMA)
+def pack_set(root: Path, fingerprint: Fingerprint = PRINT) -> PackSet:
+    return Store(str(root)).pack_set("t", fingerprint, SCHEMA)
 
 
-def read(on: Shelf, numbers: Sequence[int]) -> list[int] | None:
+def read(on: PackSet, numbers: Sequence[int]) -> list[int] | None:
     found = on.read(on.find([digest(n) for n in numbers]))
     return None if found is None else found["y"].to_pylist()
 
@@ -41,8 +41,8 @@ def packs(root: Path) -> list[Path]:
 
 def test_what_is_put_is_found_by_another_process(tmp_path: Path) -> None:
     """Rows come back in the order asked for; what was never put is nowhere; their digests need no reading."""
-    shelf(tmp_path).put(table([3, 1, 2]), PROVENANCE)
-    other = shelf(tmp_path)
+    pack_set(tmp_path).put(table([3, 1, 2]), PROVENANCE)
+    other = pack_set(tmp_path)
     assert other.find([digest(1), digest(9), digest(3)]).tolist().count(-1) == 1
     assert read(other, [1, 2, 3, 1]) == [1, 2, 3, 1]
     assert other.digests(other.find([digest(2)])) == table([2])["digest"].to_pylist()
@@ -52,15 +52,15 @@ def test_what_is_put_is_found_by_another_process(tmp_path: Path) -> None:
 def test_the_name_of_a_pack_is_its_content(tmp_path: Path) -> None:
     """The same rows put twice are one file."""
     for _ in range(2):
-        shelf(tmp_path).put(table([1, 2]), PROVENANCE)
+        pack_set(tmp_path).put(table([1, 2]), PROVENANCE)
     (only,) = packs(tmp_path)
     assert only.name == hashlib.sha256(only.read_bytes()).hexdigest() + PACK
 
 
 def test_another_fingerprint_knows_nothing(tmp_path: Path) -> None:
     """Rows of other params are not found."""
-    shelf(tmp_path).put(table([1]), PROVENANCE)
-    assert len(shelf(tmp_path, Fingerprint({"params.a": "2"}))) == 0
+    pack_set(tmp_path).put(table([1]), PROVENANCE)
+    assert len(pack_set(tmp_path, Fingerprint({"params.a": "2"}))) == 0
 
 
 def torn(data: bytes) -> bytes:
@@ -83,11 +83,11 @@ def older(data: bytes) -> bytes:
 def test_a_pack_that_cannot_be_trusted_is_set_aside(tmp_path: Path, harm: object) -> None:
     """Torn, altered, of another fingerprint, of an older form, empty: its rows are unknown, the others stay, and the
     file is kept where someone can look at it."""
-    shelf(tmp_path).put(table([1, 2]), PROVENANCE)
+    pack_set(tmp_path).put(table([1, 2]), PROVENANCE)
     (victim,) = packs(tmp_path)
-    shelf(tmp_path).put(table([3]), PROVENANCE)
+    pack_set(tmp_path).put(table([3]), PROVENANCE)
     victim.write_bytes(harm(victim.read_bytes()))  # type: ignore[operator]
-    on = shelf(tmp_path)
+    on = pack_set(tmp_path)
     if (on.find([digest(1)]) >= 0).all():
         assert read(on, [1]) is None, "noticed at the latest when it is read"
     assert on.find([digest(1), digest(2)]).tolist() == [-1, -1]
@@ -100,10 +100,10 @@ def test_a_pack_that_cannot_be_trusted_is_set_aside(tmp_path: Path, harm: object
 def test_a_pack_under_anothers_name_is_replaced_by_the_right_one(tmp_path: Path) -> None:
     """A copy of one pack over another is noticed, and the rows that belong there can be put again."""
     for numbers in ([1], [2]):
-        shelf(tmp_path).put(table(numbers), PROVENANCE)
+        pack_set(tmp_path).put(table(numbers), PROVENANCE)
     first, second = packs(tmp_path)
     first.write_bytes(second.read_bytes())
-    on = shelf(tmp_path)
+    on = pack_set(tmp_path)
     for number in (1, 2):
         on.put(table([number]), PROVENANCE)
     assert read(on, [1, 2]) == [1, 2]
@@ -111,25 +111,25 @@ def test_a_pack_under_anothers_name_is_replaced_by_the_right_one(tmp_path: Path)
 
 def test_an_index_makes_no_difference(tmp_path: Path) -> None:
     """After many packs an index is written; with it, without it and with a torn one the same rows are known."""
-    on = shelf(tmp_path)
+    on = pack_set(tmp_path)
     for n in range(20):
         on.put(table([n, 100]), PROVENANCE)
     on.write_index()
     (index,) = (tmp_path / "packs").rglob(f"*{INDEX}")
-    assert read(shelf(tmp_path), range(20)) == list(range(20))
+    assert read(pack_set(tmp_path), range(20)) == list(range(20))
     victim = packs(tmp_path)[0]
     (gone,) = [n for n in pq.read_table(victim)["y"].to_pylist() if n != 100]
     victim.unlink()
-    assert shelf(tmp_path).find([digest(gone), digest(100)]).tolist().count(-1) == 1, "it names a pack that is gone"
+    assert pack_set(tmp_path).find([digest(gone), digest(100)]).tolist().count(-1) == 1, "it names a pack that is gone"
     index.write_bytes(torn(index.read_bytes()))
-    on = shelf(tmp_path)
+    on = pack_set(tmp_path)
     assert read(on, [n for n in range(20) if n != gone]) == [n for n in range(20) if n != gone]
     assert list(on.set_aside) == [index.name]
 
 
 def test_two_writers_see_each_others_rows(tmp_path: Path) -> None:
     """No locks: each looks again."""
-    one, two = shelf(tmp_path), shelf(tmp_path)
+    one, two = pack_set(tmp_path), pack_set(tmp_path)
     one.put(table([1]), PROVENANCE)
     two.put(table([2]), PROVENANCE)
     one.refresh()
@@ -138,7 +138,7 @@ def test_two_writers_see_each_others_rows(tmp_path: Path) -> None:
 
 def test_a_larger_pack_takes_the_place_of_smaller_ones(tmp_path: Path) -> None:
     """Nothing is lost, and a reader who still has the old listing looks again."""
-    on, reader = shelf(tmp_path), shelf(tmp_path)
+    on, reader = pack_set(tmp_path), pack_set(tmp_path)
     for n in (1, 2):
         on.put(table([n]), PROVENANCE)
     reader.refresh()
@@ -154,10 +154,10 @@ def test_a_larger_pack_takes_the_place_of_smaller_ones(tmp_path: Path) -> None:
 def test_problems_are_remembered_until_they_are_forgotten(tmp_path: Path) -> None:
     """By what they were made from; forgetting one keeps the others."""
     problems = [{"input_digest": digest(n), "error": "BadInput", "message": f"no {n}"} for n in (1, 2)]
-    shelf(tmp_path).put_problems(problems)
-    assert shelf(tmp_path).problems[digest(2)] == ("BadInput", "no 2")
-    assert shelf(tmp_path).forget_problems([digest(2), digest(9)]) == 1
-    assert list(shelf(tmp_path).problems) == [digest(1)]
+    pack_set(tmp_path).put_problems(problems)
+    assert pack_set(tmp_path).problems[digest(2)] == ("BadInput", "no 2")
+    assert pack_set(tmp_path).forget_problems([digest(2), digest(9)]) == 1
+    assert list(pack_set(tmp_path).problems) == [digest(1)]
 
 
 @settings(max_examples=50)
@@ -167,12 +167,12 @@ def test_rows_are_found_however_they_are_packed(
 ) -> None:
     """Any rows in any packs, some in several: exactly the rows that are there are found, and each is its own."""
     root = tmp_path_factory.mktemp("store")
-    on = shelf(root)
+    on = pack_set(root)
     for group in groups:
         on.put(table(group), PROVENANCE)
     on.write_index()
     there = {n for group in groups for n in group}
-    for view in (on, shelf(root)):
+    for view in (on, pack_set(root)):
         places = view.find([digest(n) for n in asked])
         assert np.array_equal(places >= 0, [n in there for n in asked])
         assert read(view, [n for n in asked if n in there]) == [n for n in asked if n in there]

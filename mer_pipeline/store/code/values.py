@@ -19,7 +19,7 @@ import numpy as np
 from pydantic import BaseModel
 
 from mer_pipeline.store.code.origins import WHOLE, Space, names_around, origin_named, origin_of
-from mer_pipeline.store.rows import digest
+from mer_pipeline.tables.rows import digest
 
 SCALARS = frozenset({type(None), bool, int, float, str, bytes})
 DESCRIPTORS = (

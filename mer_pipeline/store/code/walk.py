@@ -31,7 +31,7 @@ from mer_pipeline.store.code.origins import (
 from mer_pipeline.store.code.scopes import Use
 from mer_pipeline.store.code.source import Content, Tree
 from mer_pipeline.store.code.values import Values, attributes, closure, extended, is_ours
-from mer_pipeline.store.rows import digest
+from mer_pipeline.tables.rows import digest
 
 # Who uses one of these reads files beside its module; `__file__` is the other way to find them.
 READERS = (

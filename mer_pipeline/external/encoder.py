@@ -1,0 +1,79 @@
+"""`file`: vectors that were made elsewhere, as one more encoder.
+
+    (D,)      the clip's vector
+    (T, D)    a vector per step: the mean over the steps that are there, with the deviation where asked for
+
+A step of NaN alone is absent and not averaged, and so, where `zeros_absent` says so, is one of zeros alone, with
+which the field's tools fill up what they did not find. A clip without a file, row or step is a Skip, as anywhere.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from mer_pipeline.clips import Clip, Row
+from mer_pipeline.encoder import Encoder
+from mer_pipeline.errors import BadInput, Skip
+from mer_pipeline.external.npy import read_array
+from mer_pipeline.external.tables import length_of, read_place
+from mer_pipeline.params import EncoderParams
+from mer_pipeline.transform import ExternalTable, Source
+
+DATA = Path("data")
+
+Steps = npt.NDArray[np.float64]
+
+
+class FromFile(Encoder[Steps]):
+    """A table's or folder's vectors. An item is (steps, D) float64.
+
+    Raises:
+        DatasetError: the table is not as described (`tables.py`).
+    """
+
+    def __init__(self, name: str, params: EncoderParams) -> None:
+        place = DATA / params.input
+        length = length_of(place, params.column)
+        where = "path" if place.is_dir() else "vector"
+        mine = ExternalTable(params.input, ("content",), (where,), read=partial(read_place, column=params.column))
+        super().__init__(name, params, length, Source("clips", ()), mine)
+        self.length = length
+
+    def prepare(self, clip: Clip) -> Steps:
+        """The clip's steps that are there."""
+        row = clip.need(self.params.input)
+        if "path" in row:
+            return self.steps(read_array(Path(str(row["path"])), row["content"]))
+        if row["vector"] is None:
+            raise Skip(f"no vector in {self.params.input}")
+        return self.steps(np.array(row["vector"], np.float64))
+
+    def steps(self, values: npt.NDArray[np.generic]) -> Steps:
+        """(steps, D) float64 of an array (D,) or (T, D), without the steps that are absent.
+
+        Raises:
+            Skip: none is there.
+            BadInput: it has another length or a value that is not finite.
+        """
+        if self.params.std and values.ndim == 1:
+            raise BadInput("one vector, and `std` asks for the deviation over time; take it out of params.yaml")
+        if values.shape[-1] != self.length:
+            raise BadInput(f"a vector of {values.shape[-1]} numbers, where the others have {self.length}")
+        steps = np.atleast_2d(values).astype(np.float64)
+        there = ~np.isnan(steps).all(axis=1)
+        if self.params.zeros_absent:
+            there &= (steps != 0).any(axis=1)
+        if not there.any():
+            raise Skip("no step" if not len(steps) else "nothing but zeros or NaN")
+        if not np.isfinite(steps[there]).all():
+            raise BadInput("a value is not finite (infinite or not a number)")
+        return steps[there]
+
+    def infer(self, items: Sequence[Steps]) -> list[Row | Skip]:
+        """Pool over time."""
+        return [self.pooled(item) for item in items]  # type: ignore[arg-type]  # no need to round before the mean

@@ -1,8 +1,0 @@
-"""The fusion heads by the name that params.yaml calls them."""
-
-from mer_pipeline.fusion.heads.base import Head
-from mer_pipeline.fusion.heads.ensemble import Ensemble
-from mer_pipeline.fusion.heads.parts import PARTS
-from mer_pipeline.params import HeadName
-
-HEADS: dict[HeadName, type[Head]] = {**PARTS, "ensemble": Ensemble}

@@ -1,0 +1,73 @@
+"""The fusion of ECMF (arXiv 2508.05991), reconstructed from its abstract: what the paper leaves open is ours.
+
+h_m = LN(W_m Dropout(x_m) + b_m) + e_m       one token per modality, e_m its learned embedding
+H'  = LN(H + MHA(H, H, H))                   attention across the clip's modalities, absent ones masked
+H'' = LN(H' + FFN(H'))
+α   = softmax over present m of w·H''_m      the modality weights that are reported
+z   = Σ α_m H''_m + Σ β_m h_m                second residual, on the original representations
+logits = MLP(z)
+p   = the mean of softmax(logits) and of linear late fusion, or the first alone        third residual: late.py
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from mer_pipeline.heads.attention import Block
+from mer_pipeline.heads.late import LateFused
+from mer_pipeline.heads.layers import LayerNorm, Linear, Noise, drop, masked_softmax, parameter
+from mer_pipeline.heads.logreg import LogReg
+from mer_pipeline.heads.network import Network, NetworkHead, present_or_all
+from mer_pipeline.params import TrainParams
+
+
+class EcmfNetwork(Network):
+    """See the module's formulas."""
+
+    def __init__(self, dims: tuple[int, ...], classes: int, params: TrainParams) -> None:
+        super().__init__(dims, classes, params)
+        d = params.d
+        self.project = nn.ModuleList(Linear(dim, d) for dim in dims)
+        self.norm = nn.ModuleList(LayerNorm(d) for _ in dims)
+        self.embedding = parameter(torch.randn(len(dims), d) * 0.02)
+        self.blocks = nn.ModuleList(Block(params) for _ in range(params.attention_layers))
+        self.weigh = parameter(nn.Linear(d, 1, bias=False).weight.squeeze(0))
+        self.beta = parameter(torch.full((len(dims),), 1 / len(dims))) if params.residual else None
+        self.hidden, self.classify = Linear(d, d), Linear(d, classes)
+
+    def forward(self, x: list[Tensor], mask: Tensor, noise: Noise | None = None) -> tuple[Tensor, Tensor]:
+        """Logits (K, n, C) and α (K, n, M)."""
+        if noise is not None:
+            mask = drop_modalities(mask, noise)
+        present = present_or_all(mask)
+        parts = zip(self.norm, self.project, x, strict=True)
+        tokens = torch.stack([norm(project(drop(matrix, noise))) for norm, project, matrix in parts], dim=2)
+        h = contextual = tokens + self.embedding[:, None]
+        for block in self.blocks:
+            contextual = block(contextual, present, noise)
+        alpha = masked_softmax((contextual * self.weigh[:, None, None]).sum(dim=3), present, dim=2)
+        z = (alpha.unsqueeze(3) * contextual).sum(dim=2)
+        if self.beta is not None:
+            z = z + ((self.beta[:, None] * present).unsqueeze(3) * h).sum(dim=2)
+        return self.classify(drop(self.hidden(z).relu(), noise)), alpha
+
+
+def drop_modalities(mask: Tensor, noise: Noise) -> Tensor:
+    """Hide each present modality at the member's rate; a row that would lose all keeps all. bool (K, n, M)."""
+    kept = mask & noise.keep(mask.shape, noise.modality_dropout).bool()
+    return torch.where(kept.any(dim=2, keepdim=True), kept, mask)
+
+
+class EcmfAlone(NetworkHead):
+    """ECMF's network, trained with AdamW."""
+
+    network_type = EcmfNetwork
+    decoupled_decay = True
+
+
+class Ecmf(LateFused):
+    """ECMF's network, beside late fusion unless `train.late_fusion` says no."""
+
+    network = EcmfAlone
+    kinds = (("network", EcmfAlone), ("late", LogReg))

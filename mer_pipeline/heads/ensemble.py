@@ -1,0 +1,54 @@
+"""The mean opinion of those of `train.heads` that nested cross-validation keeps (selection.py).
+
+They are chosen on the lesson's own rows, so the fold that the ensemble is scored on has no part in it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Self
+
+import numpy as np
+
+from mer_pipeline.heads.base import ComputeConfig, Epoch, Lesson
+from mer_pipeline.heads.inner import suited
+from mer_pipeline.heads.mean import FLOOR, Mean
+from mer_pipeline.heads.parts import PARTS
+from mer_pipeline.heads.selection import select_heads
+from mer_pipeline.modalities import Features, Matrix
+
+
+class Ensemble(Mean):
+    """See the module; `parts` are the kept heads by name."""
+
+    kinds = PARTS.items()
+
+    @classmethod
+    def fit_all(
+        cls,
+        features: Features,
+        lessons: Sequence[Lesson],
+        classes: int,
+        compute: ComputeConfig,
+        tick: Callable[[], None],
+    ) -> list[tuple[Self, list[Epoch]]]:
+        """See `Head`; every part learns all that the ensemble's lesson has, whatever it was kept by."""
+        ensembles = [cls(features.dims, classes, lesson.params) for lesson in lessons]
+        kept = select_heads(features, lessons, classes, compute)
+        for ensemble in ensembles:
+            ensemble.parts = {}
+        for name, part in PARTS.items():
+            at = [i for i, names in enumerate(kept) if name in names]
+            own = [suited(part, lessons[i]) for i in at]
+            for i, (head, _) in zip(at, part.fit_all(features, own, classes, compute, lambda: None), strict=True):
+                ensembles[i].parts[name] = head
+        for _ in lessons:
+            tick()
+        return [(ensemble, []) for ensemble in ensembles]
+
+    def share(self, weights: dict[str, Matrix]) -> Matrix:
+        """See `Mean`; the mean of the parts' shares."""
+        sizes = [np.abs(own) for own in weights.values()]
+        return np.asarray(
+            np.mean([size / np.maximum(size.sum(axis=1, keepdims=True), FLOOR) for size in sizes], axis=0)
+        )

@@ -1,0 +1,78 @@
+"""A network beside the linear late fusion of the same modalities: a residual from the features to the decision [ours].
+
+    p(c | x) = 1/2 p_network(c | x) + 1/2 p_late(c | x)                 p_late: logreg.py, on the same labels
+
+The network sees all modalities at once and can learn which to believe where they disagree. Late fusion has M opinions
+and a weight for each: it needs far fewer labels, and wrong ones hardly mislead it. Trained as one, the network would
+overfit first; so each learns by itself. `train.late_fusion: false` leaves the network alone.
+
+So is it where late fusion evidently misleads it. That takes evidence: a mean seldom loses to its parts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import ClassVar, Self
+
+import numpy as np
+
+from mer_pipeline.heads.base import ComputeConfig, Epoch, Examples, Lesson
+from mer_pipeline.heads.inner import suited
+from mer_pipeline.heads.linear import log_softmax
+from mer_pipeline.heads.logreg import LogReg
+from mer_pipeline.heads.mean import Mean
+from mer_pipeline.heads.network import NetworkHead
+from mer_pipeline.modalities import Features, Matrix
+
+EVIDENT = 3  # standard errors
+
+
+class LateFused(Mean):
+    """See the module; the history and the reported weights are the network's."""
+
+    searched = True
+    network: ClassVar[type[NetworkHead]]
+
+    @classmethod
+    def fit_all(
+        cls,
+        features: Features,
+        lessons: Sequence[Lesson],
+        classes: int,
+        compute: ComputeConfig,
+        tick: Callable[[], None],
+    ) -> list[tuple[Self, list[Epoch]]]:
+        """See `Head`; seeds and trials of a search that learn the same rows share one late fusion."""
+        late: dict[tuple[object, ...], LogReg] = {}
+        keys = [(id(one.train), id(one.validation), one.params.logreg_c) for one in lessons]
+        for key, lesson in zip(keys, lessons, strict=True):
+            if lesson.params.late_fusion and key not in late:
+                own = [suited(LogReg, lesson)]
+                late[key] = LogReg.fit_all(features, own, classes, compute, lambda: None)[0][0]
+        fitted = []
+        networks = cls.network.fit_all(features, lessons, classes, compute, tick)
+        for key, lesson, (network, history) in zip(keys, lessons, networks, strict=True):
+            head = cls(features.dims, classes, lesson.params)
+            head.parts = {"network": network}
+            if lesson.params.late_fusion and not misled(network, late[key], lesson.validation):
+                head.parts["late"] = late[key]
+            fitted.append((head, history))
+        return fitted
+
+    def share(self, weights: dict[str, Matrix]) -> Matrix:
+        """See `Mean`."""
+        return weights["network"]
+
+
+def misled(network: NetworkHead, late: LogReg, validation: Examples | None) -> bool:
+    """Whether the network alone is evidently more often right than late fusion (McNemar 1947), and than their mean.
+
+    It is asked of the validation rows, the last of those that late fusion has learnt since. Neither had learnt from
+    them when it said this, but for choices: the network's epoch, and late fusion's strengths and weights of all rows.
+    """
+    if validation is None or network.validation is None:
+        return False
+    said = log_softmax(network.validation), log_softmax(late.held_out[-len(validation.rows) :])
+    alone, beside, both = (log.argmax(axis=1) == validation.label for log in (*said, np.logaddexp(*said)))
+    differ = int((alone != beside).sum())
+    return bool(alone.sum() - beside.sum() > EVIDENT * differ**0.5 and alone.sum() > both.sum())

@@ -1,0 +1,75 @@
+"""Regularised late fusion: a logistic regression per modality, and a pool of their opinions (opinion_pool.py).
+
+Strengths, too, are chosen on held-out predictions (strength.py): each fold among the training rows is left out in turn
+(whole groups, since folds are). M positive weights are all that fusion learns, so a modality that knows nothing gets
+next to nothing (no competition), and at n ≈ 100 there is little to overfit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Self
+
+import numpy as np
+
+from mer_pipeline.heads.base import ComputeConfig, Epoch, Examples, Head, Lesson, Logits
+from mer_pipeline.heads.linear import Linear, fit_linear
+from mer_pipeline.heads.opinion_pool import OpinionPool
+from mer_pipeline.heads.strength import choose_strength
+from mer_pipeline.modalities import Features, Matrix
+
+
+class LogReg(Head):
+    """See the module."""
+
+    seeded = False
+    uses_validation = False
+
+    @classmethod
+    def fit_all(
+        cls,
+        features: Features,
+        lessons: Sequence[Lesson],
+        classes: int,
+        compute: ComputeConfig,
+        tick: Callable[[], None],
+    ) -> list[tuple[Self, list[Epoch]]]:
+        """See `Head`; there is neither chance nor early stopping in it, and it needs no compute."""
+        del compute
+        fitted = []
+        for lesson in lessons:
+            head = cls(features.dims, classes, lesson.params)
+            head.fit(lesson.scaler.apply(features.take(lesson.train.rows)), lesson.train)
+            fitted.append((head, list[Epoch]()))
+            tick()
+        return fitted
+
+    def fit(self, features: Features, train: Examples) -> None:
+        """Fit on the standardised features of these examples."""
+        self.linear: list[Linear] = []
+        held_out = np.zeros((len(self.dims), len(train.label), self.classes), dtype=np.float32)
+        for m, x in enumerate(features.x):
+            there = np.flatnonzero(features.mask[:, m])
+            own, strength = train.at(there), self.params.logreg_c[0]
+            if len(there):
+                strength, held_out[m, there] = choose_strength(
+                    x[there], own.target, own.weight, own.fold, self.params.logreg_c
+                )
+            self.linear += fit_linear(x[there], own.target, own.weight, [strength])
+        self.pool = OpinionPool.fit(held_out, features.mask, train)
+        self.held_out, _ = self.pool.of(list(held_out), features.mask)
+
+    def score(self, group: Features) -> Logits:
+        """See `Head`; the weights are the pool's, shared out among the present modalities."""
+        told = [one.evidence(x) for x, one in zip(group.x, self.linear, strict=True)]
+        return Logits(*self.pool.of(told, group.mask))
+
+    def tensors(self) -> dict[str, Matrix]:
+        """See `Head`."""
+        parts = {f"{m}.{name}": part for m, one in enumerate(self.linear) for name, part in one._asdict().items()}
+        return {"prior": self.pool.prior, "pool": self.pool.weights, **parts}
+
+    def restore(self, tensors: Mapping[str, Matrix]) -> None:
+        """See `Head`."""
+        self.pool = OpinionPool(tensors["prior"], tensors["pool"])
+        self.linear = [Linear(*(tensors[f"{m}.{name}"] for name in Linear._fields)) for m in range(len(self.dims))]

@@ -1,0 +1,152 @@
+"""Heads that are torch networks. They are trained many at once (stack.py) and score one by one."""
+
+from __future__ import annotations
+
+import copy
+from abc import abstractmethod
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from typing import ClassVar, Self
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from mer_pipeline.heads.base import ComputeConfig, Epoch, Head, Lesson, Logits
+from mer_pipeline.heads.layers import Noise
+from mer_pipeline.heads.stack import OWN_PARAMS, Progress, train_networks
+from mer_pipeline.modalities import Features, Matrix
+from mer_pipeline.params import TrainParams
+
+STACK_VALUES = 2**21  # parameters: a larger stack saves nothing on a CPU, whose caches it leaves
+
+
+class Network(nn.Module):
+    """K networks of one shape: x is M tensors float32 (K, n, D_m), mask bool (K, n, M); masked inputs are zeros."""
+
+    def __init__(self, dims: tuple[int, ...], classes: int, params: TrainParams) -> None:
+        """One network (K = 1) with fresh weights from torch's global generator."""
+        del dims, classes, params  # each head's own affair
+        super().__init__()
+
+    @abstractmethod
+    def forward(self, x: list[Tensor], mask: Tensor, noise: Noise | None = None) -> tuple[Tensor, Tensor]:
+        """Logits (K, n, C) and modality weights (K, n, M); noise is for training."""
+
+
+class NetworkHead(Head):
+    """A head that is a network and an optimiser."""
+
+    searched = True
+    network_type: ClassVar[type[Network]]
+    decoupled_decay: ClassVar[bool]  # AdamW; false: Adam
+    network: Network
+    validation: Matrix | None = None  # logits of the validation rows at its best, after training
+
+    @classmethod
+    def fit_all(
+        cls,
+        features: Features,
+        lessons: Sequence[Lesson],
+        classes: int,
+        compute: ComputeConfig,
+        tick: Callable[[], None],
+    ) -> list[tuple[Self, list[Epoch]]]:
+        """See `Head`. A lesson's seed decides the weights, the dropout and the order of the rows."""
+        heads = [cls(features.dims, classes, lesson.params) for lesson in lessons]
+        for head, lesson in zip(heads, lessons, strict=True):
+            head.network = head.build(lesson.seed)
+        histories: list[list[Epoch]] = [[] for _ in heads]
+
+        def learn(stack: list[int], own: list[Lesson]) -> list[Progress]:
+            networks = [heads[i].network for i in stack]
+            return train_networks(networks, features, own, classes, compute.device, decoupled_decay=cls.decoupled_decay)
+
+        def train(stack: list[int]) -> list[int]:
+            fresh = [copy.deepcopy(heads[i].network) for i in stack]  # threads share the generator that drew them
+            told = learn(stack, [lessons[i] for i in stack])
+            again: dict[int, Lesson] = {}
+            for i, one, network in zip(stack, told, fresh, strict=True):
+                histories[i] = one.history
+                heads[i].validation = None if one.best is None else one.best.logits
+                if lessons[i].params.refit and lessons[i].validation is not None:
+                    heads[i].network, again[i] = network, one.whole()
+            if again:
+                learn(list(again), list(again.values()))
+            return stack
+
+        each = [
+            [alike[i] for i in stack]
+            for alike in of_one_shape(lessons)
+            for stack in stacks(heads[alike[0]].network, len(alike), compute)
+        ]
+        for stack in side_by_side(train, each, compute.workers):
+            for _ in stack:
+                tick()
+        return list(zip(heads, histories, strict=True))
+
+    def build(self, seed: int) -> Network:
+        """A fresh network; the global generator is left as it was."""
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            return self.network_type(self.dims, self.classes, self.params)
+
+    def score(self, group: Features) -> Logits:
+        """See `Head`."""
+        with torch.no_grad():
+            x = [torch.from_numpy(matrix).unsqueeze(0) for matrix in group.x]
+            logits, weights = self.network(x, torch.from_numpy(group.mask).unsqueeze(0))
+        return Logits(logits[0].numpy(), weights[0].numpy())
+
+    def tensors(self) -> dict[str, Matrix]:
+        """See `Head`."""
+        return {name: tensor[0].numpy() for name, tensor in self.network.state_dict().items()}
+
+    def restore(self, tensors: Mapping[str, Matrix]) -> None:
+        """See `Head`."""
+        self.network = self.build(seed=0)
+        state = {name: torch.from_numpy(np.copy(array)).unsqueeze(0) for name, array in tensors.items()}
+        self.network.load_state_dict(state)
+
+
+def of_one_shape(lessons: Sequence[Lesson]) -> list[list[int]]:
+    """Which lessons may share a stack: those whose params differ in nothing but what each member has of its own."""
+    alike: dict[str, list[int]] = {}
+    for i, lesson in enumerate(lessons):
+        alike.setdefault(lesson.params.model_dump_json(exclude=set(OWN_PARAMS)), []).append(i)
+    return list(alike.values())
+
+
+def stacks(network: Network, members: int, compute: ComputeConfig) -> list[range]:
+    """Which members are trained as one: on a CPU as many as gain by it and leave no core idle; a GPU takes all."""
+    values = sum(parameter.numel() for parameter in network.parameters())
+    size = members
+    if compute.device.type == "cpu":
+        size = max(1, min(STACK_VALUES // values, -(-members // compute.workers)))
+    return [range(start, min(start + size, members)) for start in range(0, members, size)]
+
+
+def side_by_side(
+    train: Callable[[list[int]], list[int]], each: Sequence[list[int]], workers: int
+) -> Iterator[list[int]]:
+    """Train the stacks, some at once; yields each that is done."""
+    if min(workers, len(each)) == 1:
+        yield from map(train, each)
+        return
+    with ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(torch.get_num_threads(),)) as pool:
+        futures = [pool.submit(train, stack) for stack in each]
+        try:
+            for future in as_completed(futures):
+                yield future.result()
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+def present_or_all(mask: Tensor) -> Tensor:
+    """The mask, but all of a row that has nothing, so that no softmax is over nothing; its member ignores that row."""
+    return mask | ~mask.any(dim=2, keepdim=True)
+
+
+def equal_shares(mask: Tensor) -> Tensor:
+    """Float32 (K, n, M): one over the number of present modalities, 0 for the absent."""
+    return mask / mask.sum(dim=2, keepdim=True).clamp(min=1)

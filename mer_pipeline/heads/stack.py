@@ -1,0 +1,280 @@
+"""Many networks of one shape trained at once: one batched product does the work of K small ones.
+
+Every member has its own weights, rows, standardisation, order, rates, moments and end. The best epoch is the one with
+the highest weighted F1 on the validation fold, of equals the one with the lowest cross-entropy there (on twenty clips
+F1 stands still while the head still learns); training ends `patience` epochs after it. Without a validation fold
+it ends after `patience` epochs, and the last weights stay. A member that has ended leaves the stack.
+
+On a CPU a member's bytes are those that it would have alone: all shapes that it meets are its own (minibatches are
+filled up with rows of weight 0), so nothing depends on who stands beside it, or on when the others leave.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from mer_pipeline.heads.base import GROUP, Epoch, Examples, Lesson
+from mer_pipeline.heads.layers import ALIGNED, Noise
+from mer_pipeline.modalities import Features, Matrix
+from mer_pipeline.params import TrainParams
+from mer_pipeline.runtime import raise_if_stopped
+from mer_pipeline.scores.metrics import Confusion
+
+OWN_PARAMS = frozenset({"lr", "weight_decay", "dropout", "modality_dropout"})  # members of a stack may differ in them
+STREAM = 1_000_003  # seeds of the epochs' noise are this far apart
+
+
+class Resident:
+    """Raw features on the device once, standardised for each of K members when a batch is taken."""
+
+    def __init__(self, features: Features, lessons: Sequence[Lesson], device: torch.device) -> None:
+        scalers = [lesson.scaler for lesson in lessons]
+        self.x = [torch.from_numpy(x).to(device) for x in features.x]
+        self.has_parts = [bool(np.isnan(x).any()) for x in features.x]  # of which some clips lack some
+        self.mask = torch.from_numpy(features.mask).to(device)
+        everywhere = features.mask.all(axis=0) & np.all([one.known for one in scalers], axis=0)
+        self.is_whole = [bool(here) and not parts for here, parts in zip(everywhere, self.has_parts, strict=True)]
+        modalities = range(len(features.x))
+        self.mean = [torch.from_numpy(np.stack([s.mean[m] for s in scalers])).to(device) for m in modalities]
+        self.inverse = [torch.from_numpy(np.stack([s.inverse[m] for s in scalers])).to(device) for m in modalities]
+        self.known = torch.from_numpy(np.stack([s.known for s in scalers])).to(device)
+
+    def batch(self, rows: Tensor) -> tuple[list[Tensor], Tensor]:
+        """Of rows int64 (K, n): x, M tensors (K, n, D_m) with zeros as of `Scaler.apply`; and the mask (K, n, M)."""
+        mask = self.mask[rows] & self.known[:, None]
+        x = []
+        for m, (values, mean, inverse) in enumerate(zip(self.x, self.mean, self.inverse, strict=True)):
+            drawn = values.index_select(0, rows.flatten()).view(*rows.shape, -1)  # far faster than values[rows]
+            scaled = drawn.sub_(mean[:, None]).mul_(inverse[:, None])
+            if not self.is_whole[m]:
+                absent = ~mask[:, :, m : m + 1]
+                scaled.masked_fill_(absent | scaled.isnan() if self.has_parts[m] else absent, 0)
+            x.append(scaled)
+        return x, mask
+
+    def keep(self, at: list[int]) -> None:
+        """Forget the other members."""
+        self.mean, self.inverse = [mean[at] for mean in self.mean], [inverse[at] for inverse in self.inverse]
+        self.known = self.known[at]
+
+
+@dataclass(frozen=True)
+class Seen:
+    """Of the validation rows: weighted F1 and minus the cross-entropy, and the logits float32 (n, C)."""
+
+    score: tuple[float, float]
+    logits: Matrix
+
+
+@dataclass
+class Progress:
+    """How far one member is: its index among the lessons, and its best validation epoch so far."""
+
+    index: int
+    lesson: Lesson
+    order: torch.Generator
+    history: list[Epoch] = field(default_factory=list)
+    best: Seen | None = None
+    best_epoch: int = 0
+
+    def whole(self) -> Lesson:
+        """The validation rows are learnt from as well, for as many epochs as were best."""
+        lesson = self.lesson
+        assert lesson.validation is not None
+        return replace(lesson, train=lesson.train.and_(lesson.validation), validation=None, epochs=self.best_epoch + 1)
+
+    def tired(self, epoch: int) -> bool:
+        """Its validation score has not become better for a while."""
+        return self.lesson.validation is not None and epoch - self.best_epoch >= self.lesson.params.patience
+
+
+class Stack:
+    """The members that still learn: their networks as one, and its optimiser."""
+
+    def __init__(self, networks: Sequence[nn.Module], params: Sequence[TrainParams], *, decoupled_decay: bool) -> None:
+        self.rates, self.decoupled_decay = [(each.lr, each.weight_decay) for each in params], decoupled_decay
+        self.network = copy.deepcopy(networks[0])
+        parts = zip(*(network.parameters() for network in networks), strict=True)
+        self.parameters = list(self.network.parameters())
+        self._become([torch.cat([tensor.detach() for tensor in each]) for each in parts])
+        self.first, self.second, self.best = ([torch.zeros_like(w) for w in self.weights] for _ in range(3))
+        self.steps = [torch.zeros((), device=self.weights[0].device) for _ in networks]
+        self._split()
+
+    def _become(self, weights: list[Tensor]) -> None:
+        for parameter, values in zip(self.parameters, weights, strict=True):
+            parameter.data, parameter.grad = values, None
+
+    def _split(self) -> None:
+        """Views of each member's own weights and moments, for the optimiser."""
+        parts = (self.weights, self.first, self.second)
+        self.views = [[[tensor[k] for tensor in part] for part in parts] for k in range(len(self.rates))]
+
+    @property
+    def weights(self) -> list[Tensor]:
+        """Every parameter of the stack, (K, ...)."""
+        return [parameter.detach() for parameter in self.parameters]
+
+    def step(self, losses: Tensor, active: list[int]) -> None:
+        """One step of Adam on each active member's loss; losses (K,)."""
+        slopes = [each.unbind(0) for each in torch.autograd.grad(losses.sum(), self.parameters)]
+        # torch's own kernel: its functional `adam` spends as long on lists and counters as that on numbers this few.
+        adam = torch._fused_adamw_ if self.decoupled_decay else torch._fused_adam_
+        for k in active:
+            weights, first, second = self.views[k]
+            self.steps[k] += 1
+            lr, weight_decay = self.rates[k]
+            adam(
+                weights, [slope[k] for slope in slopes], first, second, [], [self.steps[k]] * len(weights),
+                lr=lr, weight_decay=weight_decay, beta1=0.9, beta2=0.999, eps=1e-8, amsgrad=False, maximize=False,
+            )  # fmt: skip
+
+    def remember(self, k: int) -> None:
+        """Keep member k's weights as its best."""
+        for best, weights in zip(self.best, self.weights, strict=True):
+            best[k].copy_(weights[k])
+
+    def write_best(self, k: int, network: nn.Module) -> None:
+        """Make `network` member k at its best, on the CPU."""
+        for parameter, best in zip(network.parameters(), self.best, strict=True):
+            parameter.data = best[k : k + 1].cpu().clone()
+
+    def keep(self, at: list[int]) -> None:
+        """Forget the other members, which then cost nothing."""
+        self._become([weights[at] for weights in self.weights])
+        self.first, self.second, self.best = ([t[at] for t in each] for each in (self.first, self.second, self.best))
+        self.steps = [self.steps[k] for k in at]
+        self.rates = [self.rates[k] for k in at]
+        self._split()
+
+
+@dataclass(frozen=True)
+class Batches:
+    """K members' rows in batches of equal size, filled up with rows that have no weight: (K, steps * width)."""
+
+    rows: Tensor
+    target: Tensor  # float32 (K, steps * width, C)
+    weight: Tensor  # float32, of a row in its batch's mean
+    filled: Tensor  # int64 (K, steps), how many of each batch count
+    width: int
+
+    @classmethod
+    def of(cls, each: Sequence[Examples], orders: Sequence[Tensor | None], size: int, device: torch.device) -> Batches:
+        """Indices in the order given; None: as they are."""
+        counts = torch.tensor([len(examples.rows) for examples in each])
+        steps = -(-int(counts.max()) // size)
+        filled = (counts[:, None] - size * torch.arange(steps)).clamp(0, size)
+        width = size + -size % ALIGNED
+        rows = torch.zeros(len(each), steps * width, dtype=torch.int64)
+        target, weight = torch.zeros(*rows.shape, each[0].target.shape[1]), torch.zeros(rows.shape)
+        for k, (examples, order) in enumerate(zip(each, orders, strict=True)):
+            at = torch.arange(len(examples.rows)) if order is None else order
+            step = torch.arange(len(at)) // size
+            column = torch.arange(len(at)) + step * (width - size)
+            rows[k, column] = torch.from_numpy(examples.rows)[at]
+            target[k, column] = torch.from_numpy(examples.target)[at]
+            weight[k, column] = torch.from_numpy(examples.weight)[at] / filled[k, step]
+        return cls(rows.to(device), target.to(device), weight.to(device), filled, width)
+
+    def __iter__(self) -> Iterator[slice]:
+        """Where each batch is."""
+        return (slice(start, start + self.width) for start in range(0, self.rows.shape[1], self.width))
+
+
+def train_networks(
+    networks: Sequence[nn.Module],
+    features: Features,
+    lessons: Sequence[Lesson],
+    classes: int,
+    device: torch.device,
+    *,
+    decoupled_decay: bool,
+) -> list[Progress]:
+    """Train each network on its lesson, with cross-entropy; the networks become their best.
+
+    The lessons' params may differ in OWN_PARAMS alone.
+    """
+    params = lessons[0].params
+    resident = Resident(features, lessons, device)
+    copies = [copy.deepcopy(network).to(device) for network in networks]
+    stack = Stack(copies, [lesson.params for lesson in lessons], decoupled_decay=decoupled_decay)
+    members = [Progress(i, one, torch.Generator().manual_seed(one.seed)) for i, one in enumerate(lessons)]
+    told = list(members)
+    for epoch in range(max(lesson.epochs for lesson in lessons)):
+        raise_if_stopped()  # also in a thread, which no signal reaches
+        losses = _epoch(stack, resident, members, epoch, params.batch_size)
+        seen = _watch(stack, resident, members, classes)
+        for k, one in enumerate(members):
+            validation = seen[k]
+            one.history.append(Epoch(epoch, losses[k], None if validation is None else validation.score[0]))
+            if validation is not None and (one.best is None or validation.score > one.best.score):
+                one.best, one.best_epoch = validation, epoch
+                stack.remember(k)
+        ended = [epoch == m.lesson.epochs - 1 or m.tired(epoch) for m in members]
+        for k, one in enumerate(members):
+            if ended[k]:
+                if one.lesson.validation is None:
+                    stack.remember(k)
+                stack.write_best(k, networks[one.index])
+        if any(ended):
+            left = [k for k, end in enumerate(ended) if not end]
+            if not left:
+                break
+            members = [members[k] for k in left]
+            stack.keep(left)
+            resident.keep(left)
+    return told
+
+
+def _epoch(stack: Stack, resident: Resident, members: Sequence[Progress], epoch: int, size: int) -> list[float]:
+    """Every member goes once through its rows; returns their mean losses."""
+    device = resident.mask.device
+    # Noise starts anew each epoch: a member that waits for others at its end is not out of step afterwards.
+    seeds, params = [one.lesson.seed + STREAM * epoch for one in members], [one.lesson.params for one in members]
+    noise = Noise(seeds, params, device)
+    each = [one.lesson.train for one in members]
+    orders = [torch.randperm(len(one.lesson.train.rows), generator=one.order) for one in members]
+    batches = Batches.of(each, orders, size, device)
+    total = torch.zeros(len(members), device=device)
+    for part, filled in zip(batches, batches.filled.T, strict=True):
+        logits, _ = stack.network(*resident.batch(batches.rows[:, part]), noise)
+        losses = (_cross_entropy(logits, batches.target[:, part]) * batches.weight[:, part]).sum(dim=1)
+        stack.step(losses, filled.nonzero().flatten().tolist())
+        total += losses.detach() * filled.to(device)
+    return [loss / len(one.rows) for loss, one in zip(total.tolist(), each, strict=True)]
+
+
+def _watch(stack: Stack, resident: Resident, members: Sequence[Progress], classes: int) -> list[Seen | None]:
+    """Of each member that has a validation fold."""
+    if all(one.lesson.validation is None for one in members):
+        return [None] * len(members)
+    none = np.zeros(0, dtype=np.int64)
+    each = [one.lesson.validation or Examples.of(none, none, none, classes) for one in members]
+    device = resident.mask.device
+    batches = Batches.of(each, [None] * len(each), GROUP, device)
+    losses, said = [], []
+    with torch.no_grad():
+        for part in batches:
+            logits, _ = stack.network(*resident.batch(batches.rows[:, part]))
+            losses.append(_cross_entropy(logits, batches.target[:, part]))
+            said.append(logits)
+    loss, told = torch.cat(losses, dim=1).cpu(), torch.cat(said, dim=1).cpu().numpy()
+    seen: list[Seen | None] = []
+    for k, examples in enumerate(each):
+        n = len(examples.rows)
+        own = told[k, :n].copy()  # a view would keep what all members said
+        f1 = Confusion.of(examples.label, own.argmax(axis=1), classes).weighted_f1
+        seen.append(Seen((f1, -float(loss[k, :n].mean())), own) if n else None)
+    return seen
+
+
+def _cross_entropy(logits: Tensor, target: Tensor) -> Tensor:
+    """Of each row: (K, n, C) and distributions (K, n, C) to (K, n)."""
+    rows = nn.functional.cross_entropy(logits.flatten(0, 1), target.flatten(0, 1), reduction="none")
+    return rows.view(target.shape[:2])

@@ -1,0 +1,122 @@
+"""The families that may bear a head out, because they are not the head's own and not the given label's.
+
+    not independent of the head            the own head's family, and what agrees with it beyond what accuracy explains
+    not independent of the given labels    the family of the given label likewise: the rule is measured by that label
+
+The head takes part in the test of dependence (dependence.py) as one more source of the family `own`, by its votes on
+the labelled clips that it has not learnt from; only labelled clips of the folds that may be seen decide.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from mer_pipeline.clips import GIVEN, VOTES_SCHEMA
+from mer_pipeline.labels.dependence import join_dependent, most_named
+from mer_pipeline.labels.votes import GOLD, MISSING, SCORES, read_votes
+from mer_pipeline.params import JudgeParams
+
+OWN = "own"
+HEAD = "the head"  # its name as a source; no judge can be called so
+OF_HEAD = "not independent of the head"
+OF_GIVEN = "not independent of the given labels"
+
+Ints = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class CorroboratingFamilies:
+    """Independent families.
+
+    Attributes:
+        names: W of them.
+        sources: of each.
+        excluded: why each other family is not among them.
+        answer: int64 (n,), the given or gold label of the labelled clips, in their order.
+    """
+
+    names: tuple[str, ...]
+    sources: tuple[tuple[str, ...], ...]
+    excluded: Mapping[str, str]
+    answer: Ints
+
+    def vote(self, said: Mapping[str, Ints], classes: int) -> Ints:
+        """int64 (n, W): what the families say, from what `said_by` gives."""
+        votes = [most_named(np.stack([said[s] for s in members], axis=1), classes) for members in self.sources]
+        n = len(next(iter(said.values()), ()))
+        return np.stack(votes, axis=1) if votes else np.zeros((n, 0), dtype=np.int64)
+
+
+def may_bear_out(votes: pa.Table, clip_ids: Collection[str]) -> set[str]:
+    """The families, dependent or not, that vote on any of these clips, without the own head's and the given label's."""
+    table = votes.select(["source", "family"]).group_by(["source", "family"]).aggregate([]).to_pylist()
+    given = {row["family"] for row in table if row["source"] == GIVEN}
+    here = votes.filter(pc.is_in(votes["clip_id"], value_set=pa.array(sorted(clip_ids), pa.string())))
+    found = {
+        family
+        for source, family in zip(here["source"].to_pylist(), here["family"].to_pylist(), strict=True)
+        if source not in (GIVEN, GOLD)
+    }
+    return found - given - {OWN}
+
+
+def as_own(votes: pa.Table, judges: Mapping[str, JudgeParams]) -> pa.Table:
+    """The votes with the own heads' families called `own`: their other members are the head's kin too."""
+    kin = {judge.home for judge in judges.values() if judge.kind == "fusion-head"}
+    families = [OWN if family in kin else family for family in votes["family"].to_pylist()]
+    at = votes.schema.get_field_index("family")
+    return votes.set_column(at, votes.schema.field("family"), pa.array(families, pa.string()))
+
+
+def find_corroborating(
+    votes: pa.Table, clip_ids: Sequence[str], head: Ints, classes: tuple[str, ...], *, join: bool
+) -> CorroboratingFamilies:
+    """Which families may bear the head out.
+
+    Args:
+        votes: VOTES_SCHEMA and, if it likes, SCORES.
+        clip_ids: sorted; labelled clips that may be seen.
+        head: int64 (n,), what the head says of them, MISSING where nothing.
+        classes: in order.
+        join: whether dependent families count as one.
+
+    Raises:
+        DatasetError: a vote is not what `read_votes` takes.
+    """
+    rows = [(i, HEAD, OWN, classes[c]) for i, c in zip(clip_ids, head.tolist(), strict=True) if c != MISSING]
+    own = pa.table(
+        [pa.array([row[k] for row in rows], pa.string()) for k in range(len(VOTES_SCHEMA))], schema=VOTES_SCHEMA
+    )
+    columns = [*VOTES_SCHEMA.names, *(name for name in votes.column_names if name == SCORES)]
+    read = read_votes(pa.concat_tables([votes.select(columns), own], promote_options="default"), clip_ids, classes)
+    families = join_dependent(read, len(classes))[0] if join else read
+    names, sources, excluded = [], [], {}
+    for name, members in zip(families.families, families.sources, strict=True):
+        if HEAD in members or OWN in name.split("+"):
+            excluded[name] = OF_HEAD
+        elif GIVEN in members:
+            excluded[name] = OF_GIVEN
+        else:
+            names.append(name)
+            sources.append(members)
+    answer = np.where(read.gold == MISSING, read.given, read.gold)
+    return CorroboratingFamilies(tuple(names), tuple(sources), excluded, answer)
+
+
+def said_by(votes: pa.Table, clip_ids: Sequence[str], classes: Sequence[str]) -> dict[str, Ints]:
+    """int64 (n,) by source: the class that it votes for, MISSING where it does not."""
+    at = {clip_id: i for i, clip_id in enumerate(clip_ids)}
+    index = {label: c for c, label in enumerate(classes)}
+    said: dict[str, Ints] = {}
+    columns = (votes[name].to_pylist() for name in ("clip_id", "source", "label"))
+    for clip_id, source, label in zip(*columns, strict=True):
+        column = said.setdefault(source, np.full(len(at), MISSING, dtype=np.int64))
+        if clip_id in at:
+            column[at[clip_id]] = index.get(label, MISSING)
+    return said

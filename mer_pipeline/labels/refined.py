@@ -1,0 +1,35 @@
+"""What every method gives: one label per clip, its posterior, and why."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mer_pipeline.labels.em import Estimate
+from mer_pipeline.labels.votes import Votes
+
+
+@dataclass(frozen=True)
+class Refined:
+    """One label per clip.
+
+    Attributes:
+        label: int64 (n,).
+        posterior: float64 (n, C); the one-hot given label, the shares of the votes, or a model's.
+        reason: n sentences.
+    """
+
+    label: NDArray[np.int64]
+    posterior: NDArray[np.float64]
+    reason: tuple[str, ...]
+
+
+def most_likely(estimate: Estimate, votes: Votes, classes: tuple[str, ...]) -> Refined:
+    """The class with the highest posterior; the given label, if it is one of several that have it."""
+    posterior = estimate.posterior
+    best = posterior.max(axis=1)
+    label = np.where(posterior[np.arange(len(best)), votes.given] == best, votes.given, posterior.argmax(axis=1))
+    reason = tuple(f"{classes[c]} has posterior {p:.2f}" for c, p in zip(label, best, strict=True))
+    return Refined(label, posterior, reason)

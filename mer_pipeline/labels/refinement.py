@@ -1,0 +1,60 @@
+"""Ways from votes to one label per clip, by `labels.method`; each has a module of its own.
+
+    given                   no refinement
+    majority                the class that most families name
+    weighted                likewise, reliable families weighing more
+    one-coin                EM, an accuracy per family
+    dawid-skene             EM, a confusion matrix per family
+    dirichlet-multinomial   EM on the counts or scores behind the votes
+    human-anchored          the given label, unless one of these and enough independent families are sure (default)
+
+EM alone believes whoever agrees: where sources copy each other and are not declared one family, it makes labels
+worse than the given ones and is sure of them (measured: accuracy .755 at a mean confidence of .962).
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from mer_pipeline.labels.anchored import estimate, human_anchored
+from mer_pipeline.labels.majority import majority
+from mer_pipeline.labels.refined import Refined, most_likely
+from mer_pipeline.labels.votes import MISSING, Votes
+from mer_pipeline.labels.weighted import weighted
+from mer_pipeline.params import LabelParams
+
+
+def fuse(votes: Votes, classes: tuple[str, ...], params: LabelParams) -> Refined:
+    """One label per clip. Gold stands in every method but "given"; else a given label without company stands."""
+    if params.method == "given":
+        return _as_given(votes, classes, "as given: labels.method is 'given'")
+    if not len(votes.given):
+        return _as_given(votes, classes, "")
+    if len(votes.families) < 2:
+        fused = _as_given(votes, classes, "as given: there is no vote of another family")
+    elif params.method == "majority":
+        fused = majority(votes, classes)
+    elif params.method == "weighted":
+        fused = weighted(votes, classes)
+    elif params.method == "human-anchored":
+        fused = human_anchored(votes, classes, params)
+    else:
+        fused = most_likely(estimate(params.method, votes, len(classes)), votes, classes)
+    return _with_gold(fused, votes, classes)
+
+
+def _as_given(votes: Votes, classes: tuple[str, ...], reason: str) -> Refined:
+    return Refined(votes.given, np.eye(len(classes))[votes.given], (reason,) * len(votes.given))
+
+
+def _with_gold(fused: Refined, votes: Votes, classes: tuple[str, ...]) -> Refined:
+    """Gold, certain and with its own reason."""
+    settled = votes.gold != MISSING
+    label = np.where(settled, votes.gold, fused.label)
+    posterior = np.where(settled[:, None], np.eye(len(classes))[votes.gold], fused.posterior)
+    reason = tuple(
+        f"{classes[c]} is gold" if sure else why for c, sure, why in zip(label, settled, fused.reason, strict=True)
+    )
+    return replace(fused, label=label, posterior=posterior, reason=reason)

@@ -1,0 +1,80 @@
+"""Whether one run's predictions are better than another's on the same clips: a paired bootstrap over groups.
+
+Both runs meet the same resamples, so what makes a speaker easy or hard for both cancels in the difference. It is told
+for these predictions: how much another seed would change them is not in it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal, TypedDict
+
+import numpy as np
+
+from mer_pipeline.modalities import Indices
+from mer_pipeline.scores.bootstrap import MEASURES, RESAMPLES, class_f1, middle, resample, two_sided, units_of
+from mer_pipeline.scores.metrics import Confusion, FloatArray
+
+
+class Difference(TypedDict):
+    """A score of both runs, B's less A's, and the middle 95 % of that over resamples."""
+
+    a: float
+    b: float
+    difference: float
+    low: float
+    high: float
+
+
+class Paired(TypedDict):
+    """Two runs on n clips; floats to 6 digits.
+
+    `b_better` is the share of resamples where B's weighted F1 is the higher one, `p` the two-sided p-value of equal
+    weighted F1, `right` the number of clips by who gets them right.
+    """
+
+    n: int
+    over: Literal["groups", "clips"]
+    units: int
+    resamples: int
+    caveat: str
+    scores: dict[str, Difference]
+    per_class: dict[str, Difference]
+    b_better: float
+    p: float
+    right: dict[Literal["both", "only_a", "only_b", "neither"], int]
+
+
+def paired(true: Indices, a: Indices, b: Indices, groups: Sequence[str], classes: Sequence[str]) -> Paired:
+    """Compare two predictions, int64 (n,) class indices each."""
+    units = units_of(groups)
+    drawn = resample(true, [a, b], units, len(classes))
+    whole = np.stack([Confusion.of(true, one, len(classes)).counts for one in (a, b)])
+    resampled = {name: measure(drawn) for name, measure in MEASURES.items()}
+    f1, f1_drawn = class_f1(whole), class_f1(drawn)
+    by = resampled["weighted_f1"][1] - resampled["weighted_f1"][0]
+    right_a, right_b = a == true, b == true
+    return {
+        "n": len(true),
+        "over": units.over,
+        "units": units.count,
+        "resamples": RESAMPLES,
+        "caveat": units.caveat,
+        "scores": {name: _difference(measure(whole), resampled[name]) for name, measure in MEASURES.items()},
+        "per_class": {name: _difference(f1[:, c], f1_drawn[:, :, c]) for c, name in enumerate(classes)},
+        "b_better": round(float((by > 0).mean()), 6),
+        "p": two_sided(by),
+        "right": {
+            "both": int((right_a & right_b).sum()),
+            "only_a": int((right_a & ~right_b).sum()),
+            "only_b": int((~right_a & right_b).sum()),
+            "neither": int((~right_a & ~right_b).sum()),
+        },
+    }
+
+
+def _difference(both: FloatArray, resampled: FloatArray) -> Difference:
+    """Of the values of A and B (2,), and those of each resample (2, R)."""
+    a, b = (float(value) for value in both)
+    low, high = middle(resampled[1] - resampled[0])
+    return {"a": round(a, 6), "b": round(b, 6), "difference": round(b - a, 6), "low": low, "high": high}

@@ -1,0 +1,143 @@
+"""`data/fusion/` on disk: one config.json and a safetensors file per member. No pickle, no absolute path.
+
+    config.json                                       what the heads are of; `empty` says why there are none
+    fused/HEAD/seed-S_fold-F.safetensors              all modalities
+    single/MODALITY/HEAD/seed-S_fold-F.safetensors    one
+    out_of_fold.parquet                               what the fused heads say of clips that they have not seen
+
+The bytes depend on the values alone.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+from pydantic import Field, ValidationError
+from safetensors import SafetensorError
+from safetensors.numpy import load_file, save_file
+
+from mer_pipeline.errors import StageError
+from mer_pipeline.heads import HEADS
+from mer_pipeline.heads.scaler import Scaler
+from mer_pipeline.modalities import Matrix
+from mer_pipeline.params import VISUAL, HeadName, Section, TrainParams
+from mer_pipeline.scores.written import write_csv as write_csv  # written.py needs no torch
+from mer_pipeline.scores.written import write_json as write_json
+from mer_pipeline.training.member import Member
+
+CONFIG = "config.json"
+OUT_OF_FOLD = "out_of_fold.parquet"
+FUSED = None  # the feature set of all modalities; a single one is called by its name
+
+
+class FusionConfig(Section):
+    """config.json: what a reader needs to load any member."""
+
+    classes: tuple[str, ...]
+    modalities: tuple[str, ...]
+    dims: tuple[int, ...]  # of each modality; empty where there are no heads
+    merged: dict[str, int] = Field(default_factory=dict)  # encoders that are the modality VISUAL, and columns of each
+    folds: int
+    params: TrainParams
+    selected: HeadName | None
+    temperature: float = 1.0  # of the selected head's probabilities; those in out_of_fold.parquet are without it
+    empty: str | None
+
+    @property
+    def encoders(self) -> dict[str, int]:
+        """What to load, in token order, with the length of each one's vectors."""
+        found: dict[str, int] = {}
+        for name, dim in zip(self.modalities, self.dims, strict=True):
+            found |= self.merged if self.merged and name == VISUAL else {name: dim}
+        return found
+
+
+def member_path(root: Path, modality: str | None, head: HeadName, seed: int, fold: int) -> Path:
+    """Where a member lies; `modality` is FUSED or a modality's name."""
+    parent = root / "fused" if modality is FUSED else root / "single" / modality
+    return parent / head / f"seed-{seed}_fold-{fold}.safetensors"
+
+
+def member_tensors(member: Member, names: Sequence[str]) -> dict[str, Matrix]:
+    """All that a member of these modalities learnt, by name."""
+    tensors = {"prior": member.prior}
+    for name, mean, inverse in zip(names, member.scaler.mean, member.scaler.inverse, strict=True):
+        tensors |= {f"scaler.{name}.mean": mean, f"scaler.{name}.inverse": inverse}
+    if member.head is not None:
+        tensors |= {f"head.{name}": array for name, array in member.head.tensors().items()}
+    if member.chosen:
+        tensors["chosen"] = np.frombuffer(json.dumps(dict(member.chosen), sort_keys=True).encode(), np.uint8)
+    return {name: np.ascontiguousarray(array) for name, array in tensors.items()}
+
+
+def member_from(
+    tensors: Mapping[str, Matrix],
+    names: Sequence[str],
+    dims: tuple[int, ...],
+    classes: int,
+    params: TrainParams,
+    head: HeadName,
+) -> Member:
+    """The member that `member_tensors` were taken from.
+
+    Raises:
+        KeyError, RuntimeError: they are of another kind of member.
+    """
+    mean, inverse = ([tensors[f"scaler.{name}.{part}"] for name in names] for part in ("mean", "inverse"))
+    learnt = {name.removeprefix("head."): tensor for name, tensor in tensors.items() if name.startswith("head.")}
+    chosen = json.loads(tensors["chosen"].tobytes()) if "chosen" in tensors else {}
+    built = HEADS[head](dims, classes, params.model_copy(update=chosen)) if learnt else None
+    if built is not None:
+        built.restore(learnt)
+    return Member(Scaler(tuple(mean), tuple(inverse)), built, tensors["prior"], chosen)
+
+
+def save_member(path: Path, member: Member, names: Sequence[str]) -> None:
+    """Write a member of these modalities."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    save_file(member_tensors(member, names), path)
+
+
+def load_member(path: Path, config: FusionConfig, modality: str | None, head: HeadName) -> Member:
+    """Read what `save_member` wrote.
+
+    Raises:
+        StageError: the file is missing, torn, or of other features than config.json says.
+    """
+    dims = dict(zip(config.modalities, config.dims, strict=True))
+    names = config.modalities if modality is FUSED else (modality,)
+    try:
+        sizes = tuple(dims[name] for name in names)
+        return member_from(load_file(path), names, sizes, len(config.classes), config.params, head)
+    except (OSError, SafetensorError, KeyError, RuntimeError) as error:
+        raise StageError(f"{path} is no member of this fusion ({error}); run `dvc repro train`") from None
+
+
+def load_config(root: Path) -> FusionConfig:
+    """Read config.json.
+
+    Raises:
+        StageError: it is missing or of another version.
+    """
+    try:
+        return FusionConfig.model_validate_json((root / CONFIG).read_text(encoding="utf-8"))
+    except (OSError, ValidationError) as error:
+        raise StageError(f"{root / CONFIG} cannot be read ({error}); run `dvc repro train`") from None
+
+
+def predictions_schema(classes: int, *extra: pa.Field) -> pa.Schema:
+    """Columns of out_of_fold.parquet and data/predictions.parquet: clip_id, `extra`, then what a head says."""
+    return pa.schema(
+        [
+            pa.field("clip_id", pa.string(), nullable=False),
+            *extra,
+            pa.field("head", pa.string()),
+            pa.field("label", pa.string(), nullable=False),
+            pa.field("probabilities", pa.list_(pa.float32(), classes), nullable=False),
+            pa.field("weights", pa.list_(pa.float32())),
+        ]
+    )

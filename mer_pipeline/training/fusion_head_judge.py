@@ -1,0 +1,250 @@
+"""The fusion head as a judge: votes on clips that it has not learnt from, once for every held-out fold.
+
+    held_out_fold = -1   clip of fold g: a head that was trained without fold g
+    held_out_fold =  f   clip of fold g: a head that was trained without folds f and g
+    other clips          the mean of all the heads of that held-out fold
+
+The labels that train fold f's head are refined without fold f. A vote by a head that knows fold f's labels would
+carry them in by the back door, so for each f the dataset is cross-validated as if fold f did not exist (nested.py):
+k + 1 cross-validations on the *given* labels, k² members per seed, remembered like every other trained head.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from mer_pipeline.clips import Row
+from mer_pipeline.heads.base import ComputeConfig
+from mer_pipeline.judges.judge import label_of, vote_schema
+from mer_pipeline.labels.judges import FINAL, HELD_OUT
+from mer_pipeline.labels.votes import MISSING
+from mer_pipeline.modalities import Features, Indices, Mask, Matrix, load_features
+from mer_pipeline.params import VISUAL, JudgeParams, ShardParams, TrainParams
+from mer_pipeline.tables.quarantine import write_problems
+from mer_pipeline.tables.rows import complete_row, digest, stage_schema
+from mer_pipeline.tables.shards import new_folder, shard_of, write_shard
+from mer_pipeline.training.cross_validation import FEWEST_FOLDS, Labels, seeds_of, without
+from mer_pipeline.training.head_cache import HeadCache
+from mer_pipeline.training.member import HERE, fixed_threads
+from mer_pipeline.training.nested import ask_blind
+
+
+@dataclass(frozen=True)
+class FusionHeadPaths:
+    """Where the own head reads and writes."""
+
+    features: Path  # folder of the encoders' folders
+    manifest: Path
+    folds: Path
+    votes: Path  # folder of this judge
+    quarantine: Path
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """All n clips of a dataset, and what a head may learn from.
+
+    Attributes:
+        clip_ids: sorted.
+        features: of these.
+        given: int64 (n,), MISSING where there is no label.
+        fold: int64 (n,), MISSING on all but labelled training clips.
+    """
+
+    clip_ids: tuple[str, ...]
+    features: Features
+    given: Indices
+    fold: Indices
+
+    @property
+    def held_out(self) -> list[int]:
+        """FINAL and every fold."""
+        return [FINAL, *(f for f in np.unique(self.fold).tolist() if f != MISSING)]
+
+    @property
+    def labels(self) -> tuple[Indices, Labels]:
+        """The rows of the labelled clips, and their given labels."""
+        rows = np.flatnonzero(self.fold != MISSING)
+        folds, fold = np.unique(self.fold[rows], return_inverse=True)
+        given = self.given[rows]
+        seen = np.where(fold == np.arange(len(folds))[:, None], MISSING, given)
+        unknown = np.full_like(given, MISSING)
+        return rows, Labels(tuple(self.clip_ids[i] for i in rows), fold, given, given, seen, unknown)
+
+
+@dataclass(frozen=True)
+class HeldOutVotes:
+    """What heads that are blind to one fold say of the other clips.
+
+    Attributes:
+        held_out: that fold, or FINAL.
+        scores: float32 (n, C).
+        voted: bool (n,), false where a clip has no modality to go by, and on the held-out fold.
+        made_from: digest of what the heads learnt from.
+    """
+
+    held_out: int
+    scores: Matrix
+    voted: Mask
+    made_from: str
+
+
+def own_schema(classes: int) -> pa.Schema:
+    """The schema of the table: one row per clip and held-out fold, but for fold f's clips where f is held out."""
+    return stage_schema(vote_schema(classes)).insert(1, pa.field(HELD_OUT, pa.int32(), nullable=False))
+
+
+def vote(
+    name: str,
+    judge: JudgeParams,
+    params: TrainParams,
+    modalities: Sequence[str],
+    classes: tuple[str, ...],
+    shards: ShardParams,
+    paths: FusionHeadPaths,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+    store: str | None = None,
+    compute: ComputeConfig = HERE,
+    merged: Sequence[str] = (),
+) -> str:
+    """Run the judge; returns one line that says what came out.
+
+    Args:
+        name: of the judge.
+        judge: which head, and when it abstains.
+        params: how the head is trained; its scores are the mean of the softmax over the seeds.
+        modalities: encoder names in token order; exactly these folders of `paths.features` are read.
+        classes: in order.
+        shards: of the table.
+        paths: where.
+        progress: told after every member, with how many are trained and how many there will be.
+        store: URL of the store that remembers trained heads; None: nothing is remembered.
+        compute: device and threads of the training.
+        merged: those of the encoders that are one modality, VISUAL.
+
+    Raises:
+        StageError: a table is missing or does not fit another.
+    """
+    data = read_dataset(paths, modalities, classes, merged)
+    labelled = data.fold != MISSING
+    why = why_silent(data)
+    if why is None:
+        with fixed_threads():
+            held_out_votes = cast_ballots(judge, data, len(classes), params, HeadCache(store, compute), progress)
+    else:
+        nothing = np.zeros((len(labelled), len(classes)), np.float32), np.zeros_like(labelled)
+        held_out_votes = [HeldOutVotes(held_out, *nothing, digest(why)) for held_out in data.held_out]
+    _write(name, judge, held_out_votes, data, why or "no modality", classes, shards, paths)
+    if why is not None:
+        return f"vote-{name}: no votes: {why}"
+    return (
+        f"vote-{name}: {judge.head} votes on {held_out_votes[0].voted.sum()} clips, {labelled.sum()} of them labelled"
+    )
+
+
+def read_dataset(
+    paths: FusionHeadPaths, modalities: Sequence[str], classes: Sequence[str], merged: Sequence[str] = ()
+) -> Dataset:
+    """Read the manifest, the folds and the features.
+
+    Raises:
+        StageError: a folder of features is not what `load_features` reads.
+    """
+    manifest = pq.read_table(paths.manifest, columns=["clip_id", "label"]).sort_by("clip_id")
+    clip_ids = manifest["clip_id"].to_pylist()
+    index = {label: c for c, label in enumerate(classes)}
+    dealt = pq.read_table(paths.folds)
+    fold_of = dict(zip(dealt["clip_id"].to_pylist(), dealt["fold"].to_pylist(), strict=True))
+    return Dataset(
+        tuple(clip_ids),
+        load_features(paths.features, modalities, clip_ids).merged(merged, VISUAL),
+        np.array([index.get(label, MISSING) for label in manifest["label"].to_pylist()], dtype=np.int64),
+        np.array([fold_of.get(clip_id, MISSING) for clip_id in clip_ids], dtype=np.int64),
+    )
+
+
+def why_silent(data: Dataset) -> str | None:
+    """Why the head cannot vote at all, or None where it can."""
+    if not (data.fold != MISSING).any():
+        return "there are no labelled clips"
+    if len(np.unique(data.given[data.fold != MISSING])) < 2:
+        return "all labelled clips have the same label"
+    if len(data.held_out) - 1 < FEWEST_FOLDS:
+        return f"there are fewer than {FEWEST_FOLDS} folds: without the held-out one and the clip's own none is left"
+    return None
+
+
+def cast_ballots(
+    judge: JudgeParams,
+    data: Dataset,
+    classes: int,
+    params: TrainParams,
+    known: HeadCache,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> list[HeldOutVotes]:
+    """Cross-validate once for good and once without each fold."""
+    done, total = 0, (len(data.held_out) - 1) ** 2 * len(seeds_of(judge.head, params))
+
+    def tick() -> None:
+        nonlocal done
+        done += 1
+        progress(done, total)
+
+    labelled, labels = data.labels
+    others = np.flatnonzero(data.fold == MISSING)
+    unseen = data.features.take(others)
+    held_out_votes = []
+    for at, held_out in enumerate(data.held_out, start=FINAL):  # the folds' numbers, counted anew
+        left, blind_labels = without(labels, at)
+        rows = labelled[left]
+        blind = ask_blind(judge.head, data.features.take(rows), blind_labels, unseen, classes, params, known, tick)
+        scores = np.zeros((len(data.fold), classes), dtype=np.float32)
+        voted = np.zeros(len(data.fold), dtype=bool)
+        scores[rows], voted[rows] = blind.labelled, blind.heard
+        scores[others], voted[others] = blind.others.mean(axis=0), blind.others_heard.all(axis=0)
+        held_out_votes.append(HeldOutVotes(held_out, scores, voted, blind.made_from))
+    return held_out_votes
+
+
+def _write(
+    name: str,
+    judge: JudgeParams,
+    held_out_votes: Sequence[HeldOutVotes],
+    data: Dataset,
+    silence: str,
+    classes: tuple[str, ...],
+    shards: ShardParams,
+    paths: FusionHeadPaths,
+) -> None:
+    """The judge's folder, whole or not at all; `silence` is the reason of a clip without a vote."""
+    values = vote_schema(len(classes))
+
+    def row(i: int, own: str, held_out_votes: HeldOutVotes) -> Row:
+        scores = held_out_votes.scores[i]
+        vote = {"scores": scores, "label": label_of(scores, judge.min_score, classes)}
+        said = vote if held_out_votes.voted[i] else None
+        key = digest([held_out_votes.made_from, own])
+        whole = complete_row(data.clip_ids[i], key, said, None if said else silence, values)
+        return {**whole, HELD_OUT: held_out_votes.held_out}
+
+    buckets: dict[int, list[int]] = {bucket: [] for bucket in range(shards.count)}
+    for i, clip_id in enumerate(data.clip_ids):
+        buckets[shard_of(clip_id, shards.count)].append(i)
+    # Its family says how a vote counts and not what it is.
+    footer = {"transform": f"vote-{name}", "judge": judge.model_dump_json(exclude={"family"})}
+    write_problems(paths.quarantine, [])
+    with new_folder(paths.votes) as folder:
+        for bucket, clips in buckets.items():
+            rows = []
+            for i in clips:
+                present = zip(data.features.x, data.features.mask[i], strict=True)
+                own = digest([x[i] if there else None for x, there in present])
+                fold = data.fold[i]
+                rows += [row(i, own, b) for b in held_out_votes if fold == MISSING or b.held_out != fold]
+            write_shard(folder, bucket, rows, own_schema(len(classes)), footer)

@@ -1,0 +1,133 @@
+"""Trained heads remembered by what they were trained on: features, labels, folds and settings, and the code.
+
+A head that was cross-validated before on the same rows is taken from the store: after one encoder changed, the
+others' single heads are; after switching back to an earlier state, all are.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import asdict, astuple
+
+import numpy as np
+import pyarrow as pa
+from safetensors.numpy import load, save
+
+from mer_pipeline.errors import ReadOnlyStore
+from mer_pipeline.heads.base import ComputeConfig, Epoch
+from mer_pipeline.modalities import Features
+from mer_pipeline.params import HeadName, TrainParams
+from mer_pipeline.runtime import INTRA_OP_THREADS
+from mer_pipeline.store.fingerprint import Fingerprint, code_parts
+from mer_pipeline.store.packs import PackSet, Store
+from mer_pipeline.tables.rows import complete_row, digest, stage_schema, to_table
+from mer_pipeline.training.artifacts import member_from, member_tensors
+from mer_pipeline.training.cross_validation import Labels, Trained, Validated, cross_validate, members_of, searches
+from mer_pipeline.training.member import HERE
+from mer_pipeline.training.search import FoldSearch
+
+SCHEMA = pa.schema([pa.field("blob", pa.binary())])  # `_pack`ed
+# Params that do not change what one head becomes: `visual` shows in the features, `search` counts where it is searched.
+ELSEWHERE = frozenset({"features", "heads", "single_modality", "visual", "search"})
+
+
+class HeadCache:
+    """Cross-validation that looks into the store first.
+
+    Raises:
+        StoreError: the store cannot be reached.
+    """
+
+    def __init__(self, url: str | None, compute: ComputeConfig = HERE) -> None:
+        self._compute = compute
+        self._pack_set: PackSet | None = None
+        if url is not None:
+            runtime = {"threads": str(INTRA_OP_THREADS), "device": compute.device.type}
+            fingerprint = Fingerprint({**code_parts(cross_validate, _pack, _unpack), **runtime})
+            self._pack_set = Store(url).pack_set("heads", fingerprint, stage_schema(SCHEMA))
+
+    def cross_validate(
+        self,
+        name: HeadName,
+        features: Features,
+        labels: Labels,
+        classes: int,
+        params: TrainParams,
+        tick: Callable[[], None] = lambda: None,
+        *,
+        search: bool = False,
+    ) -> Validated:
+        """As `training.cross_validate`, with the same result to the last bit; without `search` params stay."""
+        if not (search and searches(name, labels, params)):
+            params = params.as_they_stand
+        pack_set = self._pack_set
+        if pack_set is None:
+            return cross_validate(name, features, labels, classes, params, tick, self._compute)
+        key = key_of(name, features, labels, classes, params)
+        if params.search.trials:
+            key = digest({"key": key, "search": params.search.model_dump_json()})
+        found = pack_set.find([key])
+        table = pack_set.read(found) if found[0] >= 0 else None
+        if table is not None:
+            with suppress(ReadOnlyStore):
+                pack_set.open_for_writing()  # it is in use
+            for _ in range(members_of(name, labels, params)):
+                tick()
+            return _unpack(table["blob"][0].as_py(), name, features, classes, params)
+        validated = cross_validate(name, features, labels, classes, params, tick, self._compute)
+        row = complete_row(
+            f"{name} on {'+'.join(features.names)}", key, {"blob": _pack(validated, features)}, None, SCHEMA
+        )
+        try:
+            pack_set.put(
+                to_table([row], stage_schema(SCHEMA)), {"transform": "heads", **pack_set.fingerprint.provenance()}
+            )
+            pack_set.write_index()
+        except ReadOnlyStore:
+            self._pack_set = None  # a team's store that may only be read: train, and keep nothing
+        return validated
+
+
+def key_of(name: HeadName, features: Features, labels: Labels, classes: int, params: TrainParams) -> str:
+    """Digest of all that decides what cross-validation will find, but for the code."""
+    elsewhere = ELSEWHERE - {"heads"} if name == "ensemble" else ELSEWHERE  # it is made of them
+    return digest(
+        {
+            "head": name,
+            "names": features.names,
+            "x": [np.where(mask[:, None], x, 0) for x, mask in zip(features.x, features.mask.T, strict=True)],
+            "mask": features.mask,
+            "labels": [labels.fold, labels.given, labels.held_out, labels.pseudo],
+            "posterior": None if params.targets == "hard" else labels.posterior,
+            "classes": classes,
+            "params": json.dumps(params.model_dump(mode="json", exclude=set(elsewhere)), sort_keys=True),
+        }
+    )
+
+
+def _pack(validated: Validated, features: Features) -> bytes:
+    arrays = {"probabilities": validated.probabilities, "weights": validated.weights, "by_prior": validated.by_prior}
+    histories = []
+    for at, one in enumerate(validated.members):
+        arrays |= {f"{at}/{key}": array for key, array in member_tensors(one.member, features.names).items()}
+        histories.append([one.seed, one.fold, [astuple(epoch) for epoch in one.history]])
+    if validated.studies is not None:
+        arrays["studies"] = _text(json.dumps([asdict(study) for study in validated.studies]))
+    return save({key: np.ascontiguousarray(a) for key, a in arrays.items()} | {"members": _text(json.dumps(histories))})
+
+
+def _unpack(blob: bytes, name: HeadName, features: Features, classes: int, params: TrainParams) -> Validated:
+    arrays = load(blob)
+    members = []
+    for at, (seed, fold, history) in enumerate(json.loads(arrays["members"].tobytes())):
+        own = {key.removeprefix(f"{at}/"): array for key, array in arrays.items() if key.startswith(f"{at}/")}
+        member = member_from(own, features.names, features.dims, classes, params, name)
+        members.append(Trained(seed, fold, member, [Epoch(*values) for values in history]))
+    studies = [FoldSearch(**each) for each in json.loads(arrays["studies"].tobytes())] if "studies" in arrays else None
+    return Validated(members, arrays["probabilities"], arrays["weights"], arrays["by_prior"], studies)
+
+
+def _text(text: str) -> np.ndarray[tuple[int], np.dtype[np.uint8]]:
+    return np.frombuffer(text.encode(), np.uint8)

@@ -1,0 +1,223 @@
+"""The predict stage: every test and pool clip by the selected head, the submission, and scores where truth exists.
+
+A prediction is the mean of the softmax over folds and seeds, and its probabilities are tempered by what was fitted
+out of fold (`calibration.py`), which changes no label. Beside the head's own weights stands what the prediction rests
+on: how much of it is lost without each modality (`importance.py`). Each candidate gets a row: one without any modality
+gets the training prior and a flag. The truth is read for scoring only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from mer_pipeline.clips import Row
+from mer_pipeline.errors import UsageError
+from mer_pipeline.modalities import Features, Indices, Mask, Matrix, load_features
+from mer_pipeline.params import VISUAL, HeadName
+from mer_pipeline.scores.bootstrap import GroupedScore, grouped_score, units_of
+from mer_pipeline.scores.evaluation import final, temper_told
+from mer_pipeline.scores.importance import leave_one_out
+from mer_pipeline.scores.metrics import Confusion, Score, score
+from mer_pipeline.tables.rows import to_table
+from mer_pipeline.tables.shards import write_table
+from mer_pipeline.training.artifacts import (
+    FUSED,
+    OUT_OF_FOLD,
+    FusionConfig,
+    load_config,
+    load_member,
+    member_path,
+    predictions_schema,
+    write_csv,
+    write_json,
+)
+from mer_pipeline.training.cross_validation import seeds_of
+from mer_pipeline.training.member import fixed_threads
+
+NO_MODALITY = "no modality: training prior"
+
+
+@dataclass(frozen=True)
+class PredictPaths:
+    """Where the predict stage reads and writes."""
+
+    features: Path  # folder of the encoders' folders
+    manifest: Path
+    truth: Path
+    fusion: Path  # folder
+    predictions: Path
+    submission: Path
+    metrics: Path  # metrics/predict.json
+    plots: Path  # folder
+
+
+@dataclass(frozen=True)
+class Ensemble:
+    """What all members of one head say: float32 (S, n, C) by seed, mean weights (n, M), bool (n,) nothing to go by."""
+
+    probabilities: Matrix
+    weights: Matrix
+    by_prior: Mask
+
+
+def predict(paths: PredictPaths, progress: Callable[[int, int], None] = lambda done, total: None) -> str:
+    """Run the stage; returns one line that says what came out.
+
+    `progress` is told after every member, with how many have scored and how many will.
+
+    Raises:
+        StageError: a table or a member is missing or does not fit another.
+        UsageError: a modality's vectors have another length than the heads were trained on.
+    """
+    config = load_config(paths.fusion)
+    manifest = pq.read_table(paths.manifest, columns=["clip_id", "group", "split", "label"]).to_pylist()
+    clips = sorted((row["clip_id"], row["split"]) for row in manifest if row["split"] != "train")
+    ids = [clip_id for clip_id, _ in clips]
+    group_of: dict[str, str] = {row["clip_id"]: row["group"] for row in manifest}
+    index = {label: c for c, label in enumerate(config.classes)}
+    truth = pq.read_table(paths.truth).to_pylist()
+    true_of = {row["clip_id"]: index[row["label"]] for row in truth}
+    known = np.array([i for i, (c, where) in enumerate(clips) if where == "test" and c in true_of], dtype=np.int64)
+    true = np.array([true_of[ids[i]] for i in known], dtype=np.int64)
+
+    test: dict[str, object] | None = None
+    if config.selected is None:
+        probabilities = tempered = np.full((len(ids), len(index)), 1 / len(index), dtype=np.float32)
+        weights: list[Matrix | None] = [None] * len(ids)
+        importance: list[list[float | None] | None] = [None] * len(ids)
+        flags: list[str | None] = [f"no head: {config.empty}"] * len(ids)
+    else:
+        features = load_features(paths.features, tuple(config.encoders), ids)
+        _check_dims(features, config, paths.features)
+        features = features.merged(tuple(config.merged), VISUAL)
+        with fixed_threads():
+            scorer, selected = _Scorer(paths.fusion, config, progress, scored=bool(len(known))), config.selected
+            chosen = scorer(FUSED, selected, features)
+            probabilities = chosen.probabilities.mean(axis=0)
+            tempered = temper_told(probabilities, chosen.by_prior, config.temperature)
+            weights = [None if prior else row for row, prior in zip(chosen.weights, chosen.by_prior, strict=True)]
+            left_out = leave_one_out(lambda seen: scorer(FUSED, selected, seen).probabilities.mean(axis=0), features)
+            importance = [
+                None if prior else [value if there else None for value, there in zip(row.tolist(), mask, strict=True)]
+                for row, mask, prior in zip(left_out, features.mask, chosen.by_prior, strict=True)
+            ]
+            flags = [NO_MODALITY if prior else None for prior in chosen.by_prior]
+            if len(known):
+                groups = [group_of[ids[i]] for i in known]
+                said = (probabilities[known], tempered[known], chosen.by_prior[known])
+                test = {
+                    **_test_scores(scorer, features.take(known), true, groups),
+                    "selected": final(true, *said, groups, config.classes),
+                }
+    label = probabilities.argmax(axis=1)  # tempering could round two of them to a tie
+
+    rows: list[Row] = [
+        {
+            "clip_id": clip_id,
+            "split": where,
+            "head": config.selected,
+            "label": config.classes[int(label[i])],
+            "probabilities": tempered[i],
+            "weights": weights[i],
+            "importance": importance[i],
+            "flag": flags[i],
+        }
+        for i, (clip_id, where) in enumerate(clips)
+    ]
+    schema = predictions_schema(len(index), pa.field("split", pa.string(), nullable=False))
+    more = [pa.field("importance", pa.list_(pa.float32())), pa.field("flag", pa.string())]
+    write_table(paths.predictions, to_table(rows, pa.schema([*schema, *more])), {"stage": "predict"})
+    candidates = [(row["clip_id"], row["label"]) for row in rows if row["split"] == "test"]
+    write_csv(paths.submission, ("name", "discrete"), candidates)
+    summary = {
+        "selected": config.selected,
+        "test": test,
+        "candidates": len(candidates),
+        "pool": len(rows) - len(candidates),
+        "flagged": sum(flag is not None for flag in flags),
+    }
+    write_json(paths.metrics, summary)
+    if test is not None:
+        pairs = list(zip(true.tolist(), label[known].tolist(), strict=True))
+    else:
+        given = {row["clip_id"]: index[row["label"]] for row in manifest if row["split"] == "train"}
+        pairs = _out_of_fold(paths.fusion, config, given, index)
+    _write_plots(paths.plots, pairs, config.classes)
+    return f"predict: {len(candidates)} candidates and {len(rows) - len(candidates)} of the pool"
+
+
+def _check_dims(features: Features, config: FusionConfig, root: Path) -> None:
+    for (name, trained), found in zip(config.encoders.items(), features.dims, strict=True):
+        if found != trained:
+            raise UsageError(
+                f"{root / name} has {found} values a clip and the heads were trained on {trained}; "
+                "train them again with `dvc repro`"
+            )
+
+
+class _Scorer:
+    """Loads and averages members, and counts them for progress."""
+
+    def __init__(self, root: Path, config: FusionConfig, progress: Callable[[int, int], None], *, scored: bool) -> None:
+        self.root, self.config, self.progress, self.done = root, config, progress, 0
+        assert config.selected is not None
+        self.sets = [FUSED, *(config.modalities if config.params.single_modality else ())]
+        left_out = [config.selected] * (1 + len(config.modalities))  # all, and all but each
+        heads = [config.selected, *left_out, *(config.params.heads * len(self.sets) if scored else ())]
+        self.total = config.folds * sum(len(seeds_of(name, config.params)) for name in heads)
+
+    def __call__(self, modality: str | None, head: HeadName, features: Features) -> Ensemble:
+        chosen = features if modality is FUSED else features.only(modality)
+        seeds, folds = seeds_of(head, self.config.params), self.config.folds
+        probabilities = np.zeros((len(seeds), len(chosen), len(self.config.classes)), dtype=np.float32)
+        weights = np.zeros(chosen.mask.shape, dtype=np.float32)
+        by_prior = np.ones(len(chosen), dtype=bool)
+        for s, seed in enumerate(seeds):
+            for fold in range(folds):
+                member = load_member(member_path(self.root, modality, head, seed, fold), self.config, modality, head)
+                said = member.predict(chosen)
+                probabilities[s] += said.probabilities / folds
+                weights += said.weights / (folds * len(seeds))
+                by_prior &= said.by_prior
+                self.done += 1
+                self.progress(self.done, self.total)
+        return Ensemble(probabilities, weights, by_prior)
+
+
+def _test_scores(scorer: _Scorer, features: Features, true: Indices, groups: Sequence[str]) -> dict[str, object]:
+    """SCORE of every head, on all modalities and on each alone; one prediction per seed, its folds averaged."""
+    classes, units = len(scorer.config.classes), units_of(groups)
+
+    def labels(modality: str | None, head: HeadName) -> list[Indices]:
+        return list(scorer(modality, head, features).probabilities.argmax(axis=2))
+
+    heads = scorer.config.params.heads
+    fused: dict[str, GroupedScore] = {head: grouped_score(true, labels(FUSED, head), classes, units) for head in heads}
+    single: dict[str, dict[str, Score]] = {
+        modality: {head: score(true, labels(modality, head), classes) for head in heads}
+        for modality in scorer.sets
+        if modality is not FUSED
+    }
+    return {"heads": fused, "single": single}
+
+
+def _out_of_fold(
+    root: Path, config: FusionConfig, given: dict[str, int], index: dict[str, int]
+) -> list[tuple[int, int]]:
+    """Given and out-of-fold predicted label of the selected head, for a dataset without test truth."""
+    rows = pq.read_table(root / OUT_OF_FOLD, columns=["clip_id", "head", "label"]).to_pylist()
+    return [(given[row["clip_id"]], index[row["label"]]) for row in rows if row["head"] == config.selected]
+
+
+def _write_plots(plots: Path, pairs: list[tuple[int, int]], classes: Sequence[str]) -> None:
+    write_csv(plots / "confusion.csv", ("actual", "predicted"), [(classes[a], classes[p]) for a, p in pairs])
+    actual, predicted = (np.array([pair[side] for pair in pairs], dtype=np.int64) for side in (0, 1))
+    f1 = Confusion.of(actual, predicted, len(classes)).f1
+    rows = [(name, round(float(f1[c]), 6)) for c, name in enumerate(classes)] if pairs else []
+    write_csv(plots / "per_class.csv", ("class", "f1"), rows)

@@ -1,0 +1,33 @@
+"""The planted dataset, in memory and on disk."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from mer_pipeline.params import TrainParams
+from tests.planted import Planted, Project, plant, write
+
+
+@pytest.fixture
+def planted() -> Planted:
+    """60 labelled clips in 5 folds, and 40 others."""
+    return plant()
+
+
+@pytest.fixture
+def params() -> TrainParams:
+    """Small enough for tests."""
+    return TrainParams(d=16, epochs=12, patience=6, seeds=(0, 1), lr=3e-3)
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Callable[..., Project]:
+    """`planted.write` into a folder of this test, "data" unless named otherwise."""
+
+    def write_to(planted: Planted, name: str = "data", **choices: bool) -> Project:
+        return write(tmp_path / name, planted, **choices)
+
+    return write_to
