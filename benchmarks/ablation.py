@@ -20,10 +20,11 @@ from heads import FOLDS, read
 
 from mer_pipeline.heads.base import ComputeConfig
 from mer_pipeline.heads.parts import PARTS
-from mer_pipeline.params import TrainParams, load_params
+from mer_pipeline.params import load_params
 from mer_pipeline.runtime import load_runtime
 from mer_pipeline.scores.ablation_table import AblationFiles, Measured
 from mer_pipeline.scores.differences import Compared
+from mer_pipeline.train_params import TrainParams
 from mer_pipeline.training.ablation import AblationPaths, Encoders, ablate, measure
 from mer_pipeline.training.head_cache import HeadCache
 from mer_pipeline.training.member import fixed_threads

@@ -23,29 +23,25 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from mer_pipeline.clips import Row
-from mer_pipeline.datasets.folds import make_folds
+from mer_pipeline.datasets.adapter import MER_CLASSES
+from mer_pipeline.datasets.folds import FoldParams, make_folds
+from mer_pipeline.encoder import EncoderParams
 from mer_pipeline.encoders import make_encoder
 from mer_pipeline.enrich.ask import Ask, clear_kept, open_journal
+from mer_pipeline.enrich.backend import EnrichParams
 from mer_pipeline.enrich.context import SCHEMA as CONTEXT
 from mer_pipeline.enrich.generate import Generate
 from mer_pipeline.enrich.prompt import RenderPrompt
 from mer_pipeline.enrich.transform import Enrich
 from mer_pipeline.labels.votes import MISSING
 from mer_pipeline.modalities import load_features
-from mer_pipeline.params import (
-    MER_CLASSES,
-    EncoderParams,
-    EnrichParams,
-    FoldParams,
-    QualityParams,
-    ShardParams,
-    TrainParams,
-)
 from mer_pipeline.run import run
 from mer_pipeline.runtime import load_runtime
 from mer_pipeline.scores.metrics import Confusion
+from mer_pipeline.tables.quarantine import QualityParams
 from mer_pipeline.tables.rows import complete_row, stage_schema, to_table
-from mer_pipeline.tables.shards import read_folder, shard_of, write_shard, write_table
+from mer_pipeline.tables.shards import ShardParams, read_folder, shard_of, write_shard, write_table
+from mer_pipeline.train_params import TrainParams
 from mer_pipeline.training.cross_validation import Labels, cross_validate
 from mer_pipeline.training.member import fixed_threads
 from mer_pipeline.transform import Transform

@@ -29,9 +29,9 @@ import numpy as np  # noqa: E402
 from numpy.typing import NDArray  # noqa: E402
 
 from mer_pipeline.labels.dawid_skene import dawid_skene  # noqa: E402
+from mer_pipeline.labels.refined import LabelParams  # noqa: E402
 from mer_pipeline.labels.refinement import fuse  # noqa: E402
 from mer_pipeline.labels.votes import MISSING, Votes  # noqa: E402
-from mer_pipeline.params import LabelParams  # noqa: E402
 from tests.labels.make import as_votes, clique, planted  # noqa: E402
 
 Ints = NDArray[np.int64]

@@ -22,10 +22,11 @@ from heads import Ints, read
 from mer_pipeline.clips import GIVEN, VOTES_SCHEMA
 from mer_pipeline.labels.corroboration import said_by
 from mer_pipeline.labels.judges import FINAL
+from mer_pipeline.labels.pseudo import PseudoParams
 from mer_pipeline.labels.votes import MISSING
 from mer_pipeline.modalities import Features
-from mer_pipeline.params import HeadName, PseudoParams, TrainParams
 from mer_pipeline.scores.metrics import Confusion
+from mer_pipeline.train_params import HeadName, TrainParams
 from mer_pipeline.training.cross_validation import Labels, cross_validate
 from mer_pipeline.training.head_cache import HeadCache
 from mer_pipeline.training.member import fixed_threads

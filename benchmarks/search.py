@@ -25,8 +25,8 @@ from heads import Ints, read  # it lies beside this script
 from mer_pipeline.heads.base import ComputeConfig
 from mer_pipeline.labels.votes import MISSING
 from mer_pipeline.modalities import Features
-from mer_pipeline.params import SearchParams, SearchSpace, TrainParams
 from mer_pipeline.scores.metrics import Confusion, score
+from mer_pipeline.train_params import SearchParams, SearchSpace, TrainParams
 from mer_pipeline.training.cross_validation import Labels, Validated, cross_validate
 from mer_pipeline.training.member import fixed_threads
 

@@ -35,8 +35,8 @@ from contenders.job import CLIPS, PARAMS, RESULT, SPENT, WEIGHTS, Spent, read_re
 from idle import BUSY, Meanwhile
 from workload.clip import SIZE
 
-from mer_pipeline.params import ShardParams
 from mer_pipeline.runtime import StoreSettings
+from mer_pipeline.tables.shards import ShardParams
 
 HERE = Path(__file__).parent
 RATE, PAD = 16_000, 20_000  # of the clips, which are a second long; samples they are padded to

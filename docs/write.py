@@ -1,4 +1,4 @@
-"""Write what of the docs is generated, so that it cannot drift: docs/params.md from the classes in params.py, the table
+"""Write what of the docs is generated, so that it cannot drift: docs/params.md from the sections' classes, the table
 of label maps at the end of docs/judges.md, and the measured tables of docs/method.md from metrics/ and benchmarks/.
 `python docs/write.py`; tests compare all but the table from metrics/, which a run may change.
 """
@@ -13,9 +13,12 @@ import re
 from collections import defaultdict
 from pathlib import Path
 
-from mer_pipeline import params
+from mer_pipeline.datasets.adapter import MER_CLASSES
+from mer_pipeline.encoder import EncoderParams
+from mer_pipeline.judges.judge import JudgeParams
 from mer_pipeline.judges.label_map import known_maps
-from mer_pipeline.params import MER_CLASSES
+from mer_pipeline.params import Params
+from mer_pipeline.section import Section
 
 ROOT = Path(__file__).resolve().parent.parent
 PARAMS_PAGE = ROOT / "docs/params.md"
@@ -23,7 +26,7 @@ METHOD_PAGE = ROOT / "docs/method.md"
 JUDGES_PAGE = ROOT / "docs/judges.md"
 BENCHMARKS = ROOT / "benchmarks"
 MAPS = "| map |"  # the beginning of the label maps' table
-ENTRIES = {"encoders": "EncoderParams", "judges": "JudgeParams"}  # sections of named entries
+ENTRIES: dict[str, type[Section]] = {"encoders": EncoderParams, "judges": JudgeParams}  # sections of named entries
 TOLD = "columns"  # each key means what it says
 HEAD = """# params.yaml
 
@@ -36,30 +39,35 @@ Written by `python docs/write.py`; a test compares.
 
 def params_page() -> str:
     """One table per section, the meanings taken from the comments in the source."""
-    source = inspect.getsource(params)
-    lines = source.splitlines()
-    classes = {node.name: node for node in ast.parse(source).body if isinstance(node, ast.ClassDef)}
-    sections = _sections(params.Params)
     parts = [HEAD]
-    for name, kind in sections.items():
-        title, node = (f"{name}.NAME", ENTRIES[name]) if name in ENTRIES else (name, kind.__name__)
-        parts.append(f"## {title}\n\n{ast.get_docstring(classes[node])}\n")
+    for name, kind in _sections(Params).items():
+        title = f"{name}.NAME" if name in ENTRIES else name
+        parts.append(f"## {title}\n\n{inspect.getdoc(kind)}\n")
         parts.append("| key | default | meaning |\n|---|---|---|")
-        parts += [_row(item, lines) for item in classes[node].body if isinstance(item, ast.AnnAssign)]
+        parts += _rows_of(kind)
         parts.append("")
     return "\n".join(parts)
 
 
-def _sections(kind: type[params.Section], below: str = "") -> dict[str, type[params.Section]]:
+def _sections(kind: type[Section], below: str = "") -> dict[str, type[Section]]:
     """Sections and those inside them, by path."""
-    found: dict[str, type[params.Section]] = {}
+    found: dict[str, type[Section]] = {}
     for name, field in kind.model_fields.items():
         inner = field.annotation
-        if isinstance(inner, type) and issubclass(inner, params.Section) and name != TOLD:
+        if isinstance(inner, type) and issubclass(inner, Section) and name != TOLD:
             found |= {below + name: inner, **_sections(inner, f"{below}{name}.")}
         elif name in ENTRIES and not below:
-            found[name] = getattr(params, ENTRIES[name])
+            found[name] = ENTRIES[name]
     return found
+
+
+def _rows_of(kind: type[Section]) -> list[str]:
+    """A row per key of a section, in the order of its class."""
+    source = inspect.getsource(kind)
+    lines = source.splitlines()
+    (node,) = ast.parse(source).body
+    assert isinstance(node, ast.ClassDef)
+    return [_row(item, lines) for item in node.body if isinstance(item, ast.AnnAssign)]
 
 
 def _row(item: ast.AnnAssign, lines: list[str]) -> str:

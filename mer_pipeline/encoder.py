@@ -8,16 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import Annotated, Literal, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+from pydantic import Field, model_validator
 
 from mer_pipeline.clips import Row
 from mer_pipeline.errors import BadInput
 from mer_pipeline.models.checkpoint import resolve, value_files
-from mer_pipeline.params import EncoderParams
+from mer_pipeline.section import STAGE_FOLDERS, Count, Section, below_data
 from mer_pipeline.transform import Source, Transform
 
 Item = TypeVar("Item")
@@ -31,6 +32,76 @@ COLUMNS = {
     "transcript": ("zh", "en"),
     "enriched": ("text",),
 }
+
+
+class EncoderParams(Section):
+    """One encoder: `family` says which code, `input` what it reads."""
+
+    # which code: docs/encoders.md
+    family: Literal[
+        "appearance",
+        "face-geometry",
+        "logmel",
+        "char-ngram",
+        "open-clip",
+        "facenet",
+        "hf-vision",
+        "hf-speech",
+        "hf-text",
+        "file",
+    ]
+    # the table that is read; a family reads one or two of them; file: a path below data/ (a folder of .npy, a .parquet
+    # or a .csv)
+    input: str
+    dtype: Literal["float16", "float32"] = "float32"  # of the stored vectors
+    frame_level: bool = False  # keep the vectors before pooling over time as well
+    checkpoint: str | None = None  # dir:PATH, hf:org/name@rev, openclip:ARCH/TAG, facenet:NAME
+    # sum of the last n hidden layers, or of these (0 = embeddings)
+    layers: Count | Annotated[tuple[int, ...], Field(min_length=1)] = 1
+    std: bool = False  # append the standard deviation over time to the mean
+    language: Literal["zh", "en"] = "zh"  # char-ngram and hf-text on `transcript`; the other when it is empty
+    dim: Count = 512  # char-ngram: length of the hashed vector
+    max_tokens: Count = 512  # hf-text: longer texts are cut
+    chunk_seconds: Annotated[float, Field(gt=0.1)] = 20.0  # hf-speech: longer clips are cut into equal chunks
+    # file: the list column of a .parquet (its only one where not given); what the columns of a .csv begin with (all)
+    column: str | None = None
+    zeros_absent: bool = False  # file: a vector of zeros alone stands for nothing, as MERTools writes what is absent
+
+    @model_validator(mode="after")
+    def _fits(self) -> EncoderParams:
+        reads = FAMILY_INPUTS[self.family]
+        if self.family == "file":
+            _check_brought(self.input)
+        elif self.input not in reads:
+            raise ValueError(f"family '{self.family}' reads {' or '.join(reads)}, not '{self.input}'")
+        if (self.family in CHECKPOINT_FAMILIES) != (self.checkpoint is not None):
+            need = "needs a checkpoint (e.g. dir:models/name)" if self.checkpoint is None else "takes no checkpoint"
+            raise ValueError(f"family '{self.family}' {need}")
+        if self.std and self.family in WHOLE_CLIP_FAMILIES:
+            raise ValueError(f"family '{self.family}' describes a clip as a whole: there is no `std` over time")
+        return self
+
+
+FAMILY_INPUTS: dict[str, tuple[str, ...]] = {
+    "appearance": ("frames", "faces"),
+    "face-geometry": ("faces",),
+    "logmel": ("audio",),
+    "char-ngram": ("transcript", "enriched"),
+    "open-clip": ("frames", "faces"),
+    "facenet": ("faces",),
+    "hf-vision": ("frames", "faces"),
+    "hf-speech": ("audio",),
+    "hf-text": ("transcript", "enriched"),
+    "file": (),
+}
+WHOLE_CLIP_FAMILIES = frozenset({"logmel", "char-ngram"})
+CHECKPOINT_FAMILIES = frozenset({"open-clip", "facenet", "hf-vision", "hf-speech", "hf-text"})
+
+
+def _check_brought(name: str) -> None:
+    first = below_data(name).parts[0]
+    if first in STAGE_FOLDERS:
+        raise ValueError(f"data/{first} is written by the pipeline: put '{name}' elsewhere, say below data/external/")
 
 
 class Encoder(Transform[Item]):

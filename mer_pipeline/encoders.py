@@ -8,8 +8,7 @@ from __future__ import annotations
 
 from typing import TypeAlias
 
-from mer_pipeline.encoder import Encoder
-from mer_pipeline.params import EncoderParams
+from mer_pipeline.encoder import Encoder, EncoderParams
 
 # What passes from prepare to infer is each encoder's own affair, so nobody else may depend on its type; that is
 # what the ignores below are about.

@@ -20,15 +20,14 @@ from pathlib import Path
 from mer_pipeline.clips import Clip, Row
 from mer_pipeline.engines.local import Outcome, set_up, stream
 from mer_pipeline.errors import BadInput, ReadOnlyStore
-from mer_pipeline.params import QualityParams, ShardParams
 from mer_pipeline.runs import Seconds, Summary, remember_run
 from mer_pipeline.runtime import Runtime
 from mer_pipeline.store.inputs import Inputs, Keys
 from mer_pipeline.store.root import clone, disk_errors
 from mer_pipeline.store.row_cache import RowCache, row_cache_of
-from mer_pipeline.tables.quarantine import check_quality, write_problems
+from mer_pipeline.tables.quarantine import QualityParams, check_quality, write_problems
 from mer_pipeline.tables.rows import complete_row, to_table
-from mer_pipeline.tables.shards import new_folder, read_folder, shard_name, shard_of, sorted_by_clip
+from mer_pipeline.tables.shards import ShardParams, new_folder, read_folder, shard_name, shard_of, sorted_by_clip
 from mer_pipeline.transform import Item, Transform
 
 # Called with the number of clips computed and the number of all that have to be.

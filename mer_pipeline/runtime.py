@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from pydantic import Field, ValidationError, field_validator
 
 from mer_pipeline.errors import ParamsError, did_you_mean
-from mer_pipeline.params import Section
+from mer_pipeline.section import Section
 
 if TYPE_CHECKING:
     import torch

@@ -25,7 +25,7 @@ from mer_pipeline.errors import Skip
 if TYPE_CHECKING:
     import torch
 
-    from mer_pipeline.params import Section
+    from mer_pipeline.section import Section
 
 Item = TypeVar("Item")
 

@@ -9,8 +9,8 @@ import numpy as np
 import pyarrow as pa
 
 from mer_pipeline.labels.audit import refine
+from mer_pipeline.labels.refined import LabelParams
 from mer_pipeline.modalities import Features
-from mer_pipeline.params import LabelParams
 from mer_pipeline.tables.rows import stage_schema, to_table
 from mer_pipeline.tables.shards import write_shard, write_table
 from mer_pipeline.training.predict import PredictPaths

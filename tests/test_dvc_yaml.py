@@ -83,7 +83,9 @@ LAYERS = [
     *(
         "errors",
         "csv_files",
-        "params",
+        "section",
+        "components",
+        "train_params",
         "runtime",
         "runs",
         "clips",
@@ -113,6 +115,7 @@ LAYERS = [
         "heads",
         "training",
         "report",
+        "params",
         "cli",
     ),
 ]

@@ -9,11 +9,10 @@ import pytest
 import torch
 
 from mer_pipeline.clips import Clip, Row
-from mer_pipeline.encoder import Encoder
+from mer_pipeline.encoder import Encoder, EncoderParams
 from mer_pipeline.encoders import make_encoder
 from mer_pipeline.errors import BadInput, CheckpointError, Skip
 from mer_pipeline.models.tiny import KINDS, make_tiny
-from mer_pipeline.params import EncoderParams
 from mer_pipeline.tables.rows import to_table
 from tests.conftest import clip, face_row, pictures, sound_row, valid
 

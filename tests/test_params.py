@@ -6,8 +6,9 @@ from typing import get_args
 import pytest
 from ruamel.yaml import YAML
 
+from mer_pipeline.encoder import FAMILY_INPUTS, EncoderParams
 from mer_pipeline.errors import ParamsError
-from mer_pipeline.params import FAMILY_INPUTS, EncoderParams, Params, load_params, parse_params
+from mer_pipeline.params import Params, load_params, parse_params
 
 ROOT = Path(__file__).resolve().parent.parent
 GOOD = {

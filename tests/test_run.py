@@ -14,12 +14,13 @@ import pytest
 from mer_pipeline.clips import Clip, Row
 from mer_pipeline.engines import local
 from mer_pipeline.errors import BadInput, CheckpointError, Skip, StageError, TooManyFailed, Transient
-from mer_pipeline.params import QualityParams, Section, ShardParams
 from mer_pipeline.run import run
 from mer_pipeline.runs import Summary, read_run
 from mer_pipeline.runtime import Runtime, StoreSettings
+from mer_pipeline.section import Section
+from mer_pipeline.tables.quarantine import QualityParams
 from mer_pipeline.tables.rows import digest
-from mer_pipeline.tables.shards import write_table
+from mer_pipeline.tables.shards import ShardParams, write_table
 from mer_pipeline.transform import Source, Transform
 from tests.conftest import rows_of
 

@@ -19,8 +19,9 @@ from mer_pipeline.cli.diff import Tables, find_side, leaves_part
 from mer_pipeline.cli.init import order_classes
 from mer_pipeline.clips import Row
 from mer_pipeline.csv_files import check_label, clean, present, read_csv
+from mer_pipeline.datasets.adapter import MER_CLASSES
 from mer_pipeline.errors import StageError, UsageError, did_you_mean
-from mer_pipeline.params import MER_CLASSES, load_params
+from mer_pipeline.params import load_params
 from mer_pipeline.tables.parts import Part
 
 FILES = (".csv", ".parquet")

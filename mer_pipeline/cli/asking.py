@@ -10,16 +10,16 @@ from mer_pipeline.cli.stage import inputs_of, run_stage
 from mer_pipeline.clips import Clip
 from mer_pipeline.enrich import replies
 from mer_pipeline.enrich.ask import Ask, clear_kept, open_journal
+from mer_pipeline.enrich.backend import EnrichParams
 from mer_pipeline.enrich.journal import Journal
 from mer_pipeline.enrich.ledger import Ledger
 from mer_pipeline.enrich.prompt import RenderPrompt
 from mer_pipeline.errors import StageError
-from mer_pipeline.params import EnrichParams, QualityParams, ShardParams
 from mer_pipeline.runtime import Runtime, load_runtime
 from mer_pipeline.store.row_cache import row_cache_of
-from mer_pipeline.tables.quarantine import write_problems
+from mer_pipeline.tables.quarantine import QualityParams, write_problems
 from mer_pipeline.tables.rows import stage_schema
-from mer_pipeline.tables.shards import new_folder, write_shard
+from mer_pipeline.tables.shards import ShardParams, new_folder, write_shard
 from mer_pipeline.transform import Transform
 
 # What passes from prepare to infer is each one's own affair (as in encoders.py).

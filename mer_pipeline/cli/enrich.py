@@ -12,13 +12,14 @@ import pyarrow.parquet as pq
 from mer_pipeline.cli.asking import replier
 from mer_pipeline.clips import Clip, Row
 from mer_pipeline.enrich.ask import open_journal
+from mer_pipeline.enrich.backend import EnrichParams
 from mer_pipeline.enrich.context import context_of
 from mer_pipeline.enrich.ledger import cost, load_ledger
 from mer_pipeline.enrich.prompt import RenderPrompt
 from mer_pipeline.enrich.replies import Sampling, asked
 from mer_pipeline.enrich.request import request_of
 from mer_pipeline.errors import StageError, UsageError, did_you_mean
-from mer_pipeline.params import EnrichParams, load_params
+from mer_pipeline.params import load_params
 from mer_pipeline.runs import read_run
 from mer_pipeline.runtime import LlmSettings, load_runtime
 from mer_pipeline.store.inputs import input_digests

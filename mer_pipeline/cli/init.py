@@ -13,9 +13,10 @@ from ruamel.yaml.comments import CommentedMap
 from ruamel.yaml.error import YAMLError
 
 from mer_pipeline.csv_files import clean, present
+from mer_pipeline.datasets.adapter import MER_CLASSES
 from mer_pipeline.datasets.mer import TRAIN
 from mer_pipeline.errors import DatasetError, UsageError, did_you_mean
-from mer_pipeline.params import MER_CLASSES, parse_params
+from mer_pipeline.params import parse_params
 
 PROFILES = Path("profiles")
 PARAMS = Path("params.yaml")

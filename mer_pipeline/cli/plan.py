@@ -18,9 +18,10 @@ import pyarrow.parquet as pq
 from mer_pipeline.cli.pipeline import Step, fingerprint_for, steps
 from mer_pipeline.cli.stage import table_place
 from mer_pipeline.datasets.ingest import Ahead, look_ahead
+from mer_pipeline.enrich.backend import EnrichParams
 from mer_pipeline.enrich.context import context_of
 from mer_pipeline.errors import MerError, StageError
-from mer_pipeline.params import EnrichParams, Params, load_params
+from mer_pipeline.params import Params, load_params
 from mer_pipeline.runs import Summary, read_run
 from mer_pipeline.runtime import Runtime, load_runtime
 from mer_pipeline.store.fingerprint import changed_parts

@@ -20,11 +20,12 @@ from typing import Annotated, ParamSpec
 import typer
 
 from mer_pipeline.errors import MerError
-from mer_pipeline.params import QualityParams, ShardParams
 from mer_pipeline.run import Progress, run
 from mer_pipeline.runs import Summary, remember_run
 from mer_pipeline.runtime import NO_STORE, Stopped, load_runtime, stop_on_signals
 from mer_pipeline.store.inputs import Inputs
+from mer_pipeline.tables.quarantine import QualityParams
+from mer_pipeline.tables.shards import ShardParams
 from mer_pipeline.transform import Item, Transform
 
 P = ParamSpec("P")

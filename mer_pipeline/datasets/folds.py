@@ -6,10 +6,19 @@ import warnings
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
+from pydantic import Field
 
-from mer_pipeline.params import FoldParams
+from mer_pipeline.section import Section, Seed
+
+
+class FoldParams(Section):
+    """Cross-validation folds over the labelled training clips: stratified, whole groups together."""
+
+    n: Annotated[int, Field(ge=2)] = 5  # how many; fewer where there are fewer groups
+    seed: Seed = 0  # of the deal
 
 
 @dataclass(frozen=True)

@@ -20,19 +20,19 @@ from pathlib import Path
 import pyarrow as pa
 
 from mer_pipeline.clips import GIVEN, MANIFEST_SCHEMA, SPLITS, VOTES_SCHEMA, Row
+from mer_pipeline.datasets.adapter import DatasetParams
 from mer_pipeline.datasets.folder import list_folder
-from mer_pipeline.datasets.folds import make_folds
+from mer_pipeline.datasets.folds import FoldParams, make_folds
 from mer_pipeline.datasets.listing import Entry, Listing, Vote, add_groups, add_truth, add_votes
 from mer_pipeline.datasets.mer import list_mer
 from mer_pipeline.datasets.probe import ProbeMedia, known_files, probe_files
 from mer_pipeline.errors import DatasetError
 from mer_pipeline.media.container import UNREAD
-from mer_pipeline.params import DatasetParams, FoldParams, QualityParams, ShardParams
 from mer_pipeline.run import Progress
 from mer_pipeline.runtime import Runtime
-from mer_pipeline.tables.quarantine import check_quality, write_problems
+from mer_pipeline.tables.quarantine import QualityParams, check_quality, write_problems
 from mer_pipeline.tables.rows import complete_row, digest, stage_schema, to_table
-from mer_pipeline.tables.shards import new_folder, shard_of, write_shard, write_table
+from mer_pipeline.tables.shards import ShardParams, new_folder, shard_of, write_shard, write_table
 
 ADAPTERS = {"mer2025": list_mer, "mer2026": list_mer, "folder": list_folder}
 

@@ -10,11 +10,11 @@ from __future__ import annotations
 from pathlib import Path
 
 from mer_pipeline.csv_files import check_label, clean, present, read_csv
+from mer_pipeline.datasets.adapter import DatasetParams
 from mer_pipeline.datasets.listing import Listing, Note, add_media
 from mer_pipeline.errors import DatasetError
 from mer_pipeline.media.container import AUDIO_SUFFIXES, VIDEO_SUFFIXES
 from mer_pipeline.media.files import files_below
-from mer_pipeline.params import DatasetParams
 
 TRAIN = {"mer2025": "track1_train_disdim.csv", "mer2026": "track1_train.csv"}
 CANDIDATES = {"mer2025": "track_all_candidates.csv", "mer2026": "track1_track2_candidate.csv"}

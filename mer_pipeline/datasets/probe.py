@@ -18,8 +18,8 @@ from mer_pipeline.datasets.listing import Entry
 from mer_pipeline.engines.local import stream
 from mer_pipeline.errors import BadInput, Skip
 from mer_pipeline.media.container import file_sha256, probe
-from mer_pipeline.params import Section
 from mer_pipeline.runtime import Runtime
+from mer_pipeline.section import Section
 from mer_pipeline.store.packs import Store
 from mer_pipeline.store.row_cache import RowCache
 from mer_pipeline.tables.rows import complete_row, digest, to_table

@@ -10,11 +10,11 @@ from pathlib import Path
 
 from mer_pipeline.clips import Clip, Row
 from mer_pipeline.enrich import replies
+from mer_pipeline.enrich.backend import EnrichParams
 from mer_pipeline.enrich.chat import Answer, Chat
 from mer_pipeline.enrich.journal import Journal
 from mer_pipeline.enrich.ledger import Ledger
 from mer_pipeline.errors import Skip
-from mer_pipeline.params import EnrichParams
 from mer_pipeline.runtime import LlmSettings
 from mer_pipeline.tables.shards import read_folder
 from mer_pipeline.transform import Transform

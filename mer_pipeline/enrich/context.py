@@ -13,8 +13,8 @@ from pathlib import Path
 import pyarrow as pa
 
 from mer_pipeline.clips import Row
+from mer_pipeline.enrich.backend import EnrichParams
 from mer_pipeline.enrich.cues import cue_words
-from mer_pipeline.params import EnrichParams
 from mer_pipeline.tables.rows import to_table
 from mer_pipeline.tables.shards import write_table
 

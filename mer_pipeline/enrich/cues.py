@@ -16,7 +16,7 @@ import pyarrow as pa
 from mer_pipeline.clips import Clip, Row
 from mer_pipeline.errors import Skip
 from mer_pipeline.media import jpeg
-from mer_pipeline.params import Section
+from mer_pipeline.section import Section
 from mer_pipeline.speech.logmel import prosody, semitones
 from mer_pipeline.speech.track import Sound, dbfs
 from mer_pipeline.transform import Source, Transform

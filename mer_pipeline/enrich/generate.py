@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING
 from mer_pipeline.batching import forward_rows
 from mer_pipeline.clips import Clip, Row
 from mer_pipeline.enrich import replies
+from mer_pipeline.enrich.backend import EnrichParams
 from mer_pipeline.errors import CheckpointError, Skip
 from mer_pipeline.models.checkpoint import resolve, value_files
 from mer_pipeline.models.huggingface import load_model
-from mer_pipeline.params import EnrichParams
 from mer_pipeline.transform import Transform
 
 if TYPE_CHECKING:

@@ -15,11 +15,12 @@ from string import Template
 import pyarrow as pa
 
 from mer_pipeline.clips import Clip, Row
+from mer_pipeline.enrich.backend import EnrichParams
 from mer_pipeline.enrich.clean import as_data, plain
 from mer_pipeline.enrich.reply import reply_schema
 from mer_pipeline.enrich.request import Request, request_of
 from mer_pipeline.errors import ParamsError, Skip
-from mer_pipeline.params import EnrichParams, Section
+from mer_pipeline.section import Section
 from mer_pipeline.transform import Source, Transform
 
 PROMPTS = Path("prompts")

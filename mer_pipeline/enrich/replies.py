@@ -15,8 +15,9 @@ from typing import Literal
 import pyarrow as pa
 
 from mer_pipeline.clips import Row
+from mer_pipeline.enrich.backend import EnrichParams
 from mer_pipeline.enrich.reply import UnparsableReply, parse_reply
-from mer_pipeline.params import EnrichParams, Section
+from mer_pipeline.section import Section
 from mer_pipeline.transform import Source
 
 Messages = list[dict[str, str]]

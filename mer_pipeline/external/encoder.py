@@ -17,11 +17,10 @@ import numpy as np
 import numpy.typing as npt
 
 from mer_pipeline.clips import Clip, Row
-from mer_pipeline.encoder import Encoder
+from mer_pipeline.encoder import Encoder, EncoderParams
 from mer_pipeline.errors import BadInput, Skip
 from mer_pipeline.external.npy import read_array
 from mer_pipeline.external.tables import length_of, read_place
-from mer_pipeline.params import EncoderParams
 from mer_pipeline.transform import ExternalTable, Source
 
 DATA = Path("data")

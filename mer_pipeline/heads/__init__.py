@@ -3,6 +3,6 @@
 from mer_pipeline.heads.base import Head
 from mer_pipeline.heads.ensemble import Ensemble
 from mer_pipeline.heads.parts import PARTS
-from mer_pipeline.params import HeadName
+from mer_pipeline.train_params import HeadName
 
 HEADS: dict[HeadName, type[Head]] = {**PARTS, "ensemble": Ensemble}

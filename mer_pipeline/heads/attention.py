@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from mer_pipeline.heads.layers import LayerNorm, Linear, Noise, drop, masked_softmax
-from mer_pipeline.params import TrainParams
+from mer_pipeline.train_params import TrainParams
 
 
 class Attention(nn.Module):

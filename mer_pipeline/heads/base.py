@@ -17,7 +17,7 @@ import torch
 
 from mer_pipeline.heads.scaler import Scaler
 from mer_pipeline.modalities import Features, Indices, Matrix
-from mer_pipeline.params import TrainParams
+from mer_pipeline.train_params import TrainParams
 
 GROUP = 64
 NO_FOLD = -1

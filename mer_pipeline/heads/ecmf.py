@@ -19,7 +19,7 @@ from mer_pipeline.heads.late import LateFused
 from mer_pipeline.heads.layers import LayerNorm, Linear, Noise, drop, masked_softmax, parameter
 from mer_pipeline.heads.logreg import LogReg
 from mer_pipeline.heads.network import Network, NetworkHead, present_or_all
-from mer_pipeline.params import TrainParams
+from mer_pipeline.train_params import TrainParams
 
 
 class EcmfNetwork(Network):

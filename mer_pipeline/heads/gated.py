@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from mer_pipeline.heads.layers import Linear, Noise, drop, masked_softmax
 from mer_pipeline.heads.network import Network, NetworkHead, present_or_all
-from mer_pipeline.params import TrainParams
+from mer_pipeline.train_params import TrainParams
 
 
 class GatedNetwork(Network):

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from mer_pipeline.heads.layers import Linear, Mlp, Noise, drop
 from mer_pipeline.heads.network import Network, NetworkHead, equal_shares
-from mer_pipeline.params import TrainParams
+from mer_pipeline.train_params import TrainParams
 
 
 class MeanLogitsNetwork(Network):

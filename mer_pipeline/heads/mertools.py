@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from mer_pipeline.heads.layers import Linear, Mlp, Noise
 from mer_pipeline.heads.network import Network, NetworkHead
-from mer_pipeline.params import TrainParams
+from mer_pipeline.train_params import TrainParams
 
 
 class MertoolsNetwork(Network):

@@ -16,7 +16,7 @@ from mer_pipeline.heads.base import ComputeConfig, Epoch, Head, Lesson, Logits
 from mer_pipeline.heads.layers import Noise
 from mer_pipeline.heads.stack import OWN_PARAMS, Progress, train_networks
 from mer_pipeline.modalities import Features, Matrix
-from mer_pipeline.params import TrainParams
+from mer_pipeline.train_params import TrainParams
 
 STACK_VALUES = 2**21  # parameters: a larger stack saves nothing on a CPU, whose caches it leaves
 

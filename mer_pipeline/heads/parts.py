@@ -7,7 +7,7 @@ from mer_pipeline.heads.gated import Gated
 from mer_pipeline.heads.logreg import LogReg
 from mer_pipeline.heads.mean_logits import MeanLogits
 from mer_pipeline.heads.mertools import Mertools
-from mer_pipeline.params import HeadName
+from mer_pipeline.train_params import HeadName
 
 PARTS: dict[HeadName, type[Head]] = {
     "ecmf": Ecmf,

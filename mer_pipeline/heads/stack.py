@@ -22,9 +22,9 @@ from torch import Tensor, nn
 from mer_pipeline.heads.base import GROUP, Epoch, Examples, Lesson
 from mer_pipeline.heads.layers import ALIGNED, Noise
 from mer_pipeline.modalities import Features, Matrix
-from mer_pipeline.params import TrainParams
 from mer_pipeline.runtime import raise_if_stopped
 from mer_pipeline.scores.metrics import Confusion
+from mer_pipeline.train_params import TrainParams
 
 OWN_PARAMS = frozenset({"lr", "weight_decay", "dropout", "modality_dropout"})  # members of a stack may differ in them
 STREAM = 1_000_003  # seeds of the epochs' noise are this far apart

@@ -15,11 +15,10 @@ import numpy as np
 from mer_pipeline.clips import Clip, Row
 from mer_pipeline.encoder import COLUMNS
 from mer_pipeline.errors import Skip
-from mer_pipeline.judges.judge import Judge
+from mer_pipeline.judges.judge import Judge, JudgeParams
 from mer_pipeline.judges.label_map import columns_of, labels_of
 from mer_pipeline.models.checkpoint import resolve, value_files
 from mer_pipeline.models.huggingface import load_model
-from mer_pipeline.params import JudgeParams
 from mer_pipeline.speech.sound_model import Chunks, SoundModel
 from mer_pipeline.speech.track import Sound
 from mer_pipeline.transform import Source

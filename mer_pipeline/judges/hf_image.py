@@ -11,11 +11,11 @@ import numpy.typing as npt
 
 from mer_pipeline.clips import Row
 from mer_pipeline.errors import Skip
+from mer_pipeline.judges.judge import JudgeParams
 from mer_pipeline.judges.label_map import columns_of, labels_of
 from mer_pipeline.judges.pictures import PictureJudge
 from mer_pipeline.models.checkpoint import resolve, value_files
 from mer_pipeline.models.huggingface import load_config, load_model
-from mer_pipeline.params import JudgeParams
 from mer_pipeline.vision.hf_vision import load_processor, process
 from mer_pipeline.vision.image_encoder import Picture
 

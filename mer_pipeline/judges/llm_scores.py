@@ -8,8 +8,7 @@ import numpy as np
 
 from mer_pipeline.clips import Clip, Row
 from mer_pipeline.errors import Skip
-from mer_pipeline.judges.judge import Floats, Judge
-from mer_pipeline.params import JudgeParams
+from mer_pipeline.judges.judge import Floats, Judge, JudgeParams
 from mer_pipeline.transform import Source
 
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 from typing import TypeAlias
 
 from mer_pipeline.errors import UsageError
-from mer_pipeline.judges.judge import Judge
-from mer_pipeline.params import JudgeParams
+from mer_pipeline.judges.judge import Judge, JudgeParams
 
 # As in encoders.py: what passes from prepare to infer is each judge's own affair.
 AnyJudge: TypeAlias = Judge[object]

@@ -18,10 +18,9 @@ from mer_pipeline.batching import forward_rows
 from mer_pipeline.clips import Row
 from mer_pipeline.errors import CheckpointError
 from mer_pipeline.judges.captions import captions_file, read_captions
-from mer_pipeline.judges.judge import softmax
+from mer_pipeline.judges.judge import JudgeParams, softmax
 from mer_pipeline.judges.pictures import PictureJudge
 from mer_pipeline.models.checkpoint import resolve, value_files
-from mer_pipeline.params import JudgeParams
 from mer_pipeline.vision.image_encoder import Picture
 from mer_pipeline.vision.open_clip import load_clip, model_config
 

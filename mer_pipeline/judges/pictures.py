@@ -12,8 +12,7 @@ import numpy.typing as npt
 from mer_pipeline.clips import Clip, Row
 from mer_pipeline.encoder import COLUMNS
 from mer_pipeline.errors import Skip
-from mer_pipeline.judges.judge import Judge
-from mer_pipeline.params import JudgeParams
+from mer_pipeline.judges.judge import Judge, JudgeParams
 from mer_pipeline.transform import Source
 from mer_pipeline.vision.image_encoder import Picture, picture_tensors, rows_by_clip
 

@@ -15,9 +15,8 @@ from mer_pipeline.labels.dependence import join_dependent
 from mer_pipeline.labels.dirichlet_multinomial import MORE_THAN_ONE, dirichlet_multinomial
 from mer_pipeline.labels.em import Estimate
 from mer_pipeline.labels.one_coin import one_coin
-from mer_pipeline.labels.refined import Refined
+from mer_pipeline.labels.refined import LabelParams, Refined
 from mer_pipeline.labels.votes import MISSING, Votes
-from mer_pipeline.params import LabelParams
 
 
 def estimate(model: str, votes: Votes, classes: int) -> Estimate:

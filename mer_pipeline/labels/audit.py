@@ -21,12 +21,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from mer_pipeline.judges.judge import JudgeParams
 from mer_pipeline.labels.confident import suspects
 from mer_pipeline.labels.judges import FINAL, OPINIONS, opinions, serving, with_judges
+from mer_pipeline.labels.refined import LabelParams
 from mer_pipeline.labels.refinement import fuse
 from mer_pipeline.labels.summary import Agreement, agree
 from mer_pipeline.labels.votes import MISSING, Votes, read_votes
-from mer_pipeline.params import JudgeParams, LabelParams
 from mer_pipeline.tables.shards import write_table
 
 

@@ -18,9 +18,9 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from mer_pipeline.clips import GIVEN, VOTES_SCHEMA
+from mer_pipeline.judges.judge import JudgeParams
 from mer_pipeline.labels.dependence import join_dependent, most_named
 from mer_pipeline.labels.votes import GOLD, MISSING, SCORES, read_votes
-from mer_pipeline.params import JudgeParams
 
 OWN = "own"
 HEAD = "the head"  # its name as a source; no judge can be called so

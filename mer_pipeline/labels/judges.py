@@ -15,8 +15,8 @@ import pyarrow.compute as pc
 
 from mer_pipeline.clips import VOTES_SCHEMA
 from mer_pipeline.errors import ParamsError, StageError
+from mer_pipeline.judges.judge import JudgeParams
 from mer_pipeline.labels.votes import SCORES
-from mer_pipeline.params import JudgeParams
 from mer_pipeline.tables.shards import read_folder, shard_name
 
 HELD_OUT = "held_out_fold"

@@ -19,12 +19,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field
 
 from mer_pipeline.labels.votes import MISSING
-from mer_pipeline.params import PseudoParams
+from mer_pipeline.section import Count, Fraction, Section, Strength
+from mer_pipeline.train_params import HeadName
 
 Ints = NDArray[np.int64]
 Z = 1.6448536269514722  # standard normal quantile of .95
@@ -41,6 +44,21 @@ REASONS = (
     "over the quota of {}",
 )
 TAKEN, SILENT, GROUP, ALONE, TIED, NO_THRESHOLD, BELOW, OVER = range(len(REASONS))
+
+
+class PseudoParams(Section):
+    """Labels for clips that have none, where the head and others agree (docs/method.md)."""
+
+    rounds: Annotated[int, Field(ge=0)] = 0  # of training, labelling and training again; 0: no pseudo-labels
+    head: HeadName = "logreg"  # whose opinion is asked; it is trained as `train` says
+    min_families: Annotated[int, Field(ge=2)] = 2  # that must agree, the head's own among them
+    # a class is taken only from the probability on at which so many of the labelled clips that pass are right, by the
+    # lower bound of a one-sided 95% interval,
+    min_precision: Fraction = 0.7
+    min_support: Count = 20  # and at least so many of them pass
+    max_ratio: Strength = 3.0  # at most so many clips of a class, per labelled clip of it
+    max_drift: Annotated[float, Field(ge=0)] = 0.1  # and a class's share among all labels grows by no more than this
+    candidates: bool = False  # label the test split's candidates too: transductive, and their features are then seen
 
 
 @dataclass(frozen=True)

@@ -13,9 +13,8 @@ from typing import TypedDict
 import numpy as np
 from numpy.typing import NDArray
 
-from mer_pipeline.labels.pseudo import Choice, ClassRule
+from mer_pipeline.labels.pseudo import Choice, ClassRule, PseudoParams
 from mer_pipeline.labels.votes import MISSING
-from mer_pipeline.params import PseudoParams
 
 Ints = NDArray[np.int64]
 

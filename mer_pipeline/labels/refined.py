@@ -3,12 +3,30 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mer_pipeline.labels.em import Estimate
 from mer_pipeline.labels.votes import Votes
+from mer_pipeline.section import Count, Fraction, Section
+
+
+class LabelParams(Section):
+    """How the votes on a training clip become the label that is trained on."""
+
+    # given: no refinement; the others: docs/method.md
+    method: Literal[
+        "given", "majority", "weighted", "one-coin", "dawid-skene", "dirichlet-multinomial", "human-anchored"
+    ] = "human-anchored"
+    # human-anchored: whose posterior; auto: dirichlet-multinomial where a family has several votes for a clip, else
+    # dawid-skene
+    model: Literal["auto", "one-coin", "dawid-skene", "dirichlet-multinomial"] = "auto"
+    min_posterior: Fraction = 0.8  # human-anchored: change a label only at this posterior or above,
+    min_families: Count = 2  # with this many other families in agreement,
+    max_changed: Fraction = 0.3  # and never more than this fraction of a class
+    join_dependent: bool = True  # human-anchored: families that agree more than their accuracy explains count as one
 
 
 @dataclass(frozen=True)

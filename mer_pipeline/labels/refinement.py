@@ -20,10 +20,9 @@ import numpy as np
 
 from mer_pipeline.labels.anchored import estimate, human_anchored
 from mer_pipeline.labels.majority import majority
-from mer_pipeline.labels.refined import Refined, most_likely
+from mer_pipeline.labels.refined import LabelParams, Refined, most_likely
 from mer_pipeline.labels.votes import MISSING, Votes
 from mer_pipeline.labels.weighted import weighted
-from mer_pipeline.params import LabelParams
 
 
 def fuse(votes: Votes, classes: tuple[str, ...], params: LabelParams) -> Refined:

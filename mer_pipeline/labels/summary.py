@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 
 from mer_pipeline.labels.dependence import Excess, join_dependent, within
 from mer_pipeline.labels.judges import FINAL, serving
+from mer_pipeline.labels.refined import LabelParams
 from mer_pipeline.labels.source_accuracy import SourceAccuracy, source_accuracies
 from mer_pipeline.labels.votes import MISSING, read_votes
-from mer_pipeline.params import LabelParams
 
 
 class Family(TypedDict):

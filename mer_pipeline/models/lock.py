@@ -10,10 +10,10 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Protocol
 
 from mer_pipeline.errors import CheckpointError, ParamsError
 from mer_pipeline.models.checkpoint import resolve, value_files
-from mer_pipeline.params import EncoderParams, EnrichParams, JudgeParams
 from mer_pipeline.store.fingerprint import sha256_of
 
 LOCK = Path("models.lock")
@@ -23,8 +23,16 @@ Locked = dict[str, dict[str, str]]  # name to file to sha256
 Checkpoints = Mapping[str, str]  # name in the lock to spec
 
 
+class HasCheckpoint(Protocol):
+    """The params of a component that may have a checkpoint."""
+
+    @property
+    def checkpoint(self) -> str | None:
+        """Its spec, as `checkpoint.resolve` reads it; None where there is none."""
+
+
 def checkpoints_of(
-    encoders: Mapping[str, EncoderParams], judges: Mapping[str, JudgeParams], enrich: EnrichParams | None = None
+    encoders: Mapping[str, HasCheckpoint], judges: Mapping[str, HasCheckpoint], enrich: HasCheckpoint | None = None
 ) -> Checkpoints:
     """The checkpoints that encoders, judges and the enrichment name, by what the lock calls them.
 
@@ -36,8 +44,8 @@ def checkpoints_of(
             raise ParamsError(f"encoder 'vote-{name}' and judge '{name}' would share a line of {LOCK}; rename one")
     specs = {name: params.checkpoint for name, params in encoders.items()}
     specs |= {f"vote-{name}": params.checkpoint for name, params in judges.items()}
-    if enrich is not None and enrich.backend == "transformers":
-        specs[ENRICH] = enrich.model
+    if enrich is not None:
+        specs[ENRICH] = enrich.checkpoint
     return {name: spec for name, spec in specs.items() if spec is not None}
 
 

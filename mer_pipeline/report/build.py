@@ -21,7 +21,7 @@ from pathlib import Path
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
-from mer_pipeline.params import MER_CLASSES
+from mer_pipeline.datasets.adapter import MER_CLASSES
 from mer_pipeline.report import views
 from mer_pipeline.report.ablation import forests
 from mer_pipeline.report.collect import STAGES, Facts, collect

@@ -14,7 +14,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from mer_pipeline.params import VISUAL
+from mer_pipeline.train_params import VISUAL
 
 Basis = Literal["test", "given", "true"]
 BASES: tuple[Basis, ...] = ("test", "given", "true")

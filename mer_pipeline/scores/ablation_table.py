@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, TypedDict
 
-from mer_pipeline.params import HeadName
 from mer_pipeline.scores.differences import Compared
 from mer_pipeline.scores.metrics import Score
 from mer_pipeline.scores.written import write_csv, write_json
+from mer_pipeline.train_params import HeadName
 
 Kind = Literal["part", "without", "alone", "head"]  # variants.py
 

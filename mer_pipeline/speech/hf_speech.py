@@ -11,11 +11,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mer_pipeline.clips import Clip, Row
-from mer_pipeline.encoder import Encoder
+from mer_pipeline.encoder import Encoder, EncoderParams
 from mer_pipeline.errors import Skip
 from mer_pipeline.models.checkpoint import resolve
 from mer_pipeline.models.huggingface import check_layers, load_model, sum_layers
-from mer_pipeline.params import EncoderParams
 from mer_pipeline.speech.sound_model import Chunks, SoundModel
 from mer_pipeline.speech.track import Sound
 

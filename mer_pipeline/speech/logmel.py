@@ -15,10 +15,9 @@ import numpy as np
 import numpy.typing as npt
 
 from mer_pipeline.clips import Clip, Row
-from mer_pipeline.encoder import Encoder
+from mer_pipeline.encoder import Encoder, EncoderParams
 from mer_pipeline.errors import Skip
 from mer_pipeline.media.decode import SAMPLE_RATE
-from mer_pipeline.params import EncoderParams
 from mer_pipeline.speech.track import Samples, Sound
 
 if TYPE_CHECKING:

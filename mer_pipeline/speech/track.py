@@ -9,16 +9,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+from pydantic import Field
 
 from mer_pipeline.clips import Clip, Row
 from mer_pipeline.errors import Skip
 from mer_pipeline.media.container import listed_content
 from mer_pipeline.media.decode import SAMPLE_RATE, read_sound
-from mer_pipeline.params import AudioParams
+from mer_pipeline.section import Section
 from mer_pipeline.transform import Source, Transform
 
 Samples = npt.NDArray[np.float32]
@@ -26,6 +28,13 @@ Samples = npt.NDArray[np.float32]
 LOUDEST_SECONDS = 0.05
 FULL_SCALE = 32768.0
 FLOOR_DBFS = -120.0
+
+
+class AudioParams(Section):
+    """16 kHz mono sound; loudness is information and stays untouched."""
+
+    silence_dbfs: Annotated[float, Field(le=0.0)] = -60.0  # a clip whose loudest 50 ms is below this is silent
+    max_seconds: Annotated[float, Field(gt=0)] = 120.0  # a clip with more sound is broken input
 
 
 @dataclass(frozen=True)

@@ -7,9 +7,15 @@ from pathlib import Path
 
 from mer_pipeline.clips import PROBLEM_SCHEMA, Row
 from mer_pipeline.errors import TooManyFailed
-from mer_pipeline.params import QualityParams
+from mer_pipeline.section import Fraction, Section
 from mer_pipeline.tables.rows import to_table
 from mer_pipeline.tables.shards import write_table
+
+
+class QualityParams(Section):
+    """When a stage must stop and call a person."""
+
+    max_failed: Fraction = 0.05  # of a stage's clips; above it the stage fails
 
 
 def write_problems(path: Path, problems: Sequence[Row]) -> None:

@@ -12,16 +12,24 @@ import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO
+from typing import IO, Annotated
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from pydantic import Field
 
 from mer_pipeline.clips import Row
 from mer_pipeline.errors import StageError
+from mer_pipeline.section import Section
 from mer_pipeline.tables.rows import to_table
 
 ROW_GROUP = 1024  # rows
+
+
+class ShardParams(Section):
+    """Canonical shards: a clip's shard is a stable hash of its id modulo `count`."""
+
+    count: Annotated[int, Field(ge=1, le=100_000)] = 4  # files per stage; about 100 MB each is a good size
 
 
 def shard_of(clip_id: str, count: int) -> int:

@@ -13,9 +13,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mer_pipeline.clips import Clip, Row
-from mer_pipeline.encoder import Encoder
+from mer_pipeline.encoder import Encoder, EncoderParams
 from mer_pipeline.errors import Skip
-from mer_pipeline.params import EncoderParams
 from mer_pipeline.text.words import text_of
 
 if TYPE_CHECKING:

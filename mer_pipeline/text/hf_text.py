@@ -14,11 +14,10 @@ import numpy as np
 
 from mer_pipeline.batching import forward_rows
 from mer_pipeline.clips import Clip, Row
-from mer_pipeline.encoder import Encoder
+from mer_pipeline.encoder import Encoder, EncoderParams
 from mer_pipeline.errors import Skip
 from mer_pipeline.models.checkpoint import resolve
 from mer_pipeline.models.huggingface import check_layers, load_config, load_model, sum_layers
-from mer_pipeline.params import EncoderParams
 from mer_pipeline.text.words import text_of
 
 if TYPE_CHECKING:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from mer_pipeline.clips import Clip
+from mer_pipeline.encoder import EncoderParams
 from mer_pipeline.errors import Skip
-from mer_pipeline.params import EncoderParams
 
 
 def text_of(clip: Clip, params: EncoderParams) -> str:

@@ -16,13 +16,13 @@ import numpy as np
 from mer_pipeline.heads.base import ComputeConfig
 from mer_pipeline.labels.votes import MISSING
 from mer_pipeline.modalities import Features, load_features
-from mer_pipeline.params import VISUAL, AblationParams, TrainParams
 from mer_pipeline.runtime import raise_if_stopped
 from mer_pipeline.scores.ablation_table import AblationFiles, Measured, write_ablation
 from mer_pipeline.scores.bootstrap import Units, units_of
 from mer_pipeline.scores.differences import Compared, compare
 from mer_pipeline.scores.evaluation import read_groups
 from mer_pipeline.scores.metrics import IntArray, Score, score
+from mer_pipeline.train_params import VISUAL, AblationParams, TrainParams
 from mer_pipeline.training.cross_validation import read_labels, seeds_of
 from mer_pipeline.training.head_cache import HeadCache
 from mer_pipeline.training.member import HERE, fixed_threads

@@ -28,7 +28,7 @@ from mer_pipeline.labels.judges import FINAL
 from mer_pipeline.labels.pseudo_table import read_pseudo
 from mer_pipeline.labels.votes import MISSING
 from mer_pipeline.modalities import Features, Indices, Mask, Matrix
-from mer_pipeline.params import HeadName, TrainParams
+from mer_pipeline.train_params import HeadName, TrainParams
 from mer_pipeline.training.member import HERE, Member, Plan, fit_plans
 from mer_pipeline.training.search import Fold, FoldSearch, search
 from mer_pipeline.training.targets import as_asked

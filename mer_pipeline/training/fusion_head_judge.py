@@ -21,14 +21,14 @@ import pyarrow.parquet as pq
 
 from mer_pipeline.clips import Row
 from mer_pipeline.heads.base import ComputeConfig
-from mer_pipeline.judges.judge import label_of, vote_schema
+from mer_pipeline.judges.judge import JudgeParams, label_of, vote_schema
 from mer_pipeline.labels.judges import FINAL, HELD_OUT
 from mer_pipeline.labels.votes import MISSING
 from mer_pipeline.modalities import Features, Indices, Mask, Matrix, load_features
-from mer_pipeline.params import VISUAL, JudgeParams, ShardParams, TrainParams
 from mer_pipeline.tables.quarantine import write_problems
 from mer_pipeline.tables.rows import complete_row, digest, stage_schema
-from mer_pipeline.tables.shards import new_folder, shard_of, write_shard
+from mer_pipeline.tables.shards import ShardParams, new_folder, shard_of, write_shard
+from mer_pipeline.train_params import VISUAL, TrainParams
 from mer_pipeline.training.cross_validation import FEWEST_FOLDS, Labels, seeds_of, without
 from mer_pipeline.training.head_cache import HeadCache
 from mer_pipeline.training.member import HERE, fixed_threads

@@ -18,11 +18,11 @@ from safetensors.numpy import load, save
 from mer_pipeline.errors import ReadOnlyStore
 from mer_pipeline.heads.base import ComputeConfig, Epoch
 from mer_pipeline.modalities import Features
-from mer_pipeline.params import HeadName, TrainParams
 from mer_pipeline.runtime import INTRA_OP_THREADS
 from mer_pipeline.store.fingerprint import Fingerprint, code_parts
 from mer_pipeline.store.packs import PackSet, Store
 from mer_pipeline.tables.rows import complete_row, digest, stage_schema, to_table
+from mer_pipeline.train_params import HeadName, TrainParams
 from mer_pipeline.training.artifacts import member_from, member_tensors
 from mer_pipeline.training.cross_validation import Labels, Trained, Validated, cross_validate, members_of, searches
 from mer_pipeline.training.member import HERE

@@ -19,8 +19,8 @@ from mer_pipeline.heads.groups import groups
 from mer_pipeline.heads.linear import log_softmax
 from mer_pipeline.heads.scaler import Scaler
 from mer_pipeline.modalities import Features, Mask, Matrix
-from mer_pipeline.params import HeadName, TrainParams
 from mer_pipeline.runtime import INTRA_OP_THREADS
+from mer_pipeline.train_params import HeadName, TrainParams
 
 HERE = ComputeConfig()
 Chosen = Mapping[str, float]

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from mer_pipeline.modalities import Features, Mask, Matrix
-from mer_pipeline.params import HeadName, TrainParams
+from mer_pipeline.train_params import HeadName, TrainParams
 from mer_pipeline.training.cross_validation import Labels
 from mer_pipeline.training.head_cache import HeadCache, key_of
 

@@ -19,13 +19,13 @@ import pyarrow.parquet as pq
 from mer_pipeline.clips import Row
 from mer_pipeline.errors import UsageError
 from mer_pipeline.modalities import Features, Indices, Mask, Matrix, load_features
-from mer_pipeline.params import VISUAL, HeadName
 from mer_pipeline.scores.bootstrap import GroupedScore, grouped_score, units_of
 from mer_pipeline.scores.evaluation import final, temper_told
 from mer_pipeline.scores.importance import leave_one_out
 from mer_pipeline.scores.metrics import Confusion, Score, score
 from mer_pipeline.tables.rows import to_table
 from mer_pipeline.tables.shards import write_table
+from mer_pipeline.train_params import VISUAL, HeadName
 from mer_pipeline.training.artifacts import (
     FUSED,
     OUT_OF_FOLD,

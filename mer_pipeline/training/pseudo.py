@@ -22,9 +22,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from mer_pipeline.heads.base import ComputeConfig
+from mer_pipeline.judges.judge import JudgeParams
 from mer_pipeline.labels.corroboration import CorroboratingFamilies, find_corroborating
 from mer_pipeline.labels.judges import FINAL
-from mer_pipeline.labels.pseudo import Opinions, checked, choose, rules
+from mer_pipeline.labels.pseudo import Opinions, PseudoParams, checked, choose, rules
 from mer_pipeline.labels.pseudo_summary import (
     HeldOut,
     Round,
@@ -38,7 +39,7 @@ from mer_pipeline.labels.pseudo_summary import (
 from mer_pipeline.labels.pseudo_table import Decided, write_pseudo
 from mer_pipeline.labels.votes import MISSING
 from mer_pipeline.modalities import Features, Indices, Mask
-from mer_pipeline.params import JudgeParams, PseudoParams, TrainParams
+from mer_pipeline.train_params import TrainParams
 from mer_pipeline.training.cross_validation import Labels, seeds_of, without
 from mer_pipeline.training.head_cache import HeadCache
 from mer_pipeline.training.member import HERE, fixed_threads

@@ -16,10 +16,12 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from mer_pipeline.errors import ParamsError
+from mer_pipeline.judges.judge import JudgeParams
 from mer_pipeline.labels.corroboration import as_own, may_bear_out, said_by
 from mer_pipeline.labels.judges import with_judges
+from mer_pipeline.labels.pseudo import PseudoParams
 from mer_pipeline.modalities import Features, Indices, load_features
-from mer_pipeline.params import VISUAL, JudgeParams, PseudoParams
+from mer_pipeline.train_params import VISUAL
 from mer_pipeline.training.cross_validation import FEWEST_FOLDS, Labels, read_labels
 
 Words = NDArray[np.str_]

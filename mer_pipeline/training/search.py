@@ -20,8 +20,8 @@ import numpy as np
 
 from mer_pipeline.heads.base import ComputeConfig, Examples
 from mer_pipeline.modalities import Features, Indices
-from mer_pipeline.params import CHOICES, HeadName, TrainParams
 from mer_pipeline.scores.metrics import Confusion
+from mer_pipeline.train_params import CHOICES, HeadName, TrainParams
 from mer_pipeline.training.member import Chosen, Plan, fit_plans
 
 if TYPE_CHECKING:

@@ -19,7 +19,7 @@ import numpy as np
 
 from mer_pipeline.heads.base import NO_FOLD, Examples
 from mer_pipeline.modalities import Indices, Matrix
-from mer_pipeline.params import TrainParams
+from mer_pipeline.train_params import TrainParams
 
 
 def as_asked(learnt: Examples, posterior: Matrix | None, params: TrainParams) -> Examples:

@@ -20,12 +20,12 @@ from mer_pipeline.clips import Row
 from mer_pipeline.heads.base import ComputeConfig
 from mer_pipeline.labels.votes import MISSING
 from mer_pipeline.modalities import Features, load_features, merged_names
-from mer_pipeline.params import VISUAL, HeadName, TrainParams
 from mer_pipeline.scores.bootstrap import GroupedScore, grouped_score, units_of
 from mer_pipeline.scores.evaluation import OutOfFold, out_of_fold, read_groups
 from mer_pipeline.scores.metrics import Score, score
 from mer_pipeline.tables.rows import to_table
 from mer_pipeline.tables.shards import new_folder, write_table
+from mer_pipeline.train_params import VISUAL, HeadName, TrainParams
 from mer_pipeline.training.artifacts import (
     CONFIG,
     FUSED,

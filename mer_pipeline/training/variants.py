@@ -27,8 +27,8 @@ import numpy as np
 
 from mer_pipeline.labels.votes import MISSING
 from mer_pipeline.modalities import Features
-from mer_pipeline.params import VISUAL, HeadName, TrainParams
 from mer_pipeline.scores.ablation_table import Kind
+from mer_pipeline.train_params import VISUAL, HeadName, TrainParams
 from mer_pipeline.training.cross_validation import Labels
 
 

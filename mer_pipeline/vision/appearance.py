@@ -13,10 +13,9 @@ import numpy.typing as npt
 from PIL import Image
 
 from mer_pipeline.clips import Clip, Row
-from mer_pipeline.encoder import Encoder, Vectors
+from mer_pipeline.encoder import Encoder, EncoderParams, Vectors
 from mer_pipeline.errors import Skip
 from mer_pipeline.media import jpeg
-from mer_pipeline.params import EncoderParams
 from mer_pipeline.vision.faces import pictures_of
 
 SIDE = 96  # pixels of the square that a picture is scaled to

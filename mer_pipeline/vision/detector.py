@@ -15,8 +15,6 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from mer_pipeline.params import FaceParams
-
 if TYPE_CHECKING:
     import torch
 
@@ -95,6 +93,6 @@ class Mtcnn:
         return found
 
 
-def make_detector(params: FaceParams) -> Detector:
-    """The detector that the params name."""
-    return {"mtcnn": Mtcnn}[params.detector](params.min_face)
+def make_detector(name: str, min_face: int) -> Detector:
+    """The detector of a name, for faces of at least so many pixels."""
+    return {"mtcnn": Mtcnn}[name](min_face)

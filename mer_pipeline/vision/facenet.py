@@ -8,9 +8,9 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from mer_pipeline.encoder import EncoderParams
 from mer_pipeline.errors import CheckpointError
 from mer_pipeline.models.checkpoint import check_complete, resolve
-from mer_pipeline.params import EncoderParams
 from mer_pipeline.vision.image_encoder import ImageEncoder
 
 if TYPE_CHECKING:

@@ -9,20 +9,33 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated, Literal
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+from pydantic import Field
 
 from mer_pipeline.clips import Clip, Row
 from mer_pipeline.errors import Skip
 from mer_pipeline.media import jpeg
 from mer_pipeline.media.container import listed_content
 from mer_pipeline.media.decode import read_pictures
-from mer_pipeline.params import FrameParams
+from mer_pipeline.section import Count, Section
 from mer_pipeline.transform import Source, Transform
 
 MAX_MOMENTS = 1_000_000
+
+
+class FrameParams(Section):
+    """Which pictures of a clip are kept, and how large."""
+
+    mode: Literal["uniform", "fps", "all"] = "uniform"  # see n, fps and max_frames
+    n: Count = 8  # uniform: this many, at the centres of n equal spans of time
+    fps: Annotated[float, Field(gt=0, le=1000)] = 2.0  # fps: this many a second
+    max_frames: Count = 64  # fps, all: never more than this
+    max_side: Annotated[int, Field(ge=16)] = 640  # pixels of the longer side; smaller pictures stay as they are
+    jpeg_quality: Annotated[int, Field(ge=1, le=100)] = 90  # 4:2:0
 
 
 @dataclass(frozen=True)

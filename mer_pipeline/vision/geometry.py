@@ -12,10 +12,9 @@ import numpy as np
 import numpy.typing as npt
 
 from mer_pipeline.clips import Clip, Row
-from mer_pipeline.encoder import Encoder, Vectors
+from mer_pipeline.encoder import Encoder, EncoderParams, Vectors
 from mer_pipeline.errors import Skip
 from mer_pipeline.media import jpeg
-from mer_pipeline.params import EncoderParams
 from mer_pipeline.vision.appearance import ORIENTATIONS, change, gradients
 from mer_pipeline.vision.faces import LAYOUT, Faces, similarity
 from mer_pipeline.vision.track import side

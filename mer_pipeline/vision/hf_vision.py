@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mer_pipeline.encoder import EncoderParams
 from mer_pipeline.errors import CheckpointError
 from mer_pipeline.models.checkpoint import resolve
 from mer_pipeline.models.huggingface import check_layers, load_config, load_model, sum_layers
-from mer_pipeline.params import EncoderParams
 from mer_pipeline.vision.image_encoder import ImageEncoder, Picture
 
 if TYPE_CHECKING:

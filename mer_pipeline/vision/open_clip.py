@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 from PIL import Image
 
+from mer_pipeline.encoder import EncoderParams
 from mer_pipeline.errors import CheckpointError
 from mer_pipeline.models.checkpoint import resolve
-from mer_pipeline.params import EncoderParams
 from mer_pipeline.vision.image_encoder import ImageEncoder, Picture
 
 if TYPE_CHECKING:

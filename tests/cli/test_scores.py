@@ -20,7 +20,7 @@ from sklearn.metrics import f1_score
 from mer_pipeline.cli.compare import compare_runs
 from mer_pipeline.cli.score import score_files, score_text
 from mer_pipeline.errors import MerError, StageError, UsageError
-from mer_pipeline.params import TrainParams
+from mer_pipeline.train_params import TrainParams
 from mer_pipeline.training.predict import predict
 from mer_pipeline.training.train import train
 from tests.planted import CLASSES, NAMES, plant, write

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from mer_pipeline.datasets.adapter import DatasetParams
 from mer_pipeline.datasets.ingest import list_dataset
 from mer_pipeline.errors import DatasetError
-from mer_pipeline.params import DatasetParams
 
 
 def gen(root: Path, files: dict[str, str | bytes]) -> Path:

@@ -1,8 +1,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mer_pipeline.datasets.folds import make_folds
-from mer_pipeline.params import FoldParams
+from mer_pipeline.datasets.folds import FoldParams, make_folds
 
 DRAWN = st.lists(st.tuples(st.sampled_from("abc"), st.integers(0, 6)), min_size=2, max_size=60)
 CLIPS = DRAWN.map(lambda drawn: [(f"clip{at:03d}", label, f"s{group}") for at, (label, group) in enumerate(drawn)])

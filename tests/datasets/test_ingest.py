@@ -7,10 +7,13 @@ import pytest
 
 from mer_pipeline.clips import MANIFEST_SCHEMA, Clip
 from mer_pipeline.datasets import probe
+from mer_pipeline.datasets.adapter import DatasetParams
+from mer_pipeline.datasets.folds import FoldParams
 from mer_pipeline.datasets.ingest import IngestPaths, ingest, look_ahead
 from mer_pipeline.errors import TooManyFailed
-from mer_pipeline.params import DatasetParams, FoldParams, QualityParams, ShardParams
 from mer_pipeline.runtime import Runtime
+from mer_pipeline.tables.quarantine import QualityParams
+from mer_pipeline.tables.shards import ShardParams
 from tests.conftest import rows_of
 
 

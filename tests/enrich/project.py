@@ -13,11 +13,11 @@ from pathlib import Path
 import pyarrow as pa
 
 from mer_pipeline.clips import MANIFEST_SCHEMA, Row
-from mer_pipeline.params import AudioParams, FaceParams, load_params
-from mer_pipeline.speech.track import ExtractAudio
+from mer_pipeline.params import load_params
+from mer_pipeline.speech.track import AudioParams, ExtractAudio
 from mer_pipeline.tables.rows import complete_row, stage_schema, to_table
 from mer_pipeline.tables.shards import read_folder, shard_name, shard_of, write_shard, write_table
-from mer_pipeline.vision.faces import CropFaces
+from mer_pipeline.vision.faces import CropFaces, FaceParams
 
 ROOT = Path(__file__).parents[2]
 SHARDS = 4

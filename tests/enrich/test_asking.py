@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from mer_pipeline.params import MER_CLASSES
+from mer_pipeline.datasets.adapter import MER_CLASSES
 from tests.enrich.project import make_project, run_stage, set_enrich, settings, start_stage, table
 from tests.llm.proxy import Body, Canned, FaultProxy, Refusal
 from tests.llm.server import llama_server, transformers_server

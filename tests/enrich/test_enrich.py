@@ -4,13 +4,14 @@ import numpy as np
 import pytest
 
 from mer_pipeline.clips import Row
+from mer_pipeline.datasets.adapter import MER_CLASSES
+from mer_pipeline.enrich.backend import EnrichParams
 from mer_pipeline.enrich.context import Neighbours, neighbours_of
 from mer_pipeline.enrich.cues import SCALES, MeasureCues, cue_words
 from mer_pipeline.enrich.request import Request
 from mer_pipeline.enrich.template import describe, polarity
 from mer_pipeline.enrich.transform import Enrich
 from mer_pipeline.errors import Skip
-from mer_pipeline.params import MER_CLASSES, EnrichParams
 from mer_pipeline.vision.geometry import brow_height
 from tests.conftest import clip, face_row, sound_row, valid
 

@@ -8,15 +8,18 @@ from pathlib import Path
 
 import pytest
 
+from mer_pipeline.datasets.adapter import MER_CLASSES, DatasetParams
+from mer_pipeline.datasets.folds import FoldParams
 from mer_pipeline.datasets.ingest import IngestPaths, ingest
+from mer_pipeline.enrich.backend import EnrichParams
 from mer_pipeline.enrich.context import write_context
 from mer_pipeline.enrich.prompt import RenderPrompt
 from mer_pipeline.errors import ParamsError
-from mer_pipeline.params import MER_CLASSES, DatasetParams, EnrichParams, FoldParams, QualityParams, ShardParams
 from mer_pipeline.run import run
 from mer_pipeline.runtime import Runtime
 from mer_pipeline.store.fingerprint import fingerprint_of
-from mer_pipeline.tables.shards import read_folder, read_parquet
+from mer_pipeline.tables.quarantine import QualityParams
+from mer_pipeline.tables.shards import ShardParams, read_folder, read_parquet
 from tests.conftest import clip, rows_of, valid
 
 ROOT = Path(__file__).parents[2]

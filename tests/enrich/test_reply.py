@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mer_pipeline.datasets.adapter import MER_CLASSES
 from mer_pipeline.enrich.reply import SENTENCE_CHARS, UnparsableReply, parse_reply, reply_schema
-from mer_pipeline.params import MER_CLASSES
 
 SCHEMA = reply_schema(MER_CLASSES, 100)
 GOOD: dict[str, Any] = {

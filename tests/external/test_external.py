@@ -16,17 +16,18 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from mer_pipeline.csv_files import unmatched_names
+from mer_pipeline.encoder import EncoderParams
 from mer_pipeline.encoders import make_encoder
 from mer_pipeline.errors import BadInput, DatasetError
 from mer_pipeline.external import npy
 from mer_pipeline.external.tables import names_of
 from mer_pipeline.features import load
 from mer_pipeline.modalities import load_features
-from mer_pipeline.params import EncoderParams, QualityParams, ShardParams
 from mer_pipeline.run import run
 from mer_pipeline.runs import Summary
 from mer_pipeline.runtime import Runtime, StoreSettings
-from mer_pipeline.tables.shards import write_table
+from mer_pipeline.tables.quarantine import QualityParams
+from mer_pipeline.tables.shards import ShardParams, write_table
 from tests.conftest import rows_of
 
 VECTORS = {"a": [1.0, 2.0, 3.0], "b": [4.0, 5.0, 6.0], "s1/c": [7.0, 8.0, 9.0]}

@@ -13,7 +13,7 @@ from mer_pipeline.heads.inner import held_out, inner_folds, without
 from mer_pipeline.heads.parts import PARTS
 from mer_pipeline.heads.scaler import Scaler
 from mer_pipeline.heads.selection import candidates, keep
-from mer_pipeline.params import HeadName, TrainParams
+from mer_pipeline.train_params import HeadName, TrainParams
 from mer_pipeline.training.cross_validation import cross_validate
 from mer_pipeline.training.head_cache import key_of
 from mer_pipeline.training.member import HERE, fixed_threads

@@ -24,7 +24,7 @@ from mer_pipeline.heads.mertools import MertoolsNetwork
 from mer_pipeline.heads.network import Network
 from mer_pipeline.heads.opinion_pool import likeliest
 from mer_pipeline.modalities import Features
-from mer_pipeline.params import HeadName, TrainParams
+from mer_pipeline.train_params import HeadName, TrainParams
 from mer_pipeline.training.artifacts import FUSED, FusionConfig, load_member, save_member
 from mer_pipeline.training.member import Member, fit_members, fixed_threads
 from tests.planted import CLASSES, NAMES, Planted

@@ -18,11 +18,13 @@ from mer_pipeline.heads import HEADS
 from mer_pipeline.heads.base import ComputeConfig, Examples, Lesson
 from mer_pipeline.heads.scaler import Scaler
 from mer_pipeline.heads.stack import Resident
+from mer_pipeline.labels.pseudo import PseudoParams
 from mer_pipeline.modalities import Features, load_features
-from mer_pipeline.params import VISUAL, AblationParams, HeadName, PseudoParams, TrainParams, parse_params
+from mer_pipeline.params import parse_params
 from mer_pipeline.report.metrics import TrainMetrics
 from mer_pipeline.scores.ablation_table import AblationFiles
 from mer_pipeline.tables.shards import write_table
+from mer_pipeline.train_params import VISUAL, AblationParams, HeadName, TrainParams
 from mer_pipeline.training.ablation import AblationPaths, Encoders, ablate
 from mer_pipeline.training.artifacts import FUSED, load_config, load_member, member_path
 from mer_pipeline.training.cross_validation import cross_validate

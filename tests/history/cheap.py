@@ -11,11 +11,12 @@ import pyarrow as pa
 
 from mer_pipeline.clips import Clip, Row
 from mer_pipeline.errors import BadInput, Skip
-from mer_pipeline.params import QualityParams, Section, ShardParams
 from mer_pipeline.run import run
 from mer_pipeline.runtime import Runtime, StoreSettings
+from mer_pipeline.section import Section
 from mer_pipeline.store.fingerprint import fingerprint_of
-from mer_pipeline.tables.shards import write_table
+from mer_pipeline.tables.quarantine import QualityParams
+from mer_pipeline.tables.shards import ShardParams, write_table
 from mer_pipeline.transform import Source, Transform
 
 

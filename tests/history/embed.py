@@ -10,15 +10,16 @@ from pathlib import Path
 import numpy as np
 
 from mer_pipeline.clips import Clip, Row
+from mer_pipeline.encoder import EncoderParams
 from mer_pipeline.errors import Skip
-from mer_pipeline.params import EncoderParams, QualityParams, ShardParams
 from mer_pipeline.run import run
 from mer_pipeline.runtime import Runtime, StoreSettings
 from mer_pipeline.speech.logmel import LogMel
 from mer_pipeline.speech.track import ExtractAudio
 from mer_pipeline.store.fingerprint import fingerprint_of
+from mer_pipeline.tables.quarantine import QualityParams
 from mer_pipeline.tables.rows import complete_row, digest, stage_schema
-from mer_pipeline.tables.shards import shard_of, write_shard
+from mer_pipeline.tables.shards import ShardParams, shard_of, write_shard
 
 SHARDS = 2
 PAUSE_S = 0.01

@@ -10,9 +10,10 @@ import pytest
 import torch
 
 from mer_pipeline.clips import Row
+from mer_pipeline.datasets.adapter import MER_CLASSES
+from mer_pipeline.judges.judge import JudgeParams
 from mer_pipeline.judges.make import AnyJudge, make_judge
 from mer_pipeline.models.tiny import make_tiny
-from mer_pipeline.params import MER_CLASSES, JudgeParams
 from tests.conftest import clip, face_row, pictures, sound_row, valid
 
 # Checkpoint to kind, input and map.

@@ -10,13 +10,14 @@ import pytest
 import torch
 
 from mer_pipeline.clips import Clip
+from mer_pipeline.datasets.adapter import MER_CLASSES
 from mer_pipeline.errors import BadInput, CheckpointError, ParamsError, Skip
 from mer_pipeline.judges.hf_audio import CHUNK_SECONDS
 from mer_pipeline.judges.hf_image import MODELS
+from mer_pipeline.judges.judge import JudgeParams
 from mer_pipeline.judges.make import AnyJudge, make_judge
 from mer_pipeline.judges.open_clip import ZeroShot, load_tokenizer
 from mer_pipeline.models.tiny import EXPRESSIONS, make_tiny
-from mer_pipeline.params import MER_CLASSES, JudgeParams
 from mer_pipeline.speech.track import Sound
 from mer_pipeline.store.fingerprint import fingerprint_of
 from mer_pipeline.tables.rows import to_table

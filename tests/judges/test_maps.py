@@ -7,12 +7,13 @@ import numpy as np
 import pytest
 
 from mer_pipeline.clips import Row
+from mer_pipeline.datasets.adapter import MER_CLASSES
 from mer_pipeline.errors import CheckpointError, ParamsError, Skip
+from mer_pipeline.judges.judge import JudgeParams
 from mer_pipeline.judges.label_map import Columns, columns_of, known_maps, labels_of
 from mer_pipeline.judges.make import make_judge
 from mer_pipeline.models.huggingface import load_config
 from mer_pipeline.models.tiny import EXPRESSIONS, make_tiny
-from mer_pipeline.params import MER_CLASSES, JudgeParams
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 

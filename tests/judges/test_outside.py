@@ -11,14 +11,16 @@ import pytest
 from mer_pipeline.cli.pipeline import find_step, steps
 from mer_pipeline.clips import MANIFEST_SCHEMA
 from mer_pipeline.errors import DatasetError
+from mer_pipeline.judges.judge import JudgeParams
 from mer_pipeline.judges.make import AnyJudge, make_judge
 from mer_pipeline.judges.outside import match_names
-from mer_pipeline.params import JudgeParams, Params, QualityParams, ShardParams, load_params
+from mer_pipeline.params import Params, load_params
 from mer_pipeline.run import run
 from mer_pipeline.runs import Summary
 from mer_pipeline.runtime import Runtime, StoreSettings
+from mer_pipeline.tables.quarantine import QualityParams
 from mer_pipeline.tables.rows import complete_row, stage_schema
-from mer_pipeline.tables.shards import shard_of, write_shard, write_table
+from mer_pipeline.tables.shards import ShardParams, shard_of, write_shard, write_table
 from tests.conftest import rows_of
 from tests.judges.conftest import CLIPS, KINDS, Make
 

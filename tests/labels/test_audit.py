@@ -16,9 +16,9 @@ from sklearn.metrics import cohen_kappa_score
 
 from mer_pipeline.labels.audit import LabelPaths, label_schema, refine, write_labels
 from mer_pipeline.labels.confident import suspects
+from mer_pipeline.labels.refined import LabelParams
 from mer_pipeline.labels.summary import agree
 from mer_pipeline.labels.votes import MISSING
-from mer_pipeline.params import LabelParams
 
 CLASSES = ("neutral", "angry", "happy")
 SOURCES = {"given": "human", "crowd": "crowd", "listener": "listener", "reader": "reader"}

@@ -7,9 +7,9 @@ import pytest
 
 from mer_pipeline.labels.dawid_skene import dawid_skene
 from mer_pipeline.labels.dependence import expected_agreement, join_dependent, most_named, within
+from mer_pipeline.labels.refined import LabelParams
 from mer_pipeline.labels.refinement import fuse
 from mer_pipeline.labels.votes import MISSING
-from mer_pipeline.params import LabelParams
 from tests.labels.make import as_votes, clique, planted
 
 SIX = tuple("abcdef")

@@ -12,11 +12,12 @@ import pytest
 
 from mer_pipeline.clips import VOTES_SCHEMA
 from mer_pipeline.errors import ParamsError, StageError
+from mer_pipeline.judges.judge import JudgeParams
 from mer_pipeline.labels.audit import refine
 from mer_pipeline.labels.judges import ALL_VOTES_SCHEMA, HELD_OUT, OPINIONS, opinions, serving, with_judges
+from mer_pipeline.labels.refined import LabelParams
 from mer_pipeline.labels.summary import agree
 from mer_pipeline.labels.votes import SCORES
-from mer_pipeline.params import JudgeParams, LabelParams
 from mer_pipeline.tables.rows import stage_schema
 from mer_pipeline.tables.shards import forget_others, write_shard
 

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mer_pipeline.clips import VOTES_SCHEMA
+from mer_pipeline.judges.judge import JudgeParams
 from mer_pipeline.labels.corroboration import (
     HEAD,
     OF_GIVEN,
@@ -30,6 +31,7 @@ from mer_pipeline.labels.pseudo import (
     Choice,
     ClassRule,
     Opinions,
+    PseudoParams,
     checked,
     choose,
     quotas,
@@ -37,7 +39,6 @@ from mer_pipeline.labels.pseudo import (
     wilson_low,
 )
 from mer_pipeline.labels.votes import MISSING
-from mer_pipeline.params import JudgeParams, PseudoParams
 
 CLASSES = ("neutral", "angry", "happy")
 ASKED = PseudoParams(min_precision=0.4, min_support=3)

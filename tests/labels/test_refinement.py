@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from mer_pipeline.labels.dawid_skene import dawid_skene
+from mer_pipeline.labels.refined import LabelParams
 from mer_pipeline.labels.refinement import fuse
 from mer_pipeline.labels.votes import MISSING
 from mer_pipeline.labels.weighted import agreement_with_others
-from mer_pipeline.params import LabelParams
 from tests.labels.make import as_votes, planted
 
 CLASSES = ("neutral", "angry", "happy", "sad")

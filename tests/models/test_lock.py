@@ -6,10 +6,12 @@ from pathlib import Path
 
 import pytest
 
+from mer_pipeline.encoder import EncoderParams
+from mer_pipeline.enrich.backend import EnrichParams
 from mer_pipeline.errors import CheckpointError, ParamsError
+from mer_pipeline.judges.judge import JudgeParams
 from mer_pipeline.models.lock import LOCK, check_locked, checkpoints_of, lock_models
 from mer_pipeline.models.tiny import make_tiny
-from mer_pipeline.params import EncoderParams, EnrichParams, JudgeParams
 
 VOICE = EncoderParams(family="logmel", input="audio")
 

@@ -15,7 +15,7 @@ import pytest
 from PIL import Image, ImageDraw
 
 from mer_pipeline.clips import MANIFEST_SCHEMA, PROBLEM_SCHEMA, Row
-from mer_pipeline.params import MER_CLASSES
+from mer_pipeline.datasets.adapter import MER_CLASSES
 from mer_pipeline.report.sources import ReportPaths
 from mer_pipeline.tables.rows import complete_row, stage_schema, to_table
 from mer_pipeline.tables.shards import shard_of, write_shard, write_table

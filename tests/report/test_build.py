@@ -9,8 +9,8 @@ from html.parser import HTMLParser
 
 import pytest
 
+from mer_pipeline.datasets.adapter import MER_CLASSES
 from mer_pipeline.errors import StageError
-from mer_pipeline.params import MER_CLASSES
 from mer_pipeline.report.build import build
 from mer_pipeline.report.collect import collect
 from mer_pipeline.report.gallery import choose

@@ -7,8 +7,8 @@ import pytest
 
 from mer_pipeline.heads.base import Examples
 from mer_pipeline.modalities import Features, Matrix
-from mer_pipeline.params import TrainParams
 from mer_pipeline.scores.importance import FLOOR, leave_one_out
+from mer_pipeline.train_params import TrainParams
 from mer_pipeline.training.member import Member, fit_members, fixed_threads
 from tests.planted import CLASSES, NAMES, Planted
 

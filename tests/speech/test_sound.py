@@ -5,9 +5,8 @@ import numpy as np
 import pytest
 
 from mer_pipeline.errors import Skip
-from mer_pipeline.params import AudioParams
 from mer_pipeline.speech.logmel import PROSODY_DIM, prosody, prosody_functionals
-from mer_pipeline.speech.track import ExtractAudio, Sound, dbfs, loudest_dbfs
+from mer_pipeline.speech.track import AudioParams, ExtractAudio, Sound, dbfs, loudest_dbfs
 from tests.conftest import clip, listed
 
 RATE = 16_000

@@ -16,18 +16,19 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from mer_pipeline.encoder import Encoder
+from mer_pipeline.datasets.adapter import MER_CLASSES
+from mer_pipeline.encoder import Encoder, EncoderParams
+from mer_pipeline.enrich.backend import EnrichParams
 from mer_pipeline.enrich.cues import MeasureCues
 from mer_pipeline.enrich.prompt import RenderPrompt
 from mer_pipeline.enrich.transform import Enrich
-from mer_pipeline.params import MER_CLASSES, EncoderParams, EnrichParams, FaceParams, FrameParams
 from mer_pipeline.speech.logmel import LogMel
 from mer_pipeline.store.code import Code, code_of
 from mer_pipeline.text.char_ngram import CharNgram
 from mer_pipeline.transform import Transform
 from mer_pipeline.vision.appearance import Appearance
-from mer_pipeline.vision.faces import CropFaces
-from mer_pipeline.vision.frames import SampleFrames
+from mer_pipeline.vision.faces import CropFaces, FaceParams
+from mer_pipeline.vision.frames import FrameParams, SampleFrames
 from mer_pipeline.vision.geometry import FaceGeometry
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -1010,7 +1011,7 @@ MUTANTS = [
     ("vision/frames.py", "moments + 1e-6", "moments + 1e-5", "vision.frames._shown_at"),
     ("media/jpeg.py", "subsampling=2", "subsampling=1", "media.jpeg.encode"),
     ("media/jpeg.py", "reducing_gap=3.0", "reducing_gap=2.0", "media.jpeg.shrink"),
-    ("params.py", 'extra="forbid"', 'extra="ignore"', "params.Section"),
+    ("section.py", 'extra="forbid"', 'extra="ignore"', "section.Section"),
     ("errors.py", "exit_code = 1", "exit_code = 3", "errors.MerError"),
 ]  # fmt: skip
 

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from mer_pipeline.params import EncoderParams, FaceParams, FrameParams
+from mer_pipeline.encoder import EncoderParams
 from mer_pipeline.store import fingerprint
 from mer_pipeline.store.fingerprint import Fingerprint, changed_parts, fingerprint_of, sha256_of
 from mer_pipeline.text.char_ngram import CharNgram
-from mer_pipeline.vision.faces import CropFaces
-from mer_pipeline.vision.frames import SampleFrames
+from mer_pipeline.vision.faces import CropFaces, FaceParams
+from mer_pipeline.vision.frames import FrameParams, SampleFrames
 
 
 def frames(**params: object) -> SampleFrames:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from mer_pipeline.params import TrainParams
+from mer_pipeline.train_params import TrainParams
 from tests.planted import Planted, Project, plant, write
 
 

@@ -15,8 +15,8 @@ import numpy as np
 import pytest
 
 from mer_pipeline.labels.pseudo_table import write_pseudo
-from mer_pipeline.params import AblationParams, TrainParams
 from mer_pipeline.scores.ablation_table import HEADER, AblationFiles
+from mer_pipeline.train_params import AblationParams, TrainParams
 from mer_pipeline.training import head_cache
 from mer_pipeline.training.ablation import AblationPaths, Encoders, ablate
 from mer_pipeline.training.train import train

@@ -14,10 +14,12 @@ import pytest
 
 from mer_pipeline.clips import PROBLEM_SCHEMA, VOTES_SCHEMA
 from mer_pipeline.heads.base import Examples
+from mer_pipeline.judges.judge import JudgeParams
 from mer_pipeline.labels.audit import refine
 from mer_pipeline.labels.judges import with_judges
-from mer_pipeline.params import HeadName, JudgeParams, LabelParams, ShardParams, TrainParams
-from mer_pipeline.tables.shards import read_folder
+from mer_pipeline.labels.refined import LabelParams
+from mer_pipeline.tables.shards import ShardParams, read_folder
+from mer_pipeline.train_params import HeadName, TrainParams
 from mer_pipeline.training.fusion_head_judge import FusionHeadPaths, own_schema, vote
 from mer_pipeline.training.member import fit_members, fixed_threads
 from tests.planted import CLASSES, NAMES, Planted, plant, write

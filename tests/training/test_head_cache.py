@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from mer_pipeline.heads import HEADS
-from mer_pipeline.params import HeadName, TrainParams
+from mer_pipeline.train_params import HeadName, TrainParams
 from mer_pipeline.training import head_cache
 from mer_pipeline.training.head_cache import HeadCache
 from mer_pipeline.training.member import fixed_threads

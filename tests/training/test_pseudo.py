@@ -15,14 +15,15 @@ import pytest
 
 from mer_pipeline.errors import ParamsError, StageError
 from mer_pipeline.heads import HEADS
-from mer_pipeline.judges.judge import vote_schema
+from mer_pipeline.judges.judge import JudgeParams, vote_schema
+from mer_pipeline.labels.pseudo import PseudoParams
 from mer_pipeline.labels.pseudo_table import pseudo_schema, read_pseudo
 from mer_pipeline.labels.votes import MISSING
 from mer_pipeline.modalities import Features
-from mer_pipeline.params import AblationParams, HeadName, JudgeParams, PseudoParams, TrainParams
 from mer_pipeline.scores.ablation_table import AblationFiles
 from mer_pipeline.tables.rows import complete_row, stage_schema
 from mer_pipeline.tables.shards import write_shard
+from mer_pipeline.train_params import AblationParams, HeadName, TrainParams
 from mer_pipeline.training.ablation import AblationPaths, Encoders, ablate
 from mer_pipeline.training.cross_validation import Labels, cross_validate, split
 from mer_pipeline.training.head_cache import key_of

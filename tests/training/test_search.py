@@ -15,8 +15,9 @@ from mer_pipeline.errors import ParamsError
 from mer_pipeline.heads.base import ComputeConfig
 from mer_pipeline.labels.votes import MISSING
 from mer_pipeline.modalities import Features
-from mer_pipeline.params import SearchParams, SearchSpace, TrainParams, parse_params
+from mer_pipeline.params import parse_params
 from mer_pipeline.scores.metrics import Confusion, score
+from mer_pipeline.train_params import SearchParams, SearchSpace, TrainParams
 from mer_pipeline.training.artifacts import FUSED, load_config, load_member, member_path
 from mer_pipeline.training.cross_validation import Labels, Validated, cross_validate, members_of, problems
 from mer_pipeline.training.head_cache import HeadCache

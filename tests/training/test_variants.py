@@ -11,7 +11,7 @@ import torch
 from mer_pipeline.heads.ecmf import Ecmf, EcmfAlone
 from mer_pipeline.labels.votes import MISSING
 from mer_pipeline.modalities import Features
-from mer_pipeline.params import TrainParams
+from mer_pipeline.train_params import TrainParams
 from mer_pipeline.training.cross_validation import cross_validate
 from mer_pipeline.training.member import fixed_threads
 from mer_pipeline.training.variants import Setting, Variant, variants

@@ -10,8 +10,7 @@ from PIL import Image
 
 from mer_pipeline.errors import Skip
 from mer_pipeline.media import jpeg
-from mer_pipeline.params import FaceParams
-from mer_pipeline.vision.faces import LAYOUT, CropFaces, Faces, align, similarity
+from mer_pipeline.vision.faces import LAYOUT, CropFaces, FaceParams, Faces, align, similarity
 from tests.conftest import clip, valid
 
 

@@ -3,8 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mer_pipeline.params import FrameParams
-from mer_pipeline.vision.frames import choose
+from mer_pipeline.vision.frames import FrameParams, choose
 
 TIMES = st.lists(st.floats(0, 20), min_size=1, max_size=200, unique=True).map(lambda t: np.array(sorted(t)))
 PARAMS = st.builds(

@@ -1,0 +1,181 @@
+"""What params.yaml can name: one lazy table per kind of component, from a name to the class that it stands for.
+
+A component is one module: its class, the class of its own params (`Params`) and its docstring. A built-in one needs
+a line of a table here besides. Nothing is imported before its name is asked for. Other people's components need no
+line. They are named by where their class is:
+
+    my_lab.encoders:Gaze          a module that can be imported
+    components/gaze.py:Gaze       a file below the project
+    gaze                          an installed package's entry point, of the group that the table names
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+import traceback
+from collections.abc import Mapping
+from functools import cache
+from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
+from types import ModuleType
+
+from mer_pipeline.errors import ComponentError, ParamsError, did_you_mean
+
+
+class Registry:
+    """One kind of component.
+
+    Args:
+        what: the kind, as errors name it: "encoder".
+        base: "module:Class" that a component's class must derive from.
+        built_in: name to "module:Class".
+
+    Example:
+        >>> ENCODERS.load("char-ngram")
+        <class 'mer_pipeline.text.char_ngram.CharNgram'>
+    """
+
+    def __init__(self, what: str, base: str, built_in: Mapping[str, str]) -> None:
+        self.what = what
+        self.group = f"mer_pipeline.{what}s"  # of entry points
+        self.built_in = built_in
+        self._base = base
+
+    def names(self) -> tuple[str, ...]:
+        """The built-in names and those of installed entry points."""
+        return (*self.built_in, *(name for name in _entry_points(self.group) if name not in self.built_in))
+
+    def load(self, name: str) -> type:
+        """The class that a name stands for.
+
+        Raises:
+            ParamsError: nothing has this name.
+            ComponentError: the code that the name leads to cannot be imported, or has no fitting class.
+        """
+        if name in self.built_in:
+            module, _, attribute = self.built_in[name].partition(":")
+            found: object = getattr(importlib.import_module(module), attribute)
+            assert isinstance(found, type)
+            return found
+        return self._outside(name, self._target(name))
+
+    def _target(self, name: str) -> str:
+        """Where a class that is not built in is: "module:Class" or "file.py:Class"."""
+        if ":" in name:
+            return name
+        installed = _entry_points(self.group)
+        if name not in installed:
+            raise ParamsError(f"there is no {self.what} '{name}'{did_you_mean(name, self.names())}")
+        return installed[name].value
+
+    def _outside(self, name: str, target: str) -> type:
+        place, _, attribute = target.rpartition(":")
+        where = f"{self.what} '{name}'"
+        module = _import(place, where)
+        found = getattr(module, attribute, None)
+        base_module, _, base_name = self._base.partition(":")
+        base = getattr(importlib.import_module(base_module), base_name)
+        if not isinstance(found, type):
+            classes = [
+                key for key, value in vars(module).items() if isinstance(value, type) and issubclass(value, base)
+            ]
+            raise ComponentError(f"{where}: {place} has no class '{attribute}'{did_you_mean(attribute, classes)}")
+        if not issubclass(found, base):
+            raise ComponentError(f"{where}: the class '{attribute}' does not derive from {base_module}.{base_name}")
+        return found
+
+
+@cache
+def _entry_points(group: str) -> dict[str, EntryPoint]:
+    return {point.name: point for point in entry_points(group=group)}
+
+
+def _import(place: str, where: str) -> ModuleType:
+    """Import a dotted name, or a file below the project as the module that it is from there."""
+    file = Path(place) if place.endswith(".py") else None
+    name = place if file is None else ".".join(file.with_suffix("").parts)
+    if file is not None and not file.is_file():
+        raise ComponentError(f"{where}: there is no file {place}; it is looked for from the project's root")
+    if not all(part.isidentifier() for part in name.split(".")):
+        raise ComponentError(
+            f"{where}: '{place}' is no dotted name of a module and no path of Python names to a .py file"
+        )
+    root = str(Path.cwd())
+    if root not in sys.path:
+        sys.path.append(root)  # at the end: a file of the project hides no installed package
+    try:
+        module = importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name is not None and f"{name}.".startswith(f"{error.name}."):
+            raise ComponentError(
+                f"{where}: there is no module '{error.name}' here; install it, or give a file as PATH.py:CLASS"
+            ) from None
+        raise ComponentError(_fault(where, error)) from error
+    except Exception as error:
+        raise ComponentError(_fault(where, error)) from error
+    if file is not None and Path(module.__file__ or "").resolve() != file.resolve():
+        raise ComponentError(
+            f"{where}: '{name}' is already the module {module.__file__}; give {place} or its folder another name"
+        )
+    return module
+
+
+def _fault(where: str, error: Exception) -> str:
+    """The sentence for code that fails when it is imported, with the place in it."""
+    frame = traceback.extract_tb(error.__traceback__)[-1]
+    file, line = frame.filename, frame.lineno
+    if isinstance(error, SyntaxError):
+        file, line = error.filename or file, error.lineno
+    return f"{where} cannot be imported: {file}, line {line}: {type(error).__name__}: {error}"
+
+
+ENCODERS = Registry(
+    "encoder",
+    "mer_pipeline.encoder:Encoder",
+    {
+        "appearance": "mer_pipeline.vision.appearance:Appearance",
+        "face-geometry": "mer_pipeline.vision.geometry:FaceGeometry",
+        "logmel": "mer_pipeline.speech.logmel:LogMel",
+        "char-ngram": "mer_pipeline.text.char_ngram:CharNgram",
+        "open-clip": "mer_pipeline.vision.open_clip:OpenClip",
+        "facenet": "mer_pipeline.vision.facenet:Facenet",
+        "hf-vision": "mer_pipeline.vision.hf_vision:HfVision",
+        "hf-speech": "mer_pipeline.speech.hf_speech:HfSpeech",
+        "hf-text": "mer_pipeline.text.hf_text:HfText",
+        "file": "mer_pipeline.external.encoder:FromFile",
+    },
+)
+
+JUDGES = Registry(
+    "judge",
+    "mer_pipeline.judges.judge:Judge",
+    {
+        "open-clip": "mer_pipeline.judges.open_clip:ZeroShot",
+        "hf-image": "mer_pipeline.judges.hf_image:HfImage",
+        "hf-audio": "mer_pipeline.judges.hf_audio:HfAudio",
+        "llm-scores": "mer_pipeline.judges.llm_scores:LlmScores",
+        "csv": "mer_pipeline.judges.outside:Outside",
+    },
+)
+
+# A head's module loads torch, so only stages that train load this table's classes.
+HEADS = Registry(
+    "head",
+    "mer_pipeline.heads.base:Head",
+    {
+        "ecmf": "mer_pipeline.heads.ecmf:Ecmf",
+        "mertools": "mer_pipeline.heads.mertools:Mertools",
+        "concat": "mer_pipeline.heads.concat:Concat",
+        "gated": "mer_pipeline.heads.gated:Gated",
+        "mean-logits": "mer_pipeline.heads.mean_logits:MeanLogits",
+        "logreg": "mer_pipeline.heads.logreg:LogReg",
+        "ensemble": "mer_pipeline.heads.ensemble:Ensemble",
+    },
+)
+
+DETECTORS = Registry(
+    "detector",
+    "mer_pipeline.vision.detector:Detector",
+    {"mtcnn": "mer_pipeline.vision.detector:Mtcnn"},
+)
