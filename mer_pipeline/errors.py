@@ -5,7 +5,8 @@ MerError                    one clear sentence: what, where, and how to mend it
 │   ├── ParamsError         params.yaml
 │   ├── DatasetError        the dataset folder or one of its CSVs
 │   ├── CheckpointError     a model's files
-│   └── ComponentError      a component that is not built in: its code cannot be imported or does not fit
+│   ├── ComponentError      a component that is not built in: its code cannot be imported or does not fit
+│   └── Undigestible        something decides rows and cannot enter their key
 ├── StageError              exit 1: the stage ran and could not finish
 │   ├── TooManyFailed       more clips failed than `quality.max_failed` allows
 │   └── StoreError          the store is full or cannot be reached
@@ -48,6 +49,10 @@ class CheckpointError(UsageError):
 
 class ComponentError(UsageError):
     """The code of a component that is not built in cannot be imported, or has no class that fits."""
+
+
+class Undigestible(UsageError):
+    """A transform holds something, or its code reads something, of which nobody can say whether it is what it was."""
 
 
 class StageError(MerError):

@@ -12,7 +12,7 @@ change a byte.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Generic, TypeVar
@@ -72,6 +72,8 @@ class Transform(ABC, Generic[Item]):
             each.
         external_response: the rows are responses of an outside service. Their key is what was asked, and not the code
             that asks, and no check computes them again.
+        version: raised by whoever changes what the rows become in a way that nothing else in their key shows, above
+            all the default of a param: params enter the key only where they do not stand at their defaults.
     """
 
     name: str
@@ -82,9 +84,29 @@ class Transform(ABC, Generic[Item]):
     batch_rows: int = 1
     in_flight: int | None = None
     external_response: bool = False
+    version: int = 1
+
+    def key(self) -> Mapping[str, object]:
+        """What counts, of what it holds and nobody else can digest.
+
+        What a transform holds enters the key of its rows by value. An object of a library has no value that could be
+        told in general, and is refused. An entry that has the name of an attribute ("net", or "detector.net" where
+        another object holds it) stands for it; any other is one more part of the key.
+
+        Returns:
+            Values by name, made of None, bool, int, float, str, bytes, arrays, sequences and mappings.
+
+        Example:
+            A tokenizer that a constructor makes: `return {"tokenizer": self.tokenizer.get_vocab()}`.
+        """
+        return {}
 
     def files(self) -> Sequence[Path]:
-        """Files whose content decides the rows: weights, tokenisers, prompts. They enter the fingerprint by content."""
+        """Files whose content decides the rows: weights, tokenisers, prompts.
+
+        They enter the fingerprint by content and by their paths in the folder that they share, whose own name does not
+        count.
+        """
         return ()
 
     def setup(self, device: torch.device) -> None:

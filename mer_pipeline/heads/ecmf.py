@@ -11,6 +11,8 @@ p   = the mean of softmax(logits) and of linear late fusion, or the first alone 
 
 from __future__ import annotations
 
+from types import MappingProxyType
+
 import torch
 from torch import Tensor, nn
 
@@ -70,4 +72,4 @@ class Ecmf(LateFused):
     """ECMF's network, beside late fusion unless `train.late_fusion` says no."""
 
     network = EcmfAlone
-    kinds = (("network", EcmfAlone), ("late", LogReg))
+    kinds = MappingProxyType({"network": EcmfAlone, "late": LogReg})

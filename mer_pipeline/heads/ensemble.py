@@ -21,7 +21,7 @@ from mer_pipeline.modalities import Features, Matrix
 class Ensemble(Mean):
     """See the module; `parts` are the kept heads by name."""
 
-    kinds = PARTS.items()
+    kinds = PARTS
 
     @classmethod
     def fit_all(

@@ -6,7 +6,7 @@ p(c | x) = mean over parts h of p_h(c | x)
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import ClassVar
 
 import numpy as np
@@ -14,6 +14,7 @@ import numpy as np
 from mer_pipeline.heads.base import Head, Logits
 from mer_pipeline.heads.linear import log_softmax
 from mer_pipeline.modalities import Features, Matrix
+from mer_pipeline.params import HeadName
 
 FLOOR = 1e-12  # of a mean of probabilities, whose logarithm must be finite
 
@@ -21,7 +22,7 @@ FLOOR = 1e-12  # of a mean of probabilities, whose logarithm must be finite
 class Mean(Head):
     """See the module; `parts` are those that were trained, of `kinds`."""
 
-    kinds: ClassVar[Iterable[tuple[str, type[Head]]]]
+    kinds: ClassVar[Mapping[HeadName, type[Head]] | Mapping[str, type[Head]]]
     parts: dict[str, Head]
 
     @abstractmethod
@@ -41,7 +42,7 @@ class Mean(Head):
     def restore(self, tensors: Mapping[str, Matrix]) -> None:
         """See `Head`."""
         self.parts = {}
-        for name, kind in self.kinds:
+        for name, kind in self.kinds.items():
             own = {key.removeprefix(f"{name}."): a for key, a in tensors.items() if key.startswith(f"{name}.")}
             if own:
                 self.parts[name] = kind(self.dims, self.classes, self.params)

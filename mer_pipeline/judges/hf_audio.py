@@ -6,7 +6,7 @@ Whisper's classifier is trained on the mean over its whole window of 30 s, silen
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -48,6 +48,10 @@ class HfAudio(Judge[Chunks]):
     def files(self) -> Sequence[Path]:
         """The checkpoint's."""
         return value_files(self.sound.folder)
+
+    def key(self) -> Mapping[str, object]:
+        """Nothing beyond `files`: the configuration is one of them."""
+        return {"sound.config": None}
 
     def setup(self, device: torch.device) -> None:
         """Load the model and its feature extractor."""

@@ -5,7 +5,7 @@ The vectors over time are averaged without padding (`sound_model.py`).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -35,6 +35,10 @@ class HfSpeech(Encoder[Chunks]):
         check_layers(params.layers, layers, self.sound.folder)
         self.batch_rows = self.sound.batch_rows
         super().__init__(name, params, config.d_model if self.sound.is_whisper else config.hidden_size)
+
+    def key(self) -> Mapping[str, object]:
+        """Nothing beyond `files`: the configuration is one of them."""
+        return {"sound.config": None}
 
     def setup(self, device: torch.device) -> None:
         """Load the model and its feature extractor."""

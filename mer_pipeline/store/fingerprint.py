@@ -10,38 +10,28 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import platform
 import uuid
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import cache, cached_property
-from importlib import metadata
+from functools import cached_property
 from pathlib import Path
 
+from mer_pipeline.errors import Undigestible
 from mer_pipeline.runtime import INTRA_OP_THREADS
 from mer_pipeline.store.code import code_of
+from mer_pipeline.store.code.libraries import versions_of
+from mer_pipeline.store.code.values import options_of
 from mer_pipeline.tables.rows import digest
 from mer_pipeline.transform import Item, Transform
 
 FORMAT = 2  # of the packs and of how rows become Arrow: raised when either changes what is read
 
-EXTERNAL_RESPONSE = "external_response"  # the part that says that rows are responses of an outside service
+TOLD = ("params", "schema")  # attributes of a transform that have parts of their own
 
-# They check, print, store or log and compute no value: a new version of them re-uses everything.
-CARRIERS = frozenset({"fsspec", "jinja2", "pyarrow", "pydantic", "rich", "ruamel", "typer", "typing_extensions"})
-
-# What computes in a library's name.
-BEHIND = {
-    "facenet_pytorch": ("torch", "torchvision", "numpy", "PIL"),
-    "open_clip": ("torch", "torchvision", "PIL"),
-    "sklearn": ("numpy", "scipy"),
-    "torchaudio": ("torch",),
-    "torchvision": ("torch", "PIL"),
-    "transformers": ("torch", "tokenizers", "numpy", "PIL"),
-}
-
-DISTRIBUTIONS = {"facenet_pytorch": "facenet-pytorch", "open_clip": "open_clip_torch", "sklearn": "scikit-learn"}
+EXTERNAL_RESPONSE = "bought"  # the part that says that rows are responses of an outside service
 
 HASHES = Path(".mer/hashes.json")
 WORTH_REMEMBERING = 1 << 20  # bytes; smaller files are hashed again each time
@@ -77,17 +67,24 @@ def fingerprint_of(transform: Transform[Item], device: str) -> Fingerprint:
 
     Raises:
         OSError: one of its files cannot be read.
+        Undigestible: something that it holds, or that its code has or reads, cannot be digested.
     """
+    own, files = transform.key(), transform.files()
     # A checkpoint's files are there by content; where they lie does not matter.
-    params = transform.params.model_dump(mode="json", exclude={"checkpoint"})
+    params = options_of(transform.params, {"checkpoint"} if files else frozenset())
+    told = {*TOLD, *own}
     parts = {
         **(
-            {"format": str(FORMAT), EXTERNAL_RESPONSE: "true"} if transform.external_response else code_parts(transform)
+            {"format": str(FORMAT), EXTERNAL_RESPONSE: "true"}
+            if transform.external_response
+            else code_parts(transform, told=told, on_gpu=device == "cuda")
         ),
+        **({} if transform.version == 1 else {"version": str(transform.version)}),
         "schema": str(transform.schema),
         "sources": str([(source.table, source.columns) for source in transform.sources]),
         **{f"params.{name}": json.dumps(value) for name, value in params.items()},
-        **{f"file.{path.name}": sha256_of(path) for path in transform.files()},
+        **{f"file.{name}": sha256_of(path) for name, path in names_of(files).items()},
+        **{f"key.{name}": _said(transform, name, value) for name, value in own.items()},
     }
     if transform.uses_torch:
         parts |= {"device": device, "precision": "float32", "threads": str(INTRA_OP_THREADS)}
@@ -95,40 +92,76 @@ def fingerprint_of(transform: Transform[Item], device: str) -> Fingerprint:
     return Fingerprint(dict(sorted(parts.items())))
 
 
-def code_parts(*roots: object) -> dict[str, str]:
-    """The parts of a fingerprint that come from code: its definitions, package data, and libraries."""
-    code = code_of(*roots)
-    libraries = set(code.libraries) - CARRIERS
-    libraries |= {name for library in libraries for name in BEHIND.get(library, ())}
+def _said(transform: Transform[Item], name: str, value: object) -> str:
+    try:
+        return digest(value)
+    except TypeError as error:
+        raise Undigestible(f"{type(transform).__name__}.key()['{name}']: {error}") from None
+
+
+def code_parts(
+    *roots: object, told: Collection[str] = (), choices: Sequence[object] = (), on_gpu: bool = False
+) -> dict[str, str]:
+    """The parts of a fingerprint that come from code: its definitions, package data, and libraries.
+
+    Args:
+        roots: objects, functions and classes that make the rows.
+        told: attributes of the roots that the caller digests itself.
+        choices: tables of which the roots have what is taken.
+        on_gpu: whether they compute on a GPU.
+
+    Raises:
+        Undigestible: what a root holds, or its code has or reads, cannot be digested.
+    """
+    code = code_of(*roots, told=told, choices=choices)
     return {
         "format": str(FORMAT),
         "python": ".".join(platform.python_version_tuple()[:2]),
-        **{f"data.{path.parent.name}/{path.name}": sha256_of(path) for path in code.files},
-        **{f"library.{name}": version_of(name) for name in sorted(libraries)},
+        **{f"data.{name}": sha256_of(path) for name, path in data_names(code.files).items()},
+        **{f"library.{name}": version for name, version in versions_of(code.libraries, on_gpu=on_gpu).items()},
         **{f"code.{name}": value for name, value in code.definitions.items()},
     }
+
+
+def names_of(files: Sequence[Path]) -> dict[str, Path]:
+    """Files by their paths relative to the folder that they have in common, so that its own name does not matter.
+
+    Where no file lies directly in that folder they come from several places, such as two checkpoints side by side.
+    Each place is then called by its number, in the order of `files`, and its files by their paths in what they share.
+    """
+    common = _common_folder(files)
+    places: dict[str, list[Path]] = {}
+    for path in files:
+        places.setdefault(path.absolute().relative_to(common).parts[0], []).append(path)
+    if any(path.absolute().parent == common for path in files) or len(places) < 2:
+        return {str(path.absolute().relative_to(common)): path for path in files}
+    return {
+        f"{number}/{path.absolute().relative_to(_common_folder(place))}": path
+        for number, place in enumerate(places.values(), 1)
+        for path in place
+    }
+
+
+def _common_folder(files: Sequence[Path]) -> Path:
+    return Path(os.path.commonpath([path.absolute().parent for path in files])) if files else Path("/")
+
+
+def data_names(files: Iterable[Path]) -> dict[str, Path]:
+    """Package data by its path from the folder above its package, so that it is the same wherever the package lies."""
+    names: dict[str, Path] = {}
+    for path in files:
+        packages = [folder for folder in path.parents if (folder / "__init__.py").exists()]
+        name = str(path.relative_to((packages[-1] if packages else path.parent).parent))
+        while name in names:  # two folders of one name
+            name += "'"
+        names[name] = path
+    return names
 
 
 def changed_parts(before: Mapping[str, str], after: Mapping[str, str]) -> dict[str, tuple[str | None, str | None]]:
     """The parts in which two fingerprints differ: name to (before, after), None where one lacks it."""
     names = sorted(before.keys() | after.keys())
     return {name: (before.get(name), after.get(name)) for name in names if before.get(name) != after.get(name)}
-
-
-def version_of(library: str) -> str:
-    """The installed version of an import name, and of the decoder that its wheel carries."""
-    if library == "av":
-        import av
-
-        return f"{av.__version__} FFmpeg {av.ffmpeg_version_info}"
-    if library == "PIL":
-        from PIL import __version__, features
-
-        return f"{__version__} libjpeg-turbo {features.version('libjpeg_turbo')}"
-    try:
-        return metadata.version(DISTRIBUTIONS.get(library, library))
-    except metadata.PackageNotFoundError:  # the slow way, over everything that is installed
-        return ", ".join(f"{name} {metadata.version(name)}" for name in sorted(set(_distributions().get(library, ()))))
 
 
 def sha256_of(path: Path) -> str:
@@ -159,8 +192,3 @@ def _known_hashes() -> dict[str, list[object]]:
     except (OSError, ValueError):
         return {}
     return known if isinstance(known, dict) else {}
-
-
-@cache
-def _distributions() -> Mapping[str, list[str]]:
-    return metadata.packages_distributions()

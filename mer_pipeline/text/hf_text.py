@@ -6,7 +6,7 @@ tokens ([CLS], <s>, ...) are in the mean.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -47,6 +47,10 @@ class HfText(Encoder[Tokens]):
         self.config = load_config(self.folder, MODELS)
         check_layers(params.layers, self.config.num_hidden_layers, self.folder)
         super().__init__(name, params, self.config.hidden_size)
+
+    def key(self) -> Mapping[str, object]:
+        """Nothing beyond `files`: the configuration is one of them."""
+        return {"config": None}
 
     def setup(self, device: torch.device) -> None:
         """Load the model and its tokenizer."""

@@ -1,7 +1,7 @@
 """Trained heads remembered by what they were trained on: features, labels, folds and settings, and the code.
 
 A head that was cross-validated before on the same rows is taken from the store: after one encoder changed, the
-others' single heads are; after switching back to an earlier state, all are.
+others' single heads are; after switching back to an earlier state, all are; and a new head leaves the others alone.
 """
 
 from __future__ import annotations
@@ -16,9 +16,13 @@ import pyarrow as pa
 from safetensors.numpy import load, save
 
 from mer_pipeline.errors import ReadOnlyStore
+from mer_pipeline.heads import HEADS
 from mer_pipeline.heads.base import ComputeConfig, Epoch
+from mer_pipeline.heads.parts import PARTS
+from mer_pipeline.heads.selection import candidates
 from mer_pipeline.modalities import Features
 from mer_pipeline.runtime import INTRA_OP_THREADS
+from mer_pipeline.store.code.values import options_of
 from mer_pipeline.store.fingerprint import Fingerprint, code_parts
 from mer_pipeline.store.packs import PackSet, Store
 from mer_pipeline.tables.rows import complete_row, digest, stage_schema, to_table
@@ -42,11 +46,8 @@ class HeadCache:
 
     def __init__(self, url: str | None, compute: ComputeConfig = HERE) -> None:
         self._compute = compute
-        self._pack_set: PackSet | None = None
-        if url is not None:
-            runtime = {"threads": str(INTRA_OP_THREADS), "device": compute.device.type}
-            fingerprint = Fingerprint({**code_parts(cross_validate, _pack, _unpack), **runtime})
-            self._pack_set = Store(url).pack_set("heads", fingerprint, stage_schema(SCHEMA))
+        self._store = None if url is None else Store(url)
+        self._pack_sets: dict[tuple[HeadName, ...], PackSet] = {}
 
     def cross_validate(
         self,
@@ -62,12 +63,12 @@ class HeadCache:
         """As `training.cross_validate`, with the same result to the last bit; without `search` params stay."""
         if not (search and searches(name, labels, params)):
             params = params.as_they_stand
-        pack_set = self._pack_set
-        if pack_set is None:
+        if self._store is None:
             return cross_validate(name, features, labels, classes, params, tick, self._compute)
+        pack_set = self._pack_set(self._store, name, params)
         key = key_of(name, features, labels, classes, params)
         if params.search.trials:
-            key = digest({"key": key, "search": params.search.model_dump_json()})
+            key = digest({"key": key, "search": json.dumps(options_of(params.search))})
         found = pack_set.find([key])
         table = pack_set.read(found) if found[0] >= 0 else None
         if table is not None:
@@ -86,8 +87,19 @@ class HeadCache:
             )
             pack_set.write_index()
         except ReadOnlyStore:
-            self._pack_set = None  # a team's store that may only be read: train, and keep nothing
+            self._store = None  # a team's store that may only be read: train, and keep nothing
         return validated
+
+    def _pack_set(self, store: Store, name: HeadName, params: TrainParams) -> PackSet:
+        """What is remembered of a head; of an ensemble, as it is of these parts."""
+        names = (name, *candidates(params)) if name == "ensemble" else (name,)
+        if names not in self._pack_sets:
+            on_gpu = self._compute.device.type == "cuda"
+            roots = [cross_validate, _pack, _unpack, *(HEADS[each] for each in names)]
+            code = code_parts(*roots, choices=(HEADS, PARTS), on_gpu=on_gpu)
+            runtime = {"threads": str(INTRA_OP_THREADS), "device": self._compute.device.type}
+            self._pack_sets[names] = store.pack_set("heads", Fingerprint({**code, **runtime}), stage_schema(SCHEMA))
+        return self._pack_sets[names]
 
 
 def key_of(name: HeadName, features: Features, labels: Labels, classes: int, params: TrainParams) -> str:
@@ -102,7 +114,7 @@ def key_of(name: HeadName, features: Features, labels: Labels, classes: int, par
             "labels": [labels.fold, labels.given, labels.held_out, labels.pseudo],
             "posterior": None if params.targets == "hard" else labels.posterior,
             "classes": classes,
-            "params": json.dumps(params.model_dump(mode="json", exclude=set(elsewhere)), sort_keys=True),
+            "params": json.dumps(options_of(params, elsewhere), sort_keys=True),
         }
     )
 

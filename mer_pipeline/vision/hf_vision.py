@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -52,6 +53,10 @@ class HfVision(ImageEncoder):
         if not self.is_clip:
             check_layers(params.layers, self.config.num_hidden_layers, self.folder)
         super().__init__(name, params, self.config.projection_dim if self.is_clip else self.config.hidden_size)
+
+    def key(self) -> Mapping[str, object]:
+        """Nothing beyond `files`: the configuration is one of them."""
+        return {"config": None}
 
     def load(self, device: torch.device) -> None:
         """Load the model and its image processor."""

@@ -1,19 +1,17 @@
 from __future__ import annotations
 
 import importlib
-import itertools
 import os
 import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from types import ModuleType
 
 import numpy as np
-import pyarrow as pa
 import pytest
 
 from mer_pipeline.datasets.adapter import MER_CLASSES
@@ -30,58 +28,9 @@ from mer_pipeline.vision.appearance import Appearance
 from mer_pipeline.vision.faces import CropFaces, FaceParams
 from mer_pipeline.vision.frames import FrameParams, SampleFrames
 from mer_pipeline.vision.geometry import FaceGeometry
+from tests.written import Package, changed
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-NUMBERS = itertools.count()
-
-
-class Package:
-    """A package that a test writes, loads, edits and loads again."""
-
-    def __init__(self, folder: Path) -> None:
-        self.name = f"written{next(NUMBERS)}"
-        self.folder = folder / self.name
-
-    def write(self, **modules: str) -> Package:
-        """Modules by name; `PKG` in them stands for the package."""
-        for name, text in {"__init__": "", **modules}.items():
-            path = self.folder / f"{name}.py"
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(text.replace("PKG", self.name))
-        return self
-
-    def edit(self, module: str, old: str, new: str) -> None:
-        path = self.folder / f"{module}.py"
-        text = path.read_text()
-        assert old in text
-        path.write_text(text.replace(old, new.replace("PKG", self.name)))
-
-    def load(self, module: str) -> ModuleType:
-        """As a new process would: nothing of the package is loaded before."""
-        self.forget()
-        importlib.invalidate_caches()
-        return importlib.import_module(f"{self.name}.{module}")
-
-    def forget(self) -> None:
-        for name in [name for name in sys.modules if name.split(".")[0] == self.name]:
-            del sys.modules[name]
-
-    def short(self, code: Code) -> dict[str, str]:
-        """Digests by names without the package's."""
-        return {key.replace(f"{self.name}.", ""): value for key, value in code.definitions.items()}
-
-
-@pytest.fixture
-def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Package]:
-    monkeypatch.syspath_prepend(str(tmp_path))
-    monkeypatch.setattr(sys, "dont_write_bytecode", True)
-    made = Package(tmp_path)
-    yield made
-    made.forget()
-
-
-def changed(before: dict[str, str], after: dict[str, str]) -> set[str]:
-    return {key for key in before.keys() | after.keys() if before.get(key) != after.get(key)}
 
 
 # One package with every way in which this language lets one definition depend on another.
@@ -630,21 +579,43 @@ def test_held_wrapper(package: Package) -> None:
     assert len({str(code.definitions) for code in codes}) == 3
 
 
-@pytest.mark.parametrize(
-    ("first", "second"),
-    [
-        (Path("a"), Path("b")),
-        (pa.schema([pa.field("x", pa.int8())]), pa.schema([])),
-        (FrameParams(n=1), FrameParams(n=2)),
-    ],
-    ids=["path", "schema", "params"],
-)
-def test_held_values_that_do_not_count(package: Package, first: object, second: object) -> None:
-    """Paths say where things lie; schemas and params are digested by the caller."""
+def test_paths_do_not_count(package: Package) -> None:
+    """They say where things lie, and not what is there."""
     holder = package.write(a=HOLDER).load("a").Holder
-    assert code_of(holder(first)) == code_of(holder(second))
-    held = "value:a.Holder.held" in package.short(code_of(holder(first)))
-    assert held == isinstance(first, FrameParams)  # its class counts
+    assert code_of(holder(Path("a"))) == code_of(holder(Path("b")))
+    assert "value:a.Holder.held" not in package.short(code_of(holder(Path("a"))))
+
+
+def test_what_the_caller_digests(package: Package) -> None:
+    """Of an attribute that is told otherwise only the class counts, also within an object that is held."""
+    module = package.write(a=HOLDER).load("a")
+
+    def told(inner: object) -> Code:
+        return code_of(module.Holder(module.Tool(inner)), told={"held.size"})
+
+    assert told(1) == told(2) != told("x")
+    first, second = (code_of(module.Holder(FrameParams(n=n)), told={"held"}) for n in (1, 2))
+    assert first == second
+
+
+def test_a_table_of_which_the_caller_says_what_is_taken(package: Package) -> None:
+    """Neither what else is in it counts nor how it is written, wherever it is named or held."""
+    package.write(
+        b="def one(): return 1\ndef two(): return 2\nTABLE = {'one': one, 'two': two}\n",
+        a="from PKG import b\nfrom PKG.b import TABLE\nclass Run:\n    all = TABLE\n"
+        "    def go(self, x): return TABLE[x]() + b.TABLE[x]()\n",
+    )
+
+    def of_one() -> dict[str, str]:
+        a = package.load("a")
+        return package.short(code_of(a.Run, a.b.one, choices=[a.TABLE]))
+
+    before = of_one()
+    assert not {"b.two", "b.TABLE"} & before.keys()
+    package.edit("b", "return 2\nTABLE = {", "return 3\ndef three(): return 3\nTABLE = {'three': three, ")
+    assert of_one() == before
+    package.edit("b", "return 1", "return 4")
+    assert changed(before, of_one()) == {"b.one"}
 
 
 def test_cycles(package: Package) -> None:

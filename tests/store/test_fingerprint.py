@@ -9,6 +9,7 @@ import pytest
 
 from mer_pipeline.encoder import EncoderParams
 from mer_pipeline.store import fingerprint
+from mer_pipeline.store.code import libraries
 from mer_pipeline.store.fingerprint import Fingerprint, changed_parts, fingerprint_of, sha256_of
 from mer_pipeline.text.char_ngram import CharNgram
 from mer_pipeline.vision.faces import CropFaces, FaceParams
@@ -36,18 +37,19 @@ def test_decoder_and_libraries(monkeypatch: pytest.MonkeyPatch) -> None:
     """Another version of a library that computes is another fingerprint; of one that only carries values, it is not."""
     parts = fingerprint_of(frames(), "any").parts
     assert "FFmpeg" in parts["library.av"]
-    assert {"library.numpy", "library.PIL"} <= parts.keys()
+    assert {"library.numpy", "library.pillow"} <= parts.keys()
     assert not {"library.pyarrow", "library.pydantic"} & parts.keys()
-    before = fingerprint_of(frames(), "any")
-    monkeypatch.setattr(fingerprint, "version_of", lambda name: "99" if name == "numpy" else parts[f"library.{name}"])
+    before, versions = fingerprint_of(frames(), "any"), libraries.version_of
+    monkeypatch.setattr(libraries, "version_of", lambda name: "99" if name in ("numpy", "pyarrow") else versions(name))
     assert list(changed_parts(before.parts, fingerprint_of(frames(), "any").parts)) == ["library.numpy"]
 
 
 def test_device_threads_and_rows() -> None:
-    """Where torch computes: the device kind, the precision, the thread count and the batch rows."""
+    """Where torch computes: the device kind with its kernels, the precision, the thread count and the batch rows."""
     transform = CropFaces(FaceParams())
     cpu, gpu = fingerprint_of(transform, "cpu"), fingerprint_of(transform, "cuda")
-    assert list(changed_parts(cpu.parts, gpu.parts)) == ["device"]
+    changed = [name.removeprefix("library.") for name in changed_parts(cpu.parts, gpu.parts)]
+    assert [name for name in changed if not libraries.ON_GPU.match(name)] == ["device"]
     assert {"precision", "threads", "rows"} <= cpu.parts.keys()
     assert list(changed_parts(cpu.parts, cpu.with_rows(8).parts)) == ["rows"]
     assert "device" not in fingerprint_of(frames(), "any").parts

@@ -1,7 +1,7 @@
 """Whose a module is: the project's, a library's or the standard library's; what it is called and where its data lies.
 
-Project code is what lies in this package or in a `.py` file outside of the standard library and site-packages
-(plug-ins, scripts). Other packages are only named; the caller knows their versions.
+Project code is what lies in this package or in a `.py` file outside of the standard library and of folders into which
+an installer put it (plug-ins, scripts). Other packages are only named; `libraries.py` knows their versions.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from importlib import metadata
 from pathlib import Path
 from types import FunctionType, ModuleType
 from typing import Literal, cast
@@ -89,7 +90,21 @@ def _origin(top: str, place: str | None) -> Origin:
         return "library"
     if place.startswith(STDLIB + os.sep):
         return "stdlib"
-    return "project" if place.endswith(".py") or Path(place).is_dir() else "library"
+    if not (place.endswith(".py") or Path(place).is_dir()) or _is_installed(top, place):
+        return "library"
+    return "project"
+
+
+def _is_installed(top: str, place: str) -> bool:
+    """Whether an installer put a module there, as `pip install --target` does: a record beside it names the module."""
+    names = {top, f"{top}.py"}
+    return any(
+        file.parts[0] in names
+        for at in (Path(place), *Path(place).parents)
+        if at.name in names
+        for record in at.parent.glob("*.dist-info")
+        for file in metadata.Distribution.at(record).files or ()
+    )
 
 
 def _place(names: Mapping[str, object]) -> str | None:
@@ -125,11 +140,17 @@ def folder_of(package: str) -> Path | None:
     return next((at for base in paths or () if (at := Path(base, *rest)).is_dir()), None)
 
 
-def package_data(folder: Path) -> Iterator[Path]:
-    """Files of a package that are no Python, also those in folders that are no packages themselves."""
+def package_data(folder: Path, *, inner: bool = False) -> Iterator[Path]:
+    """Files of a package that are no Python, also those in folders that are no packages themselves.
+
+    Args:
+        folder: the package's.
+        inner: also those of the packages in it.
+    """
     for path in folder.iterdir():
         if path.is_dir():
-            if path.name != "__pycache__" and not path.name.startswith(".") and not (path / "__init__.py").exists():
-                yield from package_data(path)
+            hidden = path.name == "__pycache__" or path.name.startswith(".")
+            if not hidden and (inner or not (path / "__init__.py").exists()):
+                yield from package_data(path, inner=inner)
         elif path.suffix not in (".py", ".pyc"):
             yield path

@@ -14,6 +14,7 @@ from typing import Literal, TypeAlias
 # A module as it is written in an import (relative ones with their dots), and the attribute that is taken from it.
 Imported: TypeAlias = tuple[str, str | None]
 Functions = ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda
+SET = "[]="
 Comprehensions = ast.ListComp | ast.SetComp | ast.DictComp | ast.GeneratorExp
 
 
@@ -25,14 +26,16 @@ class Use:
         kind: "global": a name of the module; "import": a use of a module that is imported inside a function; "load":
             that import itself, which runs the module.
         name: that name or module.
-        chain: the attributes.
-        soft: it need not be there at run time (an annotation).
+        chain: the attributes; the last is SET where an item is set in it and nothing is read.
+        soft: it need not be there at run time.
+        annotation: it says what something is, so that only classes count, for their methods are called.
     """
 
     kind: Literal["global", "import", "load"]
     name: str
     chain: tuple[str, ...] = ()
     soft: bool = False
+    annotation: bool = False
 
 
 def imported_from(node: ast.ImportFrom) -> str:
@@ -111,7 +114,7 @@ class _Names(ast.NodeVisitor):
                 return
         # What a class's body binds may still be the module's name when it is looked up, as in `scale = scale`.
         soft = self._in_annotation or (self._in_class and name in self._scopes[-1][1])
-        self.uses.add(Use("global", name, chain, soft))
+        self.uses.add(Use("global", name, chain, soft, self._in_annotation))
 
     def visit_Name(self, node: ast.Name) -> None:  # the name that ast calls
         if isinstance(node.ctx, ast.Load):
@@ -126,9 +129,21 @@ class _Names(ast.NodeVisitor):
         else:
             self.visit(base)
 
+    def visit_Subscript(self, node: ast.Subscript) -> None:
+        if isinstance(node.ctx, ast.Load) or not isinstance(node.value, ast.Attribute):
+            self.generic_visit(node)
+        else:  # `os.environ["X"] = ...` reads nothing
+            self.visit(ast.Attribute(node.value, SET, ast.Load()))
+            self.visit(node.slice)
+
     def visit_AugAssign(self, node: ast.AugAssign) -> None:
-        if isinstance(node.target, ast.Name):
-            self._use(node.target.id)
+        match node.target:
+            case ast.Name(id=name):
+                self._use(name)
+            case ast.Subscript(value=value, slice=index):
+                self.visit(ast.Subscript(value, index, ast.Load()))
+            case _:
+                pass
         self.generic_visit(node)
 
     def visit_Constant(self, node: ast.Constant) -> None:

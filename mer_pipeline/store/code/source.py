@@ -13,6 +13,7 @@ from pathlib import Path
 
 from mer_pipeline.store.code.scopes import Imported, Use, bound, imported_from, used
 
+NOTHING: frozenset[str] = frozenset()
 Definition = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
 
 
@@ -48,7 +49,7 @@ class Tree:
         self.stars: list[str] = []
         self.effects: list[ast.stmt] = []
         self.body: list[ast.stmt] = []
-        self._contents: dict[tuple[int, ...], Content] = {}
+        self._contents: dict[tuple[tuple[int, ...], frozenset[str]], Content] = {}
         for statement, runs in _that_count(ast.parse(source).body):
             self._add(statement, runs)
         # `@f.register` adds to f, wherever the function that it decorates is bound.
@@ -78,16 +79,22 @@ class Tree:
         if runs and not _only_binds(statement):
             self.effects.append(statement)
 
-    def content(self, statements: Sequence[ast.stmt]) -> Content:
-        """What some of the module's statements say."""
-        key = tuple(map(id, statements))
+    def content(self, statements: Sequence[ast.stmt], told: frozenset[str] = NOTHING) -> Content:
+        """What some of the module's statements say.
+
+        Args:
+            statements: of this module.
+            told: of a class: names of fields and methods that are left out, since whoever asks counts them otherwise.
+        """
+        key = (tuple(map(id, statements)), told)
         if key not in self._contents:
             # A module that reads docstrings (a prompt may be one) keeps them, since they may decide a value.
             keep_docstrings = b"__doc__" in self.source or b"getdoc" in self.source
             for statement in statements:
                 _take_out_what_never_runs(statement, keep_docstrings)
-            uses, strings = used(statements)
-            text = "\n".join(map(ast.dump, statements))
+            kept = [_without(statement, told) for statement in statements] if told else statements
+            uses, strings = used(kept)
+            text = "\n".join(map(ast.dump, kept))
             self._contents[key] = Content(text, tuple(sorted(uses)), frozenset(strings))
         return self._contents[key]
 
@@ -176,6 +183,22 @@ def _decorated_by_attribute_of(statement: ast.stmt) -> Iterator[str]:
             base = base.value
         if isinstance(base, ast.Name) and base is not called:
             yield base.id
+
+
+def _without(statement: ast.stmt, told: frozenset[str]) -> ast.stmt:
+    """A class without some of its fields and methods; anything else as it is."""
+    if not isinstance(statement, ast.ClassDef):
+        return statement
+    body = [inner for inner in statement.body if not (_declared(inner) & told)]
+    return ast.ClassDef(statement.name, statement.bases, statement.keywords, body, statement.decorator_list)
+
+
+def _declared(statement: ast.stmt) -> frozenset[str]:
+    match statement:
+        case ast.AnnAssign(target=ast.Name(id=name)) | ast.FunctionDef(name=name):
+            return frozenset({name})
+        case _:
+            return NOTHING
 
 
 def _take_out_what_never_runs(statement: ast.stmt, keep_docstrings: bool) -> None:

@@ -2,7 +2,8 @@
 
 A project's function or class stands for its definition (`walk.py` digests that from the source), with what it has
 beyond the source: defaults, closures, what was put in an attribute's place. An object counts by its class and its
-attributes; what is of a library counts by its path. No digest has an id, an order of a set or a place of a file in it.
+attributes, also one that a module holds; what is of a library counts by its path. What no rule here covers is an error
+and never passed over. No digest has an id, an order of a set or a place of a file in it.
 """
 
 from __future__ import annotations
@@ -10,12 +11,16 @@ from __future__ import annotations
 import copyreg
 import enum
 import functools
+import os
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
+from contextlib import suppress
 from pathlib import PurePath
 from types import BuiltinFunctionType, CodeType, FunctionType, MemberDescriptorType, MethodType, ModuleType
-from typing import Literal, Protocol
+from typing import Protocol, cast
 
 import numpy as np
+import pyarrow as pa
 from pydantic import BaseModel
 
 from mer_pipeline.store.code.origins import WHOLE, Space, names_around, origin_named, origin_of
@@ -26,10 +31,16 @@ DESCRIPTORS = (
     property, staticmethod, classmethod,
     functools.cached_property, functools.partialmethod, functools.singledispatchmethod,
 )  # fmt: skip
+# Objects from these modules start and wait, log and print, say what types are, or find files beside a module (which
+# count themselves): none holds a value that a row could be made from.
+NO_VALUE = re.compile(
+    r"(_contextvars|_thread|_weakref|asyncio|concurrent|contextvars|logging|threading|weakref"
+    r"|annotated_types|click|jinja2\.loaders|pydantic|pydantic_core|rich|tqdm|typer)\b"
+)
 
-# How much of a value counts: "all" (a root holds it); "fixed": what cannot change (a module's constants, whose
-# mutable contents may be a cache); "code": only the functions and classes in it (inside of such a mutable one).
-Depth = Literal["all", "fixed", "code"]
+
+class NoRule(Exception):
+    """Nothing is known of what an object decides; the message is its class."""
 
 
 class Definitions(Protocol):
@@ -54,95 +65,104 @@ class Definitions(Protocol):
 class Values:
     """The values that one call of `code_of` has seen."""
 
-    def __init__(self, definitions: Definitions) -> None:
+    def __init__(self, definitions: Definitions, choices: Sequence[object]) -> None:
         self._definitions = definitions
         # With the object itself: an id stands for it only while it lives.
-        self._states: dict[tuple[int, Depth], tuple[object, str | None]] = {}
+        self._states: dict[int, tuple[object, str]] = {id(table): (table, "choice") for table in choices}
 
-    def state(self, value: object, depth: Depth) -> str | None:
-        """A digest of a value, or the path of what is not the project's; None for what does not count."""
+    def state(self, value: object) -> str:
+        """A digest of a value, or the path of what is not the project's.
+
+        Raises:
+            NoRule: it, or something in it, cannot be digested.
+        """
         if type(value) in SCALARS:
-            return None if depth == "code" else digest(value)
-        key = (id(value), depth)
-        if key not in self._states:
-            self._states[key] = (value, "cycle")
-            self._states[key] = (value, self._compute(value, depth))
-        return self._states[key][1]
+            return digest(value)
+        if id(value) not in self._states:
+            self._states[id(value)] = (value, "cycle")
+            self._states[id(value)] = (value, self._compute(value))
+        return self._states[id(value)][1]
 
-    def _compute(self, value: object, depth: Depth) -> str | None:
-        inner: Depth = "all" if depth == "all" else "code"  # what is inside of something mutable
+    def _compute(self, value: object) -> str:
         match value:
             case type():
                 return self._class(value)
             case FunctionType():
-                return self._function(value, "all" if depth == "all" else "fixed")
+                return self._function(value)
             case CodeType():
                 return self._byte_code(value)
             case MethodType():
-                return self._parts("method", [value.__func__, value.__self__], inner)
+                return self._parts("method", [value.__func__, value.__self__])
             case functools.partial():
-                return self._parts("partial", [value.func, *value.args, value.keywords], depth)
+                return self._parts("partial", [value.func, *value.args, value.keywords])
             case BuiltinFunctionType() if value.__self__ is not None and not isinstance(value.__self__, ModuleType):
-                return self._parts(value.__name__, [value.__self__], inner)
+                return self._parts(value.__name__, [value.__self__])
             case ModuleType():
                 return self._definitions.module(value)
+            case os._Environ():
+                raise NoRule("the environment of the process")
             case PurePath():
-                return None
+                return "path"  # it says where, not what
             case property():
-                return self._parts("property", [value.fget, value.fset, value.fdel], depth)
+                return self._parts("property", [value.fget, value.fset, value.fdel])
             case staticmethod() | classmethod():
-                return self._parts(type(value).__name__, [value.__func__], depth)
+                return self._parts(type(value).__name__, [value.__func__])
             case functools.cached_property() | functools.partialmethod() | functools.singledispatchmethod():
-                return self._parts(type(value).__name__, vars(value).values(), depth)
+                return self._parts(type(value).__name__, vars(value).values())
             case enum.Enum():
                 return f"{self._class(type(value))}.{value.name}"
             case BaseModel():
-                return self._class(type(value))
-            case np.generic() if depth != "code":
+                nested = [part for name in type(value).model_fields for part in _sections(getattr(value, name))]
+                return self._parts(self._class(type(value)), [options_of(value), *nested])
+            case np.generic():
                 return digest([value.dtype.str, np.asarray(value)])
-            case np.ndarray() if depth == "all":
-                return self._parts(value.dtype.str, value.tolist(), depth) if value.dtype.hasobject else digest(value)
+            case np.ndarray():
+                return self._parts(value.dtype.str, value.tolist()) if value.dtype.hasobject else digest(value)
+            case pa.Schema() | pa.Field() | pa.DataType():
+                return digest(str(value))
+            case pa.Table() | pa.RecordBatch() | pa.Array() | pa.ChunkedArray() | pa.Scalar():
+                kind = value.schema if isinstance(value, pa.Table | pa.RecordBatch) else value.type
+                return self._parts(str(kind), [value.as_py() if isinstance(value, pa.Scalar) else value.to_pylist()])
         if is_ours(value):
-            frozen = getattr(getattr(type(value), "__dataclass_params__", None), "frozen", False)
-            kind, parts = self._class(type(value)), [*attributes(value).items(), *extended(value)]
-            return self._parts(kind, parts, "all" if frozen and depth == "fixed" else inner) or kind
-        if isinstance(value, tuple):
-            return self._parts("tuple", value, depth)
+            return self._parts(self._class(type(value)), [*sorted(attributes(value).items()), *extended(value)])
         if isinstance(value, Set):
-            states = [self.state(item, depth if isinstance(value, frozenset) else inner) for item in value]
-            return _joined("set", sorted(states, key=str), depth)
+            return digest(["set", sorted(map(self.state, value))])
         if isinstance(value, Mapping):
-            pairs = [(self.state(key, "fixed"), self.state(item, inner)) for key, item in value.items()]
-            kept = sorted((pair for pair in pairs if depth == "all" or pair[1] is not None), key=str)
-            return _joined("mapping", [text for pair in kept for text in pair], inner)
+            return self._parts("mapping", [part for pair in value.items() for part in pair])
         if isinstance(value, Sequence) and not isinstance(value, bytearray | memoryview | range):
-            return self._parts("list", value, inner)
-        return self._foreign(value, depth)
+            return self._parts("tuple" if isinstance(value, tuple) else "list", value)
+        return self._foreign(value)
 
-    def _parts(self, kind: str, values: Iterable[object], depth: Depth) -> str | None:
-        return _joined(kind, [self.state(item, depth) for item in values], depth)
+    def _parts(self, kind: str, values: Iterable[object]) -> str:
+        return digest([kind, [self.state(item) for item in values]])
 
-    def _foreign(self, value: object, depth: Depth) -> str | None:
-        """An object of the standard library or a third party."""
+    def _foreign(self, value: object) -> str:
+        """An object of the standard library or a third party.
+
+        Raises:
+            NoRule: it has no rule.
+        """
         kind = type(value)
         path = f"{kind.__module__}.{kind.__qualname__}"
         wrapped = getattr(value, "__dict__", {}).get("__wrapped__")  # as in what functools.cache makes
         if wrapped is not None:
-            return self._parts(path, [wrapped], depth)
-        # What is compared by value and has a hash cannot change: a pattern, a range, a fraction, a generic alias.
+            return self._parts(path, [wrapped])
+        if NO_VALUE.match(kind.__module__):
+            return path
+        if kind.__module__.startswith("torch") and hasattr(value, "detach"):
+            tensor = value.detach().cpu()
+            return self._parts(f"{path} {tensor.dtype} {tuple(tensor.shape)}", [tensor.reshape(-1).tolist()])
+        # What is compared by value and has a hash cannot change: a pattern, a range, a fraction, a type of numbers.
         is_value = kind.__eq__ is not object.__eq__ and kind.__hash__ not in (None, object.__hash__)
-        counts = depth == "all" or (is_value and depth == "fixed")
-        if counts and not isinstance(value, BuiltinFunctionType) and origin_named(kind.__module__) == "stdlib":
-            try:
-                reducer = copyreg.dispatch_table.get(kind)
+        if not isinstance(value, BuiltinFunctionType) and (is_value or origin_named(kind.__module__) == "stdlib"):
+            reducer = copyreg.dispatch_table.get(kind)
+            with suppress(TypeError):  # a generator, an open file
                 reduced = value.__reduce_ex__(2) if reducer is None else reducer(value)
-            except Exception:  # a lock, a generator: what it is must do
-                reduced = ()
-            return self._parts(path, [list(part) if isinstance(part, Iterator) else part for part in reduced], depth)
+                return self._parts(path, [list(part) if isinstance(part, Iterator) else part for part in reduced])
         name = getattr(value, "__name__", None) if callable(value) else None
         if isinstance(name, str):
             return self._definitions.external(str(getattr(value, "__module__", None) or kind.__module__), (name,))
-        return None if depth == "code" else self._class(kind)
+        raise NoRule(f"a {path}")
 
     def _class(self, kind: type) -> str:
         names = names_around(kind)
@@ -154,13 +174,13 @@ class Values:
         key = space.key(kind.__qualname__)
         return key if names.get(kind.__qualname__) is kind else f"{key} {self._beyond_source(kind)}"
 
-    def _function(self, function: FunctionType, depth: Depth) -> str:
+    def _function(self, function: FunctionType) -> str:
         names, code = function.__globals__, function.__code__
         if origin_of(names) != "project":
             path = self._definitions.external(str(names["__name__"]), tuple(code.co_qualname.split(".")))
             # A wrapper that a library made: what it wraps, or dispatches to, hangs on it.
-            hung = self._parts(path, [part for _, part in sorted(vars(function).items())], "code")
-            return path if hung is None else f"{path} {hung}"
+            hung = [part for _, part in sorted(vars(function).items())]
+            return self._parts(path, hung) if hung else path
         space, by_exec = self._definitions.space(names), code.co_filename.startswith("<")  # as dataclasses do
         # Not __qualname__, which functools.wraps copies from another function; but exec's names are all the same.
         name = function.__qualname__ if by_exec else code.co_qualname
@@ -173,7 +193,7 @@ class Values:
         key = space.key(name)
         if known and names.get(name) is function:
             return key
-        parts = [key, self._beyond_source(function, depth)]
+        parts = [key, self._beyond_source(function)]
         if not known or by_exec or "<" in name:  # which of those that share the name
             parts.append(self._byte_code(code, function.__doc__))
         if not known:
@@ -183,7 +203,7 @@ class Values:
 
     def _byte_code(self, code: CodeType, docstring: str | None = None) -> str:
         consts = tuple(None if const == docstring else const for const in code.co_consts)
-        return digest([code.co_code, code.co_names, self.state(consts, "all")])
+        return digest([code.co_code, code.co_names, self.state(consts)])
 
     def current(self, space: Space, name: str) -> str | None:
         """The value that a module's own name has now."""
@@ -191,31 +211,54 @@ class Values:
         # A module is followed where it is used; a path says where, not what.
         if isinstance(value, ModuleType) or (isinstance(value, str) and PurePath(value).is_absolute()):
             return None
-        state = self.state(value, "fixed")
+        state = self.state(value)
         return self._beyond_source(value) if state == space.key(name) else state
 
-    def _beyond_source(self, value: object, depth: Depth = "fixed") -> str:
+    def _beyond_source(self, value: object) -> str:
         """What a function or class has that its definition does not say."""
         if isinstance(value, FunctionType):
             defaults = {"(defaults)": value.__defaults__, "(keywords)": value.__kwdefaults__}
             parts = {**defaults, **closure(value), **vars(value)}
-            return digest({name: self.state(part, depth) for name, part in parts.items()})
+            return digest({name: self.state(part) for name, part in parts.items()})
         assert isinstance(value, type)
         around = [base for base in (*value.__mro__[1:], type(value)) if base not in (object, type)]
         own = {
-            name: self.state(part, "fixed")
+            name: self.state(part)
             for name, part in vars(value).items()
-            if not name.startswith("__") or isinstance(part, (FunctionType, *DESCRIPTORS))
+            if name not in told_by(value)
+            and name != "_abc_impl"  # a cache of the standard library's
+            and (not name.startswith("__") or isinstance(part, (FunctionType, *DESCRIPTORS)))
         }
-        return digest([[self.state(base, "fixed") for base in around], own])
+        return digest([[self.state(base) for base in around], own])
 
 
-def _joined(kind: str, states: Sequence[str | None], depth: Depth) -> str | None:
-    if depth == "code":
-        states = [state for state in states if state is not None]
-        if not states:
-            return None
-    return digest([kind, states])
+def options_of(section: BaseModel, without: Set[str] = frozenset()) -> dict[str, object]:
+    """What a section says that does not stand at its default, as JSON would hold it.
+
+    So a new option that is off changes no key. Whoever changes a default raises `version` of the transform.
+    """
+    return cast("dict[str, object]", section.model_dump(mode="json", exclude_defaults=True, exclude=set(without)))
+
+
+def told_by(kind: type) -> frozenset[str]:
+    """What of a section's class is no code that makes values: its fields, which count by what they are set to, and its
+    validators, which refuse."""
+    if not issubclass(kind, BaseModel):
+        return frozenset()
+    found = kind.__pydantic_decorators__
+    return frozenset({"model_config", *kind.model_fields, *found.field_validators, *found.model_validators})
+
+
+def _sections(value: object) -> Iterator[object]:
+    """The classes of sections within a section's field, of which methods may be called."""
+    if isinstance(value, BaseModel):
+        yield type(value)
+        for name in type(value).model_fields:
+            yield from _sections(getattr(value, name))
+    elif isinstance(value, Mapping):
+        yield from (kind for item in value.values() for kind in _sections(item))
+    elif isinstance(value, list | tuple):
+        yield from (kind for item in value for kind in _sections(item))
 
 
 def is_ours(value: object) -> bool:
@@ -224,12 +267,14 @@ def is_ours(value: object) -> bool:
 
 
 def attributes(value: object) -> dict[str, object]:
-    """What an object holds by name, also in slots."""
+    """What an object holds by name, also in slots; not what it works out of that once (`functools.cached_property`)."""
     found = dict(getattr(value, "__dict__", {}))
     for kind in type(value).__mro__:
         for name, slot in vars(kind).items():
             if isinstance(slot, MemberDescriptorType) and hasattr(value, slot.__name__):
                 found[name] = getattr(value, slot.__name__)
+            elif isinstance(slot, functools.cached_property):
+                found.pop(name, None)
     return found
 
 

@@ -6,16 +6,17 @@ those lead to joins the queue. Values go to `values.py`, which reports the defin
 
 from __future__ import annotations
 
+import ast
 import builtins
+import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 from types import FunctionType, ModuleType
-from typing import cast
+from typing import get_args, get_origin
 
-import pyarrow as pa
-
+from mer_pipeline.errors import Undigestible
 from mer_pipeline.store.code.origins import (
     EFFECTS,
     WHOLE,
@@ -28,9 +29,9 @@ from mer_pipeline.store.code.origins import (
     package_data,
     space_of,
 )
-from mer_pipeline.store.code.scopes import Use
-from mer_pipeline.store.code.source import Content, Tree
-from mer_pipeline.store.code.values import Values, attributes, closure, extended, is_ours
+from mer_pipeline.store.code.scopes import SET, Use
+from mer_pipeline.store.code.source import NOTHING, Content, Tree
+from mer_pipeline.store.code.values import NoRule, Values, attributes, closure, extended, is_ours, told_by
 from mer_pipeline.tables.rows import digest
 
 # Who uses one of these reads files beside its module; `__file__` is the other way to find them.
@@ -40,6 +41,9 @@ READERS = (
 )  # fmt: skip
 # Who uses one of these may name anything.
 DYNAMIC = frozenset({"globals", "eval", "exec", "__import__", "importlib.import_module", "sys.modules"})
+# Who uses one of these reads the environment of the process, unless it only sets something there.
+ENVIRONMENT = ("os.environ", "os.getenv")
+SETTERS = (f".{SET}", ".setdefault", ".update")
 # Every module or class has them, and their values say where, not what.
 PLACES = frozenset({
     "__file__", "__path__", "__spec__", "__name__", "__package__", "__loader__", "__cached__",
@@ -64,12 +68,22 @@ class Code:
     files: tuple[Path, ...]
 
 
-def code_of(*roots: object) -> Code:
+def code_of(*roots: object, told: Collection[str] = (), choices: Sequence[object] = ()) -> Code:
     """The code that objects reach: transforms with what they hold, functions, classes.
 
     Project modules that a reached function imports are imported; what fails to import counts by its name only.
+
+    Args:
+        roots: what is started from.
+        told: attributes of the roots, such as "params" or "detector.net", of which only the class counts, since the
+            caller says what else does.
+        choices: tables of a module, such as all heads by name, of which the caller says what is taken: its entry is
+            one of the roots, and the others do not count.
+
+    Raises:
+        Undigestible: a root holds, or code that it reaches has or reads, what cannot be digested.
     """
-    walk = _Walk()
+    walk = _Walk(frozenset(told), choices)
     for root in roots:
         walk.root(root)
     walk.finish()
@@ -79,7 +93,9 @@ def code_of(*roots: object) -> Code:
 class _Walk:
     """One call of `code_of`: the definitions that are reached and not done yet, and what has been found."""
 
-    def __init__(self) -> None:
+    def __init__(self, told: frozenset[str], choices: Sequence[object]) -> None:
+        self._told = told
+        self._choices = frozenset(map(id, choices))
         self.digests: dict[str, str] = {}
         self.libraries: set[str] = set()
         self.files: set[Path] = set()
@@ -87,7 +103,7 @@ class _Walk:
         self._queued: set[tuple[Space, str]] = set()
         self._spaces: dict[int, Space] = {}
         self._resolved: dict[tuple[Space, str, tuple[str, ...], bool], str] = {}
-        self._values = Values(self)
+        self._values = Values(self, choices)
         self._held: dict[int, str] = {}
 
     # --- roots and definitions
@@ -101,28 +117,48 @@ class _Walk:
         count = 1
         while f"value:{path}" in self.digests:  # another root of the class
             path = f"{name}#{(count := count + 1)}"
-        self._hold(path, value)
+        self._hold(path, value, "")
 
-    def _hold(self, path: str, value: object) -> None:
+    def _hold(self, root: str, value: object, attribute: str) -> None:
         """A value that a root holds, under a key of its own for each attribute."""
-        if isinstance(value, PurePath | pa.Schema):
-            return  # a path says where, not what; a schema is digested by whoever asks
-        splits = is_ours(value) and not extended(value)
+        if isinstance(value, PurePath):
+            return  # it says where, not what
+        path = f"{root}.{attribute}" if attribute else root
+        try:
+            self.digests[f"value:{path}"] = digest(self._held_state(path, value, attribute))
+        except NoRule as error:
+            owner = root.rpartition(".")[2]
+            raise Undigestible(
+                f"{path} holds {error}, which cannot be digested, so nobody knows which rows it made: let "
+                f"{owner}.key() say under '{attribute}' what of it counts, or make it in setup()"
+            ) from None
+        if self._held.get(id(value)) == path:
+            parts = closure(value) if isinstance(value, FunctionType) else attributes(value)
+            for name, part in sorted(parts.items()):
+                self._hold(root, part, f"{attribute}.{name}" if attribute else name)
+
+    def _held_state(self, path: str, value: object, attribute: str) -> object:
+        if attribute in self._told:
+            return self._values.state(type(value))
         if known := self._held.get(id(value)):
-            self.digests[f"value:{path}"] = digest([known])
-        elif splits or isinstance(value, FunctionType):
+            return [known]
+        splits = is_ours(value) and not extended(value)
+        if splits or isinstance(value, FunctionType):
             self._held[id(value)] = path
-            self.digests[f"value:{path}"] = digest(self._values.state(type(value) if splits else value, "all"))
-            for name, part in sorted((attributes(value) if splits else closure(cast("FunctionType", value))).items()):
-                self._hold(f"{path}.{name}", part)
-        else:
-            self.digests[f"value:{path}"] = digest(self._values.state(value, "all"))
+        return self._values.state(type(value) if splits else value)
 
     def finish(self) -> None:
         """Digest every definition that is reached."""
         while self._queue:
             space, name = self._queue.pop()
-            key, found = space.key(name), self._define(space, name)
+            key = space.key(name)
+            try:
+                found = self._define(space, name)
+            except NoRule as error:
+                raise Undigestible(
+                    f"{key} has {error}, which cannot be digested, so nobody knows which rows it made: make it in a "
+                    "function, or in a transform, whose key() can say what of it counts"
+                ) from None
             # Two modules may have one name: a script and a module, or one that was loaded again.
             self.digests[key] = digest([self.digests[key], found]) if key in self.digests else found
 
@@ -159,29 +195,52 @@ class _Walk:
         statements, owned = bindings.get(name, []), [name]
         if name in (EFFECTS, WHOLE):
             statements, owned = (space.tree.effects, []) if name == EFFECTS else (space.tree.body, list(bindings))
-        content = space.tree.content(statements)
+        kind = space.names.get(name)
+        content = space.tree.content(statements, told_by(kind) if isinstance(kind, type) else NOTHING)
         uses = {repr(use): self._follow(space, use) for use in content.uses}
         words = {word for used in uses.values() for word in used.split()}
-        if "__file__" in words or any(word.startswith(READERS) for word in words):
-            self._add_data(space, content)
+        self._add_data(space, content, reads="__file__" in words or any(word.startswith(READERS) for word in words))
+        if any(map(_reads_environment, words)):
+            self._check_environment(space, statements)
         if any(".".join(word.split(".")[:2]) in DYNAMIC for word in words):
             self.reach(space, WHOLE)
             self._add_named(space, content)
         if "'__subclasses__'" in content.text:
             for used in (*owned, *(use.name for use in content.uses)):
                 if isinstance(kind := space.names.get(used), type):
-                    found = [str(self._values.state(subclass, "fixed")) for subclass in _subclasses(kind)]
+                    found = [self._values.state(subclass) for subclass in _subclasses(kind)]
                     uses[f"subclasses of {used}"] = " ".join(sorted(found))
         return digest([content.text, uses, {key: self._values.current(space, key) for key in owned}])
 
-    def _add_data(self, space: Space, content: Content) -> None:
-        """Files beside the module, and those of the packages that are named in a text."""
-        texts = {str(space.names.get(use.name)) for use in content.uses if use.kind == "global"} | content.strings
-        folders = {folder for text in texts if (folder := folder_of(text))}
-        if space.file and (space.file.parent / "__init__.py").exists():  # beside a script may lie anything
-            folders.add(space.file.parent)
-        for folder in folders:
-            self.files.update(package_data(folder))
+    def _check_environment(self, space: Space, statements: Sequence[ast.stmt]) -> None:
+        """Refuse what asks for a variable of the environment each time; a constant made of one counts by its value."""
+        assert space.tree is not None
+        for statement in statements:
+            uses = space.tree.content([statement]).uses
+            words = {word for use in uses for word in self._follow(space, use).split()}
+            constant = isinstance(statement, ast.Assign | ast.AnnAssign)
+            runs_later = any(isinstance(node, ast.Lambda) for node in ast.walk(statement))
+            if any(map(_reads_environment, words)) and not (constant and not runs_later):
+                raise Undigestible(
+                    f"{space.file}:{statement.lineno}: {space.label} reads a variable of the environment, which no key "
+                    "of a row has: make it a param, or a constant of the module, which counts by its value"
+                )
+
+    def _add_data(self, space: Space, content: Content, *, reads: bool) -> None:
+        """Files beside a module that reads some, those of packages that are named in a text, and those below a folder
+        that a constant of a module names."""
+        texts = content.strings
+        if reads:
+            named = {str(space.names.get(use.name)) for use in content.uses if use.kind == "global"}
+            folders = {folder for text in named | texts if (folder := folder_of(text))}
+            if space.file and (space.file.parent / "__init__.py").exists():  # beside a script may lie anything
+                folders.add(space.file.parent)
+            for folder in folders:
+                self.files.update(package_data(folder, inner=space.file == folder / "__init__.py"))
+        for value in (space.names.get(use.name) for use in content.uses if use.kind == "global"):
+            if isinstance(value, PurePath) and value.is_absolute():
+                for path in (Path(value, text) for text in texts if text):
+                    self.files.update([path] if path.is_file() else package_data(path) if path.is_dir() else ())
 
     def _add_named(self, space: Space, content: Content) -> None:
         """Project modules that are named in a text."""
@@ -194,6 +253,8 @@ class _Walk:
     # --- what names stand for: keys of definitions, dotted paths of what is not the project's, digests of values
 
     def _follow(self, space: Space, use: Use) -> str:
+        if use.annotation:
+            return self._annotated(space, use)
         if use.kind == "global":
             return self.resolve(space, use.name, use.chain, use.soft)
         module = space.absolute(use.name)
@@ -205,6 +266,15 @@ class _Walk:
         if inner := load(".".join((module, *use.chain))) or found:
             self.space(vars(inner))
         return module
+
+    def _annotated(self, space: Space, use: Use) -> str:
+        """What an annotation names: classes, whose methods are called, and not the texts of a Literal."""
+        value, chain = space.names.get(use.name, ABSENT), list(use.chain)
+        while chain and isinstance(value, ModuleType | type):
+            value = getattr(value, chain.pop(0), ABSENT)
+        if isinstance(value, type):
+            return self.resolve(space, use.name, use.chain, True)
+        return " ".join([use.name, *use.chain, *map(self._values.state, _classes_in(value))])
 
     def _path(self, module: str, chain: tuple[str, ...]) -> str:
         if origin_named(module) != "project":
@@ -239,14 +309,16 @@ class _Walk:
         return self._resolved[key]
 
     def _resolve(self, space: Space, name: str, chain: tuple[str, ...], soft: bool) -> str:
-        if name in PLACES:
-            return name
         tree, value = space.tree, space.names.get(name, ABSENT)
+        if name in PLACES or id(value) in self._choices:
+            return name
         found = [self.reach(space, name)] if tree and name in tree.bindings else []
         if value is ABSENT:
             if not (found or soft or hasattr(builtins, name)):
                 self.reach(space, WHOLE)
             return " ".join([name, *found])
+        if value is os.environ:
+            return "os.environ"
         if isinstance(value, ModuleType):
             return " ".join([*found, self.module(value, chain)])
         named = []
@@ -260,7 +332,19 @@ class _Walk:
             elif imports and source and attribute and attribute not in vars(source):  # by its __getattr__
                 named.append(self.module(source, (attribute, *chain)))
         # What was put there from elsewhere, or comes from elsewhere, is looked at itself.
-        return " ".join([*named, *(found or [self._values.state(value, "fixed") or ""])])
+        return " ".join([*named, *(found or [self._values.state(value)])])
+
+
+def _reads_environment(word: str) -> bool:
+    return word.startswith(ENVIRONMENT) and not word.endswith(SETTERS)
+
+
+def _classes_in(value: object) -> list[type]:
+    """The classes that an alias of types is made of."""
+    if isinstance(value, type):
+        return [value]
+    parts = value if isinstance(value, list) else (*filter(None, [get_origin(value)]), *get_args(value))
+    return [kind for part in parts for kind in _classes_in(part)]
 
 
 def _subclasses(kind: type) -> set[type]:
