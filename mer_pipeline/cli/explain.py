@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from mer_pipeline.cli.checkout import check_code
 from mer_pipeline.cli.pipeline import AnyTransform, Step, find_step
 from mer_pipeline.cli.stage import inputs_of
 from mer_pipeline.errors import UsageError, did_you_mean
@@ -25,8 +26,9 @@ def explain(stage: str, clip_id: str, *, every_part: bool = False) -> str:
         every_part: also those that did not change, definition by definition.
 
     Raises:
-        UsageError: there is no such stage or clip.
+        UsageError: there is no such stage or clip, or the code is not the project's.
     """
+    check_code(Path())
     params = load_params()
     step = find_step(stage, params)
     transform = step.make()

@@ -172,6 +172,20 @@ def verify_store(url: Url = None) -> None:
 
 
 @store.command()
+def forget(
+    step: Annotated[str, typer.Argument(help="A table (frames, cues, ...), an encoder or a judge.")],
+    clips: Annotated[list[str] | None, typer.Argument(help="Only these clips; default: all of the step's.")] = None,
+    external_responses: Annotated[
+        bool, typer.Option("--external-responses", help="Also replies of language models, which cost money.")
+    ] = False,
+) -> None:
+    """Take rows of a step out of the store, so that the next run computes them again."""
+    from mer_pipeline.cli.store import forget as forgotten
+
+    print(forgotten(step, clips or (), external_response=external_responses))
+
+
+@store.command()
 def gc(
     keep_days: Annotated[float, typer.Option(min=0, help="Keep what a run used within so many days.")],
     url: Url = None,

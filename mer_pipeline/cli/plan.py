@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from mer_pipeline.cli.checkout import check_code
 from mer_pipeline.cli.pipeline import Step, fingerprint_for, steps
 from mer_pipeline.cli.stage import table_place
 from mer_pipeline.datasets.ingest import Ahead, look_ahead
@@ -69,7 +70,9 @@ def make_plan(root: Path) -> list[StagePlan]:
 
     Raises:
         StageError: DVC cannot say what is stale.
+        UsageError: the code is not the project's.
     """
+    check_code(root)
     stale, order, upstream = _ask_dvc(root)
     params, runtime = load_params(), load_runtime()
     tables: dict[str, Parts | None] = {}

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 
+from mer_pipeline.cli.checkout import check_code
 from mer_pipeline.cli.pipeline import find_step
 from mer_pipeline.clips import Row
 from mer_pipeline.errors import StageError, UsageError, did_you_mean
@@ -48,9 +49,10 @@ def retry(stage: str, clip_ids: Iterable[str]) -> str:
     """Forget that a stage's clips (all, or some) are broken, and run the stage again on what is not known.
 
     Raises:
-        UsageError: no such stage, or a clip that is not in its quarantine.
+        UsageError: no such stage, a clip that is not in its quarantine, or the code is not the project's.
         StageError: the stage failed.
     """
+    check_code(Path())
     step = find_step(stage)
     rows = {str(row["clip_id"]): str(row["input_digest"]) for row in problems(step.name)}
     wanted = list(clip_ids) or list(rows)

@@ -19,6 +19,7 @@ from typing import Annotated, ParamSpec
 
 import typer
 
+from mer_pipeline.cli.checkout import check_code
 from mer_pipeline.errors import MerError
 from mer_pipeline.run import Progress, run
 from mer_pipeline.runs import Summary, remember_run
@@ -44,6 +45,7 @@ def stage(main: Callable[P, str]) -> Callable[P, None]:
         stop_on_signals()
         started = time.perf_counter()
         try:
+            check_code(Path())
             print(main(*args, **kwargs))
             remember_run(Summary(f"stage-{Path(sys.argv[0]).stem}", seconds=time.perf_counter() - started))
         except MerError as error:

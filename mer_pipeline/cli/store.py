@@ -1,21 +1,28 @@
-"""`mer store stat | verify | gc`: what the store has, whether it is sound, and making space in it."""
+"""`mer store stat | verify | forget | gc`: what the store has, whether it is sound, and taking things out of it."""
 
 from __future__ import annotations
 
 import hashlib
 import io
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from mer_pipeline.cli.checkout import check_code
+from mer_pipeline.cli.explain import input_digest_of
+from mer_pipeline.cli.pipeline import find_step
 from mer_pipeline.cli.plan import size_text
 from mer_pipeline.errors import UsageError
+from mer_pipeline.params import load_params
 from mer_pipeline.runtime import load_runtime
 from mer_pipeline.store.fingerprint import EXTERNAL_RESPONSE
 from mer_pipeline.store.packs import ASIDE, INDEX, PACK, PACKS, PROBLEMS, Store
 from mer_pipeline.store.root import TEMPORARY
+from mer_pipeline.store.row_cache import row_cache_of
 
 DAY_S = 86_400.0
 
@@ -135,6 +142,34 @@ def gc(store: Store, keep_days: float, *, dry_run: bool, external_response: bool
     return (
         f"{verb} {len(doomed)} fingerprints not used for {keep_days:g} days, "
         f"{size_text(sum(one.size for one in doomed))}, and {litter} damaged or left-over files{names}{spared}"
+    )
+
+
+def forget(stage: str, clip_ids: Sequence[str], *, external_response: bool = False) -> str:
+    """Take rows out of the store, so that the next run computes them again: all of a step as it is now, or some clips'.
+
+    Args:
+        stage: as `find_step` takes it.
+        clip_ids: whose; none: all.
+        external_response: also replies of a language model, which cost money.
+
+    Raises:
+        UsageError: no such stage or clip, no store, replies without being told so, or the code is not the project's.
+        ReadOnlyStore: nothing can be taken out.
+    """
+    check_code(Path())
+    params, runtime = load_params(), load_runtime()
+    step = find_step(stage, params)
+    if runtime.store_url is None:
+        raise UsageError("MER_STORE=none: there is no store")
+    if step.external_response and not external_response:
+        raise UsageError(f"{step.name} are external responses, which would be asked for again (--external-responses)")
+    transform = step.make()
+    digests = [input_digest_of(transform, clip_id, params.shards.count) for clip_id in clip_ids]
+    forgotten = row_cache_of(transform, runtime).forget(digests if clip_ids else None)
+    return (
+        f"{step.name}: {forgotten} rows forgotten; `dvc repro --force --single-item {step.stage}` computes them again, "
+        "and `dvc repro` carries on what changed"
     )
 
 

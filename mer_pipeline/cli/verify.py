@@ -7,10 +7,12 @@ import random
 import sys
 from collections.abc import Iterator, Sequence
 from functools import partial
+from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from mer_pipeline.cli.checkout import check_code
 from mer_pipeline.cli.diff import detail_lines
 from mer_pipeline.cli.pipeline import AnyTransform, Step, find_step, steps
 from mer_pipeline.cli.stage import inputs_of, progress_bar
@@ -40,7 +42,9 @@ def verify(stages: Sequence[str], sample: int, seed: int, tolerance: float) -> i
 
     Raises:
         StageError: there is nothing to check yet.
+        UsageError: the code is not the project's.
     """
+    check_code(Path())
     params, runtime = load_params(), load_runtime()
     chosen = [find_step(name, params) for name in stages] or steps(params)
     ready = [step for step in chosen if step.folder.exists() and not step.external_response]
@@ -50,17 +54,23 @@ def verify(stages: Sequence[str], sample: int, seed: int, tolerance: float) -> i
         raise StageError("data/ has no rows yet; run `dvc repro` first")
     failed = 0
     for step in ready:
-        wrong = _verify_step(step, params.shards.count, runtime, sample, seed, tolerance)
+        wrong, differences = _verify_step(step, params.shards.count, runtime, sample, seed, tolerance)
+        wrong += differences
         failed += bool(wrong)
         print(f"{step.name}: " + (f"{len(wrong)} lines of differences" if wrong else "as computed again"))
         for line in wrong:
             print(f"  {line}")
+        if differences:
+            print(f"  `mer store forget {step.name}` has its rows computed again; with names of clips, only theirs")
     if failed:
         print(f"{failed} of {len(ready)} stages differ from what they would be now", file=sys.stderr)
     return int(failed > 0)
 
 
-def _verify_step(step: Step, shards: int, runtime: Runtime, sample: int, seed: int, tolerance: float) -> list[str]:
+def _verify_step(
+    step: Step, shards: int, runtime: Runtime, sample: int, seed: int, tolerance: float
+) -> tuple[list[str], list[str]]:
+    """Lines about rows that cannot be compared, and about differences."""
     transform = step.make()
     inputs = inputs_of(transform, shards)
     chosen = _choose(step, shards, sample, seed)
@@ -74,11 +84,11 @@ def _verify_step(step: Step, shards: int, runtime: Runtime, sample: int, seed: i
     wrong += failures
     before = pa.concat_tables(stored.values()).drop_columns(DIGESTS) if stored else None
     if before is None or not rows.num_rows:
-        return wrong
+        return wrong, []
     kept = _only(before, set(rows["clip_id"].to_pylist()))
     sides = [ParquetSide([_part(name, table)]) for name, table in (("data", kept), ("again", rows))]
     diff = compare_tables(step.table, sides[0], sides[1], tolerance)
-    return wrong + (detail_lines(diff) if diff.differs else [])
+    return wrong, detail_lines(diff) if diff.differs else []
 
 
 def _only(table: pa.Table, wanted: set[str]) -> pa.Table:

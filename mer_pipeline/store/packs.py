@@ -22,6 +22,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from mer_pipeline.clips import Row
 from mer_pipeline.errors import ReadOnlyStore
@@ -239,6 +240,39 @@ class PackSet:
             self.problems = {}
             self.put_problems(kept)
         return len(gone)
+
+    def forget(self, input_digests: Iterable[str] | None = None) -> int:
+        """No longer have the rows made from these inputs, or any; how many there were.
+
+        Packs do not change: one that has such rows is replaced by one that has its others. A process that reads at the
+        same time finds the new one; one that has the rows in hand already may put them again.
+
+        Raises:
+            ReadOnlyStore, StoreError: they cannot be taken out.
+        """
+        if input_digests is None:
+            count = len(self)
+            for name in self.root.files(self.folder):
+                if name.endswith((PACK, INDEX)):
+                    self.root.remove(f"{self.folder}/{name}")
+            self.refresh()
+            return count
+        wanted = list(input_digests)
+        count = len(set(self.find(wanted)) - {-1})
+        entries = _Entries.joined(self._parts)  # of a row that several packs have, all
+        held = [self._packs[number] for number in np.unique(entries.pack[np.isin(entries.key, _keys(wanted))])]
+        for name in held:
+            data = self.read_pack(name)
+            if data is None:
+                continue
+            table = read_parquet(data)
+            others = table.filter(pc.invert(pc.is_in(table["input_digest"], pa.array(wanted, pa.string()))))
+            if len(others):
+                metadata = table.schema.metadata or {}
+                self.put(others, {key.decode().removeprefix("mer."): metadata[key].decode() for key in metadata})
+        self.supersede("", held)
+        self.forget_problems(wanted)
+        return count
 
     def open_for_writing(self, *, surely: bool = False) -> None:
         """Say that the pack set is in use; at most once a day, unless it must be sure that rows can be kept.

@@ -217,6 +217,14 @@ class RowCache:
         wanted = list(input_digests)
         return sum(pack_set.forget_problems(wanted) for pack_set in self._pack_sets.values())
 
+    def forget(self, input_digests: Sequence[str] | None = None) -> int:
+        """No longer have the rows of these inputs, or any row, and nothing of what is broken; how many rows there were.
+
+        Raises:
+            ReadOnlyStore, StoreError: they cannot be taken out.
+        """
+        return sum(pack_set.forget(input_digests) for pack_set in self._pack_sets.values())
+
     def provenance(self, shard: str, fingerprint: Fingerprint | None = None) -> Mapping[str, str]:
         """What a shard's footer says."""
         return {"transform": self.name, "shard": shard, **(fingerprint or self.fingerprint).provenance()}

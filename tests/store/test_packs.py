@@ -176,3 +176,57 @@ def test_rows_are_found_however_they_are_packed(
         places = view.find([digest(n) for n in asked])
         assert np.array_equal(places >= 0, [n in there for n in asked])
         assert read(view, [n for n in asked if n in there]) == [n for n in asked if n in there]
+
+
+# --- forgetting
+
+
+def test_forgotten_rows_are_gone_and_the_others_stay(tmp_path: Path) -> None:
+    """From every pack that has them, for this process and the next; with and without an index."""
+    on = pack_set(tmp_path)
+    for numbers in ([1, 2, 3], [3, 4], [5], *([n] for n in range(10, 20))):
+        on.put(table(numbers), PROVENANCE)
+    on.write_index()
+    assert on.forget([digest(3), digest(5), digest(99)]) == 2
+    for now in (on, pack_set(tmp_path)):
+        assert read(now, [1, 2, 4, 10, 19]) == [1, 2, 4, 10, 19]
+        assert (now.find([digest(3), digest(5)]) == -1).all()
+    assert on.forget([digest(3)]) == 0
+    on.put(table([3]), PROVENANCE)
+    assert read(pack_set(tmp_path), [3]) == [3]
+
+
+def test_forgetting_everything(tmp_path: Path) -> None:
+    """Rows, what was found broken, and indexes; another fingerprint keeps its own."""
+    other = Fingerprint({"params.a": "2"})
+    pack_set(tmp_path, other).put(table([1]), other.provenance())
+    on = pack_set(tmp_path)
+    for n in range(10):
+        on.put(table([n]), PROVENANCE)
+    on.write_index()
+    on.put_problems([{"input_digest": digest(50), "error": "BadInput", "message": "x"}])
+    assert on.forget() == 10
+    assert (len(on), on.problems) == (0, {})
+    assert len(pack_set(tmp_path)) == 0
+    assert not pack_set(tmp_path).problems
+    assert len(pack_set(tmp_path, other)) == 1
+
+
+def test_forgetting_a_broken_clip(tmp_path: Path) -> None:
+    """It is tried again."""
+    on = pack_set(tmp_path)
+    on.put_problems([{"input_digest": digest(n), "error": "BadInput", "message": "x"} for n in (1, 2)])
+    assert on.forget([digest(1)]) == 0
+    assert pack_set(tmp_path).problems.keys() == {digest(2)}
+
+
+def test_a_reader_that_was_there_before_finds_the_others(tmp_path: Path) -> None:
+    """It knew the pack that is gone; it looks again, and what another process wrote meanwhile is untouched."""
+    pack_set(tmp_path).put(table([1, 2, 3]), PROVENANCE)
+    reader, writer = pack_set(tmp_path), pack_set(tmp_path)
+    places = reader.find([digest(1)])
+    writer.put(table([7]), PROVENANCE)
+    pack_set(tmp_path).forget([digest(2)])
+    assert reader.read(places) is None
+    assert read(reader, [1, 3, 7]) == [1, 3, 7]
+    assert (reader.find([digest(2)]) == -1).all()
