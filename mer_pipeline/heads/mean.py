@@ -14,7 +14,7 @@ import numpy as np
 from mer_pipeline.heads.base import Head, Logits
 from mer_pipeline.heads.linear import log_softmax
 from mer_pipeline.modalities import Features, Matrix
-from mer_pipeline.params import HeadName
+from mer_pipeline.train_params import HeadName
 
 FLOOR = 1e-12  # of a mean of probabilities, whose logarithm must be finite
 

@@ -7,7 +7,7 @@ others' single heads are; after switching back to an earlier state, all are; and
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import asdict, astuple
 
@@ -94,12 +94,21 @@ class HeadCache:
         """What is remembered of a head; of an ensemble, as it is of these parts."""
         names = (name, *candidates(params)) if name == "ensemble" else (name,)
         if names not in self._pack_sets:
-            on_gpu = self._compute.device.type == "cuda"
-            roots = [cross_validate, _pack, _unpack, *(HEADS[each] for each in names)]
-            code = code_parts(*roots, choices=(HEADS, PARTS), on_gpu=on_gpu)
-            runtime = {"threads": str(INTRA_OP_THREADS), "device": self._compute.device.type}
-            self._pack_sets[names] = store.pack_set("heads", Fingerprint({**code, **runtime}), stage_schema(SCHEMA))
+            fingerprint = head_fingerprint(names, self._compute.device.type)
+            self._pack_sets[names] = store.pack_set("heads", fingerprint, stage_schema(SCHEMA))
         return self._pack_sets[names]
+
+
+def head_fingerprint(names: Sequence[HeadName], device: str) -> Fingerprint:
+    """What trains a head on a device kind: its code and how heads are trained, and not the other heads.
+
+    Args:
+        names: the head's; of an ensemble also those of its parts.
+        device: "cpu" or "cuda".
+    """
+    roots = [cross_validate, _pack, _unpack, *(HEADS[name] for name in names)]
+    code = code_parts(*roots, choices=(HEADS, PARTS), on_gpu=device == "cuda")
+    return Fingerprint({**code, "threads": str(INTRA_OP_THREADS), "device": device})
 
 
 def key_of(name: HeadName, features: Features, labels: Labels, classes: int, params: TrainParams) -> str:

@@ -26,7 +26,7 @@ from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 import pyarrow as pa
-from mer_pipeline.params import Section
+from mer_pipeline.section import Section
 from mer_pipeline.transform import Transform
 
 class Options(Section):
@@ -106,8 +106,9 @@ def test_version_makes_another_key(step: ModuleType) -> None:
 
 def test_a_reply_that_was_paid_for_keeps_its_key() -> None:
     """Exactly this one: an upgrade of this project may not ask a server again for what it has answered."""
+    from mer_pipeline.datasets.adapter import MER_CLASSES
     from mer_pipeline.enrich.ask import Ask
-    from mer_pipeline.params import MER_CLASSES, EnrichParams
+    from mer_pipeline.enrich.backend import EnrichParams
     from mer_pipeline.runtime import LlmSettings
 
     params = EnrichParams(backend="openai", model="some-model")

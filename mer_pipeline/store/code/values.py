@@ -23,6 +23,7 @@ import numpy as np
 import pyarrow as pa
 from pydantic import BaseModel
 
+from mer_pipeline.components import Registry
 from mer_pipeline.store.code.origins import WHOLE, Space, names_around, origin_named, origin_of
 from mer_pipeline.tables.rows import digest
 
@@ -99,6 +100,8 @@ class Values:
                 return self._parts(value.__name__, [value.__self__])
             case ModuleType():
                 return self._definitions.module(value)
+            case Registry():
+                return "choice"  # what is taken out of it is held by whoever took it
             case os._Environ():
                 raise NoRule("the environment of the process")
             case PurePath():

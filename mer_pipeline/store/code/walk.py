@@ -16,6 +16,7 @@ from pathlib import Path, PurePath
 from types import FunctionType, ModuleType
 from typing import get_args, get_origin
 
+from mer_pipeline.components import Registry
 from mer_pipeline.errors import Undigestible
 from mer_pipeline.store.code.origins import (
     EFFECTS,
@@ -310,7 +311,7 @@ class _Walk:
 
     def _resolve(self, space: Space, name: str, chain: tuple[str, ...], soft: bool) -> str:
         tree, value = space.tree, space.names.get(name, ABSENT)
-        if name in PLACES or id(value) in self._choices:
+        if name in PLACES or isinstance(value, Registry) or id(value) in self._choices:
             return name
         found = [self.reach(space, name)] if tree and name in tree.bindings else []
         if value is ABSENT:
