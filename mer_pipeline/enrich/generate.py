@@ -18,6 +18,8 @@ from mer_pipeline.enrich.backend import EnrichParams
 from mer_pipeline.errors import CheckpointError, Skip
 from mer_pipeline.models.checkpoint import resolve, value_files
 from mer_pipeline.models.huggingface import load_model
+from mer_pipeline.store.fingerprint import names_of, sha256_of
+from mer_pipeline.tables.rows import digest
 from mer_pipeline.transform import Transform
 
 if TYPE_CHECKING:
@@ -68,6 +70,7 @@ class Generate(Transform[Conversation]):
         import transformers
 
         self._device = device
+        self._content = digest({name: sha256_of(path) for name, path in names_of(self.files()).items()})
         self._model = load_model(transformers.AutoModelForCausalLM, self.folder, device)
         self._tokenizer = transformers.AutoTokenizer.from_pretrained(self.folder, local_files_only=True)
         if self._tokenizer.chat_template is None:
@@ -153,7 +156,7 @@ class Generate(Transform[Conversation]):
         why = reason if len(texts) == 1 else replies.why_not(texts[-1], self._classes, self._max_chars)
         return {
             **replies.status_of(texts, reason, why),
-            "model": self.folder.name,
+            "model": self._content,
             "mode": "text",
             "asked": replies.asked(item.prompt, self.params),
             "tokens_in": sum(answer.tokens_in for answer in answers),

@@ -29,7 +29,7 @@ SCHEMA = pa.schema(
         pa.field("status", pa.string()),  # ok, repaired (the second answer fits), fallback (neither does)
         pa.field("why", pa.string()),  # why the last one that did not fit does not
         pa.field("raw", pa.list_(pa.string())),  # all answers, oldest first
-        pa.field("model", pa.string()),  # as the server calls it
+        pa.field("model", pa.string()),  # as the server calls it; of a checkpoint in this process, a hash of its files
         pa.field("mode", pa.string()),  # how the format was asked for: json_schema, json_object or text
         pa.field("asked", pa.string()),  # sha256 of prompt, model and sampling
         pa.field("tokens_in", pa.int32()),  # of all answers; null where the server does not count

@@ -102,6 +102,9 @@ class Head(ABC):
     """A fusion head for modalities of `dims` values and `classes` classes."""
 
     seeded: ClassVar[bool] = True  # false: every seed gives the same head, so one is enough
+    # Raised by whoever changes the default of a param: params enter the key of a trained head only where they do not
+    # stand at their defaults.
+    version: ClassVar[int] = 1
     searched: ClassVar[bool] = False  # true: `train.search` has values for it
     uses_validation: ClassVar[bool] = True  # false: it needs no fold for early stopping and learns from that one too
 

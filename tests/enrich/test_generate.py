@@ -52,6 +52,22 @@ def test_a_reply_does_not_depend_on_its_companions(checkpoint: Path) -> None:
     assert stage.infer(asked[::-1])[::-1] == together
 
 
+def test_a_renamed_folder_changes_neither_key_nor_row(checkpoint: Path, tmp_path: Path) -> None:
+    """A reply names its model by the content of the files."""
+    renamed = shutil.copytree(checkpoint, tmp_path / "another-name")
+    stages = [ready(folder) for folder in (checkpoint, renamed)]
+    rows = [stage.infer(items(stage, ["Hello."])) for stage in stages]
+    assert rows[0] == rows[1]
+    prints = [fingerprint_of(Generate(params(folder), MER_CLASSES), "cpu").id for folder in (checkpoint, renamed)]
+    assert prints[0] == prints[1]
+    other = ready(make_tiny("chat", tmp_path / "other", 1))
+    (row,) = other.infer(items(other, ["Hello."]))
+    (before,) = rows[0]
+    assert isinstance(row, dict)
+    assert isinstance(before, dict)
+    assert row["model"] != before["model"]
+
+
 def test_what_does_not_fit_is_asked_for_once_more(checkpoint: Path) -> None:
     """Random weights write no JSON: two answers are kept, and why the last does not fit."""
     stage = ready(checkpoint)
