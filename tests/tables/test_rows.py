@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from mer_pipeline.tables.rows import complete_row, digest, stage_schema, to_table
+from mer_pipeline.tables.rows import Encoded, complete_row, digest, digest_columns, encode, stage_schema, to_table
 
 SIMPLE = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text() | st.binary()
 VALUES = st.recursive(SIMPLE, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4))
@@ -31,6 +31,49 @@ def test_different_values_have_different_digests(a: object, b: object) -> None:
 def test_lists_do_not_run_together(a: list[str], b: list[str]) -> None:
     """["ab"] and ["a", "b"] differ."""
     assert (digest(a) == digest(b)) == (a == b)
+
+
+T, B = encode("").decode(), encode(b"")  # what stands before a text and before bytes
+
+# Pairs whose parts, one after another, would be the same bytes if what is named had no length before it.
+RUN_TOGETHER: dict[str, tuple[object, object]] = {
+    "text": (["a", f"b{T}c"], [f"a{T}b", "c"]),
+    "text in a mapping": ({"a": f"b{T}c{T}d"}, {f"a{T}b": f"c{T}d"}),
+    "text in a row": ({"x": "a", "y": f"b{T}z{T}c"}, {"x": f"a{T}y{T}b", "z": "c"}),
+    "bytes": ([b"a", b"b" + B + b"c"], [b"a" + B + b"b", b"c"]),
+    "list": ([["a"], "b", ["c"]], [["a", "b"], [], "c"]),
+    "mapping": ([{"a": "x"}, "b", "y", {"p": "q"}], [{"a": "x", "b": "y"}, {}, "p", "q"]),
+    "whole number": ([1, 23], [12, 3]),
+    "array and bytes": ([np.zeros(1, np.int8), b"\0"], [np.zeros(2, np.int8), b""]),
+}
+
+
+@pytest.mark.parametrize("pair", RUN_TOGETHER.values(), ids=RUN_TOGETHER)
+def test_parts_do_not_run_together(pair: tuple[object, object]) -> None:
+    """Everything says how long it is, so that no value can imitate what stands between two others."""
+    first, second = pair
+    assert digest(first) != digest(second)
+    assert encode(first) != encode(second)
+    assert digest_columns({"x": [first, second]}) == [digest({"x": first}), digest({"x": second})]
+
+
+CELLS = VALUES | hnp.arrays(st.sampled_from([np.float32, np.int16]), st.sampled_from([0, 2, (2, 2)]))
+COLUMNS = st.integers(0, 4).flatmap(
+    lambda rows: st.dictionaries(st.text(), st.lists(CELLS, min_size=rows, max_size=rows), min_size=1, max_size=4)
+)
+
+
+@given(COLUMNS)
+def test_digests_of_columns_are_those_of_rows(columns: dict[str, list[object]]) -> None:
+    """The fast way over a table's columns gives what each row has as a mapping, whatever is in it."""
+    rows = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+    assert digest_columns(columns) == [digest(row) for row in rows]
+
+
+@given(VALUES)
+def test_the_bytes_are_those_that_are_hashed(value: object) -> None:
+    """What is encoded already stands for its value."""
+    assert digest([Encoded(encode(value)), 1]) == digest([value, 1])
 
 
 def test_array_digest_sees_dtype_and_shape() -> None:
