@@ -22,7 +22,7 @@ from mer_pipeline.heads.parts import PARTS
 from mer_pipeline.heads.selection import candidates
 from mer_pipeline.modalities import Features
 from mer_pipeline.runtime import INTRA_OP_THREADS
-from mer_pipeline.store.code.values import options_of
+from mer_pipeline.store.code.options import options_of
 from mer_pipeline.store.fingerprint import Fingerprint, code_parts
 from mer_pipeline.store.packs import PackSet, Store
 from mer_pipeline.tables.rows import complete_row, digest, stage_schema, to_table

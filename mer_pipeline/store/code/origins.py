@@ -11,7 +11,7 @@ import importlib
 import importlib.util
 import os
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -128,29 +128,3 @@ def load(module: str) -> ModuleType | None:
         return sys.modules.get(module) or importlib.import_module(module)
     except Exception:  # whatever goes wrong in a module would go wrong for the function that imports it, too
         return None
-
-
-def folder_of(package: str) -> Path | None:
-    """Where a project's package lies, without importing it."""
-    top, *rest = package.split(".")
-    if not all(map(str.isidentifier, (top, *rest))) or origin_named(top) != "project":
-        return None
-    spec = None if top in sys.modules else importlib.util.find_spec(top)
-    paths = getattr(sys.modules.get(top), "__path__", None) or (spec and spec.submodule_search_locations)
-    return next((at for base in paths or () if (at := Path(base, *rest)).is_dir()), None)
-
-
-def package_data(folder: Path, *, inner: bool = False) -> Iterator[Path]:
-    """Files of a package that are no Python, also those in folders that are no packages themselves.
-
-    Args:
-        folder: the package's.
-        inner: also those of the packages in it.
-    """
-    for path in folder.iterdir():
-        if path.is_dir():
-            hidden = path.name == "__pycache__" or path.name.startswith(".")
-            if not hidden and (inner or not (path / "__init__.py").exists()):
-                yield from package_data(path, inner=inner)
-        elif path.suffix not in (".py", ".pyc"):
-            yield path

@@ -17,13 +17,14 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from contextlib import suppress
 from pathlib import PurePath
 from types import BuiltinFunctionType, CodeType, FunctionType, MemberDescriptorType, MethodType, ModuleType
-from typing import Protocol, cast
+from typing import Protocol, get_args, get_origin
 
 import numpy as np
 import pyarrow as pa
 from pydantic import BaseModel
 
 from mer_pipeline.components import Registry
+from mer_pipeline.store.code.options import options_of, sections_in, told_by
 from mer_pipeline.store.code.origins import WHOLE, Space, names_around, origin_named, origin_of
 from mer_pipeline.tables.rows import digest
 
@@ -115,7 +116,7 @@ class Values:
             case enum.Enum():
                 return f"{self._class(type(value))}.{value.name}"
             case BaseModel():
-                nested = [part for name in type(value).model_fields for part in _sections(getattr(value, name))]
+                nested = [part for name in type(value).model_fields for part in sections_in(getattr(value, name))]
                 return self._parts(self._class(type(value)), [options_of(value), *nested])
             case np.generic():
                 return digest([value.dtype.str, np.asarray(value)])
@@ -235,35 +236,6 @@ class Values:
         return digest([[self.state(base) for base in around], own])
 
 
-def options_of(section: BaseModel, without: Set[str] = frozenset()) -> dict[str, object]:
-    """What a section says that does not stand at its default, as JSON would hold it.
-
-    So a new option that is off changes no key. Whoever changes a default raises `version` of the transform.
-    """
-    return cast("dict[str, object]", section.model_dump(mode="json", exclude_defaults=True, exclude=set(without)))
-
-
-def told_by(kind: type) -> frozenset[str]:
-    """What of a section's class is no code that makes values: its fields, which count by what they are set to, and its
-    validators, which refuse."""
-    if not issubclass(kind, BaseModel):
-        return frozenset()
-    found = kind.__pydantic_decorators__
-    return frozenset({"model_config", *kind.model_fields, *found.field_validators, *found.model_validators})
-
-
-def _sections(value: object) -> Iterator[object]:
-    """The classes of sections within a section's field, of which methods may be called."""
-    if isinstance(value, BaseModel):
-        yield type(value)
-        for name in type(value).model_fields:
-            yield from _sections(getattr(value, name))
-    elif isinstance(value, Mapping):
-        yield from (kind for item in value.values() for kind in _sections(item))
-    elif isinstance(value, list | tuple):
-        yield from (kind for item in value for kind in _sections(item))
-
-
 def is_ours(value: object) -> bool:
     """Whether it is an object of a project class whose attributes count."""
     return not isinstance(value, type | enum.Enum | BaseModel) and origin_of(names_around(type(value))) == "project"
@@ -289,6 +261,16 @@ def extended(value: object) -> list[object]:
     return []
 
 
+def splits(value: object) -> bool:
+    """Whether each attribute of an object counts for itself, there being nothing else to it."""
+    return is_ours(value) and not extended(value)
+
+
+def parts_of(value: object) -> dict[str, object]:
+    """What a function closes over, or what an object holds."""
+    return closure(value) if isinstance(value, FunctionType) else attributes(value)
+
+
 def closure(function: FunctionType) -> dict[str, object]:
     """What a function closes over."""
     cells = {}
@@ -302,3 +284,17 @@ def closure(function: FunctionType) -> dict[str, object]:
 
 def _names_in(code: CodeType) -> set[str]:
     return set(code.co_names).union(*(_names_in(const) for const in code.co_consts if isinstance(const, CodeType)))
+
+
+def classes_in(value: object) -> list[type]:
+    """The classes that an alias of types is made of."""
+    if isinstance(value, type):
+        return [value]
+    parts = value if isinstance(value, list) else (*filter(None, [get_origin(value)]), *get_args(value))
+    return [kind for part in parts for kind in classes_in(part)]
+
+
+def subclasses(kind: type) -> set[type]:
+    """All that there are of a class now."""
+    direct: list[type] = type.__subclasses__(kind)
+    return set(direct).union(*map(subclasses, direct))

@@ -6,7 +6,6 @@ those lead to joins the queue. Values go to `values.py`, which reports the defin
 
 from __future__ import annotations
 
-import ast
 import builtins
 import os
 import sys
@@ -14,37 +13,29 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 from types import FunctionType, ModuleType
-from typing import get_args, get_origin
 
 from mer_pipeline.components import Registry
 from mer_pipeline.errors import Undigestible
+from mer_pipeline.store.code.data import data_of
+from mer_pipeline.store.code.environment import reads_environment, refuse_environment
+from mer_pipeline.store.code.options import told_by
 from mer_pipeline.store.code.origins import (
     EFFECTS,
     WHOLE,
     Space,
-    folder_of,
     load,
     names_around,
     origin_named,
     origin_of,
-    package_data,
     space_of,
 )
-from mer_pipeline.store.code.scopes import SET, Use
+from mer_pipeline.store.code.scopes import Use
 from mer_pipeline.store.code.source import NOTHING, Content, Tree
-from mer_pipeline.store.code.values import NoRule, Values, attributes, closure, extended, is_ours, told_by
+from mer_pipeline.store.code.values import NoRule, Values, classes_in, parts_of, splits, subclasses
 from mer_pipeline.tables.rows import digest
 
-# Who uses one of these reads files beside its module; `__file__` is the other way to find them.
-READERS = (
-    "importlib.resources", "importlib_resources", "pkg_resources", "pkgutil.get_data",
-    "jinja2.PackageLoader", "jinja2.loaders.PackageLoader",
-)  # fmt: skip
 # Who uses one of these may name anything.
 DYNAMIC = frozenset({"globals", "eval", "exec", "__import__", "importlib.import_module", "sys.modules"})
-# Who uses one of these reads the environment of the process, unless it only sets something there.
-ENVIRONMENT = ("os.environ", "os.getenv")
-SETTERS = (f".{SET}", ".setdefault", ".update")
 # Every module or class has them, and their values say where, not what.
 PLACES = frozenset({
     "__file__", "__path__", "__spec__", "__name__", "__package__", "__loader__", "__cached__",
@@ -131,11 +122,10 @@ class _Walk:
             owner = root.rpartition(".")[2]
             raise Undigestible(
                 f"{path} holds {error}, which cannot be digested, so nobody knows which rows it made: let "
-                f"{owner}.key() say under '{attribute}' what of it counts, or make it in setup()"
+                f"{owner}.key() say under '{attribute}' what of it counts, or make it in setup(), after the key is made"
             ) from None
         if self._held.get(id(value)) == path:
-            parts = closure(value) if isinstance(value, FunctionType) else attributes(value)
-            for name, part in sorted(parts.items()):
+            for name, part in sorted(parts_of(value).items()):
                 self._hold(root, part, f"{attribute}.{name}" if attribute else name)
 
     def _held_state(self, path: str, value: object, attribute: str) -> object:
@@ -143,10 +133,9 @@ class _Walk:
             return self._values.state(type(value))
         if known := self._held.get(id(value)):
             return [known]
-        splits = is_ours(value) and not extended(value)
-        if splits or isinstance(value, FunctionType):
+        if splits(value) or isinstance(value, FunctionType):
             self._held[id(value)] = path
-        return self._values.state(type(value) if splits else value)
+        return self._values.state(type(value) if splits(value) else value)
 
     def finish(self) -> None:
         """Digest every definition that is reached."""
@@ -200,48 +189,18 @@ class _Walk:
         content = space.tree.content(statements, told_by(kind) if isinstance(kind, type) else NOTHING)
         uses = {repr(use): self._follow(space, use) for use in content.uses}
         words = {word for used in uses.values() for word in used.split()}
-        self._add_data(space, content, reads="__file__" in words or any(word.startswith(READERS) for word in words))
-        if any(map(_reads_environment, words)):
-            self._check_environment(space, statements)
+        self.files |= data_of(space, content, words)
+        if any(map(reads_environment, words)):
+            refuse_environment(space, statements, lambda use: self._follow(space, use).split())
         if any(".".join(word.split(".")[:2]) in DYNAMIC for word in words):
             self.reach(space, WHOLE)
             self._add_named(space, content)
         if "'__subclasses__'" in content.text:
             for used in (*owned, *(use.name for use in content.uses)):
                 if isinstance(kind := space.names.get(used), type):
-                    found = [self._values.state(subclass) for subclass in _subclasses(kind)]
+                    found = [self._values.state(subclass) for subclass in subclasses(kind)]
                     uses[f"subclasses of {used}"] = " ".join(sorted(found))
         return digest([content.text, uses, {key: self._values.current(space, key) for key in owned}])
-
-    def _check_environment(self, space: Space, statements: Sequence[ast.stmt]) -> None:
-        """Refuse what asks for a variable of the environment each time; a constant made of one counts by its value."""
-        assert space.tree is not None
-        for statement in statements:
-            uses = space.tree.content([statement]).uses
-            words = {word for use in uses for word in self._follow(space, use).split()}
-            constant = isinstance(statement, ast.Assign | ast.AnnAssign)
-            runs_later = any(isinstance(node, ast.Lambda) for node in ast.walk(statement))
-            if any(map(_reads_environment, words)) and not (constant and not runs_later):
-                raise Undigestible(
-                    f"{space.file}:{statement.lineno}: {space.label} reads a variable of the environment, which no key "
-                    "of a row has: make it a param, or a constant of the module, which counts by its value"
-                )
-
-    def _add_data(self, space: Space, content: Content, *, reads: bool) -> None:
-        """Files beside a module that reads some, those of packages that are named in a text, and those below a folder
-        that a constant of a module names."""
-        texts = content.strings
-        if reads:
-            named = {str(space.names.get(use.name)) for use in content.uses if use.kind == "global"}
-            folders = {folder for text in named | texts if (folder := folder_of(text))}
-            if space.file and (space.file.parent / "__init__.py").exists():  # beside a script may lie anything
-                folders.add(space.file.parent)
-            for folder in folders:
-                self.files.update(package_data(folder, inner=space.file == folder / "__init__.py"))
-        for value in (space.names.get(use.name) for use in content.uses if use.kind == "global"):
-            if isinstance(value, PurePath) and value.is_absolute():
-                for path in (Path(value, text) for text in texts if text):
-                    self.files.update([path] if path.is_file() else package_data(path) if path.is_dir() else ())
 
     def _add_named(self, space: Space, content: Content) -> None:
         """Project modules that are named in a text."""
@@ -275,7 +234,7 @@ class _Walk:
             value = getattr(value, chain.pop(0), ABSENT)
         if isinstance(value, type):
             return self.resolve(space, use.name, use.chain, True)
-        return " ".join([use.name, *use.chain, *map(self._values.state, _classes_in(value))])
+        return " ".join([use.name, *use.chain, *map(self._values.state, classes_in(value))])
 
     def _path(self, module: str, chain: tuple[str, ...]) -> str:
         if origin_named(module) != "project":
@@ -334,20 +293,3 @@ class _Walk:
                 named.append(self.module(source, (attribute, *chain)))
         # What was put there from elsewhere, or comes from elsewhere, is looked at itself.
         return " ".join([*named, *(found or [self._values.state(value)])])
-
-
-def _reads_environment(word: str) -> bool:
-    return word.startswith(ENVIRONMENT) and not word.endswith(SETTERS)
-
-
-def _classes_in(value: object) -> list[type]:
-    """The classes that an alias of types is made of."""
-    if isinstance(value, type):
-        return [value]
-    parts = value if isinstance(value, list) else (*filter(None, [get_origin(value)]), *get_args(value))
-    return [kind for part in parts for kind in _classes_in(part)]
-
-
-def _subclasses(kind: type) -> set[type]:
-    direct: list[type] = type.__subclasses__(kind)
-    return set(direct).union(*map(_subclasses, direct))
