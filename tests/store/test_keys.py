@@ -389,7 +389,7 @@ def forget(name: str) -> None:
     """As in a new process."""
     importlib.invalidate_caches()
     sys.modules.pop(name, None)
-    for cache in (libraries.version_of, libraries.built_on, libraries._every):
+    for cache in (libraries.version_of, libraries.built_on, libraries._header, libraries._every):
         cache.cache_clear()
     from mer_pipeline.store.code import origins
 

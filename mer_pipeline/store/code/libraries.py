@@ -83,29 +83,40 @@ def packages_of(name: str) -> tuple[str, ...]:
 @cache
 def built_on(package: str) -> tuple[str, ...]:
     """What a package needs by its metadata, and what it uses where that is installed."""
-    try:
-        lines = metadata.requires(package) or ()
-    except metadata.PackageNotFoundError:
-        lines = ()
-    return tuple(sorted({*_names(lines), *OPTIONAL.get(package, ())}))
+    return tuple(sorted({*_names(_said(package, "Requires-Dist")), *OPTIONAL.get(package, ())}))
 
 
 @cache
 def version_of(package: str) -> str:
     """The installed version, with that of the decoder that a wheel carries; empty where it is not installed."""
-    try:
-        version = metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return ""
-    if package == "av":
+    version = next(_said(package, "Version"), "")
+    if package == "av" and version:
         import av
 
         return f"{version} FFmpeg {av.ffmpeg_version_info}"
-    if package == "pillow":
+    if package == "pillow" and version:
         from PIL import features
 
         return f"{version} libjpeg-turbo {features.version('libjpeg_turbo')}"
     return version
+
+
+def _said(package: str, field: str) -> Iterator[str]:
+    """What an installed package's metadata says under a name; ten times as fast as to parse it with its long text."""
+    for line in _header(package):
+        name, _, value = line.partition(": ")
+        if name == field:
+            yield value.strip()
+
+
+@cache
+def _header(package: str) -> tuple[str, ...]:
+    try:
+        found = metadata.distribution(package)
+        text = found.read_text("METADATA") or found.read_text("PKG-INFO") or ""
+    except metadata.PackageNotFoundError:
+        text = ""
+    return tuple(text.partition("\n\n")[0].splitlines())
 
 
 def _names(requirements: Iterable[str]) -> Iterator[str]:
