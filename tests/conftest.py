@@ -38,6 +38,17 @@ def _one_thread() -> Iterator[None]:
     return
 
 
+@pytest.fixture(scope="session")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with one small checkpoint of every kind, by the kind's name."""
+    from mer_pipeline.models.tiny import KINDS, make_tiny
+
+    folder = tmp_path_factory.mktemp("tiny")
+    for kind in KINDS:
+        make_tiny(kind, folder / kind)
+    return folder
+
+
 @pytest.fixture
 def real() -> Path:
     """Third-party clips that are not part of the project."""
@@ -56,6 +67,8 @@ def film(
     seconds: float | None = None,
     tone: float | None = 220.0,
     loudness: float = 0.3,
+    silent_until: float = 0.0,
+    key_every: int = 250,
 ) -> Path:
     """Write an mp4: H.264 pictures whose red level counts the frames, and a sine as AAC.
 
@@ -68,12 +81,16 @@ def film(
         seconds: of sound; default: as long as the pictures.
         tone: Hz; None for no sound track.
         loudness: amplitude; 0 for digital silence.
+        silent_until: seconds of silence before the tone.
+        key_every: frames from one key frame to the next.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     with av.open(str(path), "w", options={"movflags": "faststart"}) as out:
         video = audio = None
         if frames:
-            video = out.add_stream("libx264", rate=rate, options={"crf": "18", "x264-params": "threads=1"})
+            video = out.add_stream(
+                "libx264", rate=rate, options={"crf": "18", "x264-params": f"threads=1:keyint={key_every}"}
+            )
             video.width, video.height = size
             video.pix_fmt = "yuv420p"
             video.codec_context.time_base = video.time_base = Fraction(1, 1000)
@@ -93,6 +110,7 @@ def film(
         if audio is not None:
             count = int(16_000 * (seconds if seconds is not None else frames / rate))
             wave = loudness * np.sin(2 * np.pi * (tone or 0.0) * np.arange(count) / 16_000)
+            wave[: int(16_000 * silent_until)] = 0
             sound = av.AudioFrame.from_ndarray(wave.astype(np.float32)[None], format="fltp", layout="mono")
             sound.sample_rate = 16_000
             sound.pts = 0

@@ -32,15 +32,6 @@ FAMILIES: dict[str, tuple[str, str]] = {
 }
 
 
-@pytest.fixture(scope="session")
-def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """One small checkpoint of every kind."""
-    folder = tmp_path_factory.mktemp("tiny")
-    for kind in KINDS:
-        make_tiny(kind, folder / kind)
-    return folder
-
-
 def encoder(tiny: Path, kind: str, **options: object) -> Encoder[object]:
     """An encoder, set up."""
     family, source = FAMILIES[kind]

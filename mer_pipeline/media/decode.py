@@ -87,12 +87,14 @@ def read_pictures(
 
 
 def _check_complete(path: Path, there: int, stream: VideoStream | AudioStream, what: str) -> None:
-    """Compare with the promise in the header, where it counts packets: in mp4 and mov, and not for raw samples.
+    """Compare with the header's table of packets, where there is one: in mp4 and mov, and not for raw samples.
+
+    The table is the one that FFmpeg keeps: packets that an edit list cuts away are in the file, and not to be missed.
 
     Raises:
         BadInput: the file ends early.
     """
-    promised = 0 if stream.codec_context.name.startswith("pcm") else stream.frames
+    promised = 0 if stream.codec_context.name.startswith("pcm") else len(stream.index_entries)
     if stream.container.format.name.startswith("mov") and there < COMPLETE * promised - 1:
         raise BadInput(f"the file is cut off: {there} of {promised} {what} are there; copy it again")
 

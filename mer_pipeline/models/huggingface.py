@@ -12,6 +12,7 @@ from mer_pipeline.models.checkpoint import check_complete
 if TYPE_CHECKING:
     import torch
     from transformers import PretrainedConfig, PreTrainedModel
+    from transformers.utils import ModelOutput
 
 # The pooling head of BERT and ViT is not read; checkpoints trained for something else lack it.
 UNUSED = ("pooler.", "masked_spec_embed", "classifier.")
@@ -77,6 +78,15 @@ def load_model(
         raise CheckpointError(f"{folder} cannot be loaded: {' '.join(str(error).split())[:300]}") from None
     check_complete(folder, set(info["missing_keys"]), unused)
     return model.requires_grad_(False).eval().to(device)
+
+
+def hidden_states(output: ModelOutput) -> tuple[torch.Tensor, ...]:
+    """The states after the embeddings and after each layer, the last one after the model's final normalisation.
+
+    Where a model normalises before each layer (HuBERT large, WavLM large), transformers 5 records the last state before
+    the final normalisation; transformers 4, and so published features, have it after.
+    """
+    return (*output.hidden_states[:-1], output.last_hidden_state)
 
 
 def sum_layers(states: tuple[torch.Tensor, ...], layers: int | tuple[int, ...]) -> torch.Tensor:

@@ -14,7 +14,7 @@ from mer_pipeline.clips import Clip, Row
 from mer_pipeline.encoder import Encoder, EncoderParams
 from mer_pipeline.errors import Skip
 from mer_pipeline.models.checkpoint import resolve
-from mer_pipeline.models.huggingface import check_layers, load_model, sum_layers
+from mer_pipeline.models.huggingface import check_layers, hidden_states, load_model, sum_layers
 from mer_pipeline.speech.sound_model import Chunks, SoundModel
 from mer_pipeline.speech.track import Sound
 
@@ -67,5 +67,5 @@ class HfSpeech(Encoder[Chunks]):
     def _network(self, inputs: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
         """(rows, samples) or (rows, mels, frames) to (rows, steps, dim)."""
         mask = self.sound.mask(inputs, lengths)
-        states = self.sound.model(inputs, output_hidden_states=True, **mask).hidden_states
-        return sum_layers(states, self.params.layers)
+        output = self.sound.model(inputs, output_hidden_states=True, **mask)
+        return sum_layers(hidden_states(output), self.params.layers)

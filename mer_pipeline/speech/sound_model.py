@@ -1,8 +1,9 @@
 """A speech checkpoint and how it takes its sound: chunks, normalisation, padded length, mask.
 
-Models whose feature extractor normalises over the whole input (group norm; they take no attention mask) would see
-the padding in every frame, so they are given exact lengths, one at a time; the others get a mask and a padded
-length that the clip itself decides.
+Models that see the padding whatever the mask says are given exact lengths, one at a time: those whose feature
+extractor normalises over the whole input (group norm), and data2vec, whose position embedding is several convolutions
+with normalisations between them, so that the first makes something of the padding and the next reads it. The others
+get a mask and a padded length that the clip itself decides.
 """
 
 from __future__ import annotations
@@ -57,7 +58,8 @@ class SoundModel:
         self.folder = folder
         self.config = load_config(folder, MODELS)
         self.is_whisper = self.config.model_type == "whisper"
-        self.exact_length = not self.is_whisper and getattr(self.config, "feat_extract_norm", "layer") == "group"
+        group_norm = getattr(self.config, "feat_extract_norm", "layer") == "group"
+        self.exact_length = not self.is_whisper and (group_norm or self.config.model_type == "data2vec-audio")
         self.batch_rows = 1 if self.exact_length else 4
 
     def use(self, model: PreTrainedModel, device: torch.device) -> None:

@@ -17,7 +17,7 @@ from mer_pipeline.clips import Clip, Row
 from mer_pipeline.encoder import Encoder, EncoderParams
 from mer_pipeline.errors import Skip
 from mer_pipeline.models.checkpoint import resolve
-from mer_pipeline.models.huggingface import check_layers, load_config, load_model, sum_layers
+from mer_pipeline.models.huggingface import check_layers, hidden_states, load_config, load_model, sum_layers
 from mer_pipeline.text.words import text_of
 
 if TYPE_CHECKING:
@@ -97,5 +97,5 @@ class HfText(Encoder[Tokens]):
 
     def _network(self, ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
         """(rows, tokens) to (rows, tokens, dim)."""
-        states = self._model(input_ids=ids, attention_mask=mask, output_hidden_states=True).hidden_states
-        return sum_layers(states, self.params.layers)
+        output = self._model(input_ids=ids, attention_mask=mask, output_hidden_states=True)
+        return sum_layers(hidden_states(output), self.params.layers)

@@ -13,7 +13,6 @@ from mer_pipeline.clips import Row
 from mer_pipeline.datasets.adapter import MER_CLASSES
 from mer_pipeline.judges.judge import JudgeParams
 from mer_pipeline.judges.make import AnyJudge, make_judge
-from mer_pipeline.models.tiny import make_tiny
 from tests.conftest import clip, face_row, pictures, sound_row, valid
 
 # Checkpoint to kind, input and map.
@@ -25,15 +24,6 @@ KINDS: dict[str, tuple[str, str, str | None]] = {
     "whisper-emotion": ("hf-audio", "audio", "iemocap"),
 }
 Make = Callable[..., AnyJudge]
-
-
-@pytest.fixture(scope="session")
-def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """One small checkpoint of every kind that judges."""
-    folder = tmp_path_factory.mktemp("tiny")
-    for kind in KINDS:
-        make_tiny(kind, folder / kind)
-    return folder
 
 
 @pytest.fixture

@@ -1,4 +1,5 @@
-from collections.abc import Callable
+import struct
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import av
@@ -13,6 +14,19 @@ Make = Callable[..., Path]
 
 def every(times: np.ndarray, end: float) -> np.ndarray:
     return np.arange(len(times))
+
+
+def end_of(path: Path, **true: float) -> float:
+    """Where the last frame ends, as the chooser of frames is told."""
+    ends = []
+
+    def choose(times: np.ndarray, end: float) -> np.ndarray:
+        ends.append(end)
+        return every(times, end)
+
+    list(read_pictures(path, choose, **true))
+    assert len(ends) == 1
+    return float(ends[0])
 
 
 def test_times_and_order_are_those_of_presentation(make_film: Make) -> None:
@@ -87,10 +101,78 @@ def test_endless_sound_is_bounded(make_film: Make) -> None:
         read_sound(make_film(frames=20), 0.5)
 
 
+def atoms(data: bytes, start: int, end: int) -> Iterator[tuple[bytes, int]]:
+    """Name and offset of the content of every atom of an mp4, in order, the inner ones after the outer."""
+    while start < end:
+        size, name = struct.unpack_from(">I4s", data, start)
+        yield name, start + 8
+        if name in {b"moov", b"trak", b"mdia", b"edts"}:
+            yield from atoms(data, start + 8, start + size)
+        start += size
+
+
+def edit(path: Path, start: float, seconds: float) -> Path:
+    """Rewrite a film's edit lists, so that each track is shown from `start` on for so many seconds; nothing is cut."""
+    data = bytearray(path.read_bytes())
+    found = list(atoms(bytes(data), 0, len(data)))
+
+    def units(name: bytes) -> list[int]:
+        """Units in a second of the film and of each track; they follow version, flags and two dates."""
+        return [struct.unpack_from(">I", data, at + 12)[0] for kind, at in found if kind == name]
+
+    lists = [at for kind, at in found if kind == b"elst"]
+    assert len(lists) == len(units(b"mdhd"))
+    for at, units_of_track in zip(lists, units(b"mdhd"), strict=True):
+        entries, _, begin = struct.unpack_from(">IIi", data, at + 4)
+        assert entries == 1
+        shown = round(seconds * units(b"mvhd")[0]), begin + round(start * units_of_track)
+        struct.pack_into(">Ii", data, at + 8, *shown)
+    out = path.with_name(f"edited_{path.name}")
+    out.write_bytes(data)
+    return out
+
+
+@pytest.mark.parametrize("key_every", [10, 250])
+def test_what_an_edit_list_hides_is_neither_shown_nor_missed(make_film: Make, key_every: int) -> None:
+    """A film of 6 s, trimmed to 1.5 to 3.5 s without being written anew, as telephones do.
+
+    The frames are those of that span, with times from its start, and the last one ends with it; so is the sound.
+    What is hidden is no cut, whether the key frames' distance leaves it in FFmpeg's table (250) or not (10).
+    """
+    whole = make_film(frames=60, rate=10, key_every=key_every, silent_until=2.0)
+    trimmed = edit(whole, 1.5, 2.0)
+    found = list(read_pictures(trimmed, every))
+    expected = list(read_pictures(whole, every))[15:35]
+    assert [p.time for p in found] == pytest.approx([at / 10 for at in range(20)], abs=1e-3)
+    assert all(np.array_equal(a.rgb, b.rgb) for a, b in zip(found, expected, strict=True))
+    assert end_of(trimmed) == pytest.approx(2.0, abs=1e-3)
+    sound = read_sound(trimmed, 10)
+    assert len(sound) / 16_000 == pytest.approx(2.0, abs=1024 / 16_000)  # it ends with a packet
+    assert np.argmax(np.abs(sound) > 0.05) / 16_000 == pytest.approx(0.5, abs=0.005)
+
+
 def test_edited_films_start_where_they_are_shown(real: Path) -> None:
     """Packets that an edit list hides are neither counted as missing nor shown."""
     found = list(read_pictures(real / "edge/no_face.mp4", every))
     assert len(found) == 95
+
+
+@pytest.mark.parametrize(
+    ("options", "true", "end"),
+    [
+        ({"frames": 20, "rate": 10}, {}, 2.0),
+        ({"frames": 6, "times": [0, 40, 80, 500, 540, 1500]}, {}, 1.54),  # the step that most frames have
+        ({"frames": 1, "seconds": 1.0}, {}, 0.0),
+        ({"frames": 15, "rate": 5}, {"fps": 4.0}, 3.75),
+        ({"frames": 15, "rate": 5}, {"duration": 3.6}, 3.6),
+        ({"frames": 15, "rate": 5}, {"fps": 4.0, "duration": 3.6}, 3.75),
+    ],
+)
+def test_the_last_frame_ends_a_step_after_it_begins(
+    make_film: Make, options: dict[str, object], true: dict[str, float], end: float
+) -> None:
+    """The spans that frames are sampled from reach to the end of the last frame, and not to its beginning."""
+    assert end_of(make_film(**options), **true) == pytest.approx(end, abs=2e-3)
 
 
 def write_sound(path: Path, channels: int, codec: str, rate: int = 16_000, loudness: float = 0.9) -> Path:

@@ -1,9 +1,13 @@
+from collections.abc import Callable
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mer_pipeline.vision.frames import FrameParams, choose
+from mer_pipeline.vision.frames import FrameParams, SampleFrames, choose
+from tests.conftest import clip, listed
 
 TIMES = st.lists(st.floats(0, 20), min_size=1, max_size=200, unique=True).map(lambda t: np.array(sorted(t)))
 PARAMS = st.builds(
@@ -44,3 +48,11 @@ def test_fps_and_all() -> None:
     assert times[choose(FrameParams(mode="fps", fps=2.0), times, 2.0)] == pytest.approx([0.0, 0.5, 1.0, 1.5])
     assert choose(FrameParams(mode="all"), times, 2.0).tolist() == list(range(20))
     assert choose(FrameParams(mode="all", max_frames=5), times, 2.0).tolist() == [2, 6, 10, 14, 18]
+
+
+def test_the_last_frame_is_sampled_as_often_as_the_others(make_film: Callable[..., Path], tmp_path: Path) -> None:
+    """Four frames, four spans of time: one frame each, because the last one is shown for as long as the others."""
+    make_film("a.mp4", frames=4, rate=10)
+    stage = SampleFrames(FrameParams(mode="uniform", n=4), tmp_path)
+    row = stage.prepare(clip(manifest=listed(tmp_path, video="a.mp4")))
+    assert row["times"] == pytest.approx([0.0, 0.1, 0.2, 0.3], abs=1e-3)

@@ -1,0 +1,328 @@
+"""Each encoder family and each judge on a checkpoint gives what the reference library's own pipeline gives.
+
+The reference takes one clip alone, from the stored JPEGs, samples or text, by the library's documented way of use: its
+own preprocessing, its own model class, no padding, no batches. What the project adds is written out here: the mean over
+time, and which steps are the clip's own.
+"""
+
+import io
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from mer_pipeline.clips import Clip
+from mer_pipeline.errors import Skip
+from mer_pipeline.models.tiny import EXPRESSIONS, TONES
+from tests.conftest import clip, sound_row, valid
+from tests.judges.conftest import Make
+from tests.judges.conftest import make as make  # the fixture
+from tests.test_encoders import CLIPS, FAMILIES, embed, encoder
+
+RATE = 16_000
+PICTURES = {"frames": "jpegs", "faces": "crops"}
+SPEECH = ("hubert", "wav2vec2", "wavlm", "data2vec-audio", "whisper")
+
+
+def images(of: Clip, table: str) -> list[Image.Image]:
+    """A clip's pictures as any library takes them."""
+    row = of.rows[table]
+    assert row is not None
+    stored = row[PICTURES[table]]
+    assert isinstance(stored, list)
+    return [Image.open(io.BytesIO(data)).convert("RGB") for data in stored]
+
+
+def samples(of: Clip) -> np.ndarray:
+    """A clip's sound, (samples,) float32 in [-1, 1), as sound libraries read 16 bits."""
+    row = of.rows["audio"]
+    assert row is not None
+    assert isinstance(row["pcm"], bytes)
+    return np.frombuffer(row["pcm"], "<i2").astype(np.float32) / 2**15
+
+
+def text(of: Clip) -> str:
+    """A clip's transcript."""
+    row = of.rows["transcript"]
+    assert row is not None
+    return str(row["zh"])
+
+
+def assert_close(found: np.ndarray, expected: np.ndarray) -> None:
+    """Equal but for the rounding of another order of summation, in units of the vector's own size."""
+    assert found.shape == expected.shape
+    np.testing.assert_allclose(found, expected, rtol=0, atol=3e-6 * float(np.abs(expected).max()))
+
+
+Reference = Callable[[Path, Clip], np.ndarray]
+
+
+def open_clip_vectors(folder: Path, of: Clip) -> np.ndarray:
+    """open_clip: its transform for inference and `encode_image`, as its README has it."""
+    import open_clip
+
+    model, _, preprocess = open_clip.create_model_and_transforms(f"local-dir:{folder}")
+    model.eval()
+    return np.stack([model.encode_image(preprocess(image)[None])[0].numpy() for image in images(of, "frames")])
+
+
+def facenet_vectors(folder: Path, of: Clip) -> np.ndarray:
+    """facenet_pytorch: `extract_face` with the whole crop as the box, its standardisation, its network."""
+    from facenet_pytorch import InceptionResnetV1, extract_face, fixed_image_standardization
+    from safetensors.torch import load_file
+
+    model = InceptionResnetV1(pretrained=None, classify=False).eval()
+    model.load_state_dict(load_file(folder / "model.safetensors"))
+    vectors = []
+    for image in images(of, "faces"):
+        face = extract_face(image, [0, 0, image.width, image.height], image_size=160)
+        vectors.append(model(fixed_image_standardization(face)[None])[0].numpy())
+    return np.stack(vectors)
+
+
+def clip_vectors(folder: Path, of: Clip) -> np.ndarray:
+    """transformers: CLIP's projected image features."""
+    import transformers
+
+    processor = transformers.AutoImageProcessor.from_pretrained(folder)
+    model = transformers.CLIPModel.from_pretrained(folder).eval()
+    inputs = [processor(images=image, return_tensors="pt") for image in images(of, "frames")]
+    vectors = []
+    for each in inputs:
+        seen = model.vision_model(**each).pooler_output
+        vectors.append(model.visual_projection(seen)[0].numpy())
+    return np.stack(vectors)
+
+
+def class_tokens(table: str) -> Reference:
+    """transformers: the first token of the last hidden state."""
+
+    def of_folder(folder: Path, of: Clip) -> np.ndarray:
+        import transformers
+
+        processor = transformers.AutoImageProcessor.from_pretrained(folder)
+        model = transformers.AutoModel.from_pretrained(folder).eval()
+        inputs = [processor(images=image, return_tensors="pt") for image in images(of, table)]
+        return np.stack([model(**each).last_hidden_state[0, 0].numpy() for each in inputs])
+
+    return of_folder
+
+
+def speech_states(folder: Path, of: Clip) -> np.ndarray:
+    """transformers: all steps of the last hidden state of the sound alone; Whisper's window ends with the clip."""
+    import transformers
+
+    extractor = transformers.AutoFeatureExtractor.from_pretrained(folder)
+    model = transformers.AutoModel.from_pretrained(folder).eval()
+    sound = samples(of)
+    inputs = extractor(sound, sampling_rate=RATE, return_tensors="pt")
+    if model.config.model_type == "whisper":
+        states = model.get_encoder()(inputs["input_features"]).last_hidden_state[0].numpy()
+        assert len(states) == 1500  # 30 seconds
+        return states[: int(np.ceil(len(sound) / RATE * 50))]
+    return model(**inputs).last_hidden_state[0].numpy()
+
+
+def word_states(folder: Path, of: Clip) -> np.ndarray:
+    """transformers: the last hidden state of every token that is no special one."""
+    import transformers
+
+    tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
+    model = transformers.AutoModel.from_pretrained(folder).eval()
+    inputs = tokenizer(text(of), return_tensors="pt")
+    ids = inputs["input_ids"][0].tolist()
+    own = [
+        at for at, token in enumerate(ids) if token not in tokenizer.all_special_ids or token == tokenizer.unk_token_id
+    ]
+    return (
+        model(input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"]).last_hidden_state[0].numpy()[own]
+    )
+
+
+REFERENCES: dict[str, Reference] = {
+    "open-clip": open_clip_vectors,
+    "facenet": facenet_vectors,
+    "clip": clip_vectors,
+    "vit": class_tokens("faces"),
+    "dinov2": class_tokens("frames"),
+    **dict.fromkeys(SPEECH, speech_states),
+    "bert": word_states,
+    "llama": word_states,
+}
+
+
+@pytest.mark.parametrize("kind", REFERENCES)
+@torch.inference_mode()
+def test_an_encoder_gives_the_reference_librarys_vectors(tiny: Path, kind: str) -> None:
+    """Every number of every step, and their mean, of every clip in the company of all."""
+    made = encoder(tiny, kind, frame_level=True)
+    items = [made.prepare(c) for c in CLIPS]
+    rows: dict[int, Mapping[str, object]] = {}
+    for bucket in {made.bucket(item) for item in items}:
+        members = [at for at, item in enumerate(items) if made.bucket(item) == bucket]
+        for at, row in zip(members, made.infer([items[at] for at in members]), strict=True):
+            assert not isinstance(row, Skip)
+            rows[at] = row
+    for at, each in enumerate(CLIPS):
+        expected = REFERENCES[kind](tiny / kind, each)
+        sequence, vector = rows[at]["sequence"], rows[at]["vector"]
+        assert isinstance(sequence, np.ndarray)
+        assert isinstance(vector, np.ndarray)
+        assert_close(sequence, expected)
+        assert_close(vector, expected.mean(axis=0))
+
+
+@pytest.mark.parametrize("kind", ["vit", *SPEECH, "bert", "llama"])
+@pytest.mark.parametrize("layers", [(0, 2), 2])
+@torch.inference_mode()
+def test_layers_are_the_reference_librarys_hidden_states(tiny: Path, kind: str, layers: int | tuple[int, ...]) -> None:
+    """The sum of the states after the embeddings and the second layer; and of the last two.
+
+    The last state of sound and text is the one after the final normalisation, as `layers: 1` alone has it.
+    """
+    import transformers
+
+    one = CLIPS[1]
+    model = transformers.AutoModel.from_pretrained(tiny / kind).eval()
+    if kind == "vit":
+        processor = transformers.AutoImageProcessor.from_pretrained(tiny / kind)
+        inputs = processor(images=images(one, "faces"), return_tensors="pt")
+    elif kind in SPEECH:
+        extractor = transformers.AutoFeatureExtractor.from_pretrained(tiny / kind)
+        inputs = extractor(samples(one), sampling_rate=RATE, return_tensors="pt")
+    else:
+        inputs = transformers.AutoTokenizer.from_pretrained(tiny / kind)(text(one), return_tensors="pt")
+        inputs.pop("token_type_ids", None)
+    output = (model.get_encoder() if kind == "whisper" else model)(**inputs, output_hidden_states=True)
+    states = list(output.hidden_states)
+    if kind != "vit":
+        states[-1] = output.last_hidden_state
+    summed = (states[0] + states[2] if layers == (0, 2) else states[-2] + states[-1]).numpy()
+    if kind == "vit":
+        own = summed[:, 0]
+    elif kind in SPEECH:
+        own = summed[0, : int(np.ceil(2.7 * 50))]
+    else:  # without [CLS] and [SEP], or <s>
+        own = summed[0, 1:-1] if kind == "bert" else summed[0, 1:]
+    assert_close(embed(encoder(tiny, kind, layers=layers), [one])[0], own.mean(axis=0))
+
+
+def test_logmel_has_torchaudios_mel_mfcc_and_deltas(tiny: Path) -> None:
+    """Noise sounds from the first frame to the last, so nothing is left out of the means and deviations."""
+    import torchaudio
+
+    one = CLIPS[0]
+    sound = torch.from_numpy(samples(one))
+    shape = {"n_fft": 400, "hop_length": 160, "n_mels": 40}
+    mel = torch.log(torchaudio.transforms.MelSpectrogram(RATE, **shape)(sound) + 1e-6)
+    mfcc = torchaudio.transforms.MFCC(RATE, n_mfcc=13, log_mels=True, melkwargs=shape)(sound)
+    deltas = torchaudio.functional.compute_deltas(mfcc)
+    parts = [f(each.numpy().astype(np.float64), axis=1) for each in (mel, mfcc, deltas) for f in (np.mean, np.std)]
+    expected = np.concatenate(parts)
+    found = embed(encoder(tiny, "logmel"), [one])[0][-len(expected) :]
+    assert_close(found, expected)
+
+
+def test_logmel_leaves_pauses_out_of_the_spectrum(tiny: Path) -> None:
+    """Silence before and after the noise moves no mean by more than the frames at the edges can."""
+    made = encoder(tiny, "logmel")
+    noise = np.random.default_rng(0).normal(0, 0.1, 2 * RATE)
+    quiet = np.zeros(RATE)
+    alone, among = embed(
+        made, [clip(audio=sound_row(noise)), clip(audio=sound_row(np.concatenate([quiet, noise, quiet])))]
+    )
+    mel = slice(-(2 * 40 + 4 * 13), -(40 + 4 * 13))
+    np.testing.assert_allclose(among[mel], alone[mel], atol=0.15)
+
+
+@pytest.mark.parametrize("language", ["zh", "en"])
+def test_char_ngram_is_scikit_learns_hashing_vectorizer(tiny: Path, language: str) -> None:
+    """Signed hashes of one to four characters within words, of unit length."""
+    from sklearn.feature_extraction.text import HashingVectorizer
+
+    words = {"zh": "你为什么不告诉我？", "en": "Why did you not TELL me?"}
+    hasher = HashingVectorizer(
+        analyzer="char_wb", ngram_range=(1, 4), n_features=512, norm="l2", alternate_sign=True, lowercase=True
+    )
+    found = embed(encoder(tiny, "char-ngram", language=language), [clip(transcript=valid(**words))])[0]
+    np.testing.assert_array_equal(found, hasher.transform([words[language]]).toarray()[0].astype(np.float32))
+    assert np.linalg.norm(found) == pytest.approx(1)
+
+
+def votes(make: Make, name: str, clips: Sequence[Clip], **options: object) -> list[np.ndarray]:
+    """A judge's scores, each clip alone."""
+    judge = make(name, **options)
+    found = []
+    for each in clips:
+        row = judge.infer([judge.prepare(each)])[0]
+        assert isinstance(row, dict)
+        found.append(row["scores"])
+    return found
+
+
+def shares(logits: np.ndarray) -> np.ndarray:
+    """Softmax."""
+    return np.exp(logits - logits.max()) / np.exp(logits - logits.max()).sum()
+
+
+def logits_by_label(results: Sequence[Mapping[str, object]], labels: Sequence[str]) -> np.ndarray:
+    """A pipeline's answer, which it gives in the order of the scores, in the order of the labels."""
+    by_label = {str(each["label"]): float(str(each["score"])) for each in results}
+    return np.array([by_label[label] for label in labels])
+
+
+def test_hf_image_votes_as_transformers_pipeline(make: Make, tiny: Path) -> None:
+    """`image-classification`: the mean of the pictures' logits."""
+    import transformers
+
+    pipeline = transformers.pipeline("image-classification", model=str(tiny / "vit"), device="cpu")
+    every = dict(zip(EXPRESSIONS, EXPRESSIONS, strict=True))
+    for each, found in zip(CLIPS, votes(make, "vit", CLIPS, classes=EXPRESSIONS, map=every), strict=True):
+        answers = [
+            pipeline(image, top_k=len(EXPRESSIONS), function_to_apply="none") for image in images(each, "frames")
+        ]
+        logits = np.mean([logits_by_label(answer, EXPRESSIONS) for answer in answers], axis=0)
+        assert_close(found, shares(logits))
+
+
+@pytest.mark.parametrize("name", ["hubert-emotion", "wav2vec2-emotion", "whisper-emotion"])
+def test_hf_audio_votes_as_transformers_pipeline(make: Make, tiny: Path, name: str) -> None:
+    """`audio-classification` of the sound alone."""
+    import transformers
+
+    pipeline = transformers.pipeline("audio-classification", model=str(tiny / name), device="cpu")
+    every = dict(zip(TONES, TONES, strict=True))
+    for each, found in zip(CLIPS, votes(make, name, CLIPS, classes=TONES, map=every), strict=True):
+        answer = pipeline(samples(each), top_k=None, function_to_apply="none")
+        assert_close(found, shares(logits_by_label(answer, TONES)))
+
+
+@torch.inference_mode()
+def test_zero_shot_votes_as_open_clips_classifier(
+    make: Make, tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`build_zero_shot_classifier` on the same captions; logits are those of the model's own forward pass."""
+    import open_clip
+
+    classes, templates = ("angry", "happy", "sad"), ("a photo of a {} face", "somebody {}", "{}")
+    (tmp_path / "prompts").mkdir()
+    lines = [f"{name}\t{template.format(name)}\n" for name in classes for template in templates]
+    (tmp_path / "prompts/captions-mine.tsv").write_text("".join(lines))
+    monkeypatch.chdir(tmp_path)
+    spec = f"local-dir:{tiny / 'open-clip'}"
+    model, _, preprocess = open_clip.create_model_and_transforms(spec)
+    model.eval()
+    columns = open_clip.build_zero_shot_classifier(model, open_clip.get_tokenizer(spec), classes, templates)
+    for each, found in zip(CLIPS, votes(make, "open-clip", CLIPS, classes=classes, captions="mine"), strict=True):
+        pictures = torch.stack([preprocess(image) for image in images(each, "faces")])
+        logits = model.logit_scale.exp() * model.encode_image(pictures, normalize=True) @ columns
+        assert_close(found, shares(logits.numpy().astype(np.float64).mean(axis=0)))
+
+
+def test_every_family_with_a_checkpoint_has_its_reference() -> None:
+    """A family that is added without one is noticed here."""
+    own = {"appearance", "face-geometry", "logmel", "char-ngram"}  # logmel and char-ngram above; the others are ours
+    assert set(FAMILIES) - own == set(REFERENCES)
