@@ -40,7 +40,9 @@ def params_page() -> str:
     lines = source.splitlines()
     classes = {node.name: node for node in ast.parse(source).body if isinstance(node, ast.ClassDef)}
     sections = _sections(params.Params)
-    parts = [HEAD]
+    own = [item for item in classes["Params"].body if isinstance(item, ast.AnnAssign)]
+    alone = [_row(item, lines) for item in own if ast.unparse(item.target) not in {*sections, *ENTRIES}]
+    parts = [HEAD, "| key | default | meaning |\n|---|---|---|", *alone, ""]
     for name, kind in sections.items():
         title, node = (f"{name}.NAME", ENTRIES[name]) if name in ENTRIES else (name, kind.__name__)
         parts.append(f"## {title}\n\n{ast.get_docstring(classes[node])}\n")

@@ -4,7 +4,8 @@ MerError                    one clear sentence: what, where, and how to mend it
 ├── UsageError              exit 2: what a person gave is wrong; found before any work is done
 │   ├── ParamsError         params.yaml
 │   ├── DatasetError        the dataset folder or one of its CSVs
-│   └── CheckpointError     a model's files
+│   ├── CheckpointError     a model's files
+│   └── NumericsError       libraries would compute otherwise than params.yaml says
 ├── StageError              exit 1: the stage ran and could not finish
 │   ├── TooManyFailed       more clips failed than `quality.max_failed` allows
 │   └── StoreError          the store is full or cannot be reached
@@ -43,6 +44,10 @@ class DatasetError(UsageError):
 
 class CheckpointError(UsageError):
     """A model's files are missing, unsafe or do not fit the family that should load them."""
+
+
+class NumericsError(UsageError):
+    """A library that computes was loaded before it could be told how, or cannot be told."""
 
 
 class StageError(MerError):

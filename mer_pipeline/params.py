@@ -18,7 +18,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from mer_pipeline.csv_files import clean, present
 from mer_pipeline.errors import ParamsError, did_you_mean
+from mer_pipeline.numerics import Numerics, agree
 
+PARAMS_FILE = Path("params.yaml")
 VISUAL = "visual"  # the modality that train.visual merges encoders into
 MER_CLASSES = ("neutral", "angry", "happy", "sad", "worried", "surprise")
 
@@ -493,6 +495,8 @@ class QualityParams(Section):
 class Params(Section):
     """The whole of params.yaml."""
 
+    # avx2: all x86-64 machines give the same bytes; native: each machine's own instructions: docs/numerics.md
+    numerics: Numerics = "avx2"
     dataset: DatasetParams
     folds: FoldParams = FoldParams()
     frames: FrameParams = FrameParams()
@@ -562,11 +566,12 @@ class Params(Section):
         return tuple(name for name, encoder in self.encoders.items() if encoder.input == "transcript")
 
 
-def load_params(path: Path = Path("params.yaml")) -> Params:
+def load_params(path: Path = PARAMS_FILE) -> Params:
     """Read and check params.yaml.
 
     Raises:
         ParamsError: the file is missing, is not YAML, or a key or value in it is wrong; one sentence each.
+        NumericsError: it is the project's own, and its `numerics` is not how this process computes.
     """
     from ruamel.yaml import YAML
     from ruamel.yaml.error import YAMLError
@@ -579,7 +584,10 @@ def load_params(path: Path = Path("params.yaml")) -> Params:
         raise ParamsError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
     if not isinstance(raw, Mapping):
         raise ParamsError(f"{path} is empty or not a mapping; make one with `mer init`")
-    return parse_params(raw, str(path))
+    params = parse_params(raw, str(path))
+    if path == PARAMS_FILE:
+        agree(params.numerics)
+    return params
 
 
 def parse_params(raw: Mapping[str, object], where: str = "params") -> Params:

@@ -8,16 +8,17 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-import pyarrow as pa
-from workload.clip import SIZE, Floats, features, weights_of
-
-from contenders.job import MANIFEST, RESULT, WEIGHTS, make_manifest, measure, params
 from mer_pipeline.clips import Clip, Row
 from mer_pipeline.errors import Skip
 from mer_pipeline.params import QualityParams, Section, ShardParams
 from mer_pipeline.run import run
 from mer_pipeline.runtime import Runtime, StoreSettings
 from mer_pipeline.transform import Source, Transform
+
+import pyarrow as pa
+from workload.clip import SIZE, Floats, features, weights_of
+
+from contenders.job import MANIFEST, RESULT, WEIGHTS, make_manifest, measure, params
 
 
 class MelParams(Section):

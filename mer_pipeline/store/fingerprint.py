@@ -1,9 +1,9 @@
 """The fingerprint of a transform: everything but the clip that decides what a row will be.
 
 params, files (weights, tokenisers, prompts), code by definition (`code/`), the libraries that the code uses,
-device kind, precision, thread count and batch rows. The parts are kept beside the packs, so that `mer explain` can
-say which of them changed. Not in it: workers, batch size, paths, the engines, and libraries that
-only carry values about.
+device kind, precision, thread count, batch rows and the instruction set. The parts are kept beside the packs, so
+that `mer explain` can say which of them changed. Not in it: workers, batch size, paths, the engines, and libraries
+that only carry values about.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from functools import cache, cached_property
 from importlib import metadata
 from pathlib import Path
 
+from mer_pipeline import numerics
 from mer_pipeline.runtime import INTRA_OP_THREADS
 from mer_pipeline.store.code import code_of
 from mer_pipeline.tables.rows import digest
@@ -103,6 +104,7 @@ def code_parts(*roots: object) -> dict[str, str]:
     return {
         "format": str(FORMAT),
         "python": ".".join(platform.python_version_tuple()[:2]),
+        "numerics": numerics.key(),
         **{f"data.{path.parent.name}/{path.name}": sha256_of(path) for path in code.files},
         **{f"library.{name}": version_of(name) for name in sorted(libraries)},
         **{f"code.{name}": value for name, value in code.definitions.items()},
