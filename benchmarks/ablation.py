@@ -15,9 +15,6 @@ import tempfile
 from datetime import UTC, datetime
 from pathlib import Path
 
-import torch
-from heads import FOLDS, read
-
 from mer_pipeline.heads.base import ComputeConfig
 from mer_pipeline.heads.parts import PARTS
 from mer_pipeline.params import load_params
@@ -29,6 +26,9 @@ from mer_pipeline.training.ablation import AblationPaths, Encoders, ablate, meas
 from mer_pipeline.training.head_cache import HeadCache
 from mer_pipeline.training.member import fixed_threads
 from mer_pipeline.training.variants import Setting
+
+import torch
+from heads import FOLDS, read
 
 HERE = Path(__file__).parent
 SEEDS = (0, 1, 2)

@@ -26,6 +26,7 @@ sys.path.insert(0, str(HERE.parent))
 
 from mer_pipeline.datasets.adapter import MER_CLASSES  # noqa: E402
 from mer_pipeline.models.tiny import CORPUS  # noqa: E402
+
 from tests.enrich.project import make_project, run_stage, settings  # noqa: E402  # the tests' project and server
 from tests.llm.proxy import Canned, FaultProxy  # noqa: E402
 

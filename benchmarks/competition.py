@@ -29,12 +29,6 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # a process per core, each with o
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parent))
 
-import numpy as np  # noqa: E402
-
-from benchmarks import competition_page as page  # noqa: E402
-from benchmarks.competition_page import Key, Results  # noqa: E402
-from benchmarks.competition_plot import plot  # noqa: E402
-from benchmarks.generated import CLASSES, NAMES, PRIOR, Clips, World, transition  # noqa: E402
 from mer_pipeline.heads import HEADS  # noqa: E402
 from mer_pipeline.heads.base import Examples  # noqa: E402
 from mer_pipeline.heads.parts import PARTS  # noqa: E402
@@ -47,6 +41,13 @@ from mer_pipeline.tables.rows import digest  # noqa: E402
 from mer_pipeline.train_params import HeadName, TrainParams  # noqa: E402
 from mer_pipeline.training.cross_validation import Labels, cross_validate  # noqa: E402
 from mer_pipeline.training.member import Member, fit_members, fixed_threads  # noqa: E402
+
+import numpy as np  # noqa: E402
+
+from benchmarks import competition_page as page  # noqa: E402
+from benchmarks.competition_page import Key, Results  # noqa: E402
+from benchmarks.competition_plot import plot  # noqa: E402
+from benchmarks.generated import CLASSES, NAMES, PRIOR, Clips, World, transition  # noqa: E402
 
 Figures = dict[Key, float]
 FOLDS, TEST = 5, 3000

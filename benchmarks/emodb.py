@@ -24,14 +24,15 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent))
 
+from mer_pipeline.csv_files import read_csv  # noqa: E402
+from mer_pipeline.heads.parts import PARTS  # noqa: E402
+
 import numpy as np  # noqa: E402
 import pyarrow.parquet as pq  # noqa: E402
 import torch  # noqa: E402
 from numpy.typing import NDArray  # noqa: E402
 
 from benchmarks.heads import RESAMPLES, interval, resampled  # noqa: E402
-from mer_pipeline.csv_files import read_csv  # noqa: E402
-from mer_pipeline.heads.parts import PARTS  # noqa: E402
 from tests.project import copy_project, repro  # noqa: E402
 
 FOLDS, SEEDS = 5, (0, 1)

@@ -18,10 +18,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-import numpy as np
-import pyarrow as pa
-from numpy.typing import NDArray
-
 from mer_pipeline.clips import Row
 from mer_pipeline.datasets.adapter import MER_CLASSES
 from mer_pipeline.datasets.folds import FoldParams, make_folds
@@ -45,6 +41,10 @@ from mer_pipeline.train_params import TrainParams
 from mer_pipeline.training.cross_validation import Labels, cross_validate
 from mer_pipeline.training.member import fixed_threads
 from mer_pipeline.transform import Transform
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
 
 HERE = Path(__file__).parent
 DIM, FOLDS, RESAMPLES = 1024, 5, 1000

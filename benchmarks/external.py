@@ -14,11 +14,12 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from mer_pipeline.modalities import Features, load_features
+from mer_pipeline.scores.metrics import Confusion
+
 import numpy as np
 import pyarrow.parquet as pq
 
-from mer_pipeline.modalities import Features, load_features
-from mer_pipeline.scores.metrics import Confusion
 from tests.project import copy_project, repro
 
 STAGES = ("ingest", "embed", "labels", "pseudo", "train")

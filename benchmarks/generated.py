@@ -33,12 +33,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from mer_pipeline.modalities import Features
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import brentq
 from scipy.special import log_softmax, logsumexp
-
-from mer_pipeline.modalities import Features
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]

@@ -16,11 +16,6 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
-import numpy as np
-import pyarrow.parquet as pq
-import torch
-from numpy.typing import NDArray
-
 from mer_pipeline.heads import HEADS
 from mer_pipeline.heads.base import ComputeConfig
 from mer_pipeline.labels.votes import MISSING
@@ -30,6 +25,11 @@ from mer_pipeline.scores.metrics import Confusion
 from mer_pipeline.train_params import HeadName, TrainParams
 from mer_pipeline.training.cross_validation import Labels, cross_validate
 from mer_pipeline.training.member import fixed_threads
+
+import numpy as np
+import pyarrow.parquet as pq
+import torch
+from numpy.typing import NDArray
 
 HERE = Path(__file__).parent
 FOLDS = 6

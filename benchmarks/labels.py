@@ -25,13 +25,14 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # one thread for everybody
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parent))
 
-import numpy as np  # noqa: E402
-from numpy.typing import NDArray  # noqa: E402
-
 from mer_pipeline.labels.dawid_skene import dawid_skene  # noqa: E402
 from mer_pipeline.labels.refined import LabelParams  # noqa: E402
 from mer_pipeline.labels.refinement import fuse  # noqa: E402
 from mer_pipeline.labels.votes import MISSING, Votes  # noqa: E402
+
+import numpy as np  # noqa: E402
+from numpy.typing import NDArray  # noqa: E402
+
 from tests.labels.make import as_votes, clique, planted  # noqa: E402
 
 Ints = NDArray[np.int64]

@@ -15,10 +15,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
-import pyarrow as pa
-from heads import Ints, read
-
 from mer_pipeline.clips import GIVEN, VOTES_SCHEMA
 from mer_pipeline.labels.corroboration import said_by
 from mer_pipeline.labels.judges import FINAL
@@ -32,6 +28,10 @@ from mer_pipeline.training.head_cache import HeadCache
 from mer_pipeline.training.member import fixed_threads
 from mer_pipeline.training.pseudo import Means, decide
 from mer_pipeline.training.pseudo_inputs import PseudoInputs
+
+import numpy as np
+import pyarrow as pa
+from heads import Ints, read
 
 HERE = Path(__file__).parent
 LABELLED, POOL, FOLDS = 6, 12, 3  # speakers; the rest is the test

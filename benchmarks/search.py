@@ -18,10 +18,6 @@ from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
 
-import numpy as np
-import torch
-from heads import Ints, read  # it lies beside this script
-
 from mer_pipeline.heads.base import ComputeConfig
 from mer_pipeline.labels.votes import MISSING
 from mer_pipeline.modalities import Features
@@ -29,6 +25,10 @@ from mer_pipeline.scores.metrics import Confusion, score
 from mer_pipeline.train_params import SearchParams, SearchSpace, TrainParams
 from mer_pipeline.training.cross_validation import Labels, Validated, cross_validate
 from mer_pipeline.training.member import fixed_threads
+
+import numpy as np
+import torch
+from heads import Ints, read  # it lies beside this script
 
 HERE = Path(__file__).parent
 LABELLED = 6  # speakers

@@ -29,14 +29,14 @@ from datetime import UTC, datetime
 from importlib import metadata, util
 from pathlib import Path
 
+from mer_pipeline.runtime import StoreSettings
+from mer_pipeline.tables.shards import ShardParams
+
 import numpy as np
 import numpy.typing as npt
 from contenders.job import CLIPS, PARAMS, RESULT, SPENT, WEIGHTS, Spent, read_result
 from idle import BUSY, Meanwhile
 from workload.clip import SIZE
-
-from mer_pipeline.runtime import StoreSettings
-from mer_pipeline.tables.shards import ShardParams
 
 HERE = Path(__file__).parent
 RATE, PAD = 16_000, 20_000  # of the clips, which are a second long; samples they are padded to

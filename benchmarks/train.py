@@ -16,18 +16,18 @@ import time
 from datetime import UTC, datetime
 from pathlib import Path
 
+from mer_pipeline.heads.base import ComputeConfig, Examples
+from mer_pipeline.modalities import Features
+from mer_pipeline.scores.metrics import Confusion
+from mer_pipeline.train_params import TrainParams
+from mer_pipeline.training.member import fit_members, fixed_threads
+
 import numpy as np
 import torch
 from idle import BUSY, Meanwhile
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
-
-from mer_pipeline.heads.base import ComputeConfig, Examples
-from mer_pipeline.modalities import Features
-from mer_pipeline.scores.metrics import Confusion
-from mer_pipeline.train_params import TrainParams
-from mer_pipeline.training.member import fit_members, fixed_threads
 
 HERE = Path(__file__).parent
 LABELLED, CANDIDATES, DIMS, FOLDS, CLASSES = 7369, 20_000, (1024, 768, 768), 5, 6  # MER2025

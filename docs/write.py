@@ -39,12 +39,14 @@ Written by `python docs/write.py`; a test compares.
 
 def params_page() -> str:
     """One table per section, the meanings taken from the comments in the source."""
-    parts = [HEAD]
-    for name, kind in _sections(Params).items():
+    sections = _sections(Params)
+    alone = [_row(*item) for item in _items_of(Params) if _name_of(item[0]) not in {*sections, *ENTRIES}]
+    parts = [HEAD, "| key | default | meaning |\n|---|---|---|", *alone, ""]
+    for name, kind in sections.items():
         title = f"{name}.NAME" if name in ENTRIES else name
         parts.append(f"## {title}\n\n{inspect.getdoc(kind)}\n")
         parts.append("| key | default | meaning |\n|---|---|---|")
-        parts += _rows_of(kind)
+        parts += [_row(*item) for item in _items_of(kind)]
         parts.append("")
     return "\n".join(parts)
 
@@ -61,13 +63,17 @@ def _sections(kind: type[Section], below: str = "") -> dict[str, type[Section]]:
     return found
 
 
-def _rows_of(kind: type[Section]) -> list[str]:
-    """A row per key of a section, in the order of its class."""
+def _items_of(kind: type[Section]) -> list[tuple[ast.AnnAssign, list[str]]]:
+    """The keys of a section in the order of its class, each with the source that it stands in."""
     source = inspect.getsource(kind)
     lines = source.splitlines()
     (node,) = ast.parse(source).body
     assert isinstance(node, ast.ClassDef)
-    return [_row(item, lines) for item in node.body if isinstance(item, ast.AnnAssign)]
+    return [(item, lines) for item in node.body if isinstance(item, ast.AnnAssign)]
+
+
+def _name_of(item: ast.AnnAssign) -> str:
+    return ast.unparse(item.target)
 
 
 def _row(item: ast.AnnAssign, lines: list[str]) -> str:

@@ -2,9 +2,13 @@
 
 `mer_pipeline.load("voice")` reads features. It is found when it is first asked for: every stage imports this package,
 and none should pay for polars, or run again because of a reader's code.
+
+Importing it decides how libraries compute (`numerics.py`), so it comes before numpy and torch.
 """
 
 from typing import TYPE_CHECKING
+
+from mer_pipeline import numerics as numerics
 
 if TYPE_CHECKING:
     from mer_pipeline.features import load as load

@@ -6,7 +6,8 @@ MerError                    one clear sentence: what, where, and how to mend it
 │   ├── DatasetError        the dataset folder or one of its CSVs
 │   ├── CheckpointError     a model's files
 │   ├── ComponentError      a component that is not built in: its code cannot be imported or does not fit
-│   └── Undigestible        something decides rows and cannot enter their key
+│   ├── Undigestible        something decides rows and cannot enter their key
+│   └── NumericsError       libraries would compute otherwise than params.yaml says
 ├── StageError              exit 1: the stage ran and could not finish
 │   ├── TooManyFailed       more clips failed than `quality.max_failed` allows
 │   └── StoreError          the store is full or cannot be reached
@@ -53,6 +54,10 @@ class ComponentError(UsageError):
 
 class Undigestible(UsageError):
     """A transform holds something, or its code reads something, of which nobody can say whether it is what it was."""
+
+
+class NumericsError(UsageError):
+    """A library that computes was loaded before it could be told how, or cannot be told."""
 
 
 class StageError(MerError):

@@ -23,6 +23,7 @@ from mer_pipeline.errors import ParamsError, did_you_mean
 from mer_pipeline.judges.judge import JudgeParams
 from mer_pipeline.labels.pseudo import PseudoParams
 from mer_pipeline.labels.refined import LabelParams
+from mer_pipeline.numerics import Numerics, agree
 from mer_pipeline.section import Section
 from mer_pipeline.speech.track import AudioParams
 from mer_pipeline.tables.quarantine import QualityParams
@@ -31,10 +32,14 @@ from mer_pipeline.train_params import VISUAL, AblationParams, TrainParams
 from mer_pipeline.vision.faces import FaceParams
 from mer_pipeline.vision.frames import FrameParams
 
+PARAMS_FILE = Path("params.yaml")
+
 
 class Params(Section):
     """The whole of params.yaml."""
 
+    # avx2: all x86-64 machines give the same bytes; native: each machine's own instructions: docs/numerics.md
+    numerics: Numerics = "avx2"
     dataset: DatasetParams
     folds: FoldParams = FoldParams()
     frames: FrameParams = FrameParams()
@@ -104,11 +109,12 @@ class Params(Section):
         return tuple(name for name, encoder in self.encoders.items() if encoder.input == "transcript")
 
 
-def load_params(path: Path = Path("params.yaml")) -> Params:
+def load_params(path: Path = PARAMS_FILE) -> Params:
     """Read and check params.yaml.
 
     Raises:
         ParamsError: the file is missing, is not YAML, or a key or value in it is wrong; one sentence each.
+        NumericsError: it is the project's own, and its `numerics` is not how this process computes.
     """
     from ruamel.yaml import YAML
     from ruamel.yaml.error import YAMLError
@@ -121,7 +127,10 @@ def load_params(path: Path = Path("params.yaml")) -> Params:
         raise ParamsError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
     if not isinstance(raw, Mapping):
         raise ParamsError(f"{path} is empty or not a mapping; make one with `mer init`")
-    return parse_params(raw, str(path))
+    params = parse_params(raw, str(path))
+    if path == PARAMS_FILE:
+        agree(params.numerics)
+    return params
 
 
 def parse_params(raw: Mapping[str, object], where: str = "params") -> Params:

@@ -2,13 +2,13 @@
 
 from pathlib import Path
 
-import typer
-
 from mer_pipeline.cli.stage import progress_bar, stage
 from mer_pipeline.params import load_params
 from mer_pipeline.runtime import load_runtime
 from mer_pipeline.scores.ablation_table import AblationFiles, write_ablation
 from mer_pipeline.tables.shards import forget_others
+
+import typer
 
 
 @stage

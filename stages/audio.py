@@ -2,11 +2,11 @@
 
 from pathlib import Path
 
-import typer
-
 from mer_pipeline.cli.stage import run_stage, stage
 from mer_pipeline.params import load_params
 from mer_pipeline.speech.track import ExtractAudio
+
+import typer
 
 
 @stage

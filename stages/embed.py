@@ -2,9 +2,6 @@
 
 from pathlib import Path
 
-import pyarrow.parquet as pq
-import typer
-
 from mer_pipeline.cli.stage import run_stage, stage
 from mer_pipeline.csv_files import unmatched_names
 from mer_pipeline.encoders import make_encoder
@@ -13,6 +10,9 @@ from mer_pipeline.external.encoder import DATA
 from mer_pipeline.external.tables import names_of
 from mer_pipeline.models.lock import check_locked, checkpoints_of
 from mer_pipeline.params import load_params
+
+import pyarrow.parquet as pq
+import typer
 
 
 @stage

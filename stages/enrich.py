@@ -6,9 +6,6 @@ audio, faces ─► cues ─► cue_words ─┬─► prompts ─► replies �
 
 from pathlib import Path
 
-import pyarrow.parquet as pq
-import typer
-
 from mer_pipeline.cli.asking import ask_all, no_replies
 from mer_pipeline.cli.stage import run_stage, stage
 from mer_pipeline.enrich.context import write_context
@@ -17,6 +14,9 @@ from mer_pipeline.enrich.transform import Enrich
 from mer_pipeline.models.lock import check_locked, checkpoints_of
 from mer_pipeline.params import load_params
 from mer_pipeline.tables.shards import read_folder
+
+import pyarrow.parquet as pq
+import typer
 
 
 @stage

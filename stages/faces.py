@@ -1,10 +1,10 @@
 """Stage `faces`: frames to aligned crops of the primary face."""
 
-import typer
-
 from mer_pipeline.cli.stage import run_stage, stage
 from mer_pipeline.params import load_params
 from mer_pipeline.vision.faces import CropFaces
+
+import typer
 
 
 @stage

@@ -1,12 +1,12 @@
 """Stage `ingest`: a dataset's folder to manifest, transcript, votes, truth and folds."""
 
-import typer
-
 from mer_pipeline.cli.stage import progress_bar, stage
 from mer_pipeline.datasets.ingest import IngestPaths, ingest
 from mer_pipeline.models.lock import check_locked, checkpoints_of
 from mer_pipeline.params import load_params
 from mer_pipeline.runtime import load_runtime
+
+import typer
 
 
 @stage

@@ -2,12 +2,12 @@
 
 from pathlib import Path
 
-import typer
-
 from mer_pipeline.cli.stage import stage
 from mer_pipeline.labels.audit import LabelPaths, write_labels
 from mer_pipeline.params import load_params
 from mer_pipeline.tables.shards import forget_others
+
+import typer
 
 
 @stage

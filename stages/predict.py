@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
-import typer
-
 from mer_pipeline.cli.stage import progress_bar, stage
 from mer_pipeline.training.predict import PredictPaths, predict
+
+import typer
 
 
 @stage

@@ -2,13 +2,13 @@
 
 from pathlib import Path
 
-import typer
-
 from mer_pipeline.cli.stage import progress_bar, stage
 from mer_pipeline.labels.pseudo_summary import nothing, write_summary
 from mer_pipeline.labels.pseudo_table import write_pseudo
 from mer_pipeline.params import load_params
 from mer_pipeline.tables.shards import forget_others
+
+import typer
 
 
 @stage

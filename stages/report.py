@@ -1,11 +1,11 @@
 """Stage `report`: one page that shows what came out."""
 
-import typer
-
 from mer_pipeline.cli.stage import stage
 from mer_pipeline.params import load_params
 from mer_pipeline.report.build import build
 from mer_pipeline.report.sources import ReportPaths
+
+import typer
 
 
 @stage

@@ -2,14 +2,14 @@
 
 from pathlib import Path
 
-import typer
-
 from mer_pipeline.cli.stage import progress_bar, stage
 from mer_pipeline.heads.base import ComputeConfig
 from mer_pipeline.params import load_params
 from mer_pipeline.runtime import load_runtime
 from mer_pipeline.tables.shards import forget_others
 from mer_pipeline.training.train import TrainPaths, train
+
+import typer
 
 
 @stage

@@ -2,9 +2,6 @@
 
 from pathlib import Path
 
-import pyarrow.parquet as pq
-import typer
-
 from mer_pipeline.cli.stage import progress_bar, run_stage, stage
 from mer_pipeline.errors import ParamsError, did_you_mean
 from mer_pipeline.judges.make import make_judge
@@ -13,6 +10,9 @@ from mer_pipeline.models.lock import check_locked, checkpoints_of
 from mer_pipeline.params import load_params
 from mer_pipeline.runtime import load_runtime
 from mer_pipeline.tables.shards import forget_others
+
+import pyarrow.parquet as pq
+import typer
 
 
 @stage

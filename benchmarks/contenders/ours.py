@@ -8,10 +8,6 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-import pyarrow as pa
-from workload.clip import SIZE, Floats, features, weights_of
-
-from contenders.job import MANIFEST, RESULT, WEIGHTS, make_manifest, measure, params
 from mer_pipeline.clips import Clip, Row
 from mer_pipeline.errors import Skip
 from mer_pipeline.run import run
@@ -20,6 +16,11 @@ from mer_pipeline.section import Section
 from mer_pipeline.tables.quarantine import QualityParams
 from mer_pipeline.tables.shards import ShardParams
 from mer_pipeline.transform import Source, Transform
+
+import pyarrow as pa
+from workload.clip import SIZE, Floats, features, weights_of
+
+from contenders.job import MANIFEST, RESULT, WEIGHTS, make_manifest, measure, params
 
 
 class MelParams(Section):

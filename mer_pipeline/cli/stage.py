@@ -19,6 +19,7 @@ from typing import Annotated, ParamSpec
 
 import typer
 
+from mer_pipeline import numerics
 from mer_pipeline.cli.checkout import check_code
 from mer_pipeline.errors import MerError
 from mer_pipeline.run import Progress, run
@@ -46,6 +47,7 @@ def stage(main: Callable[P, str]) -> Callable[P, None]:
         started = time.perf_counter()
         try:
             check_code(Path())
+            numerics.check()
             print(main(*args, **kwargs))
             remember_run(Summary(f"stage-{Path(sys.argv[0]).stem}", seconds=time.perf_counter() - started))
         except MerError as error:

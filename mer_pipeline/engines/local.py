@@ -15,6 +15,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from typing import Generic
 
+from mer_pipeline import numerics
 from mer_pipeline.clips import Clip, Row
 from mer_pipeline.errors import Skip, StageError, Transient, UsageError
 from mer_pipeline.runs import Seconds
@@ -65,8 +66,9 @@ def set_up(transform: Transform[Item], runtime: Runtime) -> None:
     """Load the transform's models, in fp32 without shortcuts.
 
     Raises:
-        UsageError: a model or setting is unfit.
+        UsageError: a model or setting is unfit, or a library would compute otherwise than params.yaml says.
     """
+    numerics.check()
     if transform.uses_torch:
         import torch
 

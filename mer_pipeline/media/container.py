@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mer_pipeline.errors import BadInput, Transient
+from mer_pipeline.numerics import hold_ffmpeg
 
 if TYPE_CHECKING:
     from av.audio.stream import AudioStream
@@ -78,6 +79,7 @@ def open_media(path: Path) -> Iterator[InputContainer]:
     """
     import av
 
+    hold_ffmpeg()
     try:
         with path.open("rb") as file:
             head = file.read(16)

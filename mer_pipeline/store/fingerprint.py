@@ -1,9 +1,9 @@
 """The fingerprint of a transform: everything but the clip that decides what a row will be.
 
 params, files (weights, tokenisers, prompts), code by definition (`code/`), the libraries that the code uses,
-device kind, precision, thread count and batch rows. The parts are kept beside the packs, so that `mer explain` can
-say which of them changed. Not in it: workers, batch size, paths, the engines, and libraries that
-only carry values about.
+device kind, precision, thread count, batch rows and the instruction set. The parts are kept beside the packs, so
+that `mer explain` can say which of them changed. Not in it: workers, batch size, paths, the engines, and libraries
+that only carry values about.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+from mer_pipeline import numerics
 from mer_pipeline.errors import Undigestible
 from mer_pipeline.runtime import INTRA_OP_THREADS
 from mer_pipeline.store.code import code_of
@@ -119,6 +120,7 @@ def code_parts(
         "python": ".".join(platform.python_version_tuple()[:2]),
         **{f"data.{name}": sha256_of(path) for name, path in data_names(code.files).items()},
         **{f"library.{name}": version for name, version in versions_of(code.libraries, on_gpu=on_gpu).items()},
+        "numerics": numerics.key(),
         **{f"code.{name}": value for name, value in code.definitions.items()},
     }
 

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
+from mer_pipeline import numerics
 from mer_pipeline.heads import HEADS
 from mer_pipeline.heads.base import GROUP, NO_FOLD, ComputeConfig, Epoch, Examples, Head, Lesson
 from mer_pipeline.heads.groups import groups
@@ -109,7 +110,11 @@ def fit_plans(
     """Train on raw features; what a member becomes does not depend on the others, and `tick` follows each.
 
     Neither scaler nor prior sees a validation row.
+
+    Raises:
+        NumericsError: a library would compute otherwise than params.yaml says.
     """
+    numerics.check()
     splits = {id(plan.split): plan.split for plan in plans}
     each = {key: _start(features, train, validation, classes) for key, (train, validation) in splits.items()}
     starts = [each[id(plan.split)] for plan in plans]
