@@ -43,7 +43,7 @@ from mer_pipeline.params import (
 )
 from mer_pipeline.run import run
 from mer_pipeline.runtime import load_runtime
-from mer_pipeline.scores.metrics import Confusion
+from mer_pipeline.scores.confusion import Confusion
 from mer_pipeline.tables.rows import complete_row, stage_schema, to_table
 from mer_pipeline.tables.shards import read_folder, shard_of, write_shard, write_table
 from mer_pipeline.training.cross_validation import Labels, cross_validate

@@ -18,7 +18,7 @@ import numpy as np
 import pyarrow.parquet as pq
 
 from mer_pipeline.modalities import Features, load_features
-from mer_pipeline.scores.metrics import Confusion
+from mer_pipeline.scores.confusion import Confusion
 from tests.project import copy_project, repro
 
 STAGES = ("ingest", "embed", "labels", "pseudo", "train")

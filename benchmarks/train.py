@@ -26,7 +26,7 @@ from torch.utils.data import DataLoader, Dataset
 from mer_pipeline.heads.base import ComputeConfig, Examples
 from mer_pipeline.modalities import Features
 from mer_pipeline.params import TrainParams
-from mer_pipeline.scores.metrics import Confusion
+from mer_pipeline.scores.confusion import Confusion
 from mer_pipeline.training.member import fit_members, fixed_threads
 
 HERE = Path(__file__).parent

@@ -87,6 +87,7 @@ LAYERS = [
         "runtime",
         "runs",
         "clips",
+        "metrics",
         "transform",
         "tables",
         "store",

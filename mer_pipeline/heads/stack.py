@@ -24,7 +24,7 @@ from mer_pipeline.heads.layers import ALIGNED, Noise
 from mer_pipeline.modalities import Features, Matrix
 from mer_pipeline.params import TrainParams
 from mer_pipeline.runtime import raise_if_stopped
-from mer_pipeline.scores.metrics import Confusion
+from mer_pipeline.scores.confusion import Confusion
 
 OWN_PARAMS = frozenset({"lr", "weight_decay", "dropout", "modality_dropout"})  # members of a stack may differ in them
 STREAM = 1_000_003  # seeds of the epochs' noise are this far apart

@@ -49,7 +49,7 @@ WORTH_REMEMBERING = 1 << 20  # bytes; smaller files are hashed again each time
 
 @dataclass(frozen=True)
 class Fingerprint:
-    """Named parts, such as "params.dim", "library.numpy" or "code.mer_pipeline.vision.frames.choose"."""
+    """Named parts, such as "params.dim", "library.numpy" or "code.mer_pipeline.vision.frames.sample_indices"."""
 
     parts: Mapping[str, str]
 

@@ -25,8 +25,6 @@ from mer_pipeline.heads import HEADS
 from mer_pipeline.heads.scaler import Scaler
 from mer_pipeline.modalities import Matrix
 from mer_pipeline.params import VISUAL, HeadName, Section, TrainParams
-from mer_pipeline.scores.written import write_csv as write_csv  # written.py needs no torch
-from mer_pipeline.scores.written import write_json as write_json
 from mer_pipeline.training.member import Member
 
 CONFIG = "config.json"

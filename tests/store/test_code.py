@@ -971,7 +971,10 @@ def own_transforms() -> list[Transform]:
 def test_frame_sampling() -> None:
     """From the class over the choice of frames to the decoder, with the libraries that compute."""
     code = code_of(SampleFrames(FrameParams(), Path("x")))
-    assert {"mer_pipeline.vision.frames.choose", "mer_pipeline.media.decode.read_pictures"} <= code.definitions.keys()
+    assert {
+        "mer_pipeline.vision.frames.sample_indices",
+        "mer_pipeline.media.decode.read_pictures",
+    } <= code.definitions.keys()
     assert {"av", "numpy", "PIL"} <= code.libraries
     assert not {"torch", "transformers"} & code.libraries
 
@@ -1005,7 +1008,7 @@ def test_it_is_fast() -> None:
 
 
 MUTANTS = [
-    ("vision/frames.py", "np.arange(params.n) + 0.5", "np.arange(params.n) + 0.4", "vision.frames.choose"),
+    ("vision/frames.py", "np.arange(params.n) + 0.5", "np.arange(params.n) + 0.4", "vision.frames.sample_indices"),
     ("vision/frames.py", "MAX_MOMENTS = 1_000_000", "MAX_MOMENTS = 1_000_001", "vision.frames.MAX_MOMENTS"),
     ("vision/frames.py", "moments + 1e-6", "moments + 1e-5", "vision.frames._shown_at"),
     ("media/jpeg.py", "subsampling=2", "subsampling=1", "media.jpeg.encode"),
