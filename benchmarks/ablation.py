@@ -8,7 +8,6 @@ The table is that of heads.py; the demo split is this project's, after `make rep
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import platform
 import tempfile
@@ -17,10 +16,10 @@ from pathlib import Path
 
 from mer_pipeline.heads.base import ComputeConfig
 from mer_pipeline.heads.parts import PARTS
+from mer_pipeline.metrics.ablation import AblationMetrics
 from mer_pipeline.params import load_params
 from mer_pipeline.runtime import load_runtime
-from mer_pipeline.scores.ablation_table import AblationFiles, Measured
-from mer_pipeline.scores.differences import Compared
+from mer_pipeline.scores.ablation_table import AblationFiles
 from mer_pipeline.train_params import TrainParams
 from mer_pipeline.training.ablation import AblationPaths, Encoders, ablate, measure
 from mer_pipeline.training.head_cache import HeadCache
@@ -34,7 +33,7 @@ HERE = Path(__file__).parent
 SEEDS = (0, 1, 2)
 
 
-def on_features(path: Path, compute: ComputeConfig) -> Measured:
+def on_features(path: Path, compute: ComputeConfig) -> AblationMetrics:
     """Of clips whose labels are right and whose text nobody has: what late fusion, attention and residual are worth."""
     features, labels, speaker, classes = read(path)
     reference = Setting("ecmf", features, labels, TrainParams(heads=tuple(PARTS), seeds=SEEDS))
@@ -43,7 +42,7 @@ def on_features(path: Path, compute: ComputeConfig) -> Measured:
         return measure(reference, features, encoders, groups, classes, HeadCache(None, compute))
 
 
-def on_demo(compute: ComputeConfig) -> Measured:
+def on_demo(compute: ComputeConfig) -> AblationMetrics:
     """As the stage has it, with all heads; what `train` has trained is taken from the store."""
     params, data = load_params(), Path("data")
     encoders = Encoders(params.modalities, params.mixed, params.plain, params.visual)
@@ -56,24 +55,27 @@ def on_demo(compute: ComputeConfig) -> Measured:
         train = params.train.model_copy(update={"heads": tuple(PARTS)})
         asked = params.ablation.model_copy(update={"seeds": SEEDS})
         ablate(asked, train, encoders, params.dataset.classes, paths, store=load_runtime().store_url, compute=compute)
-        measured: Measured = json.loads(written.metrics.read_text(encoding="utf-8"))
-        return measured
+        return AblationMetrics.read(written.metrics)
 
 
-def table(measured: Measured, basis: str) -> list[str]:
+def table(measured: AblationMetrics, basis: str) -> list[str]:
     """A row per variant, the largest loss first, for labels that are `given` or `true`."""
-    reference = measured["reference"][basis]  # type: ignore[literal-required]
-    rows: dict[str, Compared] = {name: row[basis] for name, row in measured["variants"].items()}  # type: ignore[literal-required]
+    of, variants = measured.reference, measured.variants.items()
+    assert of is not None
+    reference = of.given if basis == "given" else of.true
+    assert reference is not None
+    rows = {name: row.given if basis == "given" else row.true for name, row in variants}
     lines = [
         "| variant | weighted F1, mean ± sd over seeds | minus the reference [95 %] | p after Holm |",
         "|---|---|---|---|",
-        f"| `{measured['head']}`, all of it | {reference['weighted_f1']:.3f} ± {reference['weighted_f1_sd']:.3f} | | |",
+        f"| `{measured.head}`, all of it | {reference.weighted_f1:.3f} ± {reference.weighted_f1_sd:.3f} | | |",
     ]
-    for name, row in sorted(rows.items(), key=lambda item: item[1]["difference"]):
-        score = f"{row['weighted_f1']:.3f} ± {row['weighted_f1_sd']:.3f}"
-        interval = "" if row["low"] is None else f" [{row['low']:+.3f}, {row['high']:+.3f}]"
-        p = "" if row["p_holm"] is None else "< .001" if row["p_holm"] < 0.001 else f"{row['p_holm']:.3f}"
-        lines.append(f"| {name} | {score} | {row['difference']:+.3f}{interval} | {p} |")
+    known = [(name, row) for name, row in rows.items() if row is not None]
+    for name, row in sorted(known, key=lambda item: item[1].difference):
+        score = f"{row.weighted_f1:.3f} ± {row.weighted_f1_sd:.3f}"
+        interval = "" if row.low is None else f" [{row.low:+.3f}, {row.high:+.3f}]"
+        p = "" if row.p_holm is None else "< .001" if row.p_holm < 0.001 else f"{row.p_holm:.3f}"
+        lines.append(f"| {name} | {score} | {row.difference:+.3f}{interval} | {p} |")
     return [*lines, ""]
 
 

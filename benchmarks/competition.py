@@ -34,8 +34,8 @@ from mer_pipeline.heads.base import Examples  # noqa: E402
 from mer_pipeline.heads.parts import PARTS  # noqa: E402
 from mer_pipeline.labels.votes import MISSING  # noqa: E402
 from mer_pipeline.modalities import Features, Indices, Matrix  # noqa: E402
+from mer_pipeline.scores.confusion import Confusion  # noqa: E402
 from mer_pipeline.scores.importance import leave_one_out  # noqa: E402
-from mer_pipeline.scores.metrics import Confusion  # noqa: E402
 from mer_pipeline.store.fingerprint import code_parts  # noqa: E402
 from mer_pipeline.tables.rows import digest  # noqa: E402
 from mer_pipeline.train_params import HeadName, TrainParams  # noqa: E402

@@ -26,6 +26,7 @@ sys.path.insert(0, str(HERE.parent))
 
 from mer_pipeline.csv_files import read_csv  # noqa: E402
 from mer_pipeline.heads.parts import PARTS  # noqa: E402
+from mer_pipeline.metrics.ingest import IngestMetrics  # noqa: E402
 
 import numpy as np  # noqa: E402
 import pyarrow.parquet as pq  # noqa: E402
@@ -138,7 +139,7 @@ def main() -> None:
             )
             timed += [(f"train on {' + '.join(features)}", len(rows), seconds(project, ("stage-train",))[0][2])]
             found[features] = scores_of(project, given, speaker, names, classes)
-        said = json.loads((project / "metrics/ingest.json").read_text(encoding="utf-8"))
+        ingested = IngestMetrics.read(project / "metrics/ingest.json")
     spoken: dict[str, Counter[str]] = {}
     for row in rows:
         spoken.setdefault(row["transcript"], Counter())[row["label"]] += 1
@@ -148,7 +149,7 @@ def main() -> None:
     page = "\n".join([
         "# Sound through the whole pipeline", "",
         f"{datetime.now(UTC):%Y-%m-%d}, `python benchmarks/emodb.py --emodb DIR`: EmoDB (Burkhardt et al. 2005), "
-        f"{len(rows)} recordings of {int(speaker.max()) + 1} speakers, classes {', '.join(classes)}. {said['folds']} "
+        f"{len(rows)} recordings of {int(speaker.max()) + 1} speakers, classes {', '.join(classes)}. {ingested.folds} "
         f"folds of whole speakers, {len(SEEDS)} seeds, the shipped training settings. {os.cpu_count()} cores, load "
         f"average {load:.1f} at the start, Python "
         f"{platform.python_version()}, torch {torch.__version__}; "

@@ -33,7 +33,7 @@ from mer_pipeline.labels.votes import MISSING
 from mer_pipeline.modalities import load_features
 from mer_pipeline.run import run
 from mer_pipeline.runtime import load_runtime
-from mer_pipeline.scores.metrics import Confusion
+from mer_pipeline.scores.confusion import Confusion
 from mer_pipeline.tables.quarantine import QualityParams
 from mer_pipeline.tables.rows import complete_row, stage_schema, to_table
 from mer_pipeline.tables.shards import ShardParams, read_folder, shard_of, write_shard, write_table

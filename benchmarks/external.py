@@ -15,7 +15,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from mer_pipeline.modalities import Features, load_features
-from mer_pipeline.scores.metrics import Confusion
+from mer_pipeline.scores.confusion import Confusion
 
 import numpy as np
 import pyarrow.parquet as pq

@@ -20,8 +20,8 @@ from mer_pipeline.heads import HEADS
 from mer_pipeline.heads.base import ComputeConfig
 from mer_pipeline.labels.votes import MISSING
 from mer_pipeline.modalities import Features
-from mer_pipeline.scores.bootstrap import RESAMPLES, Units, resample, weighted_f1
-from mer_pipeline.scores.metrics import Confusion
+from mer_pipeline.scores.bootstrap import RESAMPLES, Units, resample
+from mer_pipeline.scores.confusion import Confusion, weighted_f1
 from mer_pipeline.train_params import HeadName, TrainParams
 from mer_pipeline.training.cross_validation import Labels, cross_validate
 from mer_pipeline.training.member import fixed_threads

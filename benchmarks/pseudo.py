@@ -21,7 +21,7 @@ from mer_pipeline.labels.judges import FINAL
 from mer_pipeline.labels.pseudo import PseudoParams
 from mer_pipeline.labels.votes import MISSING
 from mer_pipeline.modalities import Features
-from mer_pipeline.scores.metrics import Confusion
+from mer_pipeline.scores.confusion import Confusion
 from mer_pipeline.train_params import HeadName, TrainParams
 from mer_pipeline.training.cross_validation import Labels, cross_validate
 from mer_pipeline.training.head_cache import HeadCache
@@ -108,7 +108,7 @@ def labelled_pool(drawn: Drawn, asked: PseudoParams) -> tuple[Ints, Ints, float]
     """The stage's pseudo-labels by held-out fold, the final ones for all of them, and how many of these are right."""
     classes = tuple(str(c) for c in range(drawn.classes))
     means = Means(asked, TRAIN, classes, True, HeadCache(None))
-    each = [decide(f, drawn.study, means).decided.choice.label for f in (FINAL, *range(FOLDS))]
+    each = [decide(f, drawn.study, means).decided.selection.label for f in (FINAL, *range(FOLDS))]
     final = each[0]
     taken = final != MISSING
     precision = float((final[taken] == drawn.pool_true[taken]).mean()) if taken.any() else float("nan")

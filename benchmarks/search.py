@@ -21,7 +21,8 @@ from pathlib import Path
 from mer_pipeline.heads.base import ComputeConfig
 from mer_pipeline.labels.votes import MISSING
 from mer_pipeline.modalities import Features
-from mer_pipeline.scores.metrics import Confusion, score
+from mer_pipeline.scores.confusion import Confusion
+from mer_pipeline.scores.score import score
 from mer_pipeline.train_params import SearchParams, SearchSpace, TrainParams
 from mer_pipeline.training.cross_validation import Labels, Validated, cross_validate
 from mer_pipeline.training.member import fixed_threads
@@ -66,7 +67,7 @@ def take_turn(features: Features, labels: Labels, speaker: Ints, first: int, cla
             return cross_validate(HEAD, mine, part, classes, params, compute=compute)
 
     def out_of_fold(one: Validated) -> float:
-        return score(given, list(one.probabilities.argmax(axis=2)), classes)["weighted_f1"]
+        return score(given, list(one.probabilities.argmax(axis=2)), classes).weighted_f1
 
     def new(one: Validated) -> float:
         """Mean over members, each of which learnt from as many speakers as one that is scored out of fold."""
@@ -75,12 +76,12 @@ def take_turn(features: Features, labels: Labels, speaker: Ints, first: int, cla
         return float(np.mean([Confusion.of(true, predicted, classes).weighted_f1 for predicted in said]))
 
     found = validated(params)
-    assert found.studies is not None
-    *own_studies, plain = found.studies
+    assert found.searches is not None
+    *own, plain = found.searches
     default, unnested = validated(params.as_they_stand), validated(plain.apply(params.as_they_stand))
     return Turn(
         out_of_fold(found), out_of_fold(unnested), out_of_fold(default), new(found), new(unnested), new(default),
-        sum(study.chosen != plain.chosen for study in own_studies),
+        sum(one.chosen != plain.chosen for one in own),
     )  # fmt: skip
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 import ast
 import csv
 import inspect
-import json
 import re
 from collections import defaultdict
 from pathlib import Path
@@ -17,6 +16,9 @@ from mer_pipeline.datasets.adapter import MER_CLASSES
 from mer_pipeline.encoder import EncoderParams
 from mer_pipeline.judges.judge import JudgeParams
 from mer_pipeline.judges.label_map import known_maps
+from mer_pipeline.metrics.predict import PredictMetrics
+from mer_pipeline.metrics.scores import Score
+from mer_pipeline.metrics.train import HeadScores, TrainMetrics
 from mer_pipeline.params import Params
 from mer_pipeline.section import Section
 
@@ -163,18 +165,22 @@ def ablation_table() -> list[str]:
 
 def demo_table() -> list[str]:
     """Heads on all modalities, and the best head on each alone: of metrics/."""
-    train = json.loads((ROOT / "metrics/train.json").read_text(encoding="utf-8"))
-    test = json.loads((ROOT / "metrics/predict.json").read_text(encoding="utf-8"))["test"]
+    train, test = (
+        TrainMetrics.read(ROOT / "metrics/train.json"),
+        PredictMetrics.read(ROOT / "metrics/predict.json").test,
+    )
+    if test is None:
+        raise SystemExit("error: metrics/predict.json has no scores of the test; run `make repro` on the demo split")
     lines = ["| weighted F1 | out of fold, given labels | out of fold, true | test, true (mean ± sd over seeds) |"]
     lines.append("|---|---|---|---|")
-    for name, of in train["heads"].items():
-        title = f"{name} (selected)" if name == train["selected"] else name
-        lines.append(_scores(title, of, test["heads"][name]))
-    for modality in train["modalities"]:
-        each = train["single"][modality]
-        name = max(each, key=lambda head: each[head]["given"]["weighted_f1"])  # as `train` selects: never by the test
-        mixed = ", mixed" if modality in train["mixed"] else ""
-        lines.append(_scores(f"{modality} alone ({name}{mixed})", each[name], test["single"][modality][name]))
+    for name, of in train.heads.items():
+        title = f"{name} (selected)" if name == train.selected else name
+        lines.append(_scores(title, of, test.heads[name]))
+    for modality in train.modalities:
+        each = train.single[modality]
+        name = max(each, key=lambda head: each[head].given.weighted_f1)  # as `train` selects: never by the test
+        mixed = ", mixed" if modality in train.mixed else ""
+        lines.append(_scores(f"{modality} alone ({name}{mixed})", each[name], test.single[modality][name]))
     return lines
 
 
@@ -191,9 +197,9 @@ def _short(cells: str) -> str:
     return re.sub(r"-(?=\.)", "−", re.sub(r"\b0\.", ".", cells))
 
 
-def _scores(title: str, fold: dict[str, dict[str, float]], test: dict[str, float]) -> str:
-    out_of_fold = f"{fold['given']['weighted_f1']:.3f} | {fold['true']['weighted_f1']:.3f}"
-    return f"| {title} | {out_of_fold} | {test['weighted_f1']:.3f} ± {test['weighted_f1_sd']:.3f} |"
+def _scores(title: str, fold: HeadScores, test: Score) -> str:
+    true = "" if fold.true is None else f"{fold.true.weighted_f1:.3f}"
+    return f"| {title} | {fold.given.weighted_f1:.3f} | {true} | {test.weighted_f1:.3f} ± {test.weighted_f1_sd:.3f} |"
 
 
 BENCHMARK_TABLES = (heads_table, competition_table, ablation_table)

@@ -1,10 +1,12 @@
-"""CSV files that people write: names and labels cleaned, and one sentence for whatever is wrong with a file."""
+"""CSV files: those that people write, with names and labels cleaned and one sentence for whatever is wrong with a file,
+and those that stages write, whose bytes depend on the values alone.
+"""
 
 from __future__ import annotations
 
 import csv
 import unicodedata
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from mer_pipeline.errors import DatasetError, did_you_mean
@@ -97,3 +99,12 @@ def check_label(label: str, classes: Sequence[str], where: str) -> str:
     if label not in classes:
         raise DatasetError(f"{where}: unknown label '{label}'{did_you_mean(label, classes)}")
     return label
+
+
+def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """Write a CSV as DVC plots and the official scorer read it: UTF-8, lines that end with a newline."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(header)
+        writer.writerows(rows)

@@ -5,7 +5,7 @@ from pathlib import Path
 from mer_pipeline.cli.stage import progress_bar, stage
 from mer_pipeline.params import load_params
 from mer_pipeline.runtime import load_runtime
-from mer_pipeline.scores.ablation_table import AblationFiles, write_ablation
+from mer_pipeline.scores.ablation_table import AblationFiles, nothing_measured, write_ablation
 from mer_pipeline.tables.shards import forget_others
 
 import typer
@@ -17,7 +17,7 @@ def main() -> str:
     params = load_params()
     files = AblationFiles(metrics=Path("metrics/ablation.json"), plot=Path("plots/ablation.csv"))
     if not params.ablation.enabled:
-        write_ablation(files, None)
+        write_ablation(files, nothing_measured(None))
         return "ablation: off (ablation.enabled)"
     # Here, so that a stage that is off does not wait for torch.
     from mer_pipeline.heads.base import ComputeConfig

@@ -21,8 +21,8 @@ def main() -> str:
         metrics=Path("metrics/labels.json"),
     )
     forget_others(paths.votes, "vote", params.judges, Path("data/quarantine"))
-    agreement = write_labels(params.dataset.classes, params.judges, params.labels, paths)
-    return f"labels: {agreement['labelled']} labels, {agreement['changed']} changed ({agreement['method']})"
+    found = write_labels(params.dataset.classes, params.judges, params.labels, paths)
+    return f"labels: {found.labelled} labels, {found.changed} changed ({found.method})"
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from mer_pipeline.cli.stage import progress_bar, stage
-from mer_pipeline.labels.pseudo_summary import nothing, write_summary
+from mer_pipeline.labels.pseudo_summary import nothing
 from mer_pipeline.labels.pseudo_table import write_pseudo
 from mer_pipeline.params import load_params
 from mer_pipeline.tables.shards import forget_others
@@ -22,7 +22,7 @@ def main() -> str:
     forget_others(votes, "vote", judges, quarantine)
     if not params.pseudo.rounds:
         write_pseudo(table, (), (), classes)
-        write_summary(metrics, nothing(params.pseudo, "pseudo.rounds is 0"))
+        nothing(params.pseudo, "pseudo.rounds is 0").write(metrics)
         return "pseudo: off"
 
     from mer_pipeline.heads.base import ComputeConfig

@@ -92,6 +92,7 @@ LAYERS = [
         "runtime",
         "runs",
         "clips",
+        "metrics",
         "transform",
         "tables",
         "store",

@@ -10,17 +10,17 @@ Runs (the last two) bring their given labels, groups and classes along.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from mer_pipeline.cli.diff import Tables, find_side, leaves_part
+from mer_pipeline.cli.diff import Tables, find_side
 from mer_pipeline.cli.init import order_classes
 from mer_pipeline.clips import Row
 from mer_pipeline.csv_files import check_label, clean, present, read_csv
 from mer_pipeline.datasets.adapter import MER_CLASSES
 from mer_pipeline.errors import StageError, UsageError, did_you_mean
+from mer_pipeline.metrics.train import TrainedRun
 from mer_pipeline.params import load_params
 from mer_pipeline.tables.parts import Part
 
@@ -148,23 +148,19 @@ def _of_parquet(path: Path, head: str | None) -> Answers:
 
 def _fusion(folder: Path) -> Tables:
     """A data/fusion by itself, and the manifest beside it where there is one."""
-    try:
-        config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise StageError(f"{folder / CONFIG} cannot be read ({error}); run `dvc repro train`") from None
-    tables = {"fusion/out_of_fold": [_file(folder / OUT_OF_FOLD)], "metrics/train": [leaves_part(CONFIG, config)]}
+    tables = {"fusion/out_of_fold": [_file(folder / OUT_OF_FOLD)]}
     if (manifest := folder.parent / "manifest.parquet").is_file():
         tables["manifest"] = [_file(manifest)]
-    return Tables(str(folder), tables)
+    return Tables(str(folder), tables, {"train": (folder / CONFIG).read_bytes()})
 
 
 def _of_run(tables: Tables, head: str | None) -> Answers:
     """Out-of-fold predictions of a run's head."""
     rows = _table(tables, "fusion/out_of_fold", ("clip_id", "head", "label", "probabilities"))
-    about = _leaves(tables)
-    head = head or about.get("selected")
+    run = _trained_run(tables)
+    head = head or run.selected
     if head is None:
-        raise UsageError(f"{tables.title} has no head ({about.get('empty')}), so there is nothing to compare")
+        raise UsageError(f"{tables.title} has no head ({run.empty}), so there is nothing to compare")
     rows = _of_head(rows, head, sorted({str(row["head"]) for row in rows}), tables.title)
     given, groups = {}, {}
     if "manifest" in tables.tables:
@@ -173,7 +169,7 @@ def _of_run(tables: Tables, head: str | None) -> Answers:
         given = _column([row for row in manifest if row["label"] is not None], "label")
     said = {str(row["clip_id"]): row["probabilities"] for row in rows}
     title = f"{tables.title}, {head}, out of fold"
-    return Answers(title, _column(rows, "label"), given, groups, _classes(about), said)  # type: ignore[arg-type]
+    return Answers(title, _column(rows, "label"), given, groups, run.classes, said)  # type: ignore[arg-type]
 
 
 def _of_test(tables: Tables, head: str | None) -> Answers:
@@ -184,9 +180,9 @@ def _of_test(tables: Tables, head: str | None) -> Answers:
     rows = [row for row in rows if row["split"] == "test"]
     truth = _column(_table(tables, "truth", ("clip_id", "label")), "label")
     said = {str(row["clip_id"]): row["probabilities"] for row in rows}
-    about, groups = _leaves(tables), _column(_table(tables, "manifest", ("clip_id", "group")), "group")
-    title = f"{tables.title}, {about.get('selected')}, test candidates"
-    return Answers(title, _column(rows, "label"), truth, groups, _classes(about), said)  # type: ignore[arg-type]
+    run, groups = _trained_run(tables), _column(_table(tables, "manifest", ("clip_id", "group")), "group")
+    title = f"{tables.title}, {run.selected}, test candidates"
+    return Answers(title, _column(rows, "label"), truth, groups, run.classes, said)  # type: ignore[arg-type]
 
 
 def _of_head(rows: list[Row], head: str, heads: Sequence[str], where: str) -> list[Row]:
@@ -195,14 +191,10 @@ def _of_head(rows: list[Row], head: str, heads: Sequence[str], where: str) -> li
     return [row for row in rows if row["head"] == head]
 
 
-def _leaves(tables: Tables) -> dict[str, str]:
-    """What metrics/train.json says in words, by its path."""
-    rows = _table(tables, "metrics/train", ("path", "text"))
-    return {str(row["path"]): json.loads(str(row["text"])) for row in rows if row["text"] not in (None, "null")}
-
-
-def _classes(about: Mapping[str, str]) -> tuple[str, ...]:
-    return tuple(about[name] for name in (f"classes.{c}" for c in range(len(about))) if name in about)
+def _trained_run(tables: Tables) -> TrainedRun:
+    if "train" not in tables.metrics:
+        raise StageError(f"{tables.title} has no metrics/train.json; make it with `dvc repro train`")
+    return TrainedRun.parse(tables.metrics["train"], f"metrics/train.json of {tables.title}")
 
 
 def _table(tables: Tables, name: str, columns: Sequence[str]) -> list[Row]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TypedDict
 
 import numpy as np
 
@@ -25,10 +24,11 @@ from mer_pipeline.cli.answers import (
 from mer_pipeline.cli.diff import WORKSPACE
 from mer_pipeline.cli.score import about_interval, measure_title
 from mer_pipeline.errors import UsageError
+from mer_pipeline.metrics.base import Figures
 from mer_pipeline.scores.paired import Difference, Paired, paired
 
 
-class Compared(TypedDict):
+class Compared(Figures):
     """What `mer compare --json` prints."""
 
     a: str
@@ -37,7 +37,7 @@ class Compared(TypedDict):
     only_a: int
     only_b: int
     without_label: int
-    classes: list[str]
+    classes: tuple[str, ...]
     paired: Paired
 
 
@@ -83,16 +83,16 @@ def compare_runs(
         np.array(indices(labels, names, classes, where), dtype=np.int64)
         for labels, where in ((true_of, title), (side_a.labels, side_a.title), (side_b.labels, side_b.title))
     )
-    return {
-        "a": side_a.title,
-        "b": side_b.title,
-        "against": title,
-        "only_a": len(side_a.labels.keys() - side_b.labels.keys()),
-        "only_b": len(side_b.labels.keys() - side_a.labels.keys()),
-        "without_label": len(both) - len(names),
-        "classes": list(classes),
-        "paired": paired(true, said_a, said_b, [group_of.get(name, name) for name in names], classes),
-    }
+    return Compared(
+        a=side_a.title,
+        b=side_b.title,
+        against=title,
+        only_a=len(side_a.labels.keys() - side_b.labels.keys()),
+        only_b=len(side_b.labels.keys() - side_a.labels.keys()),
+        without_label=len(both) - len(names),
+        classes=classes,
+        paired=paired(true, said_a, said_b, [group_of.get(name, name) for name in names], classes),
+    )
 
 
 def _yardstick(a: Answers, b: Answers, truth: Path | None, test: bool) -> tuple[dict[str, str], str]:
@@ -110,39 +110,39 @@ def _yardstick(a: Answers, b: Answers, truth: Path | None, test: bool) -> tuple[
 
 def compare_text(found: Compared) -> str:
     """For people."""
-    of = found["paired"]
+    of = found.paired
     left = [
         f"{count} {why}"
         for count, why in (
-            (found["only_a"], "only in A"),
-            (found["only_b"], "only in B"),
-            (found["without_label"], "without a label that both are judged by"),
+            (found.only_a, "only in A"),
+            (found.only_b, "only in B"),
+            (found.without_label, "without a label that both are judged by"),
         )
         if count
     ]
-    wide = max(12, *(len(name) for name in found["classes"]))
+    wide = max(12, *(len(name) for name in found.classes))
     lines = [
-        f"A: {found['a']}",
-        f"B: {found['b']}",
-        f"{of['n']} clips against {found['against']}" + (f"; left out: {', '.join(left)}" if left else ""),
+        f"A: {found.a}",
+        f"B: {found.b}",
+        f"{of.n} clips against {found.against}" + (f"; left out: {', '.join(left)}" if left else ""),
         "",
         f"{'':<{wide}}      A      B   B - A",
     ]
-    lines += [_line(measure_title(name), row, wide) for name, row in of["scores"].items()]
-    lines += about_interval(of["resamples"], of["units"], of["over"], of["caveat"])
-    lines += ["", "F1 of each class"] + [_line(name, row, wide) for name, row in of["per_class"].items()]
-    right = of["right"]
+    lines += [_line(measure_title(name), row, wide) for name, row in of.scores.items()]
+    lines += about_interval(of.resamples, of.units, of.over, of.caveat)
+    lines += ["", "F1 of each class"] + [_line(name, row, wide) for name, row in of.per_class.items()]
+    right = of.right
     lines += [
         "",
-        f"weighted F1: B is better in {100 * of['b_better']:.1f} % of the resamples; p = {of['p']:.3g}, two-sided",
-        f"right: both {right['both']}, only A {right['only_a']}, only B {right['only_b']}, neither {right['neither']}",
+        f"weighted F1: B is better in {100 * of.b_better:.1f} % of the resamples; p = {of.p:.3g}, two-sided",
+        f"right: both {right.both}, only A {right.only_a}, only B {right.only_b}, neither {right.neither}",
     ]
     return "\n".join(lines)
 
 
 def _line(title: str, row: Difference, wide: int) -> str:
-    span = f"[{row['low']:+.3f}, {row['high']:+.3f}]"
-    return f"{title:<{wide}}  {row['a']:.3f}  {row['b']:.3f}  {row['difference']:+.3f}  {span}"
+    span = f"[{row.low:+.3f}, {row.high:+.3f}]"
+    return f"{title:<{wide}}  {row.a:.3f}  {row.b:.3f}  {row.difference:+.3f}  {span}"
 
 
 def run_compare(
@@ -158,4 +158,4 @@ def run_compare(
 ) -> None:
     """Compare and print."""
     found = compare_runs(a, b, head, against, truth, test, project)
-    print(json.dumps(found, indent=1, ensure_ascii=False) if json_wanted else printable(compare_text(found)))
+    print(json.dumps(found.plain(), indent=1, ensure_ascii=False) if json_wanted else printable(compare_text(found)))

@@ -36,10 +36,18 @@ FOREIGN = {"dvc", "dvc_data", "dvc_objects", "scmrepo", "botocore"}  # whose err
 
 @dataclass(frozen=True)
 class Tables:
-    """What one side has: the parts of each table, by its name. A store's row is identified by its input alone."""
+    """What one side has.
+
+    Attributes:
+        title: what it is, for a reader.
+        tables: the parts of each table, by its name.
+        metrics: the bytes of each metric file, by its name without `.json`.
+        is_store: whether it is a store, whose rows are identified by their input alone.
+    """
 
     title: str
     tables: dict[str, list[Part]] = field(default_factory=dict)
+    metrics: dict[str, bytes] = field(default_factory=dict)
     is_store: bool = False
 
 
@@ -99,11 +107,14 @@ def _project(title: str, fs: Any, root: str, remedy: str) -> Tables:
             tables.setdefault(name, []).append(part)
     if not tables:
         raise UsageError(f"{title} has no tables; make them with `dvc repro`")
+    metrics: dict[str, bytes] = {}
     for path, part in _files(fs, f"{root}metrics", 1, remedy):
         if path.endswith(".json"):
+            name = path.removesuffix(".json")
             with _readable(part.path, remedy), part.open() as file:
-                tables[f"metrics/{path[:-5]}"] = [leaves_part(part.path, json.load(file))]
-    return Tables(title, tables)
+                metrics[name] = file.read()
+                tables[f"metrics/{name}"] = [leaves_part(part.path, json.loads(metrics[name]))]
+    return Tables(title, tables, metrics)
 
 
 def _store(title: str, fs: Any, root: str) -> Tables:

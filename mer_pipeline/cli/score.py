@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TypedDict
 
 import numpy as np
 
@@ -22,15 +21,18 @@ from mer_pipeline.cli.answers import (
     some,
 )
 from mer_pipeline.errors import UsageError
+from mer_pipeline.metrics.base import Figures
+from mer_pipeline.metrics.scores import ClassScore, Counts
 from mer_pipeline.modalities import Matrix
-from mer_pipeline.scores.bootstrap import MEASURES, RESAMPLES, class_f1, middle, resample, units_of
+from mer_pipeline.scores.bootstrap import RESAMPLES, middle, resample, units_of
 from mer_pipeline.scores.calibration import expected_calibration_error, log_loss
-from mer_pipeline.scores.metrics import ClassScore, Confusion, class_table
+from mer_pipeline.scores.confusion import MEASURES, Confusion, class_f1
+from mer_pipeline.scores.score import class_table, count_table
 
 DEFAULT = Path("data/submission.csv")
 
 
-class Value(TypedDict):
+class Value(Figures):
     """A score and the middle 95 % of it over resamples, to 6 digits."""
 
     value: float
@@ -38,7 +40,7 @@ class Value(TypedDict):
     high: float
 
 
-class Scored(TypedDict):
+class Scored(Figures):
     """What `mer score --json` prints."""
 
     predictions: str
@@ -50,10 +52,10 @@ class Scored(TypedDict):
     resamples: int
     caveat: str
     scores: dict[str, Value]
-    classes: list[str]
+    classes: tuple[str, ...]
     per_class: dict[str, ClassScore]
     per_class_f1: dict[str, Value]
-    confusion: list[list[int]]
+    confusion: Counts
     ece: float | None
     log_loss: float | None
 
@@ -84,46 +86,44 @@ def score_files(truth: Path, predictions: str | None, head: str | None, project:
     drawn, confusion = resample(true, [predicted], units, len(classes))[0], Confusion.of(true, predicted, len(classes))
     f1, f1_drawn = class_f1(confusion.counts), class_f1(drawn)
     said = _probabilities(answers, names, len(classes))
-    return {
-        "predictions": answers.title,
-        "truth": str(truth),
-        "n": len(names),
-        "without_truth": len(answers.labels) - len(names),
-        "over": units.over,
-        "units": units.count,
-        "resamples": RESAMPLES,
-        "caveat": units.caveat,
-        "scores": {
-            name: _value(float(measure(confusion.counts)), measure(drawn)) for name, measure in MEASURES.items()
-        },
-        "classes": list(classes),
-        "per_class": class_table(confusion, classes),
-        "per_class_f1": {name: _value(float(f1[c]), f1_drawn[:, c]) for c, name in enumerate(classes)},
-        "confusion": confusion.counts.tolist(),
-        "ece": None if said is None else round(expected_calibration_error(said, true), 6),
-        "log_loss": None if said is None else round(log_loss(said, true), 6),
-    }
+    return Scored(
+        predictions=answers.title,
+        truth=str(truth),
+        n=len(names),
+        without_truth=len(answers.labels) - len(names),
+        over=units.over,
+        units=units.count,
+        resamples=RESAMPLES,
+        caveat=units.caveat,
+        scores={name: _value(float(measure(confusion.counts)), measure(drawn)) for name, measure in MEASURES.items()},
+        classes=classes,
+        per_class=class_table(confusion, classes),
+        per_class_f1={name: _value(float(f1[c]), f1_drawn[:, c]) for c, name in enumerate(classes)},
+        confusion=count_table(confusion),
+        ece=None if said is None else round(expected_calibration_error(said, true), 6),
+        log_loss=None if said is None else round(log_loss(said, true), 6),
+    )
 
 
 def score_text(found: Scored) -> str:
     """For people."""
-    left = f" ({found['without_truth']} more have no truth and do not count)" if found["without_truth"] else ""
-    lines = [f"{found['predictions']} against {found['truth']}: {found['n']} clips{left}", ""]
-    for name, value in found["scores"].items():
-        lines.append(f"{measure_title(name):<12} {value['value']:.3f}  [{value['low']:.3f}, {value['high']:.3f}]")
-    lines += [*about_interval(found["resamples"], found["units"], found["over"], found["caveat"]), ""]
-    if found["ece"] is not None and found["log_loss"] is not None:
-        lines += [f"calibration error {found['ece']:.3f}, log loss {found['log_loss']:.3f} nats", ""]
-    wide = max(5, *(len(name) for name in found["classes"]))
+    left = f" ({found.without_truth} more have no truth and do not count)" if found.without_truth else ""
+    lines = [f"{found.predictions} against {found.truth}: {found.n} clips{left}", ""]
+    for name, value in found.scores.items():
+        lines.append(f"{measure_title(name):<12} {value.value:.3f}  [{value.low:.3f}, {value.high:.3f}]")
+    lines += [*about_interval(found.resamples, found.units, found.over, found.caveat), ""]
+    if found.ece is not None and found.log_loss is not None:
+        lines += [f"calibration error {found.ece:.3f}, log loss {found.log_loss:.3f} nats", ""]
+    wide = max(5, *(len(name) for name in found.classes))
     lines.append(f"{'class':<{wide}}  precision  recall     F1  95 %            clips")
-    for name, row in found["per_class"].items():
-        at = found["per_class_f1"][name]
-        figures = f"{row['precision']:>9.3f}  {row['recall']:>6.3f}  {row['f1']:>5.3f}"
-        lines.append(f"{name:<{wide}}  {figures}  [{at['low']:.3f}, {at['high']:.3f}]  {row['support']:>5}")
-    columns = [max(len(name), 4) for name in found["classes"]]
-    heads = "  ".join(f"{name:>{width}}" for name, width in zip(found["classes"], columns, strict=True))
+    for name, row in found.per_class.items():
+        at = found.per_class_f1[name]
+        figures = f"{row.precision:>9.3f}  {row.recall:>6.3f}  {row.f1:>5.3f}"
+        lines.append(f"{name:<{wide}}  {figures}  [{at.low:.3f}, {at.high:.3f}]  {row.support:>5}")
+    columns = [max(len(name), 4) for name in found.classes]
+    heads = "  ".join(f"{name:>{width}}" for name, width in zip(found.classes, columns, strict=True))
     lines += ["", f"{'true':<{wide}}  {heads}   (predicted)"]
-    for name, counts in zip(found["classes"], found["confusion"], strict=True):
+    for name, counts in zip(found.classes, found.confusion, strict=True):
         lines.append(f"{name:<{wide}}  " + "  ".join(f"{n:>{width}}" for n, width in zip(counts, columns, strict=True)))
     return "\n".join(lines)
 
@@ -142,12 +142,12 @@ def about_interval(resamples: int, units: int, over: str, caveat: str) -> list[s
 def run_score(truth: Path, predictions: str | None, head: str | None, project: Path, *, json_wanted: bool) -> None:
     """Score and print."""
     found = score_files(truth, predictions, head, project)
-    print(json.dumps(found, indent=1, ensure_ascii=False) if json_wanted else printable(score_text(found)))
+    print(json.dumps(found.plain(), indent=1, ensure_ascii=False) if json_wanted else printable(score_text(found)))
 
 
 def _value(value: float, resampled: np.ndarray[tuple[int, ...], np.dtype[np.float64]]) -> Value:
     low, high = middle(resampled)
-    return {"value": round(value, 6), "low": low, "high": high}
+    return Value(value=round(value, 6), low=low, high=high)
 
 
 def _probabilities(answers: Answers, names: list[str], classes: int) -> Matrix | None:

@@ -2,28 +2,25 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 from mer_pipeline.errors import StageError
+from mer_pipeline.metrics.predict import PredictMetrics
+from mer_pipeline.metrics.train import TrainMetrics
 
 
 def summarise(root: Path) -> str:
     """What to print after `dvc repro`.
 
     Raises:
-        StageError: nothing has been run yet.
+        StageError: nothing has been run yet, or another version ran it.
     """
     if not (root / "report/index.html").exists():
         raise StageError("there is no report here; run `dvc repro` first, in the project's root")
-    try:
-        train = json.loads((root / "metrics/train.json").read_text(encoding="utf-8"))
-        predict = json.loads((root / "metrics/predict.json").read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise StageError(f"{error.filename} is missing; run `dvc repro` first") from None
+    train, predict = TrainMetrics.read(root / "metrics/train.json"), PredictMetrics.read(root / "metrics/predict.json")
     lines = [""]
-    if train["empty"]:
-        lines.append(f"No head was trained: {train['empty']}")
+    if train.empty:
+        lines.append(f"No head was trained: {train.empty}")
     else:
         lines += _figures(train, predict)
     lines += [
@@ -34,13 +31,11 @@ def summarise(root: Path) -> str:
     return "\n".join(lines)
 
 
-def _figures(train: dict[str, object], predict: dict[str, object]) -> list[str]:
-    heads, selected, test = train["heads"], train["selected"], predict["test"]
-    assert isinstance(heads, dict)
+def _figures(train: TrainMetrics, predict: PredictMetrics) -> list[str]:
     lines = ["Weighted F1 (mean over seeds)   cross-validation, given labels   test, true labels"]
-    for name, scores in heads.items():
-        tested = f"{test['heads'][name]['weighted_f1']:.3f}" if isinstance(test, dict) else "-"
-        mark = "*" if name == selected else " "
-        lines.append(f"  {mark} {name:<12} {scores['given']['weighted_f1']:>28.3f} {tested:>26}")
-    lines.append("  * selected by cross-validation, whose yardstick is the given labels: as noisy as they are")
+    for name, scores in train.heads.items():
+        tested = f"{predict.test.heads[name].weighted_f1:.3f}" if predict.test else "-"
+        mark = "*" if name == train.selected else " "
+        lines.append(f"  {mark} {name:<12} {scores.given.weighted_f1:>28.3f} {tested:>26}")
+    lines.append("  * selected by cross-validation against the given labels, which are noisy themselves")
     return [*lines, ""]

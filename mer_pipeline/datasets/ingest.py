@@ -11,7 +11,6 @@ adapter ─► listing ─► probe every file ─► data/manifest.parquet     
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -28,6 +27,7 @@ from mer_pipeline.datasets.mer import list_mer
 from mer_pipeline.datasets.probe import ProbeMedia, known_files, probe_files
 from mer_pipeline.errors import DatasetError
 from mer_pipeline.media.container import UNREAD
+from mer_pipeline.metrics.ingest import IngestMetrics
 from mer_pipeline.run import Progress
 from mer_pipeline.runtime import Runtime
 from mer_pipeline.tables.quarantine import QualityParams, check_quality, write_problems
@@ -149,17 +149,16 @@ def ingest(
     )
     fold_rows = [{"clip_id": k, "fold": v} for k, v in sorted(dealt.of.items())]
     write_table(paths.folds, to_table(fold_rows, FOLD_SCHEMA), {"note": dealt.note})
-    metrics = {
-        "clips": {split: counts[split] for split in SPLITS},
-        "groups": len({entry.group for entry in entries}),
-        "folds": dealt.n,
-        "folds_asked": folds.n,
-        "folds_note": dealt.note,
-        "broken": len(broken),
-        "notes": len(notes),
-    }
-    paths.metrics.parent.mkdir(parents=True, exist_ok=True)
-    paths.metrics.write_text(json.dumps(metrics, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    metrics = IngestMetrics(
+        clips={split: counts[split] for split in SPLITS},
+        groups=len({entry.group for entry in entries}),
+        folds=dealt.n,
+        folds_asked=folds.n,
+        folds_note=dealt.note,
+        broken=len(broken),
+        notes=len(notes),
+    )
+    metrics.write(paths.metrics)
     split = ", ".join(f"{counts[name]} {name}" for name in SPLITS)
     seen = f" (see {paths.quarantine})" if broken or notes else ""
     return f"ingest: {len(rows)} clips ({split}); {len(broken)} broken; {len(notes)} notes{seen}"

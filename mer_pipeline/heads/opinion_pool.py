@@ -22,7 +22,7 @@ from scipy.optimize import minimize
 from mer_pipeline.heads.base import NO_FOLD, Examples
 from mer_pipeline.heads.linear import log_shares, log_softmax
 from mer_pipeline.modalities import Mask, Matrix
-from mer_pipeline.scores.metrics import Confusion, FloatArray
+from mer_pipeline.scores.confusion import Confusion, FloatArray
 
 FLOOR = 0.01  # of a weight: a clip that has only a useless modality still gets that one's opinion
 SHARPER = (1, 2, 4, 8, 16, 32, 64)  # s

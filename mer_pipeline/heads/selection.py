@@ -15,7 +15,7 @@ from mer_pipeline.heads.base import ComputeConfig, Lesson
 from mer_pipeline.heads.inner import held_out, inner_folds
 from mer_pipeline.heads.parts import PARTS
 from mer_pipeline.modalities import Features, Indices, Matrix
-from mer_pipeline.scores.metrics import Confusion, FloatArray
+from mer_pipeline.scores.confusion import Confusion, FloatArray
 from mer_pipeline.train_params import HeadName, TrainParams
 
 

@@ -23,7 +23,7 @@ from mer_pipeline.heads.base import GROUP, Epoch, Examples, Lesson
 from mer_pipeline.heads.layers import ALIGNED, Noise
 from mer_pipeline.modalities import Features, Matrix
 from mer_pipeline.runtime import raise_if_stopped
-from mer_pipeline.scores.metrics import Confusion
+from mer_pipeline.scores.confusion import Confusion
 from mer_pipeline.train_params import TrainParams
 
 OWN_PARAMS = frozenset({"lr", "weight_decay", "dropout", "modality_dropout"})  # members of a stack may differ in them

@@ -12,7 +12,6 @@ probabilities; it changes nothing, and says where a person should look first.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,8 +25,9 @@ from mer_pipeline.labels.confident import suspects
 from mer_pipeline.labels.judges import FINAL, OPINIONS, opinions, serving, with_judges
 from mer_pipeline.labels.refined import LabelParams
 from mer_pipeline.labels.refinement import fuse
-from mer_pipeline.labels.summary import Agreement, agree
+from mer_pipeline.labels.summary import agree
 from mer_pipeline.labels.votes import MISSING, Votes, read_votes
+from mer_pipeline.metrics.labels import LabelMetrics
 from mer_pipeline.tables.shards import write_table
 
 
@@ -60,7 +60,7 @@ def label_schema(classes: int) -> pa.Schema:
 
 def write_labels(
     classes: tuple[str, ...], judges: Mapping[str, JudgeParams], params: LabelParams, paths: LabelPaths
-) -> Agreement:
+) -> LabelMetrics:
     """The labels stage: read votes and folds, write data/labels.parquet and metrics/labels.json.
 
     Raises:
@@ -70,12 +70,10 @@ def write_labels(
     given, folds = pq.read_table(paths.votes / "given.parquet"), pq.read_table(paths.folds)
     votes = with_judges(given, paths.votes, judges, folds)
     labels = refine(votes, folds, classes, params, opinions(paths.votes, judges, folds))
-    agreement = agree(votes, labels, classes, params, judges)
+    metrics = agree(votes, labels, classes, params, judges)
     write_table(paths.labels, labels, {"stage": "labels", "params": params.model_dump_json()})
-    paths.metrics.parent.mkdir(parents=True, exist_ok=True)
-    text = json.dumps(agreement, indent=2, sort_keys=True, ensure_ascii=False)
-    paths.metrics.write_text(text + "\n", encoding="utf-8")
-    return agreement
+    metrics.write(paths.metrics)
+    return metrics
 
 
 def refine(

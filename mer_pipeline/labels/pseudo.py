@@ -121,7 +121,7 @@ class ClassRule:
 
 
 @dataclass(frozen=True)
-class Choice:
+class Selection:
     """What becomes of m clips.
 
     Attributes:
@@ -174,13 +174,13 @@ def rules(known: Opinions, given: Ints, trained: Ints, params: PseudoParams) -> 
     return tuple(found)
 
 
-def choose(
+def select(
     pool: Opinions,
     clip_ids: Sequence[str],
     barred: NDArray[np.bool_],
     of_class: Sequence[ClassRule],
     params: PseudoParams,
-) -> Choice:
+) -> Selection:
     """Apply the rules: in every class the most confident clips, of equals those whose id comes first.
 
     Args:
@@ -208,7 +208,7 @@ def choose(
     quota = quotas(labelled, np.array([len(rows) for rows in ranked]), params)
     for rows, most in zip(ranked, quota, strict=True):
         reason[rows[most:]] = OVER
-    return Choice(np.where(reason == TAKEN, leader, MISSING), reason, quota)
+    return Selection(np.where(reason == TAKEN, leader, MISSING), reason, quota)
 
 
 def quotas(labelled: Ints, found: Ints, params: PseudoParams) -> Ints:

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from mer_pipeline.errors import StageError
 from mer_pipeline.labels.judges import FINAL, HELD_OUT
-from mer_pipeline.labels.pseudo import REASONS, Choice, ClassRule, Opinions
+from mer_pipeline.labels.pseudo import REASONS, ClassRule, Opinions, Selection
 from mer_pipeline.labels.votes import MISSING
 from mer_pipeline.tables.shards import write_table
 
@@ -36,7 +36,7 @@ class Decided:
         opinions: of the last round.
         families: the names of the opinions' families.
         rules: of the last round, one per class.
-        choice: of the last round.
+        selection: of the last round.
         since: int64 (m,), the round from which on a clip has had its label; MISSING where it has none.
     """
 
@@ -44,7 +44,7 @@ class Decided:
     opinions: Opinions
     families: tuple[str, ...]
     rules: tuple[ClassRule, ...]
-    choice: Choice
+    selection: Selection
     since: Ints
 
 
@@ -95,7 +95,7 @@ def read_pseudo(path: Path, folds: int, classes: Sequence[str]) -> tuple[tuple[s
 
 
 def _table(clip_ids: Sequence[str], one: Decided, classes: Sequence[str], schema: pa.Schema) -> pa.Table:
-    leader, taken = one.opinions.leader, one.choice.label != MISSING
+    leader, taken = one.opinions.leader, one.selection.label != MISSING
     silent = ~one.opinions.heard
     words = np.array([[reason.format(label) for label in classes] for reason in REASONS])
     limits = np.array([np.nan if rule.threshold is None else rule.threshold for rule in one.rules])
@@ -110,12 +110,12 @@ def _table(clip_ids: Sequence[str], one: Decided, classes: Sequence[str], schema
     columns = [
         pa.array(clip_ids, pa.string()),
         pa.array(np.full(len(clip_ids), one.held_out), pa.int32()),
-        pa.array(np.array(classes)[one.choice.label], pa.string(), mask=~taken),
+        pa.array(np.array(classes)[one.selection.label], pa.string(), mask=~taken),
         pa.array(one.opinions.sure.astype(np.float32), pa.float32(), mask=silent),
         scores,
         pa.ListArray.from_arrays(pa.array(starts, pa.int32()), pa.array([one.families[w] for w in which], pa.string())),
         pa.array(threshold.astype(np.float32), pa.float32(), mask=np.isnan(threshold)),
         pa.array(one.since, pa.int32(), mask=~taken),
-        pa.array(words[one.choice.reason, np.maximum(leader, 0)].tolist(), pa.string()),
+        pa.array(words[one.selection.reason, np.maximum(leader, 0)].tolist(), pa.string()),
     ]
     return pa.Table.from_arrays(columns, schema=schema)

@@ -1,11 +1,10 @@
-"""metrics/labels.json: how far sources agree, how far they can be trusted, and what refining changed."""
+"""What the labels stage says of votes and labels: metrics/labels.json, built from the tables it took and wrote."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from itertools import combinations
-from typing import TypedDict
 
 import numpy as np
 import pyarrow as pa
@@ -17,73 +16,12 @@ from mer_pipeline.labels.judges import FINAL, serving
 from mer_pipeline.labels.refined import LabelParams
 from mer_pipeline.labels.source_accuracy import SourceAccuracy, source_accuracies
 from mer_pipeline.labels.votes import MISSING, read_votes
-
-
-class Family(TypedDict):
-    """A family of sources and how many clips it votes on."""
-
-    sources: list[str]
-    votes: int
-
-
-class Coverage(TypedDict):
-    """On how many labelled clips a judge votes, and on how many it does not."""
-
-    votes: int
-    abstentions: int
-
-
-class Pair(TypedDict):
-    """Agreement of two families on the n clips that both vote on; null where it is not defined."""
-
-    a: str
-    b: str
-    n: int
-    agreement: float | None
-    kappa: float | None
-
-
-class Source(TypedDict):
-    """How often a source is right, with a 95% interval (source_accuracy.py); null where nobody can judge it."""
-
-    family: str
-    votes: int
-    accuracy: float | None
-    low: float | None
-    high: float | None
-
-
-class Dependent(TypedDict):
-    """Agreement that is seen beside that which two accuracies explain (dependence.py)."""
-
-    a: str
-    b: str
-    n: int
-    agreement: float
-    expected: float
-
-
-class Agreement(TypedDict):
-    """metrics/labels.json."""
-
-    method: str
-    labelled: int
-    changed: int
-    changed_by_class: dict[str, int]  # by given class
-    given_by_class: dict[str, int]
-    families: dict[str, Family]
-    judges: dict[str, Coverage]
-    sources: dict[str, Source]
-    pairs: list[Pair]
-    dependent: list[Dependent]  # families that count as one where labels.join_dependent is on
-    within_families: list[Dependent]  # sources of one family
-    warnings: list[str]
-    suspect: int  # clips that confident learning flags; 0 without an own head
+from mer_pipeline.metrics.labels import DependentPair, FamilyPair, FamilyVotes, JudgeVotes, LabelMetrics, SourceTrust
 
 
 def agree(
     votes: pa.Table, labels: pa.Table, classes: tuple[str, ...], params: LabelParams, judges: Iterable[str] = ()
-) -> Agreement:
+) -> LabelMetrics:
     """How far the families agree with each other, and what refining changed; floats to 6 digits.
 
     `votes` and `labels` are what `refine` took and gave; `judges` are the sources whose coverage is counted.
@@ -97,48 +35,46 @@ def agree(
     members = within(read, len(classes))
     _, joined = join_dependent(read, len(classes))
     changed = [label for label, moved in zip(given, final["changed"].to_pylist(), strict=True) if moved]
-    return {
-        "method": params.method,
-        "labelled": len(given),
-        "changed": len(changed),
-        "changed_by_class": {label: changed.count(label) for label in classes},
-        "given_by_class": {label: given.count(label) for label in classes},
-        "families": {
-            name: {"sources": list(sources), "votes": int((column != MISSING).sum())}
+    return LabelMetrics(
+        method=params.method,
+        labelled=len(given),
+        changed=len(changed),
+        changed_by_class={label: changed.count(label) for label in classes},
+        given_by_class={label: given.count(label) for label in classes},
+        families={
+            name: FamilyVotes(sources=sources, votes=int((column != MISSING).sum()))
             for name, sources, column in zip(read.families, read.sources, read.matrix.T, strict=True)
         },
-        "judges": {name: {"votes": voted[name], "abstentions": len(given) - voted[name]} for name in judges},
-        "sources": {of.source: _source(of) for of in source_accuracies(read, len(classes))},
-        "pairs": [
+        judges={name: JudgeVotes(votes=voted[name], abstentions=len(given) - voted[name]) for name in judges},
+        sources={of.source: _source(of) for of in source_accuracies(read, len(classes))},
+        pairs=tuple(
             _pair(read.families[i], read.families[j], read.matrix[:, i], read.matrix[:, j], classes)
             for i, j in combinations(range(len(read.families)), 2)
-        ],
-        "dependent": [_excess(pair) for pair in joined],
-        "within_families": [_excess(pair) for pair in members],
-        "warnings": [_warning(pair, "families") for pair in joined]
-        + [_warning(pair, "sources of one family") for pair in members if pair.suspicious],
-        "suspect": len(given) - final["suspect"].null_count,
-    }
+        ),
+        dependent=tuple(_excess(pair) for pair in joined),
+        within_families=tuple(_excess(pair) for pair in members),
+        warnings=(
+            *(_warning(pair, "families") for pair in joined),
+            *(_warning(pair, "sources of one family") for pair in members if pair.suspicious),
+        ),
+        suspect=len(given) - final["suspect"].null_count,
+    )
 
 
-def _source(of: SourceAccuracy) -> Source:
-    return {
-        "family": of.family,
-        "votes": of.votes,
-        "accuracy": _rounded(of.accuracy),
-        "low": _rounded(of.low),
-        "high": _rounded(of.high),
-    }
+def _source(of: SourceAccuracy) -> SourceTrust:
+    return SourceTrust(
+        family=of.family,
+        votes=of.votes,
+        accuracy=_rounded(of.accuracy),
+        low=_rounded(of.low),
+        high=_rounded(of.high),
+    )
 
 
-def _excess(pair: Excess) -> Dependent:
-    return {
-        "a": pair.a,
-        "b": pair.b,
-        "n": pair.n,
-        "agreement": round(pair.agreement, 6),
-        "expected": round(pair.expected, 6),
-    }
+def _excess(pair: Excess) -> DependentPair:
+    return DependentPair(
+        a=pair.a, b=pair.b, n=pair.n, agreement=round(pair.agreement, 6), expected=round(pair.expected, 6)
+    )
 
 
 def _warning(pair: Excess, what: str) -> str:
@@ -153,14 +89,14 @@ def _rounded(value: float | None) -> float | None:
     return None if value is None else round(value, 4)
 
 
-def _pair(a: str, b: str, x: NDArray[np.int64], y: NDArray[np.int64], classes: Sequence[str]) -> Pair:
+def _pair(a: str, b: str, x: NDArray[np.int64], y: NDArray[np.int64], classes: Sequence[str]) -> FamilyPair:
     """Observed agreement p_o and Cohen's kappa (p_o - p_e) / (1 - p_e), p_e from the two families' marginals."""
     both = (x != MISSING) & (y != MISSING)
     n = int(both.sum())
     if not n:
-        return {"a": a, "b": b, "n": 0, "agreement": None, "kappa": None}
+        return FamilyPair(a=a, b=b, n=0, agreement=None, kappa=None)
     x, y, count = x[both], y[both], len(classes)
     observed = float((x == y).mean())
     chance = float((np.bincount(x, minlength=count) / n) @ (np.bincount(y, minlength=count) / n))
     kappa = None if chance == 1 else round((observed - chance) / (1 - chance), 6)
-    return {"a": a, "b": b, "n": n, "agreement": round(observed, 6), "kappa": kappa}
+    return FamilyPair(a=a, b=b, n=n, agreement=round(observed, 6), kappa=kappa)

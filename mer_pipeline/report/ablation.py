@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
-from mer_pipeline.report.metrics import AblationMetrics, Basis, Compared, Score
+from mer_pipeline.metrics.ablation import AblationMetrics, Compared
+from mer_pipeline.metrics.scores import Score
+from mer_pipeline.report.bases import Basis
 
 KINDS = {
     "part": "One part off",
@@ -39,17 +42,15 @@ def forests(metrics: AblationMetrics | None) -> tuple[Forest, ...]:
     """One per basis that was measured: given labels, true labels; nothing where the stage is off."""
     if metrics is None or metrics.reference is None:
         return ()
-    bases: tuple[Basis, ...] = ("given", "true")
-    found = []
-    for basis in bases:
-        reference = metrics.reference.on(basis)
-        rows = {name: (row.kind, score) for name, row in metrics.variants.items() if (score := row.on(basis))}
-        if reference is not None and rows:
-            found.append(_forest(basis, reference, rows))
+    given = {name: (row.kind, row.given) for name, row in metrics.variants.items()}
+    true = {name: (row.kind, row.true) for name, row in metrics.variants.items() if row.true is not None}
+    found = [_forest("given", metrics.reference.given, given)] if given else []
+    if metrics.reference.true is not None and true:
+        found.append(_forest("true", metrics.reference.true, true))
     return tuple(found)
 
 
-def _forest(basis: Basis, reference: Score, rows: dict[str, tuple[str, Compared]]) -> Forest:
+def _forest(basis: Basis, reference: Score, rows: Mapping[str, tuple[str, Compared]]) -> Forest:
     ends = [0.0]
     for _, score in rows.values():
         ends += [value for value in (score.difference, score.low, score.high) if value is not None]

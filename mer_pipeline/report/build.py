@@ -22,7 +22,7 @@ from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
 from mer_pipeline.datasets.adapter import MER_CLASSES
-from mer_pipeline.report import views
+from mer_pipeline.report import modality_maps, views
 from mer_pipeline.report.ablation import forests
 from mer_pipeline.report.collect import STAGES, Facts, collect
 from mer_pipeline.report.gallery import KINDS, Card, gallery
@@ -108,13 +108,11 @@ def render(
         groups=len({clip.group for clip in facts.clips.values()}),
         bases=views.bases(facts),
         heads=views.head_rows(facts),
-        intervals=any(score.interval for row in views.head_rows(facts) for score in row.scores.values()),
         remarks=views.remarks(facts),
         single=views.single_tables(facts),
         detail=views.detail(facts),
-        reliability=views.reliability(facts),
-        weights=views.weights(facts),
-        importance=views.importance(facts),
+        weights=modality_maps.weights(facts),
+        importance=modality_maps.importance(facts),
         labels=views.labels(facts),
         trust=trust(facts, cards),
         ablation=facts.ablation,

@@ -13,15 +13,13 @@ from pathlib import Path
 
 from mer_pipeline.clips import Row
 from mer_pipeline.errors import StageError
-from mer_pipeline.report.metrics import (
-    AblationMetrics,
-    AgreementMetrics,
-    Metrics,
-    PredictMetrics,
-    PseudoMetrics,
-    TrainMetrics,
-)
-from mer_pipeline.report.sources import REMEDY, ReportPaths, read_json, read_rows
+from mer_pipeline.metrics.ablation import AblationMetrics
+from mer_pipeline.metrics.labels import LabelMetrics
+from mer_pipeline.metrics.predict import PredictMetrics
+from mer_pipeline.metrics.pseudo import PseudoMetrics
+from mer_pipeline.metrics.train import TrainMetrics
+from mer_pipeline.report.bases import Metrics
+from mer_pipeline.report.sources import REMEDY, ReportPaths, read_rows
 
 STAGES = ("frames", "faces", "audio", "transcript", "enriched")
 
@@ -105,7 +103,7 @@ class Facts:
     lacking: dict[str, tuple[str, ...]] = field(default_factory=dict)  # clip: "faces: no face"
     fallbacks: tuple[tuple[str, int], ...] = ()  # why a clip kept its plain words, count
     params: str | None = None
-    agreement: AgreementMetrics | None = None  # of the sources of labels
+    agreement: LabelMetrics | None = None  # of the sources of labels
     ablation: AblationMetrics | None = None
 
     def guess(self, clip_id: str) -> Guess | None:
@@ -125,9 +123,7 @@ def collect(paths: ReportPaths, classes: Sequence[str]) -> Facts:
     Raises:
         StageError: a needed file is missing, or one that is there is not what the stages write.
     """
-    train = read_json(paths.metrics / "train.json", TrainMetrics)
-    if train is None:
-        raise StageError(f"{paths.metrics / 'train.json'} is missing; make it with `dvc repro train`")
+    train = TrainMetrics.read(paths.metrics / "train.json")
     if train.classes != tuple(classes):
         raise StageError(
             f"{paths.metrics / 'train.json'} is about the classes {', '.join(train.classes)}, "
@@ -138,8 +134,8 @@ def collect(paths: ReportPaths, classes: Sequence[str]) -> Facts:
     coverage, lacking = _coverage(paths, train.encoders, problems)
     metrics = Metrics(
         train,
-        read_json(paths.metrics / "predict.json", PredictMetrics),
-        read_json(paths.metrics / "pseudo.json", PseudoMetrics),
+        PredictMetrics.find(paths.metrics / "predict.json"),
+        PseudoMetrics.find(paths.metrics / "pseudo.json"),
     )
     known = set(clips)
     return Facts(
@@ -159,8 +155,8 @@ def collect(paths: ReportPaths, classes: Sequence[str]) -> Facts:
         lacking=lacking,
         fallbacks=_fallbacks(paths.data / "enriched"),
         params=paths.params.read_text(encoding="utf-8", errors="replace") if paths.params.is_file() else None,
-        agreement=read_json(paths.metrics / "labels.json", AgreementMetrics),
-        ablation=read_json(paths.metrics / "ablation.json", AblationMetrics),
+        agreement=LabelMetrics.find(paths.metrics / "labels.json"),
+        ablation=AblationMetrics.find(paths.metrics / "ablation.json"),
     )
 
 

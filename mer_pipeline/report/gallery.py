@@ -74,7 +74,7 @@ class Card:
     notes: tuple[str, ...]
 
 
-def choose(facts: Facts, size: int) -> list[str]:
+def clips_to_show(facts: Facts, size: int) -> list[str]:
     """The ids of at most `size` clips to show.
 
     The surest mistakes come first among the wrong; everything else is in the order of a hash of the id, so that
@@ -105,7 +105,7 @@ def gallery(facts: Facts, paths: ReportPaths, size: int) -> tuple[Card, ...]:
     Raises:
         StageError: a table lacks a column, or a picture in it is none.
     """
-    chosen = choose(facts, size)
+    chosen = clips_to_show(facts, size)
     frames = rows_of(paths.data / "frames", chosen, ["jpegs", "times"])
     faces = rows_of(paths.data / "faces", chosen, ["crops", "times", "scores"])
     audio = rows_of(paths.data / "audio", chosen, ["pcm", "rms_dbfs"])

@@ -1,4 +1,4 @@
-"""Where the report reads: the project's tables and metric files, each as checked, typed values.
+"""Where the report reads: the project's tables, as checked values.
 
 A file that may be absent gives nothing; a file that is there and is not what it should be gives a StageError of
 one sentence. Bulky tables (pictures, sound) are only read row by row, for the clips that are asked for.
@@ -10,17 +10,13 @@ import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from pydantic import BaseModel, ValidationError
 
 from mer_pipeline.clips import Row
 from mer_pipeline.errors import StageError
 from mer_pipeline.tables.shards import shard_name, shard_of
-
-Model = TypeVar("Model", bound=BaseModel)
 
 REMEDY = "make it again with `dvc repro`"
 BATCH = 16  # rows of a bulky table that are in memory at once
@@ -90,23 +86,6 @@ def footer(path: Path) -> dict[str, str]:
     raw: Mapping[bytes, bytes] = _open(files[0], []).schema_arrow.metadata or {}
     told = {key.decode(): value.decode(errors="replace") for key, value in raw.items()}
     return {key[4:]: told[key] for key in sorted(told) if key.startswith("mer.") and key != "mer.shard"}
-
-
-def read_json(path: Path, model: type[Model]) -> Model | None:
-    """A metric file as its model, or None where it is absent.
-
-    Raises:
-        StageError: it is no JSON, or a value in it is missing or of the wrong type.
-    """
-    if not path.is_file():
-        return None
-    try:
-        return model.model_validate_json(path.read_bytes())
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        where = ".".join(str(part) for part in first["loc"])
-        at = f"'{where}': " if where else ""
-        raise StageError(f"{path}: {at}{first['msg'].lower()}; {REMEDY}") from None
 
 
 def sha256(path: Path) -> str:

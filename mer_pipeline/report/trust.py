@@ -10,9 +10,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from mer_pipeline.clips import GIVEN
+from mer_pipeline.metrics.labels import FamilyPair, LabelMetrics, SourceTrust
 from mer_pipeline.report.collect import Facts
 from mer_pipeline.report.gallery import Card
-from mer_pipeline.report.metrics import AgreementMetrics, FamilyPair, SourceTrust
 
 
 @dataclass(frozen=True)
@@ -56,6 +56,6 @@ def trust(facts: Facts, cards: Sequence[Card]) -> Trust | None:
     return Trust(tuple(ordered), families, _kappa(metrics, families), metrics.warnings, suspects)
 
 
-def _kappa(metrics: AgreementMetrics, families: Sequence[str]) -> tuple[tuple[FamilyPair | None, ...], ...]:
+def _kappa(metrics: LabelMetrics, families: Sequence[str]) -> tuple[tuple[FamilyPair | None, ...], ...]:
     pairs = {frozenset((pair.a, pair.b)): pair for pair in metrics.pairs}
     return tuple(tuple(pairs.get(frozenset((a, b))) for b in families) for a in families)

@@ -1,17 +1,21 @@
 """What the page says about the numbers: which score stands beside which, and in what words.
 
-Nothing here computes a score; it chooses among those of one basis (`metrics.py`) and says what they mean.
+It takes the scores of one basis from the metric files (`bases.py`) and says what they mean.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from math import sqrt
 
+import numpy as np
+
+from mer_pipeline.metrics.scores import Calibration, ClassScore, Counts, GroupedScore, Interval, Score
+from mer_pipeline.metrics.train import SearchSummary
+from mer_pipeline.report.bases import BASES, Basis
 from mer_pipeline.report.collect import Facts, Refined
-from mer_pipeline.report.metrics import BASES, Basis, Calibration, Detail, Interval, Score, Searched, confusion_detail
 from mer_pipeline.scores.bootstrap import FEW
+from mer_pipeline.scores.confusion import Confusion
 
 COLUMN = {
     "test": "Test, true labels",
@@ -44,7 +48,7 @@ class HeadRow:
 
     name: str
     selected: bool
-    scores: dict[Basis, Score]
+    scores: dict[Basis, GroupedScore]
 
 
 @dataclass(frozen=True)
@@ -58,24 +62,19 @@ class SingleTable:
 
 
 @dataclass(frozen=True)
-class Weights:
-    """Mean weight or importance of each modality over all clips and over the clips of each predicted class."""
+class Detail:
+    """The selected head's predictions, seeds and folds already combined: one label per clip, on the headline's basis.
 
-    head: str
-    clips: int
-    source: str
-    classes: tuple[tuple[str, int], ...]  # name, clips
-    rows: tuple[tuple[str, float | None, tuple[float | None, ...]], ...]  # modality, overall, per class
-    top: float  # the largest absolute value, for the scale
-
-
-@dataclass(frozen=True)
-class Reliability:
-    """The selected head's calibration, on the headline's basis; `temperature` is what its probabilities were given."""
+    `temperature` is what its probabilities were tempered with.
+    """
 
     basis: Basis
+    n: int
+    weighted_f1: float
+    per_class: dict[str, ClassScore]
+    confusion: Counts
+    calibration: Calibration
     temperature: float
-    figures: Calibration
 
 
 @dataclass(frozen=True)
@@ -147,7 +146,7 @@ def bases(facts: Facts) -> tuple[Basis, ...]:
 
 def head_rows(facts: Facts) -> tuple[HeadRow, ...]:
     """The heads, best first on the headline's basis."""
-    found: dict[str, dict[Basis, Score]] = {}
+    found: dict[str, dict[Basis, GroupedScore]] = {}
     for basis in bases(facts):
         for name, score in facts.metrics.fused(basis).items():
             found.setdefault(name, {})[basis] = score
@@ -188,7 +187,7 @@ def remarks(facts: Facts) -> tuple[str, ...]:
     return tuple(said)
 
 
-def _about_search(name: str, found: Searched) -> str:
+def _about_search(name: str, found: SearchSummary) -> str:
     surplus = f"which is {100 * found.optimism:.1f} points too good"
     return (
         f"Settings of {name} are the best of {found.trials} trials for each fold, chosen without that fold: "
@@ -210,59 +209,17 @@ def single_tables(facts: Facts) -> tuple[SingleTable, ...]:
     return tuple(tables)
 
 
-def detail(facts: Facts) -> tuple[Detail, Basis] | None:
-    """Scores per class and the confusion matrix, on the headline's basis."""
-    test = facts.metrics.predict.test if facts.metrics.predict else None
-    if facts.metrics.basis == "test" and test:
-        return test.selected, "test"
-    guesses = facts.out_of_fold.get(facts.metrics.selected or "", {})
-    pairs = [(facts.clips[clip_id].given, guess.label) for clip_id, guess in sorted(guesses.items())]
-    known = [(given, label) for given, label in pairs if given in facts.classes and label in facts.classes]
-    return (confusion_detail(facts.classes, [(str(g), p) for g, p in known]), "given") if known else None
-
-
-def reliability(facts: Facts) -> Reliability | None:
-    """Whether the probabilities mean what they say; None where that was not measured."""
+def detail(facts: Facts) -> Detail | None:
+    """Scores per class, the confusion matrix and the calibration; None where no head was scored."""
     head = facts.metrics.train.heads.get(facts.metrics.selected or "")
-    if head is None or head.out_of_fold is None:
+    if head is None:
         return None
-    test = facts.metrics.predict.test if facts.metrics.predict else None
-    if facts.metrics.basis == "test" and test and test.selected.calibration:
-        return Reliability("test", head.out_of_fold.temperature, test.selected.calibration)
-    return Reliability("given", head.out_of_fold.temperature, head.out_of_fold.calibration)
-
-
-def weights(facts: Facts) -> Weights | None:
-    """Mean weights of the selected head; of another that has weights (named as such) where it has none."""
-    selected = facts.metrics.selected
-    ordered = sorted(facts.out_of_fold, key=lambda name: (name != selected, name != "ecmf", name))
-    sources = [(selected or "", "predicted clips", facts.predictions)]
-    sources += [(name, "training clips, out-of-fold", facts.out_of_fold[name]) for name in ordered]
-    for head, source, guesses in sources:
-        weighted = [(guess.label, guess.weights) for _, guess in sorted(guesses.items()) if guess.weights]
-        if weighted:
-            return _means(facts, head, source, weighted)
-    return None
-
-
-def importance(facts: Facts) -> Weights | None:
-    """Mean loss of log-probability without each modality, of the selected head's predictions."""
-    ordered = [guess for _, guess in sorted(facts.predictions.items())]
-    measured = [(guess.label, guess.importance) for guess in ordered if guess.importance]
-    return _means(facts, facts.metrics.selected or "", "predicted clips", measured) if measured else None
-
-
-def _means(facts: Facts, head: str, source: str, told: list[tuple[str, tuple[float | None, ...]]]) -> Weights:
-    """Of predicted labels and a figure per modality."""
-    names = facts.metrics.train.modalities
-    groups = [[figures for label, figures in told if label == name] for name in facts.classes]
-    rows = tuple(
-        (name, _mean(_at([figures for _, figures in told], at)), tuple(_mean(_at(group, at)) for group in groups))
-        for at, name in enumerate(names)
-    )
-    top = max((abs(value) for _, all_, each in rows for value in (all_, *each) if value is not None), default=0.0)
-    sizes = tuple((name, len(group)) for name, group in zip(facts.classes, groups, strict=True))
-    return Weights(head, len(told), source, sizes, rows, top or 1.0)
+    test, own = facts.metrics.predict.test if facts.metrics.predict else None, head.out_of_fold
+    if facts.metrics.basis == "test" and test:
+        of = test.selected
+        return Detail("test", of.n, of.weighted_f1, of.per_class, of.confusion, of.calibration, own.temperature)
+    f1 = Confusion(np.array(own.confusion)).weighted_f1
+    return Detail("given", head.given.n, f1, own.per_class, own.confusion, own.calibration, own.temperature)
 
 
 def labels(facts: Facts) -> Labels | None:
@@ -275,28 +232,18 @@ def labels(facts: Facts) -> Labels | None:
     return Labels(len(facts.labels), changed, len(known), mended, sum(row.given == true for row, true in known))
 
 
-def _at(told: Iterable[tuple[float | None, ...]], at: int) -> list[float]:
-    """One modality's figures, where it was there."""
-    found = (figures[at] for figures in told if at < len(figures))
-    return [value for value in found if value is not None]
-
-
-def _mean(values: list[float]) -> float | None:
-    return sum(values) / len(values) if values else None
-
-
 def _any(single: dict[str, dict[str, Score]], head: str) -> bool:
     return any(head in heads for heads in single.values())
 
 
-def _about_interval(interval: Interval | None, basis: Basis) -> list[str]:
+def _about_interval(interval: Interval, basis: Basis) -> list[str]:
     """What a reader of an interval must know, where there is something."""
-    if interval is not None and interval.over == "clips":
+    if interval.over == "clips":
         return [
             f"{COLUMN[basis]}: no groups were drawn for the intervals, but clips, so they are too narrow where several "
             "clips are of one speaker."
         ]
-    if interval is not None and interval.n < FEW:
+    if interval.n < FEW:
         return [
             f"{COLUMN[basis]}: the intervals are over {interval.n} groups, too few for their differences to be known. "
             "They are not worth much."

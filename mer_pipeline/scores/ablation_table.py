@@ -1,4 +1,4 @@
-"""The ablation's result as it is written: metrics/ablation.json and plots/ablation.csv. It needs no torch.
+"""The ablation's result as it is written: metrics/ablation.json and plots/ablation.csv.
 
 Scores are weighted F1 out of fold, mean ± sd over seeds; a difference is the variant's mean minus the reference's.
 """
@@ -7,47 +7,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, TypedDict
 
-from mer_pipeline.scores.differences import Compared
-from mer_pipeline.scores.metrics import Score
-from mer_pipeline.scores.written import write_csv, write_json
-from mer_pipeline.train_params import HeadName
+from mer_pipeline.csv_files import write_csv
+from mer_pipeline.metrics.ablation import AblationMetrics
 
-Kind = Literal["part", "without", "alone", "head"]  # variants.py
-
-HEADER = ("variant", "kind", "weighted_f1", "weighted_f1_sd", "difference", "low", "high", "p_holm")
-
-
-class Reference(TypedDict):
-    """The whole system; `true` is None where no truth is known."""
-
-    given: Score
-    true: Score | None
-
-
-class Row(TypedDict):
-    """One variant; `true` as above."""
-
-    kind: Kind
-    head: HeadName
-    modalities: list[str]
-    given: Compared
-    true: Compared | None
-
-
-class Measured(TypedDict):
-    """What was measured, and over what."""
-
-    head: HeadName  # the reference's
-    modalities: list[str]
-    seeds: list[int]
-    folds: int
-    over: Literal["groups", "clips"]  # what is resampled
-    units: int  # how many of them there are
-    caveat: str  # what a reader of an interval over them must know, or ""
-    reference: Reference
-    variants: dict[str, Row]
+FIGURES = ("weighted_f1", "weighted_f1_sd", "difference", "low", "high", "p_holm")  # columns of the plot
 
 
 @dataclass(frozen=True)
@@ -58,17 +22,20 @@ class AblationFiles:
     plot: Path  # plots/ablation.csv
 
 
-def write_ablation(files: AblationFiles, measured: Measured | None, empty: str | None = None) -> None:
-    """Write both files; where nothing was measured, `empty` says why, and None that the stage is off."""
-    rows = measured["variants"] if measured is not None else {}
-    summary = {"enabled": measured is not None or empty is not None, "empty": empty, "variants": rows}
-    write_json(files.metrics, {**summary, **(measured or {})})
+def write_ablation(files: AblationFiles, metrics: AblationMetrics) -> None:
+    """Write both files; the plot is on the given labels."""
+    metrics.write(files.metrics)
     table = [
-        (name, row["kind"], *(_blank(value) for key, value in row["given"].items() if key in HEADER))
-        for name, row in rows.items()
+        (name, row.kind, *(_blank(getattr(row.given, figure)) for figure in FIGURES))
+        for name, row in metrics.variants.items()
     ]
-    write_csv(files.plot, HEADER, table)
+    write_csv(files.plot, ("variant", "kind", *FIGURES), table)
 
 
-def _blank(value: object) -> object:
+def nothing_measured(empty: str | None) -> AblationMetrics:
+    """Without variants: `empty` says why although the stage is on, None that it is off."""
+    return AblationMetrics(enabled=empty is not None, empty=empty, variants={})
+
+
+def _blank(value: float | None) -> float | str:
     return "" if value is None else value

@@ -11,14 +11,13 @@ meet the same draws: their differences are paired. The draws are those of a fixe
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, TypedDict
+from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
-from mer_pipeline.scores.metrics import FloatArray, IntArray, Score, score
+from mer_pipeline.scores.confusion import FloatArray, IntArray
 
 RESAMPLES, SEED = 2000, 0
 FEW = 5  # fewer groups than this cannot tell how different groups are
@@ -40,21 +39,6 @@ class Units:
     count: int
     over: Literal["groups", "clips"]
     caveat: str
-
-
-class Interval(TypedDict):
-    """The middle 95 % of a score over resamples, to 6 digits, and the `n` units that were drawn."""
-
-    low: float
-    high: float
-    over: Literal["groups", "clips"]
-    n: int
-
-
-class GroupedScore(Score):
-    """SCORE with an interval of its weighted F1."""
-
-    interval: Interval
 
 
 def units_of(groups: Sequence[str]) -> Units:
@@ -103,43 +87,6 @@ def resample(
     return np.moveaxis(counts.astype(np.int64).reshape(resamples, len(predictions), classes, classes), 0, 1)
 
 
-def class_f1(counts: IntArray) -> FloatArray:
-    """Float64 (..., C) of counts (..., C, C); 0 for a class that neither occurs nor is predicted."""
-    met = counts.sum(axis=-2) + counts.sum(axis=-1)
-    return np.asarray(2 * _diagonal(counts) / np.maximum(met, 1))
-
-
-def weighted_f1(counts: IntArray) -> FloatArray:
-    """As `Confusion.weighted_f1`, of counts (..., C, C)."""
-    support = counts.sum(axis=-1)
-    return np.asarray((class_f1(counts) * support).sum(axis=-1) / np.maximum(support.sum(axis=-1), 1))
-
-
-def macro_f1(counts: IntArray) -> FloatArray:
-    """As `Confusion.macro_f1`."""
-    met = counts.sum(axis=-2) + counts.sum(axis=-1) > 0
-    return _mean_where(class_f1(counts), met)
-
-
-def uar(counts: IntArray) -> FloatArray:
-    """As `Confusion.uar`."""
-    support = counts.sum(axis=-1)
-    return _mean_where(_diagonal(counts) / np.maximum(support, 1), support > 0)
-
-
-def accuracy(counts: IntArray) -> FloatArray:
-    """Share of the clips that are right; 0 without clips."""
-    return np.asarray(_diagonal(counts).sum(axis=-1) / np.maximum(counts.sum(axis=(-2, -1)), 1))
-
-
-MEASURES: dict[str, Callable[[IntArray], FloatArray]] = {
-    "weighted_f1": weighted_f1,
-    "macro_f1": macro_f1,
-    "uar": uar,
-    "accuracy": accuracy,
-}
-
-
 def middle(values: FloatArray) -> tuple[float, float]:
     """The middle 95 % of resampled values (the percentile interval), to 6 digits."""
     low, high = np.quantile(values, [0.025, 0.975])
@@ -155,13 +102,6 @@ def two_sided(differences: FloatArray) -> float:
     return round(min(1.0, 2 * (rarer + 1) / (len(differences) + 1)), 6)
 
 
-def grouped_score(true: IntArray, predicted: Sequence[IntArray], classes: int, units: Units) -> GroupedScore:
-    """`metrics.score` of one prediction per seed, with the interval of the mean over seeds."""
-    low, high = middle(weighted_f1(resample(true, predicted, units, classes)).mean(axis=0))
-    of_seeds = score(true, predicted, classes)
-    return {**of_seeds, "interval": {"low": low, "high": high, "over": units.over, "n": units.count}}
-
-
 def _own(at: IntArray, of: IntArray, count: int, width: int) -> FloatArray:
     """Each unit's counts, flat: float64 (G, P C C). Whole numbers below 2^53 add up exactly in any order."""
     return np.bincount((of * width + at).ravel(), minlength=count * width).reshape(count, width).astype(np.float64)
@@ -175,11 +115,3 @@ def _times(random: np.random.Generator, count: int, rows: int) -> FloatArray:
 
 def _blocks(resamples: int) -> list[int]:
     return [min(BLOCK, resamples - start) for start in range(0, resamples, BLOCK)]
-
-
-def _diagonal(counts: IntArray) -> IntArray:
-    return np.asarray(np.diagonal(counts, axis1=-2, axis2=-1))
-
-
-def _mean_where(values: FloatArray, there: NDArray[np.bool_]) -> FloatArray:
-    return np.asarray((values * there).sum(axis=-1) / np.maximum(there.sum(axis=-1), 1))

@@ -11,43 +11,16 @@ Even a calibrated head has an ECE above 0, since the clips of a bin are few: `ec
 
 from __future__ import annotations
 
-from typing import TypedDict
-
 import numpy as np
 
+from mer_pipeline.metrics.scores import Bin, Calibration
 from mer_pipeline.modalities import Indices, Mask, Matrix
-from mer_pipeline.scores.metrics import FloatArray
+from mer_pipeline.scores.confusion import FloatArray
 
 BINS = 10
 SHARPEST, FLATTEST = 0.05, 20.0  # limits of T, for data that has none: all right, or worse than chance
 FLOOR = 1e-12  # of a probability, in a logarithm
 DRAWS, SEED = 200, 0  # of what a calibrated head would be right on
-
-
-class Bin(TypedDict):
-    """Clips whose confidence is in ]low, high]; means over them, 0 without any."""
-
-    low: float
-    high: float
-    n: int
-    confidence: float
-    accuracy: float
-
-
-class Calibration(TypedDict):
-    """Probabilities as a head says them and with a temperature that was fitted without them; 6 digits.
-
-    `log_loss` is the mean cross-entropy in nats.
-    """
-
-    n: int
-    ece: float
-    ece_tempered: float
-    ece_if_calibrated: float
-    log_loss: float
-    log_loss_tempered: float
-    bins: list[Bin]
-    bins_tempered: list[Bin]
 
 
 def temper(probabilities: Matrix, temperature: float) -> Matrix:
@@ -99,20 +72,20 @@ def log_loss(probabilities: Matrix, label: Indices) -> float:
     return float(-np.log(np.maximum(said, FLOOR)).mean()) if len(label) else 0.0
 
 
-def reliability_table(probabilities: Matrix, label: Indices) -> list[Bin]:
+def reliability_table(probabilities: Matrix, label: Indices) -> tuple[Bin, ...]:
     """The reliability table: BINS bins of the confidence."""
     confidence, right = _confidence(probabilities), probabilities.argmax(axis=1) == label
     n, sure, hit = (_per_bin(confidence, w) for w in (np.ones_like(confidence), confidence, right.astype(np.float64)))
-    return [
-        {
-            "low": b / BINS,
-            "high": (b + 1) / BINS,
-            "n": int(n[b]),
-            "confidence": round(float(sure[b] / max(n[b], 1)), 6),
-            "accuracy": round(float(hit[b] / max(n[b], 1)), 6),
-        }
+    return tuple(
+        Bin(
+            low=b / BINS,
+            high=(b + 1) / BINS,
+            n=int(n[b]),
+            confidence=round(float(sure[b] / max(n[b], 1)), 6),
+            accuracy=round(float(hit[b] / max(n[b], 1)), 6),
+        )
         for b in range(BINS)
-    ]
+    )
 
 
 def expected_calibration_error(probabilities: Matrix, label: Indices) -> float:
@@ -137,16 +110,16 @@ def calibration(before: Matrix, after: Matrix, label: Indices, told: Mask) -> Ca
         told: bool (n,), clips with something to go by; the prior of the others is no opinion to be judged.
     """
     before, after, label = before[told], after[told], label[told]
-    return {
-        "n": len(label),
-        "ece": round(expected_calibration_error(before, label), 6),
-        "ece_tempered": round(expected_calibration_error(after, label), 6),
-        "ece_if_calibrated": round(ece_if_calibrated(after), 6),
-        "log_loss": round(log_loss(before, label), 6),
-        "log_loss_tempered": round(log_loss(after, label), 6),
-        "bins": reliability_table(before, label),
-        "bins_tempered": reliability_table(after, label),
-    }
+    return Calibration(
+        n=len(label),
+        ece=round(expected_calibration_error(before, label), 6),
+        ece_tempered=round(expected_calibration_error(after, label), 6),
+        ece_if_calibrated=round(ece_if_calibrated(after), 6),
+        log_loss=round(log_loss(before, label), 6),
+        log_loss_tempered=round(log_loss(after, label), 6),
+        bins=reliability_table(before, label),
+        bins_tempered=reliability_table(after, label),
+    )
 
 
 def _confidence(probabilities: Matrix) -> FloatArray:

@@ -19,21 +19,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from mer_pipeline.scores.bootstrap import Units, resample, weighted_f1
-from mer_pipeline.scores.metrics import Confusion, FloatArray, IntArray, Score, score
-
-
-class Compared(Score):
-    """SCORE and how far its weighted F1 is from the reference's, to 6 digits; what needs two groups is None with one.
-
-    `p_holm` is p after Holm's correction over the family: all that were compared with one reference.
-    """
-
-    difference: float
-    low: float | None
-    high: float | None
-    p: float | None
-    p_holm: float | None
+from mer_pipeline.metrics.ablation import Compared
+from mer_pipeline.scores.bootstrap import Units, resample
+from mer_pipeline.scores.confusion import Confusion, FloatArray, IntArray, weighted_f1
+from mer_pipeline.scores.score import score
 
 
 def compare(
@@ -59,14 +48,14 @@ def compare(
     for system, own, test in zip(others, f1, tests, strict=True):
         low, high, p = test or (None, None, None)
         rows.append(
-            {
-                **score(true, system, classes),
-                "difference": round(float(own.mean() - base.mean()), 6),
-                "low": low,
-                "high": high,
-                "p": p,
-                "p_holm": None if test is None else next(adjusted),
-            }
+            Compared(
+                **dict(score(true, system, classes)),
+                difference=round(float(own.mean() - base.mean()), 6),
+                low=low,
+                high=high,
+                p=p,
+                p_holm=None if test is None else next(adjusted),
+            )
         )
     return rows
 

@@ -4,33 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TypedDict
 
 import numpy as np
 import pyarrow.parquet as pq
 
 from mer_pipeline.errors import StageError
+from mer_pipeline.metrics.predict import SelectedScore
+from mer_pipeline.metrics.train import OutOfFold
 from mer_pipeline.modalities import Indices, Mask, Matrix
-from mer_pipeline.scores.bootstrap import GroupedScore, grouped_score, units_of
-from mer_pipeline.scores.calibration import Calibration, calibration, fit_temperature, temper, temper_out_of_fold
-from mer_pipeline.scores.metrics import ClassScore, Confusion, class_table
-
-
-class OutOfFold(TypedDict):
-    """A head's out-of-fold probabilities, seeds averaged, against the given labels; `temperature` is fitted on all."""
-
-    per_class: dict[str, ClassScore]
-    confusion: list[list[int]]
-    temperature: float
-    calibration: Calibration
-
-
-class Final(GroupedScore):
-    """The final predictions of a head, folds and seeds averaged, against the truth."""
-
-    per_class: dict[str, ClassScore]
-    confusion: list[list[int]]
-    calibration: Calibration
+from mer_pipeline.scores.bootstrap import units_of
+from mer_pipeline.scores.calibration import calibration, fit_temperature, temper, temper_out_of_fold
+from mer_pipeline.scores.confusion import Confusion
+from mer_pipeline.scores.score import class_table, count_table, grouped_score
 
 
 def out_of_fold(
@@ -49,12 +34,12 @@ def out_of_fold(
     told = ~by_prior
     tempered = probabilities.copy()
     tempered[told] = temper_out_of_fold(probabilities[told], given[told], fold[told])
-    return {
-        "per_class": class_table(confusion, classes),
-        "confusion": confusion.counts.tolist(),
-        "temperature": fit_temperature(probabilities[told], given[told]),
-        "calibration": calibration(probabilities, tempered, given, told),
-    }
+    return OutOfFold(
+        per_class=class_table(confusion, classes),
+        confusion=count_table(confusion),
+        temperature=fit_temperature(probabilities[told], given[told]),
+        calibration=calibration(probabilities, tempered, given, told),
+    )
 
 
 def temper_told(probabilities: Matrix, by_prior: Mask, temperature: float) -> Matrix:
@@ -69,16 +54,16 @@ def final(
     by_prior: Mask,
     groups: Sequence[str],
     classes: Sequence[str],
-) -> Final:
+) -> SelectedScore:
     """Judge final predictions, float32 (n, C), as they came and tempered."""
     predicted = probabilities.argmax(axis=1)
     confusion = Confusion.of(true, predicted, len(classes))
-    return {
-        **grouped_score(true, [predicted], len(classes), units_of(groups)),
-        "per_class": class_table(confusion, classes),
-        "confusion": confusion.counts.tolist(),
-        "calibration": calibration(probabilities, tempered, true, ~by_prior),
-    }
+    return SelectedScore(
+        **dict(grouped_score(true, [predicted], len(classes), units_of(groups))),
+        per_class=class_table(confusion, classes),
+        confusion=count_table(confusion),
+        calibration=calibration(probabilities, tempered, true, ~by_prior),
+    )
 
 
 def read_groups(manifest: Path, clip_ids: Sequence[str]) -> list[str]:

@@ -15,21 +15,22 @@ import numpy as np
 
 from mer_pipeline.heads.base import ComputeConfig
 from mer_pipeline.labels.votes import MISSING
+from mer_pipeline.metrics.ablation import AblationMetrics, Compared, Reference, Variant
+from mer_pipeline.metrics.scores import Score
 from mer_pipeline.modalities import Features, load_features
 from mer_pipeline.runtime import raise_if_stopped
-from mer_pipeline.scores.ablation_table import AblationFiles, Measured, write_ablation
+from mer_pipeline.scores.ablation_table import AblationFiles, nothing_measured, write_ablation
 from mer_pipeline.scores.bootstrap import Units, units_of
-from mer_pipeline.scores.differences import Compared, compare
+from mer_pipeline.scores.confusion import IntArray
+from mer_pipeline.scores.differences import compare
 from mer_pipeline.scores.evaluation import read_groups
-from mer_pipeline.scores.metrics import IntArray, Score, score
+from mer_pipeline.scores.score import score
 from mer_pipeline.train_params import VISUAL, AblationParams, TrainParams
 from mer_pipeline.training.cross_validation import read_labels, seeds_of
 from mer_pipeline.training.head_cache import HeadCache
 from mer_pipeline.training.member import HERE, fixed_threads
 from mer_pipeline.training.train import why_empty
 from mer_pipeline.training.variants import Setting, variants
-
-LEVEL = 0.05  # of p after correction
 
 
 @dataclass(frozen=True)
@@ -96,7 +97,7 @@ def ablate(
         seen = features.select(encoders.all).mask[: len(labels.fold)]
         empty = None if seen.any() else "no labelled clip has any modality"
     if features is None or empty is not None:
-        write_ablation(paths.written, None, empty)
+        write_ablation(paths.written, nothing_measured(empty))
         return f"ablation: nothing to measure: {empty}"
     params = params.model_copy(update={"seeds": ablation.seeds or params.seeds})
     reference = Setting(ablation.head, _seen(features.select(encoders.all), encoders, params), labels, params)
@@ -104,9 +105,10 @@ def ablate(
     with fixed_threads():
         measured = measure(reference, features, encoders, groups, len(classes), HeadCache(store, compute), progress)
     write_ablation(paths.written, measured)
-    adjusted = [row["given"]["p_holm"] for row in measured["variants"].values()]
-    marked = sum(p is not None and p < LEVEL for p in adjusted)
-    return f"ablation: {len(adjusted)} variants of {ablation.head}, {marked} significantly different from it"
+    significant = sum(row.given.significant for row in measured.variants.values())
+    return (
+        f"ablation: {len(measured.variants)} variants of {ablation.head}, {significant} significantly different from it"
+    )
 
 
 def measure(
@@ -117,7 +119,7 @@ def measure(
     classes: int,
     known: HeadCache,
     progress: Callable[[int, int], None] = lambda done, total: None,
-) -> Measured:
+) -> AblationMetrics:
     """Cross-validate the reference and its variants, and compare them.
 
     Args:
@@ -140,26 +142,28 @@ def measure(
     given = _judge(labels.given, np.arange(len(labels.given)), groups, predicted, classes)
     judged = np.flatnonzero(labels.true != MISSING)
     true = _judge(labels.true, judged, groups, predicted, classes) if len(judged) else None
-    return {
-        "head": reference.head,
-        "modalities": list(reference.features.names),
-        "seeds": list(reference.params.seeds),
-        "folds": labels.folds,
-        "over": given.units.over,
-        "units": given.units.count,
-        "caveat": given.units.caveat,
-        "reference": {"given": given.reference, "true": None if true is None else true.reference},
-        "variants": {
-            one.name: {
-                "kind": one.kind,
-                "head": one.setting.head,
-                "modalities": list(one.setting.features.names),
-                "given": given.variants[at],
-                "true": None if true is None else true.variants[at],
-            }
+    return AblationMetrics(
+        enabled=True,
+        empty=None,
+        head=reference.head,
+        modalities=reference.features.names,
+        seeds=reference.params.seeds,
+        folds=labels.folds,
+        over=given.units.over,
+        units=given.units.count,
+        caveat=given.units.caveat,
+        reference=Reference(given=given.reference, true=None if true is None else true.reference),
+        variants={
+            one.name: Variant(
+                kind=one.kind,
+                head=one.setting.head,
+                modalities=one.setting.features.names,
+                given=given.variants[at],
+                true=None if true is None else true.variants[at],
+            )
             for at, one in enumerate(others)
         },
-    }
+    )
 
 
 def _predict(

@@ -20,12 +20,11 @@ from pydantic import Field, ValidationError
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
+from mer_pipeline.csv_files import write_csv as write_csv
 from mer_pipeline.errors import StageError
 from mer_pipeline.heads import HEADS
 from mer_pipeline.heads.scaler import Scaler
 from mer_pipeline.modalities import Matrix
-from mer_pipeline.scores.written import write_csv as write_csv  # written.py needs no torch
-from mer_pipeline.scores.written import write_json as write_json
 from mer_pipeline.section import Section
 from mer_pipeline.train_params import VISUAL, HeadName, TrainParams
 from mer_pipeline.training.member import Member

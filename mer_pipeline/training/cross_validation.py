@@ -94,14 +94,14 @@ class Validated:
         probabilities: float32 (S, n, C), out of fold.
         weights: float32 (S, n, M).
         by_prior: bool (n,), some member had nothing to go by.
-        studies: that chose the params, of every fold and, last, of none; None: params are as they stand.
+        searches: that chose the params, of every fold and, last, of no fold; None: params are as they stand.
     """
 
     members: list[Trained]
     probabilities: Matrix
     weights: Matrix
     by_prior: Mask
-    studies: list[FoldSearch] | None = None
+    searches: list[FoldSearch] | None = None
 
 
 def read_labels(
@@ -162,28 +162,28 @@ def cross_validate(
     weights = np.zeros((len(seeds), n, len(features.names)), dtype=np.float32)
     by_prior = np.zeros(n, dtype=bool)
     splits = [split(labels, f, HEADS[name].uses_validation, classes, params) for f in range(labels.folds)]
-    studies = None
-    if searches(name, labels, params):
+    searches = None
+    if is_searched(name, labels, params):
         asked = problems(name, labels, classes, params)
-        studies = search(name, features, labels.given, asked, classes, params, compute, tick)
-    own = [params if studies is None else studies[f].apply(params) for f in range(labels.folds)]
+        searches = search(name, features, labels.given, asked, classes, params, compute, tick)
+    own = [params if searches is None else searches[f].apply(params) for f in range(labels.folds)]
     plans = [Plan(splits[f], seed, own[f]) for seed in seeds for f in range(labels.folds)]
     fitted = iter(fit_plans(name, features, plans, classes, compute, tick))
     members = []
     for s, seed in enumerate(seeds):
         for f in range(labels.folds):
             member, history = next(fitted)
-            if studies is not None:
-                member = replace(member, chosen=studies[f].chosen)
+            if searches is not None:
+                member = replace(member, chosen=searches[f].chosen)
             members.append(Trained(seed, f, member, history))
             scored = np.flatnonzero(labels.fold == f)
             predicted = member.predict(features.take(scored))
             probabilities[s, scored], weights[s, scored] = predicted.probabilities, predicted.weights
             by_prior[scored] |= predicted.by_prior
-    return Validated(members, probabilities, weights, by_prior, studies)
+    return Validated(members, probabilities, weights, by_prior, searches)
 
 
-def searches(name: HeadName, labels: Labels, params: TrainParams) -> bool:
+def is_searched(name: HeadName, labels: Labels, params: TrainParams) -> bool:
     """Whether params are searched for: a network's, where without the scored fold there are two others at least."""
     return params.search.trials > 0 and HEADS[name].searched and labels.folds >= FEWEST_FOLDS
 
@@ -191,7 +191,7 @@ def searches(name: HeadName, labels: Labels, params: TrainParams) -> bool:
 def members_of(name: HeadName, labels: Labels, params: TrainParams) -> int:
     """How many members `cross_validate` trains: k folds times seeds, and k inner cross-validations of a search."""
     k = labels.folds
-    return k * len(seeds_of(name, params)) + (params.search.trials * k * k if searches(name, labels, params) else 0)
+    return k * len(seeds_of(name, params)) + (params.search.trials * k * k if is_searched(name, labels, params) else 0)
 
 
 def seeds_of(name: HeadName, params: TrainParams) -> tuple[int, ...]:
@@ -234,7 +234,8 @@ def without(labels: Labels, held_out: int) -> tuple[Indices, Labels]:
 def problems(name: HeadName, labels: Labels, classes: int, params: TrainParams) -> list[list[Fold]]:
     """What a search cross-validates for each fold, as if it did not exist, and last with all folds.
 
-    Pseudo-labels that were made without fold f know the folds that study f scores, so only the last problem has any.
+    Pseudo-labels that were made without fold f know the folds that the search of fold f scores, so only the last
+    problem has any.
     """
 
     def at(rows: Indices, examples: Examples) -> Examples:

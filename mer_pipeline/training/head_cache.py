@@ -28,7 +28,7 @@ from mer_pipeline.store.packs import PackSet, Store
 from mer_pipeline.tables.rows import complete_row, digest, stage_schema, to_table
 from mer_pipeline.train_params import HeadName, TrainParams
 from mer_pipeline.training.artifacts import member_from, member_tensors
-from mer_pipeline.training.cross_validation import Labels, Trained, Validated, cross_validate, members_of, searches
+from mer_pipeline.training.cross_validation import Labels, Trained, Validated, cross_validate, is_searched, members_of
 from mer_pipeline.training.member import HERE
 from mer_pipeline.training.search import FoldSearch
 
@@ -61,7 +61,7 @@ class HeadCache:
         search: bool = False,
     ) -> Validated:
         """As `training.cross_validate`, with the same result to the last bit; without `search` params stay."""
-        if not (search and searches(name, labels, params)):
+        if not (search and is_searched(name, labels, params)):
             params = params.as_they_stand
         if self._store is None:
             return cross_validate(name, features, labels, classes, params, tick, self._compute)
@@ -134,8 +134,8 @@ def _pack(validated: Validated, features: Features) -> bytes:
     for at, one in enumerate(validated.members):
         arrays |= {f"{at}/{key}": array for key, array in member_tensors(one.member, features.names).items()}
         histories.append([one.seed, one.fold, [astuple(epoch) for epoch in one.history]])
-    if validated.studies is not None:
-        arrays["studies"] = _text(json.dumps([asdict(study) for study in validated.studies]))
+    if validated.searches is not None:
+        arrays["searches"] = _text(json.dumps([asdict(one) for one in validated.searches]))
     return save({key: np.ascontiguousarray(a) for key, a in arrays.items()} | {"members": _text(json.dumps(histories))})
 
 
@@ -146,8 +146,10 @@ def _unpack(blob: bytes, name: HeadName, features: Features, classes: int, param
         own = {key.removeprefix(f"{at}/"): array for key, array in arrays.items() if key.startswith(f"{at}/")}
         member = member_from(own, features.names, features.dims, classes, params, name)
         members.append(Trained(seed, fold, member, [Epoch(*values) for values in history]))
-    studies = [FoldSearch(**each) for each in json.loads(arrays["studies"].tobytes())] if "studies" in arrays else None
-    return Validated(members, arrays["probabilities"], arrays["weights"], arrays["by_prior"], studies)
+    searches = None
+    if "searches" in arrays:
+        searches = [FoldSearch(**each) for each in json.loads(arrays["searches"].tobytes())]
+    return Validated(members, arrays["probabilities"], arrays["weights"], arrays["by_prior"], searches)
 
 
 def _text(text: str) -> np.ndarray[tuple[int], np.dtype[np.uint8]]:

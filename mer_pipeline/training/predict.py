@@ -17,12 +17,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from mer_pipeline.clips import Row
+from mer_pipeline.csv_files import write_csv
 from mer_pipeline.errors import UsageError
+from mer_pipeline.metrics.predict import CandidateScores, PredictMetrics, SelectedScore
 from mer_pipeline.modalities import Features, Indices, Mask, Matrix, load_features
-from mer_pipeline.scores.bootstrap import GroupedScore, grouped_score, units_of
+from mer_pipeline.scores.bootstrap import units_of
+from mer_pipeline.scores.confusion import Confusion, class_f1
 from mer_pipeline.scores.evaluation import final, temper_told
 from mer_pipeline.scores.importance import leave_one_out
-from mer_pipeline.scores.metrics import Confusion, Score, score
+from mer_pipeline.scores.score import grouped_score, score
 from mer_pipeline.tables.rows import to_table
 from mer_pipeline.tables.shards import write_table
 from mer_pipeline.train_params import VISUAL, HeadName
@@ -34,8 +37,6 @@ from mer_pipeline.training.artifacts import (
     load_member,
     member_path,
     predictions_schema,
-    write_csv,
-    write_json,
 )
 from mer_pipeline.training.cross_validation import seeds_of
 from mer_pipeline.training.member import fixed_threads
@@ -86,7 +87,7 @@ def predict(paths: PredictPaths, progress: Callable[[int, int], None] = lambda d
     known = np.array([i for i, (c, where) in enumerate(clips) if where == "test" and c in true_of], dtype=np.int64)
     true = np.array([true_of[ids[i]] for i in known], dtype=np.int64)
 
-    test: dict[str, object] | None = None
+    test: CandidateScores | None = None
     if config.selected is None:
         probabilities = tempered = np.full((len(ids), len(index)), 1 / len(index), dtype=np.float32)
         weights: list[Matrix | None] = [None] * len(ids)
@@ -111,10 +112,9 @@ def predict(paths: PredictPaths, progress: Callable[[int, int], None] = lambda d
             if len(known):
                 groups = [group_of[ids[i]] for i in known]
                 said = (probabilities[known], tempered[known], chosen.by_prior[known])
-                test = {
-                    **_test_scores(scorer, features.take(known), true, groups),
-                    "selected": final(true, *said, groups, config.classes),
-                }
+                test = _test_scores(
+                    scorer, features.take(known), true, groups, final(true, *said, groups, config.classes)
+                )
     label = probabilities.argmax(axis=1)  # tempering could round two of them to a tie
 
     rows: list[Row] = [
@@ -135,14 +135,14 @@ def predict(paths: PredictPaths, progress: Callable[[int, int], None] = lambda d
     write_table(paths.predictions, to_table(rows, pa.schema([*schema, *more])), {"stage": "predict"})
     candidates = [(row["clip_id"], row["label"]) for row in rows if row["split"] == "test"]
     write_csv(paths.submission, ("name", "discrete"), candidates)
-    summary = {
-        "selected": config.selected,
-        "test": test,
-        "candidates": len(candidates),
-        "pool": len(rows) - len(candidates),
-        "flagged": sum(flag is not None for flag in flags),
-    }
-    write_json(paths.metrics, summary)
+    metrics = PredictMetrics(
+        selected=config.selected,
+        test=test,
+        candidates=len(candidates),
+        pool=len(rows) - len(candidates),
+        flagged=sum(flag is not None for flag in flags),
+    )
+    metrics.write(paths.metrics)
     if test is not None:
         pairs = list(zip(true.tolist(), label[known].tolist(), strict=True))
     else:
@@ -190,21 +190,25 @@ class _Scorer:
         return Ensemble(probabilities, weights, by_prior)
 
 
-def _test_scores(scorer: _Scorer, features: Features, true: Indices, groups: Sequence[str]) -> dict[str, object]:
-    """SCORE of every head, on all modalities and on each alone; one prediction per seed, its folds averaged."""
+def _test_scores(
+    scorer: _Scorer, features: Features, true: Indices, groups: Sequence[str], selected: SelectedScore
+) -> CandidateScores:
+    """Every head, on all modalities and on each alone; one prediction per seed, its folds averaged."""
     classes, units = len(scorer.config.classes), units_of(groups)
 
     def labels(modality: str | None, head: HeadName) -> list[Indices]:
         return list(scorer(modality, head, features).probabilities.argmax(axis=2))
 
     heads = scorer.config.params.heads
-    fused: dict[str, GroupedScore] = {head: grouped_score(true, labels(FUSED, head), classes, units) for head in heads}
-    single: dict[str, dict[str, Score]] = {
-        modality: {head: score(true, labels(modality, head), classes) for head in heads}
-        for modality in scorer.sets
-        if modality is not FUSED
-    }
-    return {"heads": fused, "single": single}
+    return CandidateScores(
+        heads={head: grouped_score(true, labels(FUSED, head), classes, units) for head in heads},
+        single={
+            modality: {head: score(true, labels(modality, head), classes) for head in heads}
+            for modality in scorer.sets
+            if modality is not FUSED
+        },
+        selected=selected,
+    )
 
 
 def _out_of_fold(
@@ -218,6 +222,6 @@ def _out_of_fold(
 def _write_plots(plots: Path, pairs: list[tuple[int, int]], classes: Sequence[str]) -> None:
     write_csv(plots / "confusion.csv", ("actual", "predicted"), [(classes[a], classes[p]) for a, p in pairs])
     actual, predicted = (np.array([pair[side] for pair in pairs], dtype=np.int64) for side in (0, 1))
-    f1 = Confusion.of(actual, predicted, len(classes)).f1
+    f1 = class_f1(Confusion.of(actual, predicted, len(classes)).counts)
     rows = [(name, round(float(f1[c]), 6)) for c, name in enumerate(classes)] if pairs else []
     write_csv(plots / "per_class.csv", ("class", "f1"), rows)

@@ -25,19 +25,16 @@ from mer_pipeline.heads.base import ComputeConfig
 from mer_pipeline.judges.judge import JudgeParams
 from mer_pipeline.labels.corroboration import CorroboratingFamilies, find_corroborating
 from mer_pipeline.labels.judges import FINAL
-from mer_pipeline.labels.pseudo import Opinions, PseudoParams, checked, choose, rules
+from mer_pipeline.labels.pseudo import Opinions, PseudoParams, checked, rules, select
 from mer_pipeline.labels.pseudo_summary import (
-    HeldOut,
-    Round,
-    Summary,
     by_class,
     nothing,
     of_round,
     shares,
-    write_summary,
 )
 from mer_pipeline.labels.pseudo_table import Decided, write_pseudo
 from mer_pipeline.labels.votes import MISSING
+from mer_pipeline.metrics.pseudo import HeldOutFold, PseudoMetrics, PseudoRound
 from mer_pipeline.modalities import Features, Indices, Mask
 from mer_pipeline.train_params import TrainParams
 from mer_pipeline.training.cross_validation import Labels, seeds_of, without
@@ -70,8 +67,8 @@ class Outcome:
     """What came out for one held-out fold: the table's part and the summary's."""
 
     decided: Decided
-    rounds: list[Round]
-    held_out: HeldOut
+    rounds: list[PseudoRound]
+    held_out: HeldOutFold
 
 
 def pseudo(
@@ -111,7 +108,7 @@ def pseudo(
     why = why_nothing(inputs)
     if why is not None:
         write_pseudo(paths.pseudo, (), (), classes)
-        write_summary(paths.metrics, nothing(params, why, len(inputs.pool_ids), len(inputs.labels.clip_ids)))
+        nothing(params, why, len(inputs.pool_ids), len(inputs.labels.clip_ids)).write(paths.metrics)
         return f"pseudo: nothing is taken: {why}"
     check_families(inputs, params)
     held_out = [FINAL, *range(inputs.labels.folds)]
@@ -129,15 +126,18 @@ def pseudo(
     progress(members * params.rounds, members * params.rounds)
     write_pseudo(paths.pseudo, inputs.pool_ids, [one.decided for one in outcomes], classes)
     final = outcomes[0]
-    summary: Summary = {
-        **nothing(params, "", len(inputs.pool_ids), len(inputs.labels.clip_ids)),
-        "empty": None,
-        "rounds": final.rounds,
-        "held_out": {str(f): one.held_out for f, one in zip(held_out, outcomes, strict=True)},
-        "shares": shares(inputs.labels.final, final.decided.choice.label, len(classes)),
-    }
-    write_summary(paths.metrics, summary)
-    taken = int((final.decided.choice.label != MISSING).sum())
+    label = final.decided.selection.label
+    metrics = PseudoMetrics(
+        asked=params.model_dump(mode="json"),
+        pool=len(inputs.pool_ids),
+        labelled=len(inputs.labels.clip_ids),
+        empty=None,
+        rounds=tuple(final.rounds),
+        held_out={str(f): one.held_out for f, one in zip(held_out, outcomes, strict=True)},
+        shares=shares(inputs.labels.final, label, len(classes)),
+    )
+    metrics.write(paths.metrics)
+    taken = int((label != MISSING).sum())
     return f"pseudo: {taken} of {len(inputs.pool_ids)} clips without a label are taken after {len(final.rounds)} rounds"
 
 
@@ -151,7 +151,7 @@ def decide(held_out: int, inputs: PseudoInputs, means: Means) -> Outcome:
     barred: Mask = np.isin(inputs.pool_groups, away)
     each_barred = [barred | np.isin(inputs.pool_groups, inputs.groups[rows[fold == g]]) for g in range(labels.folds)]
 
-    told: list[Round] = []
+    told: list[PseudoRound] = []
     inner = np.full((labels.folds, len(inputs.pool_ids)), MISSING, dtype=np.int64)
     before, since = np.full((2, len(inputs.pool_ids)), MISSING, dtype=np.int64)
     for number in range(1, params.rounds + 1):
@@ -162,12 +162,12 @@ def decide(held_out: int, inputs: PseudoInputs, means: Means) -> Outcome:
         heard = np.asarray(blind.others_heard.all(axis=0))
         pool = Opinions(blind.others.mean(axis=0), heard, corroborating.vote(inputs.pool_said, len(classes)))
         of_class = rules(known, corroborating.answer, labels.final, params)
-        choice = choose(pool, inputs.pool_ids, barred, of_class, params)
+        selection = select(pool, inputs.pool_ids, barred, of_class, params)
         tried = checked(known, corroborating.answer, labels.final, fold, params)
-        told.append(of_round(number, before, choice, of_class, tried, classes, params))
-        since = np.where(choice.label == MISSING, MISSING, np.where(choice.label == before, since, number))
-        before = choice.label
-        decided = Decided(held_out, pool, corroborating.names, of_class, choice, since)
+        told.append(of_round(number, before, selection, of_class, tried, classes, params))
+        since = np.where(selection.label == MISSING, MISSING, np.where(selection.label == before, since, number))
+        before = selection.label
+        decided = Decided(held_out, pool, corroborating.names, of_class, selection, since)
         if number == params.rounds:
             break
         again = _inner(blind, known, corroborating, pool, labels, each_barred, inputs, means)
@@ -207,16 +207,18 @@ def _inner(
         left = labels.fold != g
         of_class = rules(known.take(left), corroborating.answer[left], labels.final[left], params)
         own = Opinions(blind.others[g], blind.others_heard[g], pool.families)
-        found.append(choose(own, inputs.pool_ids, barred[g], of_class, params).label)
+        found.append(select(own, inputs.pool_ids, barred[g], of_class, params).label)
     return np.stack(found)
 
 
-def _held_out(decided: Decided, told: Sequence[Round], corroborating: CorroboratingFamilies, means: Means) -> HeldOut:
+def _held_out(
+    decided: Decided, told: Sequence[PseudoRound], corroborating: CorroboratingFamilies, means: Means
+) -> HeldOutFold:
     limits = [rule.threshold for rule in decided.rules]
-    return {
-        "rounds": len(told),
-        "taken": by_class(decided.choice.label, means.classes),
-        "thresholds": {name: None if t is None else round(t, 6) for name, t in zip(means.classes, limits, strict=True)},
-        "families": list(corroborating.names),
-        "excluded": dict(corroborating.excluded),
-    }
+    return HeldOutFold(
+        rounds=len(told),
+        taken=by_class(decided.selection.label, means.classes),
+        thresholds={name: None if t is None else round(t, 6) for name, t in zip(means.classes, limits, strict=True)},
+        families=tuple(corroborating.names),
+        excluded=dict(corroborating.excluded),
+    )

@@ -1,26 +1,27 @@
 """Search: which settings a head is trained with, chosen by cross-validation inside the folds that it may know.
 
-    study of fold f     the other k - 1 folds; each is scored in turn by members that were trained on the rest
-    study of no fold    all k folds likewise: the usual search, whose best score is what one would report without care
+    search of fold f    the other k - 1 folds; each is scored in turn by members that were trained on the rest
+    search of no fold   all k folds likewise: the usual search, whose best score is too good
 
-A draw is worth the weighted F1 on the given labels, pooled over a study's folds. The head that is scored on fold f is
-trained as the best draw of study f says, so its score is of clips that had no part in the choice. What the best draw of
-the study of no fold has above it is optimism: one of many trials was lucky on these very clips.
+A trial is one set of settings. Its value is the weighted F1 on the given labels, over all folds of its search together.
+The members that are scored on fold f are trained with the best trial of fold f's search, so fold f had no part in the
+choice. The best value of the search of no fold is higher than the head's own score by the optimism: of many trials one
+was lucky on these very clips.
 
-The first draw of each study is params as they stand. All studies × trials of a round × folds are trained at once.
+The first trial of each search is params as they stand. All searches × trials of a round × folds are trained at once.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, TypedDict
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from mer_pipeline.heads.base import ComputeConfig, Examples
 from mer_pipeline.modalities import Features, Indices
-from mer_pipeline.scores.metrics import Confusion
+from mer_pipeline.scores.confusion import Confusion
 from mer_pipeline.train_params import CHOICES, HeadName, TrainParams
 from mer_pipeline.training.member import Chosen, Plan, fit_plans
 
@@ -32,7 +33,7 @@ LOGARITHMIC = frozenset({"lr", "weight_decay"})
 
 @dataclass(frozen=True)
 class Fold:
-    """One fold of a study: what is learnt from and what is validated on, and the rows that are scored."""
+    """One fold of a search: what is learnt from and what is validated on, and the rows that are scored."""
 
     split: tuple[Examples, Examples | None]
     scored: Indices
@@ -40,39 +41,24 @@ class Fold:
 
 @dataclass
 class FoldSearch:
-    """What was tried, in order, and what each draw was worth."""
+    """The trials in order, and the value of each."""
 
     trials: list[Chosen] = field(default_factory=list)
     values: list[float] = field(default_factory=list)
 
     @property
     def best(self) -> int:
-        """The first of the best."""
+        """The index of the best trial, of equals the first."""
         return int(np.argmax(self.values))
 
     @property
     def chosen(self) -> Chosen:
-        """The best draw."""
+        """The settings of the best trial."""
         return self.trials[self.best]
 
     def apply(self, params: TrainParams) -> TrainParams:
-        """Params with what was chosen."""
+        """Params with these settings."""
         return params.model_copy(update=dict(self.chosen))
-
-
-class SearchSummary(TypedDict):
-    """Of a head in metrics/train.json; scores are weighted F1 on the given labels.
-
-    `nested` is the head's own score, the mean over seeds. `unnested` is of the best draw of the study of no fold,
-    `as_they_stand` of its first; both with the first seed.
-    """
-
-    trials: int
-    nested: float
-    unnested: float
-    optimism: float
-    as_they_stand: float
-    chosen: list[dict[str, float]]  # of each fold
 
 
 def search(
@@ -85,21 +71,21 @@ def search(
     compute: ComputeConfig,
     tick: Callable[[], None] = lambda: None,
 ) -> list[FoldSearch]:
-    """Search for each problem, given as its folds, with the first seed; none knows of another.
+    """Search for each problem, given as its folds, with the first seed; no search knows of another.
 
     Args:
         name: of the head.
         features: raw.
         given: int64 (n,), the labels that trials are scored on.
-        problems: a study each.
+        problems: the folds of each search.
         classes: how many there are.
         params: how heads are trained and what is searched.
         compute: device and threads of the training.
         tick: follows each member; there are trials times all folds of all problems.
     """
-    samplers, studies = [_start(params) for _ in problems], [FoldSearch() for _ in problems]
+    samplers, searches = [_start(params) for _ in problems], [FoldSearch() for _ in problems]
     space = _space(params)
-    while (left := params.search.trials - len(studies[0].trials)) > 0:
+    while (left := params.search.trials - len(searches[0].trials)) > 0:
         asked = [[sampler.ask(space) for _ in range(min(left, params.search.batch))] for sampler in samplers]
         plans = [
             Plan(fold.split, params.seeds[0], params.model_copy(update=trial.params))
@@ -108,7 +94,7 @@ def search(
             for fold in folds
         ]
         fitted = iter(fit_plans(name, features, plans, classes, compute, tick))
-        for study, sampler, folds, trials in zip(studies, samplers, problems, asked, strict=True):
+        for found, sampler, folds, trials in zip(searches, samplers, problems, asked, strict=True):
             for trial in trials:
                 predicted = []
                 for fold in folds:
@@ -117,23 +103,9 @@ def search(
                 true = given[np.concatenate([fold.scored for fold in folds])]
                 value = Confusion.of(true, np.concatenate(predicted), classes).weighted_f1
                 sampler.tell(trial, value)
-                study.trials.append(trial.params)
-                study.values.append(value)
-    return studies
-
-
-def summary(nested: float, studies: Sequence[FoldSearch]) -> SearchSummary:
-    """Of the studies of all folds and, last, of none; `nested` is the head's score."""
-    *own, plain = studies
-    best = plain.values[plain.best]
-    return {
-        "trials": len(plain.trials),
-        "nested": nested,
-        "unnested": round(best, 6),
-        "optimism": round(best - nested, 6),
-        "as_they_stand": round(plain.values[0], 6),
-        "chosen": [dict(study.chosen) for study in own],
-    }
+                found.trials.append(trial.params)
+                found.values.append(value)
+    return searches
 
 
 def _space(params: TrainParams) -> dict[str, optuna.distributions.BaseDistribution]:

@@ -1,16 +1,14 @@
 """The train stage: every head on all modalities and on each alone, cross-validated; the best one is selected.
 
-Writes data/fusion/ (whole or not at all), metrics/train.json and the plots' CSVs. The head is selected by the
-out-of-fold weighted F1 on the *given* labels: refined ones would be easier for the head that learnt their bias, and
-the truth is for looking only. Where nothing can be trained there is an empty head with the reason, and no error.
+Writes data/fusion/ (whole or not at all), metrics/train.json and the plots' CSV files (summary.py). Where nothing can
+be trained there is an empty head with the reason, and no error.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypedDict
 
 import numpy as np
 import pyarrow as pa
@@ -18,14 +16,12 @@ import pyarrow.parquet as pq
 
 from mer_pipeline.clips import Row
 from mer_pipeline.heads.base import ComputeConfig
-from mer_pipeline.labels.votes import MISSING
+from mer_pipeline.metrics.train import TrainMetrics
 from mer_pipeline.modalities import Features, load_features, merged_names
-from mer_pipeline.scores.bootstrap import GroupedScore, grouped_score, units_of
-from mer_pipeline.scores.evaluation import OutOfFold, out_of_fold, read_groups
-from mer_pipeline.scores.metrics import Score, score
+from mer_pipeline.scores.evaluation import read_groups
 from mer_pipeline.tables.rows import to_table
 from mer_pipeline.tables.shards import new_folder, write_table
-from mer_pipeline.train_params import VISUAL, HeadName, TrainParams
+from mer_pipeline.train_params import VISUAL, TrainParams
 from mer_pipeline.training.artifacts import (
     CONFIG,
     FUSED,
@@ -34,31 +30,19 @@ from mer_pipeline.training.artifacts import (
     member_path,
     predictions_schema,
     save_member,
-    write_csv,
-    write_json,
 )
-from mer_pipeline.training.cross_validation import FEWEST_FOLDS, Labels, Validated, members_of, read_labels
+from mer_pipeline.training.cross_validation import Labels, members_of, read_labels
 from mer_pipeline.training.head_cache import HeadCache
 from mer_pipeline.training.member import HERE, fixed_threads
-from mer_pipeline.training.search import SearchSummary, summary
-
-Results = dict[str | None, dict[HeadName, Validated]]  # by feature set, FUSED first, then by head
-
-
-class HeadScores(TypedDict):
-    """A head's out-of-fold scores against the given labels, and against the truth where there is one."""
-
-    given: Score
-    true: Score | None
-
-
-class FusedScores(TypedDict):
-    """Likewise of a head on all modalities, with intervals, and what else is said of it."""
-
-    given: GroupedScore
-    true: GroupedScore | None
-    out_of_fold: OutOfFold
-    search: SearchSummary | None  # None: params as they stand
+from mer_pipeline.training.summary import (
+    Results,
+    fused_scores,
+    label_counts,
+    search_note,
+    select,
+    single_scores,
+    write_plots,
+)
 
 
 @dataclass(frozen=True)
@@ -120,9 +104,8 @@ def train(
         with fixed_threads():
             results = _train_all(features, labels, len(classes), params, HeadCache(store, compute), progress)
     groups = read_groups(paths.manifest, labels.clip_ids)
-    heads = {name: _fused_scores(v, labels, groups, classes) for name, v in results.get(FUSED, {}).items()}
-    # The first of equals, so the earlier in params.heads.
-    selected = next(iter(sorted(heads, key=lambda name: -heads[name]["given"]["weighted_f1"])), None)
+    heads = fused_scores(results, labels, groups, classes)
+    selected = select(heads)
     config = FusionConfig(
         classes=classes,
         modalities=merged_names(modalities, merged, VISUAL),
@@ -131,38 +114,33 @@ def train(
         folds=labels.folds,
         params=params,
         selected=selected,
-        temperature=heads[selected]["out_of_fold"]["temperature"] if selected is not None else 1.0,
+        temperature=heads[selected].out_of_fold.temperature if selected is not None else 1.0,
         empty=empty,
     )
-    single = {
-        str(modality): {name: _scores(v, labels, len(classes)) for name, v in validated.items()}
-        for modality, validated in results.items()
-        if modality is not FUSED
-    }
     _write_fusion(paths.fusion, config, results, labels)
-    summary = {
-        "classes": list(classes),
-        "modalities": list(config.modalities),
-        "merged": [name for name in modalities if name in merged],
-        "mixed": list(mixed),
-        "folds": labels.folds,
-        "folds_asked": folds_asked,
-        "folds_note": note,
-        "labelled": len(labels.clip_ids),
-        "seeds": list(params.seeds),
-        "selected": config.selected,
-        "search_note": _search_note(params, labels),
-        "heads": heads,
-        "single": single,
-        "labels": _label_summary(labels),
-        "pseudo": len(labels.pseudo_ids),
-        "empty": empty,
-    }
-    write_json(paths.metrics, summary)
-    _write_plots(paths.plots, results, heads, single)
+    metrics = TrainMetrics(
+        classes=classes,
+        modalities=config.modalities,
+        merged=tuple(name for name in modalities if name in merged),
+        mixed=tuple(mixed),
+        folds=labels.folds,
+        folds_asked=folds_asked,
+        folds_note=note,
+        labelled=len(labels.clip_ids),
+        seeds=params.seeds,
+        selected=selected,
+        search_note=search_note(params, labels),
+        heads=dict(heads.items()),
+        single=single_scores(results, labels, len(classes)),
+        labels=label_counts(labels),
+        pseudo=len(labels.pseudo_ids),
+        empty=empty,
+    )
+    metrics.write(paths.metrics)
+    write_plots(paths.plots, results, metrics)
     if selected is None:
         return f"train: no head: {empty}"
-    f1 = heads[selected]["given"]["weighted_f1"]
+    f1 = heads[selected].given.weighted_f1
     return (
         f"train: {len(heads)} heads on {len(labels.clip_ids)} clips; {selected} with weighted F1 {f1:.3f} out of fold"
     )
@@ -207,46 +185,6 @@ def _train_all(
     return results
 
 
-def _scores(validated: Validated, labels: Labels, classes: int) -> HeadScores:
-    predicted = list(validated.probabilities.argmax(axis=2))
-    known = labels.true != MISSING
-    true = score(labels.true[known], [one[known] for one in predicted], classes) if known.any() else None
-    return {"given": score(labels.given, predicted, classes), "true": true}
-
-
-def _fused_scores(validated: Validated, labels: Labels, groups: Sequence[str], classes: Sequence[str]) -> FusedScores:
-    predicted, known = list(validated.probabilities.argmax(axis=2)), np.flatnonzero(labels.true != MISSING).tolist()
-    true = None
-    if known:
-        units = units_of([groups[i] for i in known])
-        true = grouped_score(labels.true[known], [one[known] for one in predicted], len(classes), units)
-    mean = validated.probabilities.mean(axis=0)
-    given = grouped_score(labels.given, predicted, len(classes), units_of(groups))
-    return {
-        "given": given,
-        "true": true,
-        "out_of_fold": out_of_fold(mean, validated.by_prior, labels.given, labels.fold, classes),
-        "search": None if validated.studies is None else summary(given["weighted_f1"], validated.studies),
-    }
-
-
-def _search_note(params: TrainParams, labels: Labels) -> str:
-    if params.search.trials == 0 or labels.folds >= FEWEST_FOLDS:
-        return ""
-    return f"{labels.folds} folds leave none to choose settings on without the scored one: params are as they stand"
-
-
-def _label_summary(labels: Labels) -> dict[str, object]:
-    known = labels.true != MISSING
-    agreement = None
-    if known.any():
-        agreement = {
-            name: round(float((column[known] == labels.true[known]).mean()), 6)
-            for name, column in (("given", labels.given), ("refined", labels.final))
-        }
-    return {"changed": int((labels.given != labels.final).sum()), "agreement_with_true": agreement}
-
-
 def _write_fusion(out: Path, config: FusionConfig, results: Results, labels: Labels) -> None:
     schema = predictions_schema(len(config.classes), pa.field("fold", pa.int32(), nullable=False))
     rows: list[Row] = []
@@ -272,31 +210,3 @@ def _write_fusion(out: Path, config: FusionConfig, results: Results, labels: Lab
             for name, validated in heads.items():
                 for one in validated.members:
                     save_member(member_path(folder, modality, name, one.seed, one.fold), one.member, names)
-
-
-def _write_plots(
-    plots: Path,
-    results: Results,
-    heads: Mapping[HeadName, FusedScores],
-    single: Mapping[str, Mapping[HeadName, HeadScores]],
-) -> None:
-    table: dict[str, Mapping[HeadName, FusedScores | HeadScores]] = {"all": heads, **single}
-    write_csv(
-        plots / "heads.csv",
-        ("head", "features", "weighted_f1"),
-        [(name, set_, of["given"]["weighted_f1"]) for set_, scores in table.items() for name, of in scores.items()],
-    )
-    write_csv(
-        plots / "history.csv",
-        ("head", "seed", "fold", "epoch", "train_loss", "validation_f1"),
-        [
-            (name, one.seed, one.fold, at.epoch, round(at.train_loss, 6), _blank(at.validation_f1))
-            for name, validated in results.get(FUSED, {}).items()
-            for one in validated.members
-            for at in one.history
-        ],
-    )
-
-
-def _blank(value: float | None) -> float | str:
-    return "" if value is None else round(value, 6)

@@ -26,8 +26,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from mer_pipeline.labels.votes import MISSING
+from mer_pipeline.metrics.ablation import Kind
 from mer_pipeline.modalities import Features
-from mer_pipeline.scores.ablation_table import Kind
 from mer_pipeline.train_params import VISUAL, HeadName, TrainParams
 from mer_pipeline.training.cross_validation import Labels
 

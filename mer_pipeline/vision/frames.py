@@ -51,7 +51,7 @@ class Frames:
         return cls(row["jpegs"], row["times"])  # type: ignore[arg-type]  # typed by SampleFrames.schema
 
 
-def choose(params: FrameParams, times: npt.NDArray[np.float64], end: float) -> npt.NDArray[np.int64]:
+def sample_indices(params: FrameParams, times: npt.NDArray[np.float64], end: float) -> npt.NDArray[np.int64]:
     """Indices of the frames to keep, ascending and distinct.
 
     Args:
@@ -110,7 +110,7 @@ class SampleFrames(Transform[Row]):
         jpegs, times, shape = [], [], (0, 0, 3)
         pictures = read_pictures(
             path,
-            lambda stamps, end: choose(self.params, stamps, end),
+            lambda stamps, end: sample_indices(self.params, stamps, end),
             fps=fps,
             duration=duration,
         )

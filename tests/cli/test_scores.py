@@ -106,15 +106,14 @@ class TestScore:
     def test_a_run_out_of_fold(self, project: Path) -> None:
         """A project or its data/fusion is a source too, with the head's probabilities judged beside."""
         found = score_files(Path("train.csv"), ".", "mertools", project)
-        assert found["predictions"] == "., mertools, out of fold"
-        assert found == {**score_files(Path("train.csv"), "data/fusion", "mertools", project)} | {
-            "predictions": "., mertools, out of fold"
-        }
+        assert found.predictions == "., mertools, out of fold"
+        same = score_files(Path("train.csv"), "data/fusion", "mertools", project)
+        assert found == same.model_copy(update={"predictions": found.predictions})
         metrics = json.loads(Path("metrics/train.json").read_text())["heads"]["mertools"]
-        assert found["confusion"] != metrics["out_of_fold"]["confusion"]  # true labels here, given ones there
-        assert found["scores"]["weighted_f1"]["value"] == metrics["true"]["weighted_f1"]  # one seed
-        assert found["scores"]["weighted_f1"]["low"] == metrics["true"]["interval"]["low"]
-        assert found["ece"] is not None
+        assert found.plain()["confusion"] != metrics["out_of_fold"]["confusion"]  # true labels here, given ones there
+        assert found.scores["weighted_f1"].value == metrics["true"]["weighted_f1"]  # one seed
+        assert found.scores["weighted_f1"].low == metrics["true"]["interval"]["low"]
+        assert found.ece is not None
         assert "calibration error 0." in score_text(found)
 
     def test_few_groups_are_told(self, project: Path, tmp_path: Path) -> None:
@@ -205,26 +204,26 @@ class TestCompare:
         """A project, its data/fusion and its out-of-fold table are the same run."""
         whole = compare_runs(".", None, "logreg", "mertools", None, False, project)
         for other in ("data/fusion", str(project)):
-            assert compare_runs(other, ".", "logreg", "mertools", None, False, project)["paired"] == whole["paired"]
+            assert compare_runs(other, ".", "logreg", "mertools", None, False, project).paired == whole.paired
         table = "data/fusion/out_of_fold.parquet"
-        assert compare_runs(".", table, "logreg", "mertools", None, False, project)["paired"] == whole["paired"]
+        assert compare_runs(".", table, "logreg", "mertools", None, False, project).paired == whole.paired
         shutil.copytree("data/fusion", tmp_path / "kept")
         kept = str(tmp_path / "kept")
-        assert compare_runs(kept, ".", "logreg", "mertools", None, False, project)["paired"] == whole["paired"]
+        assert compare_runs(kept, ".", "logreg", "mertools", None, False, project).paired == whole.paired
         with pytest.raises(UsageError, match="there are labels only where the sides are runs"):
             compare_runs(kept, None, "logreg", "mertools", None, False, project)
         truth = Path("train.csv")
         found = compare_runs(kept, None, "logreg", "mertools", truth, False, project)
-        assert (found["against"], found["paired"]["n"], found["paired"]["over"]) == ("train.csv", 60, "groups")
+        assert (found.against, found.paired.n, found.paired.over) == ("train.csv", 60, "groups")
 
     def test_the_test_candidates(self, project: Path, tmp_path: Path) -> None:
         """What predict wrote, against the true labels; a CSV may stand on one side."""
         found = compare_runs(".", "data/submission.csv", None, None, None, True, project)
-        assert (found["against"], found["paired"]["n"], found["paired"]["p"]) == ("the true labels", 30, 1)
+        assert (found.against, found.paired.n, found.paired.p) == ("the true labels", 30, 1)
         truth = write_csv(tmp_path / "truth.csv", dict(list(true_of("test").items())[:20]))
         other = write_csv(tmp_path / "other.csv", dict.fromkeys(list(true_of("test"))[5:], "angry"))
         found = compare_runs("data/submission.csv", str(other), None, None, truth, False, project)
-        assert (found["paired"]["n"], found["only_a"], found["only_b"], found["without_label"]) == (15, 5, 0, 10)
+        assert (found.paired.n, found.only_a, found.only_b, found.without_label) == (15, 5, 0, 10)
         with pytest.raises(UsageError, match="a CSV has no heads"):
             compare_runs("data/submission.csv", None, None, "mertools", truth, False, project)
         with pytest.raises(UsageError, match="leave out --head, or --test"):
@@ -240,7 +239,7 @@ class TestCompare:
         changed = manifest.set_column(3, "label", pa.array(labels))
         pq.write_table(changed, tmp_path / "data/manifest.parquet")
         found = compare_runs(".", str(tmp_path), "logreg", "mertools", None, False, project)
-        assert (found["paired"]["n"], found["without_label"]) == (56, 4)
+        assert (found.paired.n, found.without_label) == (56, 4)
 
     def test_nothing_to_compare(self, project: Path, tmp_path: Path) -> None:
         """The same on both sides, no clip in common, other classes, no head, no such table: one sentence each."""
@@ -259,7 +258,7 @@ class TestCompare:
         with pytest.raises(UsageError, match=r"has no head \(there are no labels\)"):
             compare_runs(".", str(other), None, None, None, False, project)
         (other / "config.json").write_text("{")
-        with pytest.raises(StageError, match=r"config\.json cannot be read"):
+        with pytest.raises(StageError, match=r"train\.json of .* is not what this version writes \(Invalid JSON"):
             compare_runs(".", str(other), None, None, None, False, project)
         (tmp_path / "store/packs").mkdir(parents=True)
         with pytest.raises(MerError, match="store"):
@@ -303,10 +302,10 @@ def test_a_revision(history: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     table.unlink()
     pq.write_table(rows.set_column(rows.schema.get_field_index("label"), "label", better), table)
     found = compare_runs("v1", None, "mertools", None, None, False, history)
-    assert found["a"].startswith("v1 (")
-    assert found["b"] == "workspace, mertools, out of fold"
-    f1 = found["paired"]["scores"]["weighted_f1"]
+    assert found.a.startswith("v1 (")
+    assert found.b == "workspace, mertools, out of fold"
+    f1 = found.paired.scores["weighted_f1"]
     heads = json.loads(Path("metrics/train.json").read_text())["heads"]
-    assert (f1["a"], f1["b"]) == (heads["mertools"]["given"]["weighted_f1"], 1)
-    assert found["paired"]["right"]["only_a"] == found["paired"]["right"]["neither"] == 0
-    assert np.isclose(found["paired"]["b_better"], 1)
+    assert (f1.a, f1.b) == (heads["mertools"]["given"]["weighted_f1"], 1)
+    assert found.paired.right.only_a == found.paired.right.neither == 0
+    assert np.isclose(found.paired.b_better, 1)

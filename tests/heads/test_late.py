@@ -17,7 +17,7 @@ from mer_pipeline.heads.logreg import LogReg
 from mer_pipeline.heads.opinion_pool import SHARPER, OpinionPool, likeliest
 from mer_pipeline.heads.strength import choose_strength
 from mer_pipeline.modalities import Features, Indices, Matrix
-from mer_pipeline.scores.metrics import Confusion
+from mer_pipeline.scores.confusion import Confusion
 from mer_pipeline.train_params import TrainParams
 from mer_pipeline.training.cross_validation import cross_validate
 from mer_pipeline.training.member import fit_members, fixed_threads

@@ -19,9 +19,9 @@ from mer_pipeline.heads.base import ComputeConfig, Examples, Lesson
 from mer_pipeline.heads.scaler import Scaler
 from mer_pipeline.heads.stack import Resident
 from mer_pipeline.labels.pseudo import PseudoParams
+from mer_pipeline.metrics.train import TrainMetrics
 from mer_pipeline.modalities import Features, load_features
 from mer_pipeline.params import parse_params
-from mer_pipeline.report.metrics import TrainMetrics
 from mer_pipeline.scores.ablation_table import AblationFiles
 from mer_pipeline.tables.shards import write_table
 from mer_pipeline.train_params import VISUAL, AblationParams, HeadName, TrainParams

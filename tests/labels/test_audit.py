@@ -19,6 +19,7 @@ from mer_pipeline.labels.confident import suspects
 from mer_pipeline.labels.refined import LabelParams
 from mer_pipeline.labels.summary import agree
 from mer_pipeline.labels.votes import MISSING
+from mer_pipeline.metrics.labels import FamilyVotes
 
 CLASSES = ("neutral", "angry", "happy")
 SOURCES = {"given": "human", "crowd": "crowd", "listener": "listener", "reader": "reader"}
@@ -83,29 +84,29 @@ def test_agreement_is_scikit_learns_kappa() -> None:
     votes = votes.filter(pc.invert(pc.and_(pc.equal(votes["source"], "crowd"), pc.less(votes["clip_id"], "c030"))))
     labels = refine(votes, folds, CLASSES, LabelParams())
     summary = agree(votes, labels, CLASSES, LabelParams())
-    assert [(p["a"], p["b"]) for p in summary["pairs"]][:2] == [("human", "crowd"), ("human", "listener")]
-    pair = summary["pairs"][0]
-    assert pair["n"] == 60
-    assert pair["agreement"] == pytest.approx((said["given"][30:] == said["crowd"][30:]).mean(), abs=1e-6)
-    assert pair["kappa"] == pytest.approx(cohen_kappa_score(said["given"][30:], said["crowd"][30:]), abs=1e-6)
-    assert summary["families"]["crowd"] == {"sources": ["crowd"], "votes": 60}
-    assert summary["changed"] == sum(part(labels, -1)["changed"].to_pylist())
-    assert summary["changed"] == sum(summary["changed_by_class"].values())
+    assert [(p.a, p.b) for p in summary.pairs][:2] == [("human", "crowd"), ("human", "listener")]
+    pair = summary.pairs[0]
+    assert pair.n == 60
+    assert pair.agreement == pytest.approx((said["given"][30:] == said["crowd"][30:]).mean(), abs=1e-6)
+    assert pair.kappa == pytest.approx(cohen_kappa_score(said["given"][30:], said["crowd"][30:]), abs=1e-6)
+    assert summary.families["crowd"] == FamilyVotes(sources=("crowd",), votes=60)
+    assert summary.changed == sum(part(labels, -1)["changed"].to_pylist())
+    assert summary.changed == sum(summary.changed_by_class.values())
 
 
 def test_the_summary_says_how_far_each_source_can_be_trusted() -> None:
     """An accuracy with its interval around it, rounded; four independent families raise no warning."""
     votes, folds = tables(planted())
     summary = agree(votes, refine(votes, folds, CLASSES, LabelParams()), CLASSES, LabelParams())
-    assert list(summary["sources"]) == ["given", "crowd", "listener", "reader"]
-    for source in summary["sources"].values():
-        assert source["votes"] == N
-        assert source["low"] is not None
-        assert source["accuracy"] is not None
-        assert source["high"] is not None
-        assert 0 <= source["low"] < source["accuracy"] < source["high"] <= 1
-        assert round(source["accuracy"], 4) == source["accuracy"]
-    assert summary["dependent"] == summary["within_families"] == summary["warnings"] == []
+    assert list(summary.sources) == ["given", "crowd", "listener", "reader"]
+    for source in summary.sources.values():
+        assert source.votes == N
+        assert source.low is not None
+        assert source.accuracy is not None
+        assert source.high is not None
+        assert 0 <= source.low < source.accuracy < source.high <= 1
+        assert round(source.accuracy, 4) == source.accuracy
+    assert summary.dependent == summary.within_families == summary.warnings == ()
 
 
 def test_a_copying_family_is_a_warning() -> None:
@@ -116,13 +117,13 @@ def test_a_copying_family_is_a_warning() -> None:
     votes, folds = tables(said)
     labels = refine(votes, folds, CLASSES, LabelParams())
     summary = agree(votes, labels, CLASSES, LabelParams())
-    assert [(pair["a"], pair["b"]) for pair in summary["dependent"]] == [("crowd", "reader")]
-    assert summary["warnings"][0].startswith("the families 'crowd' and 'reader' agree on 9")
+    assert [(pair.a, pair.b) for pair in summary.dependent] == [("crowd", "reader")]
+    assert summary.warnings[0].startswith("the families 'crowd' and 'reader' agree on 9")
     both = [{"reader": "crowd"}.get(family, family) for family in votes["family"].to_pylist()]
     votes = votes.set_column(2, "family", pa.array(both))
     summary = agree(votes, refine(votes, folds, CLASSES, LabelParams()), CLASSES, LabelParams())
-    assert summary["dependent"] == []
-    assert summary["warnings"][0].startswith("the sources of one family 'crowd' and 'reader' agree on 9")
+    assert summary.dependent == ()
+    assert summary.warnings[0].startswith("the sources of one family 'crowd' and 'reader' agree on 9")
 
 
 def test_suspects_are_told_and_change_nothing() -> None:
@@ -145,7 +146,7 @@ def test_suspects_are_told_and_change_nothing() -> None:
     found = suspects(scores.astype(np.float32).astype(np.float64), said["given"])
     assert part(labels, -1)["suspect"].to_pylist() == [None if c == MISSING else CLASSES[c] for c in found]
     assert part(labels, 1)["suspect"].null_count == part(labels, 1).num_rows
-    assert agree(votes, labels, CLASSES, LabelParams())["suspect"] == (found != MISSING).sum() > 0
+    assert agree(votes, labels, CLASSES, LabelParams()).suspect == (found != MISSING).sum() > 0
 
 
 def test_the_stage_writes_both_files_and_takes_no_labels(tmp_path: Path) -> None:

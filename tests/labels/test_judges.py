@@ -18,6 +18,7 @@ from mer_pipeline.labels.judges import ALL_VOTES_SCHEMA, HELD_OUT, OPINIONS, opi
 from mer_pipeline.labels.refined import LabelParams
 from mer_pipeline.labels.summary import agree
 from mer_pipeline.labels.votes import SCORES
+from mer_pipeline.metrics.labels import FamilyVotes, JudgeVotes
 from mer_pipeline.tables.rows import stage_schema
 from mer_pipeline.tables.shards import forget_others, write_shard
 
@@ -132,13 +133,13 @@ def test_the_summary_counts_votes_and_abstentions(tmp_path: Path) -> None:
     judges = {"face": FACE, "mute": FACE, "own": OWN}
     votes = with_judges(GIVEN, tmp_path, judges, FOLDS)
     summary = agree(votes, refine(votes, FOLDS, CLASSES, LabelParams()), CLASSES, LabelParams(), judges)
-    assert summary["judges"] == {
-        "face": {"votes": 1, "abstentions": 2},
-        "mute": {"votes": 0, "abstentions": 3},
-        "own": {"votes": 3, "abstentions": 0},
+    assert summary.judges == {
+        "face": JudgeVotes(votes=1, abstentions=2),
+        "mute": JudgeVotes(votes=0, abstentions=3),
+        "own": JudgeVotes(votes=3, abstentions=0),
     }
-    assert summary["families"]["own"] == {"sources": ["own"], "votes": 3}
-    assert {(pair["a"], pair["b"]) for pair in summary["pairs"]} >= {("human", "own"), ("face", "own")}
+    assert summary.families["own"] == FamilyVotes(sources=("own",), votes=3)
+    assert {(pair.a, pair.b) for pair in summary.pairs} >= {("human", "own"), ("face", "own")}
 
 
 def test_what_a_judge_left_behind_is_forgotten(tmp_path: Path) -> None:

@@ -28,14 +28,14 @@ from mer_pipeline.labels.pseudo import (
     SILENT,
     TAKEN,
     TIED,
-    Choice,
     ClassRule,
     Opinions,
     PseudoParams,
+    Selection,
     checked,
-    choose,
     quotas,
     rules,
+    select,
     wilson_low,
 )
 from mer_pipeline.labels.votes import MISSING
@@ -56,13 +56,13 @@ def opinions(seed: int, n: int, right: float = 0.8, families: int = 2, steps: in
     return Opinions(scores, rng.random(n) > 0.1, said[:, 1:]), true
 
 
-def whole(seed: int, params: PseudoParams) -> tuple[Choice, tuple[ClassRule, ...], Opinions, list[str], Ints, Ints]:
+def whole(seed: int, params: PseudoParams) -> tuple[Selection, tuple[ClassRule, ...], Opinions, list[str], Ints, Ints]:
     """60 labelled clips and 90 others through the rule."""
     known, given_labels = opinions(seed, 60)
     pool, true = opinions(seed + 1000, 90)
     of_class = rules(known, given_labels, given_labels, params)
     ids = [f"c{i:03d}" for i in range(90)]
-    return choose(pool, ids, np.zeros(90, bool), of_class, params), of_class, pool, ids, given_labels, true
+    return select(pool, ids, np.zeros(90, bool), of_class, params), of_class, pool, ids, given_labels, true
 
 
 SEEDS = st.integers(0, 10_000)
@@ -80,23 +80,23 @@ SOME = st.builds(
 @settings(max_examples=60)
 def test_what_is_taken_keeps_every_limit(seed: int, params: PseudoParams) -> None:
     """Threshold, agreement, ratio, proportions; each class takes its most confident clips."""
-    choice, of_class, pool, _, labels, _ = whole(seed, params)
-    taken = choice.label != MISSING
-    assert ((choice.reason == TAKEN) == taken).all()
-    assert (choice.label[taken] == pool.scores[taken].argmax(axis=1)).all()
+    selection, of_class, pool, _, labels, _ = whole(seed, params)
+    taken = selection.label != MISSING
+    assert ((selection.reason == TAKEN) == taken).all()
+    assert (selection.label[taken] == pool.scores[taken].argmax(axis=1)).all()
     assert pool.heard[taken].all()
-    agree = (pool.families == choice.label[:, None]).sum(axis=1)
+    agree = (pool.families == selection.label[:, None]).sum(axis=1)
     assert (agree[taken] >= params.min_families - 1).all()
-    count, labelled = np.bincount(choice.label[taken], minlength=3), np.bincount(labels, minlength=3)
+    count, labelled = np.bincount(selection.label[taken], minlength=3), np.bincount(labels, minlength=3)
     assert (count <= params.max_ratio * labelled + 1e-6).all()
-    assert (count <= choice.quota).all()
+    assert (count <= selection.quota).all()
     grown = (labelled + count) / (labelled + count).sum()
     assert (grown <= (1 + params.max_drift) * labelled / labelled.sum() + 1e-6).all()
     for c, rule in enumerate(of_class):
-        mine = pool.sure[choice.label == c]
+        mine = pool.sure[selection.label == c]
         assert rule.threshold is None or (mine >= rule.threshold).all()
         assert rule.threshold is not None or not len(mine)
-        over = pool.sure[(choice.reason == OVER) & (pool.leader == c)]
+        over = pool.sure[(selection.reason == OVER) & (pool.leader == c)]
         assert not len(mine) or not len(over) or over.max() <= mine.min()
 
 
@@ -121,16 +121,16 @@ def test_asking_for_more_never_lowers_a_threshold(seed: int) -> None:
 @settings(max_examples=40)
 def test_the_order_of_clips_changes_nothing(seed: int, params: PseudoParams) -> None:
     """Neither that of the labelled ones nor that of the pool."""
-    choice, of_class, pool, ids, _, _ = whole(seed, params)
+    selection, of_class, pool, ids, _, _ = whole(seed, params)
     rng = np.random.default_rng(seed)
     known, labels = opinions(seed, 60)
     mixed = rng.permutation(60)
     again = rules(known.take(mixed), labels[mixed], labels[mixed], params)
     assert again == of_class
     turned = rng.permutation(90)
-    other = choose(pool.take(turned), [ids[i] for i in turned], np.zeros(90, bool), again, params)
-    assert (other.label == choice.label[turned]).all()
-    assert (other.reason == choice.reason[turned]).all()
+    other = select(pool.take(turned), [ids[i] for i in turned], np.zeros(90, bool), again, params)
+    assert (other.label == selection.label[turned]).all()
+    assert (other.reason == selection.reason[turned]).all()
 
 
 def test_the_head_alone_or_against_others_is_not_enough() -> None:
@@ -145,7 +145,7 @@ def test_the_head_alone_or_against_others_is_not_enough() -> None:
     of_class = (ClassRule(0.0, 9, 9, 1.0, 9),) * 3
     alone = Opinions(scores, np.ones(6, bool), np.full((6, 0), MISSING))
     loose = PseudoParams(min_precision=0.0, min_support=1)
-    assert (choose(alone, list("abcdef"), np.zeros(6, bool), of_class, loose).label == MISSING).all()
+    assert (select(alone, list("abcdef"), np.zeros(6, bool), of_class, loose).label == MISSING).all()
     assert all(rule.threshold is None for rule in rules(alone, np.full(6, 2), np.full(6, 2), loose))
 
 
@@ -265,8 +265,8 @@ def test_reasons_are_told_apart() -> None:
     pool = Opinions(scores, np.ones(3, bool), np.zeros((3, 1), np.int64))
     of_class = (ClassRule(0.5, 9, 9, 1.0, 1), ClassRule(None, 0, 0, 0.0, 1))
     params = PseudoParams(max_ratio=1.0, max_drift=5.0)
-    choice = choose(pool, ["b", "c", "a"], np.array([True, False, False]), of_class, params)
-    assert choice.label.tolist() == [MISSING, MISSING, 0], "of equals the first by name"
-    assert len(set(choice.reason.tolist())) == 3
+    selection = select(pool, ["b", "c", "a"], np.array([True, False, False]), of_class, params)
+    assert selection.label.tolist() == [MISSING, MISSING, 0], "of equals the first by name"
+    assert len(set(selection.reason.tolist())) == 3
     silent = replace(pool, heard=np.zeros(3, bool))
-    assert (choose(silent, ["b", "c", "a"], np.zeros(3, bool), of_class, params).reason == SILENT).all()
+    assert (select(silent, ["b", "c", "a"], np.zeros(3, bool), of_class, params).reason == SILENT).all()

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import io
-import json
 import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +15,10 @@ from PIL import Image, ImageDraw
 
 from mer_pipeline.clips import MANIFEST_SCHEMA, PROBLEM_SCHEMA, Row
 from mer_pipeline.datasets.adapter import MER_CLASSES
+from mer_pipeline.metrics.labels import FamilyPair, LabelMetrics, SourceTrust
+from mer_pipeline.metrics.predict import CandidateScores, PredictMetrics, SelectedScore
+from mer_pipeline.metrics.scores import Bin, Calibration, ClassScore, Counts, GroupedScore, Interval, Score
+from mer_pipeline.metrics.train import FusedScores, HeadScores, LabelAgreement, LabelCounts, OutOfFold, TrainMetrics
 from mer_pipeline.report.sources import ReportPaths
 from mer_pipeline.tables.rows import complete_row, stage_schema, to_table
 from mer_pipeline.tables.shards import shard_of, write_shard, write_table
@@ -50,15 +53,25 @@ PREDICTIONS = pa.schema(
 OUT_OF_FOLD = pa.schema([*GUESSES, ("fold", pa.int32())])
 
 
-AGREEMENT = {
-    "sources": {
-        "crowd": {"family": "crowd", "votes": 30, "accuracy": 0.7811, "low": 0.7032, "high": 0.8662},
-        "given": {"family": "human", "votes": 36, "accuracy": 0.8284, "low": 0.7482, "high": 0.8893},
-        "listener": {"family": "crowd", "votes": 0, "accuracy": None, "low": None, "high": None},
+AGREEMENT = LabelMetrics(
+    method="human-anchored",
+    labelled=36,
+    changed=3,
+    changed_by_class={},
+    given_by_class={},
+    families={},
+    judges={},
+    sources={
+        "crowd": SourceTrust(family="crowd", votes=30, accuracy=0.7811, low=0.7032, high=0.8662),
+        "given": SourceTrust(family="human", votes=36, accuracy=0.8284, low=0.7482, high=0.8893),
+        "listener": SourceTrust(family="crowd", votes=0, accuracy=None, low=None, high=None),
     },
-    "pairs": [{"a": "human", "b": "crowd", "n": 30, "agreement": 0.657407, "kappa": 0.586678}],
-    "warnings": [f"the sources of one family 'crowd' and '{HOSTILE}' agree on 99% of 30 clips"],
-}
+    pairs=(FamilyPair(a="human", b="crowd", n=30, agreement=0.657407, kappa=0.586678),),
+    dependent=(),
+    within_families=(),
+    warnings=(f"the sources of one family 'crowd' and '{HOSTILE}' agree on 99% of 30 clips",),
+    suspect=0,
+)
 
 
 @dataclass(frozen=True)
@@ -97,35 +110,43 @@ def speech(clip: int) -> bytes:
     return pcm
 
 
-def score(value: float, n: int, sd: float = 0.02) -> dict[str, float]:
-    """A SCORE of the metric files."""
-    return {"n": n, "weighted_f1": value, "macro_f1": value - 0.03, "uar": value - 0.02, "weighted_f1_sd": sd}
+def score(value: float, n: int, sd: float = 0.02) -> Score:
+    """A score without an interval."""
+    return Score(n=n, weighted_f1=value, macro_f1=value - 0.03, uar=value - 0.02, weighted_f1_sd=sd)
 
 
-def ranged(value: float, n: int, sd: float = 0.02, groups: int = 12) -> dict[str, object]:
-    """A SCORE with an interval."""
-    return {
-        **score(value, n, sd),
-        "interval": {"low": value - 0.07, "high": value + 0.06, "over": "groups", "n": groups},
-    }
+def ranged(value: float, n: int, sd: float = 0.02, groups: int = 12) -> GroupedScore:
+    """A score with an interval."""
+    interval = Interval(low=value - 0.07, high=value + 0.06, over="groups", n=groups)
+    return GroupedScore(**dict(score(value, n, sd)), interval=interval)
 
 
-def calibrated(n: int) -> dict[str, object]:
+def calibrated(n: int) -> Calibration:
     """A head that is too sure, and less so when tempered."""
-    low = [{"low": at / 10, "high": (at + 1) / 10, "n": 0, "confidence": 0.0, "accuracy": 0.0} for at in range(10)]
-    bins = [
-        [{**row, "n": n // 2, "confidence": at / 10 + 0.05, "accuracy": at / 10 + off} if at in (4, 8) else row
-         for at, row in enumerate(low)]
-        for off in (-0.1, 0.03)
-    ]  # fmt: skip
-    figures = {
-        "ece": 0.15,
-        "ece_tempered": 0.023,
-        "ece_if_calibrated": 0.061,
-        "log_loss": 1.3,
-        "log_loss_tempered": 0.9,
+
+    def bins(off: float) -> tuple[Bin, ...]:
+        """Clips in two bins, more or fewer of them right than it says."""
+        filled = {at: {"n": n // 2, "confidence": at / 10 + 0.05, "accuracy": at / 10 + off} for at in (4, 8)}
+        none = {"n": 0, "confidence": 0.0, "accuracy": 0.0}
+        return tuple(Bin(low=at / 10, high=(at + 1) / 10, **filled.get(at, none)) for at in range(10))
+
+    return Calibration(
+        n=n, ece=0.15, ece_tempered=0.023, ece_if_calibrated=0.061, log_loss=1.3, log_loss_tempered=0.9,
+        bins=bins(-0.1), bins_tempered=bins(0.03),
+    )  # fmt: skip
+
+
+def by_class(support: int) -> dict[str, ClassScore]:
+    """A line for each class."""
+    return {
+        name: ClassScore(precision=0.75, recall=0.75, f1=0.5 + at / 20, support=support)
+        for at, name in enumerate(MER_CLASSES)
     }
-    return {"n": n, **figures, "bins": bins[0], "bins_tempered": bins[1]}
+
+
+def confusion(right: int) -> Counts:
+    """As many right in each class, and one wrong."""
+    return tuple(tuple(right if i == j else int((i + 1) % 6 == j) for j in range(6)) for i in range(6))
 
 
 class Maker:
@@ -168,9 +189,9 @@ class Maker:
             self._decisions()
         self._problems()
         self.paths.metrics.mkdir(parents=True)
-        written = {"train": self._train_metrics(), "predict": self._predict_metrics(), "labels": AGREEMENT}
-        for name, metrics in written.items():
-            (self.paths.metrics / f"{name}.json").write_text(json.dumps(metrics, sort_keys=True))
+        self._train_metrics().write(self.paths.metrics / "train.json")
+        self._predict_metrics().write(self.paths.metrics / "predict.json")
+        AGREEMENT.write(self.paths.metrics / "labels.json")
         self.paths.params.write_text("dataset:\n  root: data/demo  # <b>not bold</b>\nfolds:\n  n: 5\n")
         return self.paths
 
@@ -283,74 +304,69 @@ class Maker:
         table = to_table(rows if self.variant.quarantine else [], PROBLEM_SCHEMA)
         write_table(self.paths.data / "quarantine" / "frames.parquet", table)
 
-    def _train_metrics(self) -> Mapping[str, object]:
-        base: dict[str, object] = {"classes": MER_CLASSES, "modalities": MODALITIES, "folds_asked": 5}
-        if not self.variant.labels:
-            return base | {
-                "folds": 0,
-                "labelled": 0,
-                "selected": None,
-                "heads": {},
-                "single": {},
-                "empty": "no clip has a label",
-            }
-        n, truth = len(self.train), self.variant.truth
+    def _train_metrics(self) -> TrainMetrics:
+        n, truth, trained = len(self.train), self.variant.truth, self.variant.labels
 
-        def both(value: float, sd: float = 0.02) -> dict[str, object]:
-            return {"given": score(value, n, sd), "true": score(value + 0.06, n, sd) if truth else None}
+        def alone(value: float, sd: float = 0.02) -> HeadScores:
+            return HeadScores(given=score(value, n, sd), true=score(value + 0.06, n, sd) if truth else None)
 
-        def fused(value: float, sd: float = 0.02) -> dict[str, object]:
-            return {
-                "given": ranged(value, n, sd),
-                "true": ranged(value + 0.06, n, sd) if truth else None,
-                "out_of_fold": {"temperature": 1.62, "calibration": calibrated(n)},
-            }
+        def fused(value: float, sd: float = 0.02) -> FusedScores:
+            return FusedScores(
+                given=ranged(value, n, sd),
+                true=ranged(value + 0.06, n, sd) if truth else None,
+                out_of_fold=OutOfFold(
+                    per_class=by_class(6), confusion=confusion(5), temperature=1.62, calibration=calibrated(n)
+                ),
+                search=None,
+            )
 
         single = {
-            name: {"ecmf": both(0.40 + at / 20), "mertools": both(0.38 + at / 20), "logreg": both(0.41 + at / 18, 0.0)}
+            name: {"ecmf": alone(0.40 + at / 20), "mertools": alone(0.38 + at / 20), "logreg": alone(0.41 + at / 18, 0)}
             for at, name in enumerate(MODALITIES)
         }
-        agreement = {"given": 0.852, "refined": 0.931} if truth else None
-        return base | {
-            "folds": 4, "labelled": n, "seeds": [0, 1, 2], "selected": "ecmf", "single": single, "empty": None,
-            "heads": {"ecmf": fused(0.684), "mertools": fused(0.651), "logreg": fused(0.702, 0.0)},
-            "labels": {"changed": 3, "agreement_with_true": agreement},
-        }  # fmt: skip
+        heads = {"ecmf": fused(0.684), "mertools": fused(0.651), "logreg": fused(0.702, 0.0)}
+        agreement = LabelAgreement(given=0.852, refined=0.931) if truth and trained else None
+        return TrainMetrics(
+            classes=MER_CLASSES,
+            modalities=MODALITIES,
+            merged=(),
+            mixed=(),
+            folds=4 if trained else 0,
+            folds_asked=5,
+            folds_note="",
+            labelled=n if trained else 0,
+            seeds=(0, 1, 2),
+            search_note="",
+            heads=heads if trained else {},
+            single=single if trained else {},
+            labels=LabelCounts(changed=3 if trained else 0, agreement_with_true=agreement),
+            pseudo=0,
+            selected="ecmf" if trained else None,
+            empty=None if trained else "no clip has a label",
+        )
 
-    def _predict_metrics(self) -> Mapping[str, object]:
-        base = {
-            "selected": "ecmf" if self.variant.labels else None,
-            "candidates": len(self.test),
-            "pool": 6,
-            "flagged": 1,
-        }
-        if not (self.variant.truth and self.variant.labels):
-            return base | {"test": None}
-        n = len(self.test)
-        confusion = [[3 if i == j else int((i + 1) % 6 == j) for j in range(6)] for i in range(6)]
-        per_class = {
-            name: {"precision": 0.75, "recall": 0.75, "f1": 0.5 + at / 20, "support": 4}
-            for at, name in enumerate(MER_CLASSES)
-        }
-        return base | {
-            "test": {
-                "heads": {
+    def _predict_metrics(self) -> PredictMetrics:
+        n, test = len(self.test), None
+        if self.variant.truth and self.variant.labels:
+            test = CandidateScores(
+                heads={
                     "ecmf": ranged(0.731, n, groups=3),
                     "mertools": ranged(0.69, n, groups=3),
                     "logreg": ranged(0.702, n, 0.0, 3),
                 },
-                "single": {
+                single={
                     name: {"ecmf": score(0.44 + at / 20, n), "logreg": score(0.42 + at / 20, n, 0.0)}
                     for at, name in enumerate(MODALITIES)
                 },
-                "selected": {
-                    **ranged(0.754, n, groups=3),
-                    "per_class": per_class,
-                    "confusion": confusion,
-                    "calibration": calibrated(n),
-                },
-            }
-        }
+                selected=SelectedScore(
+                    **dict(ranged(0.754, n, groups=3)),
+                    per_class=by_class(4),
+                    confusion=confusion(3),
+                    calibration=calibrated(n),
+                ),
+            )
+        selected = "ecmf" if self.variant.labels else None
+        return PredictMetrics(selected=selected, test=test, candidates=n, pool=6, flagged=1)
 
 
 @pytest.fixture

@@ -2,34 +2,31 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable
 
 import pytest
 
+from mer_pipeline.metrics.ablation import AblationMetrics, Compared, Kind, Reference, Variant
 from mer_pipeline.report.ablation import forests
 from mer_pipeline.report.build import build
-from mer_pipeline.report.metrics import AblationMetrics
 from mer_pipeline.report.sources import ReportPaths
+from tests.report.conftest import score
 from tests.report.test_build import page_of
 
 Project = Callable[..., ReportPaths]
 
 
-def score(f1: float, **more: object) -> dict[str, object]:
-    """A SCORE, compared or not."""
-    return {"n": 36, "weighted_f1": f1, "macro_f1": f1, "uar": f1, "weighted_f1_sd": 0.01, **more}
-
-
-def row(kind: str, f1: float, half: float, p: float) -> dict[str, object]:
+def row(kind: Kind, f1: float, half: float, p: float) -> Variant:
     """A variant of a system that scores .6, no truth known."""
     low, high = round(f1 - 0.6 - half, 6), round(f1 - 0.6 + half, 6)
-    compared = score(f1, difference=round(f1 - 0.6, 6), low=low, high=high, p=p / 2, p_holm=p)
-    return {"kind": kind, "head": "ecmf", "modalities": ["scene"], "given": compared, "true": None}
+    compared = Compared(
+        **dict(score(f1, 36, 0.01)), difference=round(f1 - 0.6, 6), low=low, high=high, p=p / 2, p_holm=p
+    )
+    return Variant(kind=kind, head="ecmf", modalities=("scene",), given=compared, true=None)
 
 
-def measured(name: str = "without face") -> dict[str, object]:
+def measured(name: str = "without face") -> AblationMetrics:
     """metrics/ablation.json."""
     rows = {
         "attention off": row("part", 0.62, 0.04, 1.0),
@@ -37,13 +34,15 @@ def measured(name: str = "without face") -> dict[str, object]:
         name: row("without", 0.2, 0.1, 0.0004),
         "logreg": row("head", 0.7, 0.05, 0.03),
     }
-    told = {"head": "ecmf", "seeds": [0, 1], "over": "groups", "units": 5, "caveat": "five are few"}
-    return {"enabled": True, "empty": None, **told, "reference": {"given": score(0.6), "true": None}, "variants": rows}
+    return AblationMetrics(
+        enabled=True, empty=None, variants=rows, head="ecmf", modalities=("scene", "face"), seeds=(0, 1), folds=5,
+        over="groups", units=5, caveat="five are few", reference=Reference(given=score(0.6, 36, 0.01), true=None),
+    )  # fmt: skip
 
 
-def with_ablation(paths: ReportPaths, metrics: dict[str, object]) -> ReportPaths:
+def with_ablation(paths: ReportPaths, metrics: AblationMetrics) -> ReportPaths:
     """Put the file there."""
-    (paths.metrics / "ablation.json").write_text(json.dumps(metrics, sort_keys=True))
+    metrics.write(paths.metrics / "ablation.json")
     return paths
 
 
@@ -64,7 +63,7 @@ def test_the_table_says_what_was_measured(project: Project) -> None:
 
 def test_marks_stand_where_the_numbers_are() -> None:
     """On one axis from the lowest to the highest end; within a kind the largest loss first."""
-    (forest,) = forests(AblationMetrics.model_validate_json(json.dumps(measured())))
+    (forest,) = forests(measured())
     assert forest.basis == "given"
     lines = {line.name: line for _, each in forest.kinds for line in each}
     assert [line.name for line in dict(forest.kinds)["One modality less"]] == ["without face", "without scene"]
@@ -82,8 +81,8 @@ def test_names_are_text(project: Project) -> None:
     assert "<b>x</b>" not in html
 
 
-@pytest.mark.parametrize("metrics", [None, {"enabled": False, "empty": None, "variants": {}}])
-def test_nothing_measured_is_no_section(project: Project, metrics: dict[str, object] | None) -> None:
+@pytest.mark.parametrize("metrics", [None, AblationMetrics(enabled=False, empty=None, variants={})])
+def test_nothing_measured_is_no_section(project: Project, metrics: AblationMetrics | None) -> None:
     """The stage is off, or has never run."""
     paths = project() if metrics is None else with_ablation(project(), metrics)
     html = build(paths).read_text(encoding="utf-8")

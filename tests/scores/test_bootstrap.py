@@ -6,44 +6,12 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-from sklearn.metrics import accuracy_score, f1_score, recall_score
+from sklearn.metrics import f1_score
 
-from mer_pipeline.scores.bootstrap import (
-    BLOCK,
-    MEASURES,
-    accuracy,
-    class_f1,
-    grouped_score,
-    middle,
-    resample,
-    two_sided,
-    units_of,
-    weighted_f1,
-)
-from mer_pipeline.scores.metrics import Confusion
+from mer_pipeline.scores.bootstrap import BLOCK, middle, resample, two_sided, units_of
+from mer_pipeline.scores.confusion import Confusion, accuracy, weighted_f1
 from mer_pipeline.scores.paired import paired
-
-PAIRS = st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3)), min_size=1, max_size=30)
-
-
-@given(PAIRS)
-def test_measures_equal_scikit_learns(pairs: list[tuple[int, int]]) -> None:
-    """All of one matrix, and of many matrices at once."""
-    true, predicted = (np.array(side, dtype=np.int64) for side in zip(*pairs, strict=True))
-    counts = Confusion.of(true, predicted, 4).counts
-    expected = {
-        "weighted_f1": f1_score(true, predicted, average="weighted", zero_division=0),
-        "macro_f1": f1_score(true, predicted, average="macro", zero_division=0),
-        "uar": recall_score(true, predicted, labels=np.unique(true), average="macro", zero_division=0),
-        "accuracy": accuracy_score(true, predicted),
-    }
-    assert {name: float(measure(counts)) for name, measure in MEASURES.items()} == pytest.approx(expected)
-    assert class_f1(counts) == pytest.approx(f1_score(true, predicted, labels=range(4), average=None, zero_division=0))
-    several = np.stack([[counts, 0 * counts]] * 3)
-    for measure in MEASURES.values():
-        assert measure(several) == pytest.approx(np.array([[float(measure(counts)), 0]] * 3))
+from mer_pipeline.scores.score import grouped_score
 
 
 def test_a_resample_is_whole_groups_drawn_with_replacement() -> None:
@@ -117,9 +85,9 @@ def test_a_head_that_is_always_right_has_no_interval() -> None:
     true = np.array([0, 1] * 10)
     groups = [f"g{i // 2}" for i in range(20)]
     sure = grouped_score(true, [true], 2, units_of(groups))
-    assert sure["interval"] == {"low": 1.0, "high": 1.0, "over": "groups", "n": 10}
+    assert sure.interval.plain() == {"low": 1.0, "high": 1.0, "over": "groups", "n": 10}
     both = grouped_score(true, [true, 1 - true], 2, units_of(groups))
-    assert (both["weighted_f1"], both["interval"]["low"], both["interval"]["high"]) == (0.5, 0.5, 0.5)
+    assert (both.weighted_f1, both.interval.low, both.interval.high) == (0.5, 0.5, 0.5)
 
 
 def test_the_same_every_time() -> None:
@@ -147,24 +115,24 @@ def test_two_runs_on_the_same_clips() -> None:
     b = np.where(random.random(200) < 0.8, true, a)
     groups = [f"g{i % 20}" for i in range(200)]
     found = paired(true, a, b, groups, ("x", "y"))
-    f1 = found["scores"]["weighted_f1"]
-    assert f1["a"] == pytest.approx(f1_score(true, a, average="weighted"), abs=1e-6)
-    assert f1["difference"] == pytest.approx(f1["b"] - f1["a"], abs=2e-6)
+    f1 = found.scores["weighted_f1"]
+    assert f1.a == pytest.approx(f1_score(true, a, average="weighted"), abs=1e-6)
+    assert f1.difference == pytest.approx(f1.b - f1.a, abs=2e-6)
     drawn = weighted_f1(resample(true, [a, b], units_of(groups), 2))
-    assert [f1["low"], f1["high"]] == pytest.approx(np.quantile(drawn[1] - drawn[0], [0.025, 0.975]), abs=1e-6)
-    assert 0 < f1["low"] < f1["difference"] < f1["high"]
-    assert found["b_better"] == 1
-    assert found["p"] < 0.01
-    assert found["right"] == {
+    assert [f1.low, f1.high] == pytest.approx(np.quantile(drawn[1] - drawn[0], [0.025, 0.975]), abs=1e-6)
+    assert 0 < f1.low < f1.difference < f1.high
+    assert found.b_better == 1
+    assert found.p < 0.01
+    assert found.right.plain() == {
         "both": int(((a == true) & (b == true)).sum()),
         "only_a": 0,
         "only_b": int(((a != true) & (b == true)).sum()),
         "neither": int((b != true).sum()),
     }
-    back = paired(true, b, a, groups, ("x", "y"))["scores"]["weighted_f1"]
-    assert (back["low"], back["high"]) == (-f1["high"], -f1["low"])
+    back = paired(true, b, a, groups, ("x", "y")).scores["weighted_f1"]
+    assert (back.low, back.high) == (-f1.high, -f1.low)
     same = paired(true, a, a, groups, ("x", "y"))
-    assert (same["p"], same["b_better"], same["scores"]["uar"]["high"]) == (1, 0, 0)
+    assert (same.p, same.b_better, same.scores["uar"].high) == (1, 0, 0)
 
 
 def test_pairing_is_narrower_than_two_intervals() -> None:
@@ -174,7 +142,7 @@ def test_pairing_is_narrower_than_two_intervals() -> None:
     hard = np.repeat(random.random(40), 10)
     a = (random.random(400) < hard).astype(np.int64)
     b = np.where(random.random(400) < 0.05, 0, a)
-    found = paired(true, a, b, [f"g{i // 10}" for i in range(400)], ("x", "y"))["scores"]["accuracy"]
+    found = paired(true, a, b, [f"g{i // 10}" for i in range(400)], ("x", "y")).scores["accuracy"]
     alone = middle(accuracy(resample(true, [a], units_of([f"g{i // 10}" for i in range(400)]), 2)[0]))
-    assert found["high"] - found["low"] < (alone[1] - alone[0]) / 3
-    assert found["low"] > 0
+    assert found.high - found.low < (alone[1] - alone[0]) / 3
+    assert found.low > 0

@@ -73,7 +73,7 @@ def test_data_without_a_temperature() -> None:
     nothing = np.zeros((0, 2), dtype=np.float32)
     assert fit_temperature(nothing, np.zeros(0, dtype=np.int64)) == 1
     empty = calibration(nothing, nothing, np.zeros(0, dtype=np.int64), np.zeros(0, dtype=bool))
-    assert (empty["n"], empty["ece"], empty["log_loss"], empty["ece_if_calibrated"]) == (0, 0, 0, 0)
+    assert (empty.n, empty.ece, empty.log_loss, empty.ece_if_calibrated) == (0, 0, 0, 0)
 
 
 def test_calibration_error_by_hand() -> None:
@@ -81,12 +81,12 @@ def test_calibration_error_by_hand() -> None:
     said = np.array([[0.9, 0.1], [0.9, 0.1], [0.4, 0.6], [0.4, 0.6]], dtype=np.float32)
     label = np.array([0, 1, 1, 1])
     assert expected_calibration_error(said, label) == pytest.approx(0.4)
-    rows = [row for row in reliability_table(said, label) if row["n"]]
-    assert [(row["low"], row["high"], row["n"], row["accuracy"]) for row in rows] == [
+    rows = [row for row in reliability_table(said, label) if row.n]
+    assert [(row.low, row.high, row.n, row.accuracy) for row in rows] == [
         (0.5, 0.6, 2, 1.0),
         (0.8, 0.9, 2, 0.5),
     ]
-    assert [row["confidence"] for row in rows] == pytest.approx([0.6, 0.9])
+    assert [row.confidence for row in rows] == pytest.approx([0.6, 0.9])
 
 
 def test_a_calibrated_head_has_an_error_too() -> None:

@@ -7,8 +7,8 @@ import pytest
 from scipy import stats
 
 from mer_pipeline.scores.bootstrap import units_of
+from mer_pipeline.scores.confusion import Confusion
 from mer_pipeline.scores.differences import compare, holm
-from mer_pipeline.scores.metrics import Confusion
 
 CLASSES = 4
 
@@ -29,9 +29,9 @@ def test_the_difference_is_that_of_the_means_over_seeds() -> None:
     better, single, same = compare(true, first, [*systems[1:], first], units, CLASSES)
     f1 = [np.mean([Confusion.of(true, one, CLASSES).weighted_f1 for one in each]) for each in systems]
     for row, mean in ((better, f1[1]), (single, f1[2])):
-        assert row["difference"] == pytest.approx(mean - f1[0], abs=1e-6)
-        assert row["low"] < row["difference"] < row["high"]
-    assert (same["difference"], same["low"], same["high"], same["p"]) == (0, 0, 0, 1)
+        assert row.difference == pytest.approx(mean - f1[0], abs=1e-6)
+        assert row.low < row.difference < row.high
+    assert (same.difference, same.low, same.high, same.p) == (0, 0, 0, 1)
 
 
 def test_interval_and_p_agree_with_students_t() -> None:
@@ -42,8 +42,8 @@ def test_interval_and_p_agree_with_students_t() -> None:
     a, b = (made(rng, (0.55 + shift + 0.08 * rng.normal(size=10))[group], true) for shift in (0, 0.1))
     (row,) = compare(true, [a], [[b]], units_of([f"g{g}" for g in group]), CLASSES)
     right = [np.bincount(group, one == true) / 40 for one in (a, b)]
-    assert row["p"] == pytest.approx(stats.ttest_rel(*right).pvalue, rel=0.3)
-    assert (row["p"] < 0.05) == (row["low"] > 0 or row["high"] < 0)
+    assert row.p == pytest.approx(stats.ttest_rel(*right).pvalue, rel=0.3)
+    assert (row.p < 0.05) == (row.low > 0 or row.high < 0)
 
 
 def test_chance_is_called_a_fact_one_time_in_twenty() -> None:
@@ -55,7 +55,7 @@ def test_chance_is_called_a_fact_one_time_in_twenty() -> None:
         true = rng.integers(CLASSES, size=len(group))
         a, b = (made(rng, np.clip(0.55 + 0.1 * rng.normal(size=8), 0, 1)[group], true) for _ in range(2))
         (row,) = compare(true, [a], [[b]], units, CLASSES)
-        called += row["p"] < 0.05
+        called += row.p < 0.05
     assert 5 <= called <= 24  # .017 to .08
 
 
@@ -69,10 +69,10 @@ def test_a_lucky_seed_is_no_better_system() -> None:
         true = rng.integers(CLASSES, size=len(group))
         a, b = ([made(rng, np.full(400, 0.6 + 0.1 * rng.normal()), true) for _ in range(3)] for _ in range(2))
         (row,) = compare(true, a, [b], units, CLASSES)
-        called += row["p"] < 0.05
+        called += row.p < 0.05
         # One seed beside one: all that is known is the clips.
         (row,) = compare(true, a[:1], [b[:1]], units, CLASSES)
-        blind += row["p"] < 0.05
+        blind += row.p < 0.05
     assert called <= 12
     assert blind > 50
 
@@ -80,8 +80,8 @@ def test_a_lucky_seed_is_no_better_system() -> None:
 def test_one_unit_tells_no_doubt() -> None:
     """The difference stands without interval and p, and is in no family."""
     (row,) = compare(np.array([0]), [np.array([0])], [[np.array([1])]], units_of(["a"]), 2)
-    assert row["difference"] == -1
-    assert {row["low"], row["high"], row["p"], row["p_holm"]} == {None}
+    assert row.difference == -1
+    assert {row.low, row.high, row.p, row.p_holm} == {None}
 
 
 def test_holm_is_holms() -> None:

@@ -12,8 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from mer_pipeline.cli.diff import ParquetSide, Part
-from mer_pipeline.tables.compare import CHUNK, EXAMPLES, TableDiff, compare_tables, compare_values
+from mer_pipeline.cli.diff import Part
+from mer_pipeline.tables.cells import compare_values
+from mer_pipeline.tables.compare import CHUNK, EXAMPLES, TableDiff, compare_tables
+from mer_pipeline.tables.parts import ParquetSide
 from mer_pipeline.tables.rows import complete_row, stage_schema, to_table
 
 VALUES = pa.schema(

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from mer_pipeline.labels.pseudo_table import write_pseudo
-from mer_pipeline.scores.ablation_table import HEADER, AblationFiles
+from mer_pipeline.scores.ablation_table import FIGURES, AblationFiles
 from mer_pipeline.train_params import AblationParams, TrainParams
 from mer_pipeline.training import head_cache
 from mer_pipeline.training.ablation import AblationPaths, Encoders, ablate
@@ -171,10 +171,10 @@ def test_the_stages_script(planted: Planted, project: Callable[..., Project]) ->
         made.append([path.read_bytes() for path in files])
     assert made[0] == made[1]
     rows = list(csv.reader(files[1].open(encoding="utf-8", newline="")))
-    assert tuple(rows[0]) == HEADER
+    assert tuple(rows[0]) == ("variant", "kind", *FIGURES)
     table = json.loads(files[0].read_text())["variants"]
     assert {row[0]: row[1:] for row in rows[1:]} == {
-        name: [row["kind"], *(str(row["given"][key]) for key in HEADER[2:])] for name, row in table.items()
+        name: [row["kind"], *(str(row["given"][key]) for key in FIGURES)] for name, row in table.items()
     }
 
     (folder / "params.yaml").write_text(PARAMS)
@@ -182,4 +182,4 @@ def test_the_stages_script(planted: Planted, project: Callable[..., Project]) ->
     assert done.stdout == "ablation: off (ablation.enabled)\n"
     assert not [line for line in done.stderr.splitlines() if line.endswith((" torch", " sklearn", " transformers"))]
     assert json.loads(files[0].read_text()) == {"enabled": False, "empty": None, "variants": {}}
-    assert files[1].read_text() == ",".join(HEADER) + "\n"
+    assert files[1].read_text() == ",".join(("variant", "kind", *FIGURES)) + "\n"

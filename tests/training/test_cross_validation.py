@@ -14,7 +14,7 @@ from mer_pipeline.heads.linear import fit_linear
 from mer_pipeline.heads.scaler import Scaler
 from mer_pipeline.labels.votes import MISSING
 from mer_pipeline.modalities import Features
-from mer_pipeline.scores.metrics import Confusion
+from mer_pipeline.scores.confusion import Confusion
 from mer_pipeline.train_params import HeadName, TrainParams
 from mer_pipeline.training.cross_validation import Labels, cross_validate, split
 from mer_pipeline.training.member import Member, fixed_threads

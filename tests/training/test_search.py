@@ -16,7 +16,8 @@ from mer_pipeline.heads.base import ComputeConfig
 from mer_pipeline.labels.votes import MISSING
 from mer_pipeline.modalities import Features
 from mer_pipeline.params import parse_params
-from mer_pipeline.scores.metrics import Confusion, score
+from mer_pipeline.scores.confusion import Confusion
+from mer_pipeline.scores.score import score
 from mer_pipeline.train_params import SearchParams, SearchSpace, TrainParams
 from mer_pipeline.training.artifacts import FUSED, load_config, load_member, member_path
 from mer_pipeline.training.cross_validation import Labels, Validated, cross_validate, members_of, problems
@@ -54,9 +55,9 @@ def go(features: Features, labels: Labels, params: TrainParams, compute: Compute
         return cross_validate("ecmf", features, labels, len(CLASSES), params, compute=compute)
 
 
-def studies_of(validated: Validated) -> list[FoldSearch]:
-    assert validated.studies is not None
-    return validated.studies
+def searches_of(validated: Validated) -> list[FoldSearch]:
+    assert validated.searches is not None
+    return validated.searches
 
 
 def changed_on(fold: int, labels: Labels) -> Labels:
@@ -76,10 +77,10 @@ def test_no_choice_sees_the_fold_that_is_scored(sampler: str, small: Planted, pa
     own = labels.fold == 2
     moved = replace(features, x=tuple(np.where(own[:, None], x + 3, x) for x in features.x))
     one, two = go(features, labels, params), go(moved, changed_on(2, labels), params)
-    before, after = studies_of(one), studies_of(two)
+    before, after = searches_of(one), searches_of(two)
     assert repr(before[2]) == repr(after[2])
     assert bytes_of(one.members[2].member) == bytes_of(two.members[2].member)
-    for f in (0, 1, 3, 4):  # 4: the study of no fold
+    for f in (0, 1, 3, 4):  # 4: the search of no fold
         assert before[f].values != after[f].values
 
 
@@ -105,19 +106,19 @@ def test_no_study_of_a_fold_scores_or_learns_its_clips(small: Planted) -> None:
 
 
 def test_the_first_draw_is_params_as_they_stand(small: Planted, params: TrainParams) -> None:
-    """In the study of no fold it is worth what plain cross-validation scores; so no best is below it."""
+    """In the search of no fold it is worth what plain cross-validation scores; so no best is below it."""
     labels, features = labels_of(small), features_of(small)
     validated = go(features, labels, params)
     plain = go(features, labels, params.as_they_stand)
-    for study in studies_of(validated):
-        assert study.trials[0] == {key: getattr(params, key) for key in params.search.space.entries}
-        assert len(study.trials) == len(study.values) == params.search.trials
-        assert study.values[study.best] >= study.values[0]
-        assert len({repr(draw) for draw in study.trials}) == params.search.trials
-        for draw in study.trials:
-            assert all(params.search.space.has(key, value) for key, value in draw.items())
+    for one in searches_of(validated):
+        assert one.trials[0] == {key: getattr(params, key) for key in params.search.space.entries}
+        assert len(one.trials) == len(one.values) == params.search.trials
+        assert one.values[one.best] >= one.values[0]
+        assert len({repr(trial) for trial in one.trials}) == params.search.trials
+        for trial in one.trials:
+            assert all(params.search.space.has(key, value) for key, value in trial.items())
     first = Confusion.of(labels.given, plain.probabilities[0].argmax(axis=1), 3).weighted_f1
-    assert studies_of(validated)[-1].values[0] == first
+    assert searches_of(validated)[-1].values[0] == first
 
 
 @pytest.mark.parametrize("sampler", ["tpe", "random"])
@@ -126,19 +127,19 @@ def test_draws_together_are_draws_alone(sampler: str, small: Planted, params: Tr
     labels, features = labels_of(small), features_of(small)
     params = searched(params, sampler=sampler)
     validated = go(features, labels, params)
-    studies = studies_of(validated)
+    searches = searches_of(validated)
     for f in (1, 4):
-        for draw, value in zip(studies[f].trials, studies[f].values, strict=True):
+        for trial, value in zip(searches[f].trials, searches[f].values, strict=True):
             scored, said = [], []
             for fold in problems("ecmf", labels, 3, TrainParams())[f]:
                 with fixed_threads():
-                    plan = MemberPlan(fold.split, 0, params.model_copy(update=dict(draw)))
+                    plan = MemberPlan(fold.split, 0, params.model_copy(update=dict(trial)))
                     ((member, _),) = fit_plans("ecmf", features, [plan], 3)
                 scored.append(labels.given[fold.scored])
                 said.append(member.predict(features.take(fold.scored)).probabilities.argmax(axis=1))
             assert Confusion.of(np.concatenate(scored), np.concatenate(said), 3).weighted_f1 == value
     again = go(features, labels, params, ComputeConfig(workers=2))
-    assert repr(studies_of(again)) == repr(studies)
+    assert repr(searches_of(again)) == repr(searches)
     assert again.probabilities.tobytes() == validated.probabilities.tobytes()
 
 
@@ -146,11 +147,11 @@ def test_a_fold_is_trained_as_was_chosen_for_it(small: Planted, params: TrainPar
     """Every seed's member is what it would be with these params."""
     labels, features = labels_of(small), features_of(small)
     validated = go(features, labels, params)
-    studies = studies_of(validated)
+    searches = searches_of(validated)
     for one in validated.members:
-        own = go(features, labels, studies[one.fold].apply(params.as_they_stand)).members
+        own = go(features, labels, searches[one.fold].apply(params.as_they_stand)).members
         twin = next(other for other in own if (other.seed, other.fold) == (one.seed, one.fold))
-        assert one.member.chosen == studies[one.fold].chosen
+        assert one.member.chosen == searches[one.fold].chosen
         assert bytes_of(one.member) == bytes_of(twin.member)
 
 
@@ -160,10 +161,10 @@ def test_a_good_rate_is_chosen_where_the_first_is_bad() -> None:
     wanted = SearchParams(trials=8, batch=8, space=SearchSpace(lr=(1e-7, 1e-1)))
     params = TrainParams(d=16, epochs=20, patience=6, seeds=(0,), lr=1e-7, late_fusion=False, search=wanted)
     validated = go(features_of(planted), labels_of(planted), params)
-    assert all(study.chosen["lr"] > 1e-4 for study in studies_of(validated))
+    assert all(one.chosen["lr"] > 1e-4 for one in searches_of(validated))
     plain = go(features_of(planted), labels_of(planted), params.as_they_stand)
     given = labels_of(planted).given
-    found, before = (score(given, list(v.probabilities.argmax(axis=2)), 3)["weighted_f1"] for v in (validated, plain))
+    found, before = (score(given, list(v.probabilities.argmax(axis=2)), 3).weighted_f1 for v in (validated, plain))
     assert found > before + 0.1
 
 
@@ -172,9 +173,9 @@ def test_few_folds(params: TrainParams) -> None:
     params = searched(params, trials=2)
     three = plant(labelled=30, folds=3)
     assert all(fold.split[1] is None for fold in problems("ecmf", labels_of(three), 3, TrainParams())[0])
-    assert len(studies_of(go(features_of(three), labels_of(three), params))) == 4
+    assert len(searches_of(go(features_of(three), labels_of(three), params))) == 4
     two = plant(labelled=30, folds=2)
-    assert go(features_of(two), labels_of(two), params).studies is None
+    assert go(features_of(two), labels_of(two), params).searches is None
 
 
 def test_every_member_ticks_and_all_is_remembered(small: Planted, params: TrainParams, tmp_path: Path) -> None:
@@ -194,14 +195,14 @@ def test_every_member_ticks_and_all_is_remembered(small: Planted, params: TrainP
 
     one, two, other = ask(params, True), ask(params, True), ask(searched(params, trials=3), True)
     assert ticks == [members_of("ecmf", labels, params)] * 2 + [members_of("ecmf", labels, searched(params, trials=3))]
-    assert repr(one.studies) == repr(two.studies)
-    assert repr(one.studies) != repr(other.studies)
+    assert repr(one.searches) == repr(two.searches)
+    assert repr(one.searches) != repr(other.searches)
     for a, b in zip(one.members, two.members, strict=True):
         assert a.member.chosen == b.member.chosen
         assert bytes_of(a.member) == bytes_of(b.member)
-    assert ask(params, False).studies is None
+    assert ask(params, False).searches is None
     kept = sorted(path.name for path in tmp_path.rglob("*") if path.is_file())
-    assert ask(searched(params, trials=0, batch=2), True).studies is None
+    assert ask(searched(params, trials=0, batch=2), True).searches is None
     assert sorted(path.name for path in tmp_path.rglob("*") if path.is_file()) == kept
     assert not members_of("logreg", labels, params) > labels.folds
 

@@ -15,7 +15,7 @@ import pytest
 
 from mer_pipeline.errors import StageError, UsageError
 from mer_pipeline.scores.calibration import fit_temperature, temper
-from mer_pipeline.scores.metrics import Confusion
+from mer_pipeline.scores.confusion import Confusion
 from mer_pipeline.train_params import TrainParams
 from mer_pipeline.training.artifacts import load_config
 from mer_pipeline.training.predict import NO_MODALITY, predict

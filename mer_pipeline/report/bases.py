@@ -1,0 +1,67 @@
+"""The three bases that a score can stand on, and the scores of the metric files by basis.
+
+    test    predictions of test candidates          against their true labels
+    given   out-of-fold predictions, training clips against the given (noisy) labels
+    true    out-of-fold predictions, training clips against their true labels
+
+Scores of different bases are never compared with each other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal, TypeVar
+
+from mer_pipeline.metrics.predict import PredictMetrics
+from mer_pipeline.metrics.pseudo import PseudoMetrics
+from mer_pipeline.metrics.scores import GroupedScore, Score
+from mer_pipeline.metrics.train import TrainMetrics
+
+Basis = Literal["test", "given", "true"]
+BASES: tuple[Basis, ...] = ("test", "given", "true")
+AnyScore = TypeVar("AnyScore", bound=Score)
+
+
+@dataclass(frozen=True)
+class Metrics:
+    """The metric files together, scores asked by basis."""
+
+    train: TrainMetrics
+    predict: PredictMetrics | None
+    pseudo: PseudoMetrics | None = None
+
+    def fused(self, basis: Basis) -> dict[str, GroupedScore]:
+        """Scores of the heads on all modalities, best first."""
+        if basis == "test":
+            return _ranked(self.predict.test.heads if self.predict and self.predict.test else {})
+        each = self.train.heads.items()
+        return _ranked({name: of.given if basis == "given" else of.true for name, of in each})
+
+    def single(self, basis: Basis) -> dict[str, dict[str, Score]]:
+        """Scores of the heads on one modality each, by modality in token order; heads best first."""
+        if basis == "test":
+            test = self.predict.test if self.predict else None
+            found = {name: _ranked(heads) for name, heads in test.single.items()} if test else {}
+        else:
+            found = {
+                name: _ranked({head: of.given if basis == "given" else of.true for head, of in heads.items()})
+                for name, heads in self.train.single.items()
+            }
+        order = {name: at for at, name in enumerate(self.train.modalities)}
+        return {name: found[name] for name in sorted(found, key=lambda n: (order.get(n, len(order)), n)) if found[name]}
+
+    @property
+    def basis(self) -> Basis:
+        """What the headline stands on: the test where its truth is known, else out-of-fold on given labels."""
+        return "test" if self.fused("test") else "given"
+
+    @property
+    def selected(self) -> str | None:
+        """The head whose predictions are used."""
+        return None if self.train.empty else self.train.selected
+
+
+def _ranked(scores: Mapping[str, AnyScore | None]) -> dict[str, AnyScore]:
+    known = {name: score for name, score in scores.items() if score is not None}
+    return dict(sorted(known.items(), key=lambda item: (-item[1].weighted_f1, item[0])))

@@ -1,0 +1,56 @@
+"""The figures of the metric files from predictions: scores over seeds, their intervals, the table of the classes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from mer_pipeline.metrics.scores import ClassScore, Counts, GroupedScore, Interval, Score
+from mer_pipeline.scores.bootstrap import Units, middle, resample
+from mer_pipeline.scores.confusion import Confusion, IntArray, class_f1, class_precision, class_recall, weighted_f1
+
+
+def score(true: IntArray, predicted: Sequence[IntArray], classes: int) -> Score:
+    """The mean score of several predictions of the same clips; floats to 6 digits.
+
+    Args:
+        true: int64 (n,), class indices.
+        predicted: int64 (n,) for each seed.
+        classes: how many there are.
+    """
+    each = [Confusion.of(true, one, classes) for one in predicted]
+    weighted = [confusion.weighted_f1 for confusion in each]
+    return Score(
+        n=len(true),
+        weighted_f1=_mean(weighted),
+        macro_f1=_mean([confusion.macro_f1 for confusion in each]),
+        uar=_mean([confusion.uar for confusion in each]),
+        weighted_f1_sd=round(float(np.std(weighted)), 6),
+    )
+
+
+def grouped_score(true: IntArray, predicted: Sequence[IntArray], classes: int, units: Units) -> GroupedScore:
+    """`score`, with the interval of the mean weighted F1 over resamples of the units."""
+    low, high = middle(weighted_f1(resample(true, predicted, units, classes)).mean(axis=0))
+    interval = Interval(low=low, high=high, over=units.over, n=units.count)
+    return GroupedScore(**dict(score(true, predicted, classes)), interval=interval)
+
+
+def class_table(confusion: Confusion, classes: Sequence[str]) -> dict[str, ClassScore]:
+    """The per-class table, in the order of the classes; floats to 6 digits."""
+    measures = (measure(confusion.counts).tolist() for measure in (class_precision, class_recall, class_f1))
+    rows = zip(classes, *measures, confusion.counts.sum(axis=1).tolist(), strict=True)
+    return {
+        name: ClassScore(precision=round(precision, 6), recall=round(recall, 6), f1=round(f1, 6), support=support)
+        for name, precision, recall, f1, support in rows
+    }
+
+
+def count_table(confusion: Confusion) -> Counts:
+    """The matrix itself."""
+    return tuple(tuple(row) for row in confusion.counts.tolist())
+
+
+def _mean(values: Sequence[float]) -> float:
+    return round(float(np.mean(values)), 6)

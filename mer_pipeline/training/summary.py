@@ -1,0 +1,125 @@
+"""What the train stage says of the heads that it has trained: metrics/train.json and the CSV files of the plots.
+
+The head is selected by the out-of-fold weighted F1 on the *given* labels: refined ones would be easier for the head
+that learnt their bias, and the true ones are for evaluation only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from mer_pipeline.csv_files import write_csv
+from mer_pipeline.labels.votes import MISSING
+from mer_pipeline.metrics.train import FusedScores, HeadScores, LabelAgreement, LabelCounts, SearchSummary, TrainMetrics
+from mer_pipeline.scores.bootstrap import units_of
+from mer_pipeline.scores.evaluation import out_of_fold
+from mer_pipeline.scores.score import grouped_score, score
+from mer_pipeline.train_params import HeadName, TrainParams
+from mer_pipeline.training.artifacts import FUSED
+from mer_pipeline.training.cross_validation import FEWEST_FOLDS, Labels, Validated
+from mer_pipeline.training.search import FoldSearch
+
+Results = dict[str | None, dict[HeadName, Validated]]  # by feature set, FUSED first, then by head
+Fused = dict[HeadName, FusedScores]
+Single = dict[str, dict[str, HeadScores]]
+
+
+def fused_scores(results: Results, labels: Labels, groups: Sequence[str], classes: Sequence[str]) -> Fused:
+    """The scores of each head on all modalities; `groups` are those of the labelled clips."""
+    return {name: _fused(validated, labels, groups, classes) for name, validated in results.get(FUSED, {}).items()}
+
+
+def single_scores(results: Results, labels: Labels, classes: int) -> Single:
+    """The scores of each head on each modality alone."""
+    return {
+        modality: {name: _alone(validated, labels, classes) for name, validated in heads.items()}
+        for modality, heads in results.items()
+        if modality is not FUSED
+    }
+
+
+def select(heads: Fused) -> HeadName | None:
+    """The head with the highest score on the given labels, of equals the earlier in `train.heads`."""
+    return max(heads, key=lambda name: heads[name].given.weighted_f1, default=None)
+
+
+def search_summary(nested: float, searches: Sequence[FoldSearch]) -> SearchSummary:
+    """What the searches of all folds and, last, of no fold found; `nested` is the head's score."""
+    *own, plain = searches
+    best = plain.values[plain.best]
+    return SearchSummary(
+        trials=len(plain.trials),
+        nested=nested,
+        unnested=round(best, 6),
+        optimism=round(best - nested, 6),
+        as_they_stand=round(plain.values[0], 6),
+        chosen=tuple(dict(one.chosen) for one in own),
+    )
+
+
+def search_note(params: TrainParams, labels: Labels) -> str:
+    """Why no settings were searched for although it was asked for, or ""."""
+    if params.search.trials == 0 or labels.folds >= FEWEST_FOLDS:
+        return ""
+    return f"{labels.folds} folds leave none to choose settings on without the scored one: params are as they stand"
+
+
+def label_counts(labels: Labels) -> LabelCounts:
+    """What refinement changed."""
+    known, agreement = labels.true != MISSING, None
+    if known.any():
+        given, refined = (
+            round(float((column[known] == labels.true[known]).mean()), 6) for column in (labels.given, labels.final)
+        )
+        agreement = LabelAgreement(given=given, refined=refined)
+    return LabelCounts(changed=int((labels.given != labels.final).sum()), agreement_with_true=agreement)
+
+
+def write_plots(plots: Path, results: Results, metrics: TrainMetrics) -> None:
+    """Write heads.csv, a score for each head and feature set, and history.csv, the epochs of each member."""
+    table: dict[str, Mapping[str, HeadScores]] = {"all": metrics.heads, **metrics.single}
+    write_csv(
+        plots / "heads.csv",
+        ("head", "features", "weighted_f1"),
+        [(name, set_, of.given.weighted_f1) for set_, scores in table.items() for name, of in scores.items()],
+    )
+    write_csv(
+        plots / "history.csv",
+        ("head", "seed", "fold", "epoch", "train_loss", "validation_f1"),
+        [
+            (name, one.seed, one.fold, at.epoch, round(at.train_loss, 6), _blank(at.validation_f1))
+            for name, validated in results.get(FUSED, {}).items()
+            for one in validated.members
+            for at in one.history
+        ],
+    )
+
+
+def _alone(validated: Validated, labels: Labels, classes: int) -> HeadScores:
+    predicted = list(validated.probabilities.argmax(axis=2))
+    known = labels.true != MISSING
+    true = score(labels.true[known], [one[known] for one in predicted], classes) if known.any() else None
+    return HeadScores(given=score(labels.given, predicted, classes), true=true)
+
+
+def _fused(validated: Validated, labels: Labels, groups: Sequence[str], classes: Sequence[str]) -> FusedScores:
+    predicted, known = list(validated.probabilities.argmax(axis=2)), np.flatnonzero(labels.true != MISSING).tolist()
+    true = None
+    if known:
+        units = units_of([groups[i] for i in known])
+        true = grouped_score(labels.true[known], [one[known] for one in predicted], len(classes), units)
+    mean = validated.probabilities.mean(axis=0)
+    given = grouped_score(labels.given, predicted, len(classes), units_of(groups))
+    return FusedScores(
+        given=given,
+        true=true,
+        out_of_fold=out_of_fold(mean, validated.by_prior, labels.given, labels.fold, classes),
+        search=None if validated.searches is None else search_summary(given.weighted_f1, validated.searches),
+    )
+
+
+def _blank(value: float | None) -> float | str:
+    return "" if value is None else round(value, 6)
