@@ -23,11 +23,10 @@ from mer_pipeline.cli.answers import (
 )
 from mer_pipeline.errors import UsageError
 from mer_pipeline.modalities import Matrix
+from mer_pipeline.project import Project
 from mer_pipeline.scores.bootstrap import MEASURES, RESAMPLES, class_f1, middle, resample, units_of
 from mer_pipeline.scores.calibration import expected_calibration_error, log_loss
 from mer_pipeline.scores.metrics import ClassScore, Confusion, class_table
-
-DEFAULT = Path("data/submission.csv")
 
 
 class Value(TypedDict):
@@ -58,7 +57,7 @@ class Scored(TypedDict):
     log_loss: float | None
 
 
-def score_files(truth: Path, predictions: str | None, head: str | None, project: Path) -> Scored:
+def score_files(truth: Path, predictions: str | None, head: str | None, project: Project) -> Scored:
     """Score predictions; `answers.py` says what they may be. Default: this project's submission.
 
     Raises:
@@ -66,7 +65,7 @@ def score_files(truth: Path, predictions: str | None, head: str | None, project:
         StageError: a table is torn or of another kind.
     """
     true_of = read_truth(truth)
-    answers = read_answers(predictions or str(project / DEFAULT), head, project)
+    answers = read_answers(predictions or str(project.submission), head, project)
     classes = answers.classes or classes_of(true_of, project)
     names = sorted(true_of)
     missing = [name for name in names if name not in answers.labels]
@@ -139,7 +138,7 @@ def about_interval(resamples: int, units: int, over: str, caveat: str) -> list[s
     return [f"[ ]: the middle 95 % of {resamples} resamples of {units} {over}", *note]
 
 
-def run_score(truth: Path, predictions: str | None, head: str | None, project: Path, *, json_wanted: bool) -> None:
+def run_score(truth: Path, predictions: str | None, head: str | None, project: Project, *, json_wanted: bool) -> None:
     """Score and print."""
     found = score_files(truth, predictions, head, project)
     print(json.dumps(found, indent=1, ensure_ascii=False) if json_wanted else printable(score_text(found)))

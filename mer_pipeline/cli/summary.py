@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 from mer_pipeline.errors import StageError
+from mer_pipeline.project import Project
 
 
-def summarise(root: Path) -> str:
+def summarise(project: Project) -> str:
     """What to print after `dvc repro`.
 
     Raises:
         StageError: nothing has been run yet.
     """
-    if not (root / "report/index.html").exists():
+    if not project.report.exists():
         raise StageError("there is no report here; run `dvc repro` first, in the project's root")
     try:
-        train = json.loads((root / "metrics/train.json").read_text(encoding="utf-8"))
-        predict = json.loads((root / "metrics/predict.json").read_text(encoding="utf-8"))
+        train = json.loads(project.metrics("train").read_text(encoding="utf-8"))
+        predict = json.loads(project.metrics("predict").read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise StageError(f"{error.filename} is missing; run `dvc repro` first") from None
     lines = [""]
@@ -27,8 +27,8 @@ def summarise(root: Path) -> str:
     else:
         lines += _figures(train, predict)
     lines += [
-        f"Report:      {root / 'report/index.html'}",
-        f"Predictions: {root / 'data/predictions.parquet'}, {root / 'data/submission.csv'}",
+        f"Report:      {project.report}",
+        f"Predictions: {project.predictions}, {project.submission}",
         'Your clips:  mer init --profile demo --data DIR && dvc repro   (README.md, "Your own clips")',
     ]
     return "\n".join(lines)

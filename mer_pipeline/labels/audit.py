@@ -14,8 +14,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -28,17 +26,8 @@ from mer_pipeline.labels.refined import LabelParams
 from mer_pipeline.labels.refinement import fuse
 from mer_pipeline.labels.summary import Agreement, agree
 from mer_pipeline.labels.votes import MISSING, Votes, read_votes
+from mer_pipeline.project import Project
 from mer_pipeline.tables.shards import write_table
-
-
-@dataclass(frozen=True)
-class LabelPaths:
-    """Where the labels stage reads and writes."""
-
-    votes: Path  # folder: given.parquet (VOTES_SCHEMA) and a folder per judge
-    folds: Path  # clip_id, fold
-    labels: Path
-    metrics: Path
 
 
 def label_schema(classes: int) -> pa.Schema:
@@ -59,22 +48,22 @@ def label_schema(classes: int) -> pa.Schema:
 
 
 def write_labels(
-    classes: tuple[str, ...], judges: Mapping[str, JudgeParams], params: LabelParams, paths: LabelPaths
+    params: LabelParams, judges: Mapping[str, JudgeParams], classes: tuple[str, ...], project: Project
 ) -> Agreement:
-    """The labels stage: read votes and folds, write data/labels.parquet and metrics/labels.json.
+    """The labels stage: read votes and folds, write the labels and how far their sources agree.
 
     Raises:
         DatasetError: a vote is not what `read_votes` takes.
         ParamsError, StageError: a judge's votes are not what `with_judges` takes.
     """
-    given, folds = pq.read_table(paths.votes / "given.parquet"), pq.read_table(paths.folds)
-    votes = with_judges(given, paths.votes, judges, folds)
-    labels = refine(votes, folds, classes, params, opinions(paths.votes, judges, folds))
+    given, folds = pq.read_table(project.given), pq.read_table(project.folds)
+    votes = with_judges(given, project.votes, judges, folds)
+    labels = refine(votes, folds, classes, params, opinions(project.votes, judges, folds))
     agreement = agree(votes, labels, classes, params, judges)
-    write_table(paths.labels, labels, {"stage": "labels", "params": params.model_dump_json()})
-    paths.metrics.parent.mkdir(parents=True, exist_ok=True)
-    text = json.dumps(agreement, indent=2, sort_keys=True, ensure_ascii=False)
-    paths.metrics.write_text(text + "\n", encoding="utf-8")
+    write_table(project.labels, labels, {"stage": "labels", "params": params.model_dump_json()})
+    out = project.metrics("labels")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    out.write_text(json.dumps(agreement, indent=2, sort_keys=True, ensure_ascii=False) + "\n", encoding="utf-8")
     return agreement
 
 

@@ -5,10 +5,9 @@ Scores are weighted F1 out of fold, mean ± sd over seeds; a difference is the v
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal, TypedDict
 
+from mer_pipeline.project import Project
 from mer_pipeline.scores.differences import Compared
 from mer_pipeline.scores.metrics import Score
 from mer_pipeline.scores.written import write_csv, write_json
@@ -50,24 +49,16 @@ class Measured(TypedDict):
     variants: dict[str, Row]
 
 
-@dataclass(frozen=True)
-class AblationFiles:
-    """Where it is written."""
-
-    metrics: Path  # metrics/ablation.json
-    plot: Path  # plots/ablation.csv
-
-
-def write_ablation(files: AblationFiles, measured: Measured | None, empty: str | None = None) -> None:
+def write_ablation(project: Project, measured: Measured | None, empty: str | None = None) -> None:
     """Write both files; where nothing was measured, `empty` says why, and None that the stage is off."""
     rows = measured["variants"] if measured is not None else {}
     summary = {"enabled": measured is not None or empty is not None, "empty": empty, "variants": rows}
-    write_json(files.metrics, {**summary, **(measured or {})})
+    write_json(project.metrics("ablation"), {**summary, **(measured or {})})
     table = [
         (name, row["kind"], *(_blank(value) for key, value in row["given"].items() if key in HEADER))
         for name, row in rows.items()
     ]
-    write_csv(files.plot, HEADER, table)
+    write_csv(project.plots("ablation"), HEADER, table)
 
 
 def _blank(value: object) -> object:

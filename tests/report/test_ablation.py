@@ -8,13 +8,13 @@ from collections.abc import Callable
 
 import pytest
 
+from mer_pipeline.project import Project
 from mer_pipeline.report.ablation import forests
 from mer_pipeline.report.build import build
 from mer_pipeline.report.metrics import AblationMetrics
-from mer_pipeline.report.sources import ReportPaths
 from tests.report.test_build import page_of
 
-Project = Callable[..., ReportPaths]
+Make = Callable[..., Project]
 
 
 def score(f1: float, **more: object) -> dict[str, object]:
@@ -41,13 +41,13 @@ def measured(name: str = "without face") -> dict[str, object]:
     return {"enabled": True, "empty": None, **told, "reference": {"given": score(0.6), "true": None}, "variants": rows}
 
 
-def with_ablation(paths: ReportPaths, metrics: dict[str, object]) -> ReportPaths:
+def with_ablation(paths: Project, metrics: dict[str, object]) -> Project:
     """Put the file there."""
-    (paths.metrics / "ablation.json").write_text(json.dumps(metrics, sort_keys=True))
+    paths.metrics("ablation").write_text(json.dumps(metrics, sort_keys=True))
     return paths
 
 
-def test_the_table_says_what_was_measured(project: Project) -> None:
+def test_the_table_says_what_was_measured(project: Make) -> None:
     """Scores, differences in points with intervals, corrected p, marks; the yardstick; what to mind."""
     words = page_of(with_ablation(project(), measured())).words
     assert "The whole system is the ecmf head on all modalities" in words
@@ -75,7 +75,7 @@ def test_marks_stand_where_the_numbers_are() -> None:
         assert line.at - forest.zero == pytest.approx(line.score.difference / 0.65)
 
 
-def test_names_are_text(project: Project) -> None:
+def test_names_are_text(project: Make) -> None:
     """A name with markup shows as it is."""
     html = build(with_ablation(project(), measured("<b>x</b>"))).read_text(encoding="utf-8")
     assert "&lt;b&gt;x&lt;/b&gt;" in html
@@ -83,7 +83,7 @@ def test_names_are_text(project: Project) -> None:
 
 
 @pytest.mark.parametrize("metrics", [None, {"enabled": False, "empty": None, "variants": {}}])
-def test_nothing_measured_is_no_section(project: Project, metrics: dict[str, object] | None) -> None:
+def test_nothing_measured_is_no_section(project: Make, metrics: dict[str, object] | None) -> None:
     """The stage is off, or has never run."""
     paths = project() if metrics is None else with_ablation(project(), metrics)
     html = build(paths).read_text(encoding="utf-8")
