@@ -10,7 +10,6 @@ from __future__ import annotations
 import argparse
 import os
 import platform
-import tempfile
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -18,12 +17,13 @@ from mer_pipeline.heads.base import ComputeConfig
 from mer_pipeline.heads.parts import PARTS
 from mer_pipeline.metrics.ablation import AblationMetrics
 from mer_pipeline.params import load_params
+from mer_pipeline.project import Project
 from mer_pipeline.runtime import load_runtime
-from mer_pipeline.scores.ablation_table import AblationFiles
-from mer_pipeline.train_params import TrainParams
-from mer_pipeline.training.ablation import AblationPaths, Encoders, ablate, measure
+from mer_pipeline.train_params import EncoderNames, TrainParams
+from mer_pipeline.training.ablation import measure, measure_project
 from mer_pipeline.training.head_cache import HeadCache
 from mer_pipeline.training.member import fixed_threads
+from mer_pipeline.training.task import Task
 from mer_pipeline.training.variants import Setting
 
 import torch
@@ -36,26 +36,22 @@ SEEDS = (0, 1, 2)
 def on_features(path: Path, compute: ComputeConfig) -> AblationMetrics:
     """Of clips whose labels are right and whose text nobody has: what late fusion, attention and residual are worth."""
     features, labels, speaker, classes = read(path)
-    reference = Setting("ecmf", features, labels, TrainParams(heads=tuple(PARTS), seeds=SEEDS))
-    encoders, groups = Encoders(features.names, (), ()), [str(one) for one in speaker]
+    task = Task(
+        tuple(map(str, range(classes))), EncoderNames(features.names), TrainParams(heads=tuple(PARTS), seeds=SEEDS)
+    )
+    reference, groups = Setting("ecmf", features, labels, task.train), [str(one) for one in speaker]
     with fixed_threads():
-        return measure(reference, features, encoders, groups, classes, HeadCache(None, compute))
+        return measure(reference, task, features, groups, HeadCache(None, compute))
 
 
 def on_demo(compute: ComputeConfig) -> AblationMetrics:
     """As the stage has it, with all heads; what `train` has trained is taken from the store."""
-    params, data = load_params(), Path("data")
-    encoders = Encoders(params.modalities, params.mixed, params.plain, params.visual)
-    with tempfile.TemporaryDirectory() as folder:
-        written = AblationFiles(Path(folder) / "ablation.json", Path(folder) / "ablation.csv")
-        paths = AblationPaths(
-            data / "features", data / "manifest.parquet", data / "labels.parquet", data / "folds.parquet",
-            data / "truth.parquet", written, data / "pseudo.parquet",
-        )  # fmt: skip
-        train = params.train.model_copy(update={"heads": tuple(PARTS)})
-        asked = params.ablation.model_copy(update={"seeds": SEEDS})
-        ablate(asked, train, encoders, params.dataset.classes, paths, store=load_runtime().store_url, compute=compute)
-        return AblationMetrics.read(written.metrics)
+    params = load_params()
+    task = Task(params.dataset.classes, params.encoder_names, params.train.model_copy(update={"heads": tuple(PARTS)}))
+    asked = params.ablation.model_copy(update={"seeds": SEEDS})
+    measured = measure_project(asked, task, Project(), HeadCache(load_runtime().store_url, compute))
+    assert not isinstance(measured, str), measured
+    return measured
 
 
 def table(measured: AblationMetrics, basis: str) -> list[str]:

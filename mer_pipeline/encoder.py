@@ -18,7 +18,8 @@ from pydantic import Field, model_validator
 from mer_pipeline.clips import Row
 from mer_pipeline.errors import BadInput
 from mer_pipeline.models.checkpoint import resolve, value_files
-from mer_pipeline.section import STAGE_FOLDERS, Count, Section, below_data
+from mer_pipeline.project import DATA, WRITTEN
+from mer_pipeline.section import Count, Section, below_data
 from mer_pipeline.transform import Source, Transform
 
 Item = TypeVar("Item")
@@ -100,8 +101,10 @@ CHECKPOINT_FAMILIES = frozenset({"open-clip", "facenet", "hf-vision", "hf-speech
 
 def _check_brought(name: str) -> None:
     first = below_data(name).parts[0]
-    if first in STAGE_FOLDERS:
-        raise ValueError(f"data/{first} is written by the pipeline: put '{name}' elsewhere, say below data/external/")
+    if first in WRITTEN:
+        raise ValueError(
+            f"{DATA}/{first} is written by the pipeline: put '{name}' elsewhere, say below {DATA}/external/"
+        )
 
 
 class Encoder(Transform[Item]):

@@ -15,6 +15,7 @@ import polars as pl
 import pyarrow as pa
 
 from mer_pipeline.errors import StageError, UsageError, did_you_mean
+from mer_pipeline.project import Project
 from mer_pipeline.tables.shards import read_folder
 
 
@@ -52,7 +53,7 @@ def load(name: str, *, matrix: bool = False, root: str | Path = ".") -> pl.DataF
         UsageError: there are no such features; says which there are.
         StageError: a shard is torn, or is no table of features.
     """
-    folder = _folder(Path(root) / "data" / "features", name)
+    folder = _folder(Project(Path(root)).features, name)
     table = read_folder(folder)
     missing = {"clip_id", "vector", "valid"} - set(table.schema.names)
     if missing or not pa.types.is_fixed_size_list(table.schema.field("vector").type):

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Literal, TypeAlias
 
 from mer_pipeline.errors import NumericsError
+from mer_pipeline.project import Project
 
 Numerics: TypeAlias = Literal["avx2", "native"]
 AVX2: Numerics = "avx2"
@@ -38,12 +39,13 @@ FFMPEG = "mmx+mmxext+sse+sse2+sse3+ssse3+sse4.1+sse4.2+cmov+avx+avx2+fma3+bmi1+b
 NEEDED = frozenset({"avx2", "fma", "bmi1", "bmi2"})  # flags of a CPU, as Linux calls them
 
 CPU_INFO = Path("/proc/cpuinfo")
+PARAMS = Project().params
 
 _mode: Numerics = AVX2
 _late: tuple[str, ...] = ()  # libraries that were loaded before their variables were set
 
 
-def pin(params: Path = Path("params.yaml")) -> None:
+def pin(params: Path = PARAMS) -> None:
     """Set, or with `numerics: native` in that file take away, the variables by which libraries choose their code."""
     global _mode, _late
     _mode = _asked(params)

@@ -24,15 +24,16 @@ from mer_pipeline.judges.judge import JudgeParams
 from mer_pipeline.labels.pseudo import PseudoParams
 from mer_pipeline.labels.refined import LabelParams
 from mer_pipeline.numerics import Numerics, agree
+from mer_pipeline.project import Project
 from mer_pipeline.section import Section
 from mer_pipeline.speech.track import AudioParams
 from mer_pipeline.tables.quarantine import QualityParams
 from mer_pipeline.tables.shards import ShardParams
-from mer_pipeline.train_params import VISUAL, AblationParams, TrainParams
+from mer_pipeline.train_params import VISUAL, AblationParams, EncoderNames, TrainParams
 from mer_pipeline.vision.faces import FaceParams
 from mer_pipeline.vision.frames import FrameParams
 
-PARAMS_FILE = Path("params.yaml")
+PARAMS_FILE = Project().params
 
 
 class Params(Section):
@@ -84,29 +85,17 @@ class Params(Section):
         return self
 
     @property
-    def modalities(self) -> tuple[str, ...]:
-        """The encoders that the fusion head reads, in token order."""
-        return self.train.features or tuple(self.encoders)
-
-    @property
-    def mixed(self) -> tuple[str, ...]:
-        """Those of them that read words and measured cues of voice and face at once: no single modality."""
-        return tuple(name for name in self.modalities if self.encoders[name].input == "enriched")
-
-    @property
-    def visual(self) -> tuple[str, ...]:
-        """Those of them that see pictures; of vectors that were made elsewhere nobody says what they saw."""
-        return tuple(name for name in self.modalities if self.encoders[name].input in {"frames", "faces"})
-
-    @property
-    def merged(self) -> tuple[str, ...]:
-        """Those of them that are one modality, VISUAL."""
-        return self.visual if self.train.visual == "merged" else ()
-
-    @property
-    def plain(self) -> tuple[str, ...]:
-        """Encoders of the plain words, read by the fusion head or not: what is left of the text without enrichment."""
-        return tuple(name for name, encoder in self.encoders.items() if encoder.input == "transcript")
+    def encoder_names(self) -> EncoderNames:
+        """The encoders by what the fusion heads make of them."""
+        read = self.train.features or tuple(self.encoders)
+        visual = tuple(name for name in read if self.encoders[name].input in {"frames", "faces"})
+        return EncoderNames(
+            all=read,
+            mixed=tuple(name for name in read if self.encoders[name].input == "enriched"),
+            visual=visual,
+            merged=visual if self.train.visual == "merged" else (),
+            plain=tuple(name for name, encoder in self.encoders.items() if encoder.input == "transcript"),
+        )
 
 
 def load_params(path: Path = PARAMS_FILE) -> Params:

@@ -7,9 +7,10 @@ import uuid
 from collections import Counter
 from contextlib import suppress
 from dataclasses import dataclass, field
-from pathlib import Path
 
-RUNS = Path(".mer/runs")
+from mer_pipeline.project import Project
+
+RUNS = Project().runs
 ENOUGH = 200  # clips; the rate of fewer is mostly that of starting
 
 

@@ -17,12 +17,14 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from pydantic import Field, ValidationError, field_validator
 
 from mer_pipeline.errors import ParamsError, did_you_mean
+from mer_pipeline.project import Project
 from mer_pipeline.section import Section
 
 if TYPE_CHECKING:
     import torch
 
 NO_STORE = "none"
+SETTINGS = Project().settings
 
 # Sums are split by thread, so their rounding depends on the thread count: it is a constant of the value
 # path, whatever the machine has. Cores are used by running clips in parallel instead.
@@ -139,7 +141,7 @@ class Runtime(Section):
         return torch.device(self.device)
 
 
-def load_runtime(path: Path = Path(".mer.toml")) -> Runtime:
+def load_runtime(path: Path = SETTINGS) -> Runtime:
     """Read `.mer.toml`; without the file, the defaults.
 
     Raises:

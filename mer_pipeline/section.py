@@ -10,6 +10,8 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from mer_pipeline.project import DATA
+
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 Count = Annotated[int, Field(ge=1)]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
@@ -23,15 +25,6 @@ class Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-# Folders below data/ that stages write; what a person brings lies elsewhere there.
-STAGE_FOLDERS = frozenset(
-    {
-        *("frames", "faces", "audio", "transcript", "enriched", "cues", "prompts", "replies"),
-        *("features", "votes", "fusion", "quarantine"),
-    }
-)
-
-
 def below_data(name: str) -> Path:
     """A person's file or folder, by its path below data/, where DVC sees that it changes.
 
@@ -39,8 +32,8 @@ def below_data(name: str) -> Path:
         ValueError: it lies elsewhere.
     """
     path = Path(name)
-    if name.startswith("data/"):
-        raise ValueError(f"'{name}' is looked for below data/: write '{name.removeprefix('data/')}'")
+    if len(path.parts) > 1 and path.is_relative_to(DATA):
+        raise ValueError(f"'{name}' is looked for below {DATA}/: write '{path.relative_to(DATA).as_posix()}'")
     if path.is_absolute() or ".." in path.parts or not path.parts:
-        raise ValueError(f"'{name}' must lie below data/, where DVC sees that it changes")
+        raise ValueError(f"'{name}' must lie below {DATA}/, where DVC sees that it changes")
     return path

@@ -5,6 +5,7 @@ They stand apart from the heads, whose modules load torch: a stage that does not
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Annotated, Literal
 
 from pydantic import Field, field_validator, model_validator
@@ -130,6 +131,25 @@ class TrainParams(Section):
             if d % self.attention_heads:
                 raise ValueError(f"search.space.d: {d} is no multiple of attention_heads ({self.attention_heads})")
         return self
+
+
+@dataclass(frozen=True)
+class EncoderNames:
+    """Names of encoders by what the fusion heads make of them, each in token order.
+
+    Attributes:
+        all: those that the heads read.
+        mixed: of these, those that read words and measured cues of voice and face at once: no single modality.
+        visual: of these, those that see pictures; of vectors made elsewhere nobody says what they saw.
+        merged: those of `visual` that are one modality, VISUAL; none, where each is its own.
+        plain: those that read the plain words, whether the heads read them or not: what is left without enrichment.
+    """
+
+    all: tuple[str, ...]
+    mixed: tuple[str, ...] = ()
+    visual: tuple[str, ...] = ()
+    merged: tuple[str, ...] = ()
+    plain: tuple[str, ...] = ()
 
 
 class AblationParams(Section):

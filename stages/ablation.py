@@ -1,11 +1,10 @@
 """Stage `ablation`: what each part of the system is worth."""
 
-from pathlib import Path
-
 from mer_pipeline.cli.stage import progress_bar, stage
 from mer_pipeline.params import load_params
+from mer_pipeline.project import Project
 from mer_pipeline.runtime import load_runtime
-from mer_pipeline.scores.ablation_table import AblationFiles, nothing_measured, write_ablation
+from mer_pipeline.scores.ablation_table import nothing_measured, write_ablation
 from mer_pipeline.tables.shards import forget_others
 
 import typer
@@ -14,31 +13,18 @@ import typer
 @stage
 def main() -> str:
     """Cross-validate the system with one part changed at a time; write scores, differences and their significance."""
-    params = load_params()
-    files = AblationFiles(metrics=Path("metrics/ablation.json"), plot=Path("plots/ablation.csv"))
+    params, project = load_params(), Project()
     if not params.ablation.enabled:
-        write_ablation(files, nothing_measured(None))
+        write_ablation(project, nothing_measured(None))
         return "ablation: off (ablation.enabled)"
     # Here, so that a stage that is off does not wait for torch.
-    from mer_pipeline.heads.base import ComputeConfig
-    from mer_pipeline.training.ablation import AblationPaths, Encoders, ablate
+    from mer_pipeline.training.ablation import ablate
+    from mer_pipeline.training.head_cache import head_cache
+    from mer_pipeline.training.task import Task
 
-    paths = AblationPaths(
-        features=Path("data/features"),
-        manifest=Path("data/manifest.parquet"),
-        labels=Path("data/labels.parquet"),
-        folds=Path("data/folds.parquet"),
-        truth=Path("data/truth.parquet"),
-        written=files,
-        pseudo=Path("data/pseudo.parquet"),
-    )
-    forget_others(paths.features, "embed", params.encoders, Path("data/quarantine"))
-    encoders = Encoders(params.modalities, params.mixed, params.plain, params.visual)
-    bar, runtime = progress_bar("ablation"), load_runtime()
-    compute = ComputeConfig(runtime.torch_device(), runtime.workers)
-    return ablate(
-        params.ablation, params.train, encoders, params.dataset.classes, paths, bar, runtime.store_url, compute
-    )
+    forget_others(project.features, "embed", params.encoders, project.quarantine_folder)
+    task = Task(params.dataset.classes, params.encoder_names, params.train)
+    return ablate(params.ablation, task, project, head_cache(load_runtime()), progress_bar("ablation"))
 
 
 if __name__ == "__main__":

@@ -4,8 +4,6 @@ audio, faces ─► cues ─► cue_words ─┬─► prompts ─► replies �
                                    └───────────────────────┴─► enriched
 """
 
-from pathlib import Path
-
 from mer_pipeline.cli.asking import ask_all, no_replies
 from mer_pipeline.cli.stage import run_stage, stage
 from mer_pipeline.enrich.context import write_context
@@ -13,6 +11,7 @@ from mer_pipeline.enrich.cues import MeasureCues
 from mer_pipeline.enrich.transform import Enrich
 from mer_pipeline.models.lock import check_locked, checkpoints_of
 from mer_pipeline.params import load_params
+from mer_pipeline.project import Project
 from mer_pipeline.tables.shards import read_folder
 
 import pyarrow.parquet as pq
@@ -22,16 +21,16 @@ import typer
 @stage
 def main() -> str:
     """Measure voice and face, put them in words against each speaker's habit, and write each clip's context."""
-    params = load_params()
+    params, project = load_params(), Project()
     enrich, classes = params.enrich, params.dataset.classes
     check_locked(checkpoints_of({}, {}, enrich))
     lines = [run_stage(MeasureCues(), "cues", params.shards, params.quality)]
     write_context(
-        read_folder(Path("data/cues")).to_pylist(),
-        read_folder(Path("data/transcript"), ["clip_id", "zh", "en"]).to_pylist(),
-        pq.read_table("data/manifest.parquet", columns=["clip_id", "group", "order"]).to_pylist(),
+        read_folder(project.table("cues")).to_pylist(),
+        read_folder(project.table("transcript"), ["clip_id", "zh", "en"]).to_pylist(),
+        pq.read_table(project.manifest, columns=["clip_id", "group", "order"]).to_pylist(),
         enrich,
-        Path("data/cue_words.parquet"),
+        project.table("cue_words"),
     )
     if enrich.backend == "template":
         no_replies(params.shards)

@@ -1,9 +1,10 @@
 """Stage `ingest`: a dataset's folder to manifest, transcript, votes, truth and folds."""
 
 from mer_pipeline.cli.stage import progress_bar, stage
-from mer_pipeline.datasets.ingest import IngestPaths, ingest
+from mer_pipeline.datasets.ingest import IngestParams, ingest
 from mer_pipeline.models.lock import check_locked, checkpoints_of
 from mer_pipeline.params import load_params
+from mer_pipeline.project import Project
 from mer_pipeline.runtime import load_runtime
 
 import typer
@@ -14,15 +15,8 @@ def main() -> str:
     """List the dataset's clips, probe their files, write the tables that everything else starts from."""
     params = load_params()
     check_locked(checkpoints_of(params.encoders, params.judges, params.enrich))
-    return ingest(
-        params.dataset,
-        params.folds,
-        params.shards,
-        params.quality,
-        load_runtime(),
-        IngestPaths(),
-        progress_bar("ingest"),
-    )
+    read = IngestParams(dataset=params.dataset, folds=params.folds, shards=params.shards, quality=params.quality)
+    return ingest(read, Project(), load_runtime(), progress_bar("ingest"))
 
 
 if __name__ == "__main__":

@@ -1,11 +1,11 @@
 """Stage `pseudo`: labels for clips that have none, where the head and independent families agree."""
 
-from pathlib import Path
-
 from mer_pipeline.cli.stage import progress_bar, stage
 from mer_pipeline.labels.pseudo_summary import nothing
 from mer_pipeline.labels.pseudo_table import write_pseudo
 from mer_pipeline.params import load_params
+from mer_pipeline.project import Project
+from mer_pipeline.runtime import load_runtime
 from mer_pipeline.tables.shards import forget_others
 
 import typer
@@ -14,28 +14,21 @@ import typer
 @stage
 def main() -> str:
     """Label the pool in `pseudo.rounds` rounds, once for good and once without each fold; 0: an empty table."""
-    params = load_params()
-    classes, judges, quarantine = params.dataset.classes, params.judges, Path("data/quarantine")
-    features, votes = Path("data/features"), Path("data/votes")
-    table, metrics = Path("data/pseudo.parquet"), Path("metrics/pseudo.json")
-    forget_others(features, "embed", params.encoders, quarantine)
-    forget_others(votes, "vote", judges, quarantine)
+    params, project = load_params(), Project()
+    forget_others(project.features, "embed", params.encoders, project.quarantine_folder)
+    forget_others(project.votes, "vote", params.judges, project.quarantine_folder)
     if not params.pseudo.rounds:
-        write_pseudo(table, (), (), classes)
-        nothing(params.pseudo, "pseudo.rounds is 0").write(metrics)
+        write_pseudo(project.pseudo, (), (), params.dataset.classes)
+        nothing(params.pseudo, "pseudo.rounds is 0").write(project.metrics("pseudo"))
         return "pseudo: off"
+    # Here, so that a stage that is off does not wait for torch.
+    from mer_pipeline.training.head_cache import head_cache
+    from mer_pipeline.training.pseudo import Others, pseudo
+    from mer_pipeline.training.task import Task
 
-    from mer_pipeline.heads.base import ComputeConfig
-    from mer_pipeline.runtime import load_runtime
-    from mer_pipeline.training.pseudo import pseudo
-    from mer_pipeline.training.pseudo_inputs import PseudoPaths
-
-    manifest, folds, labels = (Path(f"data/{name}.parquet") for name in ("manifest", "folds", "labels"))
-    paths = PseudoPaths(features, manifest, folds, labels, votes, table, metrics)
-    runtime, join, bar = load_runtime(), params.labels.join_dependent, progress_bar("pseudo")
-    compute, store = ComputeConfig(runtime.torch_device(), runtime.workers), runtime.store_url
-    how = (params.pseudo, params.train, params.modalities)
-    return pseudo(*how, judges, join, classes, paths, bar, store, compute, params.merged)
+    task = Task(params.dataset.classes, params.encoder_names, params.train)
+    others = Others(params.judges, params.labels.join_dependent)
+    return pseudo(params.pseudo, task, others, project, head_cache(load_runtime()), progress_bar("pseudo"))
 
 
 if __name__ == "__main__":

@@ -9,12 +9,14 @@ import numpy as np
 import pyarrow as pa
 
 from mer_pipeline.labels.audit import refine
+from mer_pipeline.labels.pseudo_table import write_pseudo
 from mer_pipeline.labels.refined import LabelParams
 from mer_pipeline.modalities import Features
+from mer_pipeline.project import Project
 from mer_pipeline.tables.rows import stage_schema, to_table
 from mer_pipeline.tables.shards import write_shard, write_table
-from mer_pipeline.training.predict import PredictPaths
-from mer_pipeline.training.train import TrainPaths
+from mer_pipeline.train_params import EncoderNames, TrainParams
+from mer_pipeline.training.task import Task
 
 CLASSES = ("neutral", "angry", "happy")
 NAMES = ("scene", "face", "voice")
@@ -51,19 +53,16 @@ def plant(seed: int = 0, labelled: int = 60, others: int = 40, folds: int = 5) -
     return Planted(Features(NAMES, tuple(x), mask), tuple(f"c{i:03d}" for i in range(n)), fold, true, given, split)
 
 
-@dataclass(frozen=True)
-class Project:
-    """Everything on disk that the stages read, and where they write."""
-
-    train: TrainPaths
-    predict: PredictPaths
-    folds_asked: int = 5
+def task_of(params: TrainParams, encoders: EncoderNames | None = None) -> Task:
+    """What is learnt of a planted dataset: each modality is one encoder, unless others are named."""
+    return Task(CLASSES, encoders or EncoderNames(NAMES), params)
 
 
 def write(root: Path, planted: Planted, labelled: bool = True, truth: bool = True) -> Project:
-    """Write a planted dataset; `labelled=False` leaves out all labels, `truth=False` the truth."""
+    """Write a planted dataset into the project in `root`; without labels, or without truth, where asked for."""
+    project = Project(root)
     for m, encoder in enumerate(planted.features.names):
-        _write_features(root / "features" / encoder, planted, m)
+        _write_features(project.features / encoder, planted, m)
     schema = pa.schema([(name, pa.string()) for name in ("clip_id", "group", "split", "label")])
     given = [CLASSES[c] for c in planted.given]
     split = [s if labelled or s != "train" else "pool" for s in planted.split]
@@ -72,7 +71,7 @@ def write(root: Path, planted: Planted, labelled: bool = True, truth: bool = Tru
         {"clip_id": c, "group": f"g{i % 10}", "split": s, "label": label if s == "train" else None}
         for i, (c, s, label) in enumerate(zip(planted.clip_ids, split, given, strict=True))
     ]
-    write_table(root / "manifest.parquet", to_table(manifest, schema))
+    write_table(project.manifest, to_table(manifest, schema))
     votes = pa.table(
         {
             "clip_id": pa.array([planted.clip_ids[i] for i in train], pa.string()),
@@ -83,35 +82,16 @@ def write(root: Path, planted: Planted, labelled: bool = True, truth: bool = Tru
     )
     ids = pa.array([planted.clip_ids[i] for i in train], pa.string())
     folds = pa.table({"clip_id": ids, "fold": pa.array([planted.fold[i] for i in train], pa.int32())})
-    write_table(root / "folds.parquet", folds)
-    write_table(root / "labels.parquet", refine(votes, folds, CLASSES, LabelParams()))
+    write_table(project.folds, folds)
+    write_table(project.labels, refine(votes, folds, CLASSES, LabelParams()))
     known = planted.clip_ids if truth else ()
     truths = {
         "clip_id": pa.array(known, pa.string()),
         "label": pa.array([CLASSES[c] for c in planted.true[: len(known)]], pa.string()),
     }
-    write_table(root / "truth.parquet", pa.table(truths))
-    train_paths = TrainPaths(
-        features=root / "features",
-        manifest=root / "manifest.parquet",
-        labels=root / "labels.parquet",
-        folds=root / "folds.parquet",
-        truth=root / "truth.parquet",
-        fusion=root / "fusion",
-        metrics=root / "metrics/train.json",
-        plots=root / "plots",
-    )
-    predict_paths = PredictPaths(
-        features=root / "features",
-        manifest=root / "manifest.parquet",
-        truth=root / "truth.parquet",
-        fusion=root / "fusion",
-        predictions=root / "predictions.parquet",
-        submission=root / "submission.csv",
-        metrics=root / "metrics/predict.json",
-        plots=root / "plots",
-    )
-    return Project(train_paths, predict_paths)
+    write_table(project.truth, pa.table(truths))
+    write_pseudo(project.pseudo, (), (), CLASSES)
+    return project
 
 
 def _write_features(folder: Path, planted: Planted, m: int) -> None:

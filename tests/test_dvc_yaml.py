@@ -42,13 +42,8 @@ def test_code_deps_are_the_import_closure(name: str) -> None:
 @pytest.mark.parametrize("name", PIPELINE)
 def test_params_are_those_that_the_script_reads(name: str) -> None:
     """A stage lists each section that it reads, and no other."""
-    # `params.modalities` is made from the names of the encoders and from train.features.
     made_from = {
-        "modalities": {"encoders", "train"},
-        "mixed": {"encoders", "train"},
-        "plain": {"encoders"},
-        "visual": {"encoders", "train"},
-        "merged": {"encoders", "train"},
+        "encoder_names": {"encoders", "train"},
         # Ingest only looks whether checkpoints are there; what it writes does not depend on encoders or judges.
         "encoders": {"embed": {"encoders.${key}"}, "ingest": set()}.get(name, {"encoders"}),
         "judges": {"vote": {"judges.${key}"}, "ingest": set()}.get(name, {"judges"}),
@@ -84,6 +79,7 @@ def test_every_stage_says_what_it_does(name: str) -> None:
 LAYERS = [
     *(
         "errors",
+        "project",
         "numerics",
         "csv_files",
         "section",

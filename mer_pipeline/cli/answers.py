@@ -22,10 +22,10 @@ from mer_pipeline.datasets.adapter import MER_CLASSES
 from mer_pipeline.errors import StageError, UsageError, did_you_mean
 from mer_pipeline.metrics.train import TrainedRun
 from mer_pipeline.params import load_params
+from mer_pipeline.project import CONFIG, OUT_OF_FOLD, Project
 from mer_pipeline.tables.parts import Part
 
 FILES = (".csv", ".parquet")
-CONFIG, OUT_OF_FOLD = "config.json", "out_of_fold.parquet"  # of a data/fusion; its own module would bring torch
 NAMED = 5  # clips that a sentence names
 
 
@@ -64,7 +64,7 @@ def read_truth(path: Path) -> dict[str, str]:
     return known
 
 
-def read_answers(text: str, head: str | None, project: Path, *, test: bool = False) -> Answers:
+def read_answers(text: str, head: str | None, project: Project, *, test: bool = False) -> Answers:
     """What a person named, see the module.
 
     Args:
@@ -87,16 +87,16 @@ def read_answers(text: str, head: str | None, project: Path, *, test: bool = Fal
     return _of_test(tables, head) if test else _of_run(tables, head)
 
 
-def classes_of(truth: Mapping[str, str], project: Path) -> tuple[str, ...]:
+def classes_of(truth: Mapping[str, str], project: Project) -> tuple[str, ...]:
     """The classes of this project; outside one the MER six, or the truth's own where it has others."""
-    if (project / "params.yaml").is_file():
-        return load_params(project / "params.yaml").dataset.classes
+    if project.params.is_file():
+        return load_params(project.params).dataset.classes
     return MER_CLASSES if set(truth.values()) <= set(MER_CLASSES) else tuple(order_classes(sorted({*truth.values()})))
 
 
-def groups_of(project: Path) -> dict[str, str]:
+def groups_of(project: Project) -> dict[str, str]:
     """Groups of this project's clips; none outside one."""
-    path = project / "data/manifest.parquet"
+    path = project.manifest
     return _column(_rows(_file(path), ("clip_id", "group")), "group") if path.is_file() else {}
 
 

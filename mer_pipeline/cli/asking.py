@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import TypeAlias
 
 from mer_pipeline.cli.stage import inputs_of, run_stage
@@ -15,6 +14,7 @@ from mer_pipeline.enrich.journal import Journal
 from mer_pipeline.enrich.ledger import Ledger
 from mer_pipeline.enrich.prompt import RenderPrompt
 from mer_pipeline.errors import StageError
+from mer_pipeline.project import Project
 from mer_pipeline.runtime import Runtime, load_runtime
 from mer_pipeline.store.row_cache import row_cache_of
 from mer_pipeline.tables.quarantine import QualityParams, write_problems
@@ -25,13 +25,12 @@ from mer_pipeline.transform import Transform
 # What passes from prepare to infer is each one's own affair (as in encoders.py).
 AnyReplier: TypeAlias = Transform[object]
 
-QUARANTINE = Path("data/quarantine")
-MISSING = Path(".mer/no-reply.txt")
+MISSING = Project().state / "no-reply.txt"
 NAMED = 20  # clips in an error; all of them are in MISSING
 
 
 def ask_all(params: EnrichParams, classes: tuple[str, ...], shards: ShardParams, quality: QualityParams) -> list[str]:
-    """Write data/prompts and data/replies; a line for each.
+    """Write the tables of prompts and replies; a line for each.
 
     Raises:
         StageError: `enrich.offline` and a reply is not known, or the server stopped answering.
@@ -44,7 +43,7 @@ def ask_all(params: EnrichParams, classes: tuple[str, ...], shards: ShardParams,
         _refuse_misses(transform, shards, runtime, journal)
     lines.append(run_stage(transform, "replies", shards, quality))
     if runtime.store_url is not None:  # else nobody else has them
-        clear_kept(journal, Path("data/replies"))
+        clear_kept(journal, Project().table("replies"))
     return [*lines, *([str(ledger)] if ledger.requests else [])]
 
 
@@ -70,10 +69,10 @@ def replier(
 def no_replies(shards: ShardParams) -> None:
     """Write the tables of a model that was not asked: DVC wants to see all outputs of a stage."""
     for transform, schema in (("prompts", RenderPrompt.schema), ("replies", replies.SCHEMA)):
-        with new_folder(Path("data", transform)) as folder:
+        with new_folder(Project().table(transform)) as folder:
             for shard in range(shards.count):
                 write_shard(folder, shard, [], stage_schema(schema), {"transform": transform, "shard": str(shard)})
-        write_problems(QUARANTINE / f"{transform}.parquet", [])
+        write_problems(Project().quarantine(transform), [])
 
 
 def unknown(transform: AnyReplier, shards: ShardParams, runtime: Runtime, journal: Journal) -> Iterator[Clip]:

@@ -25,6 +25,7 @@ from mer_pipeline.cli.diff import WORKSPACE
 from mer_pipeline.cli.score import about_interval, measure_title
 from mer_pipeline.errors import UsageError
 from mer_pipeline.metrics.base import Figures
+from mer_pipeline.project import Project
 from mer_pipeline.scores.paired import Difference, Paired, paired
 
 
@@ -42,7 +43,13 @@ class Compared(Figures):
 
 
 def compare_runs(
-    a: str | None, b: str | None, head: str | None, against: str | None, truth: Path | None, test: bool, project: Path
+    a: str | None,
+    b: str | None,
+    head: str | None,
+    against: str | None,
+    truth: Path | None,
+    test: bool,
+    project: Project,
 ) -> Compared:
     """Compare two sides; `answers.py` says what they may be.
 
@@ -151,7 +158,7 @@ def run_compare(
     head: str | None,
     against: str | None,
     truth: Path | None,
-    project: Path,
+    project: Project,
     *,
     test: bool,
     json_wanted: bool,

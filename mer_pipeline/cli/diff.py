@@ -24,6 +24,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from mer_pipeline.errors import StageError, UsageError
+from mer_pipeline.project import Project
 from mer_pipeline.tables.compare import DIGESTS, TableDiff, compare_tables
 from mer_pipeline.tables.parts import ParquetSide, Part
 
@@ -51,7 +52,7 @@ class Tables:
     is_store: bool = False
 
 
-def find_side(text: str, project: Path) -> Tables:
+def find_side(text: str, project: Project) -> Tables:
     """What a person named.
 
     Raises:
@@ -65,41 +66,47 @@ def find_side(text: str, project: Path) -> Tables:
         with _readable(f"store {text}", "a URL that this machine can reach"):
             fs, root = fsspec.url_to_fs(text, use_listings_cache=False, skip_instance_cache=True)
             return _store(text, fs, root)
-    folder = project if text == WORKSPACE else Path(text)
-    place = folder.absolute().as_posix()
+    side = project if text == WORKSPACE else Project(Path(text))
+    folder = side.root.absolute()
     if (folder / "packs").is_dir():
-        return _store(text, LocalFileSystem(), place)
-    if (folder / "data").is_dir():
-        return _project(text, LocalFileSystem(), f"{place}/", "`dvc repro`")
+        return _store(text, LocalFileSystem(), folder.as_posix())
+    if side.data.is_dir():
+        return _project(text, LocalFileSystem(), Project(folder), "`dvc repro`")
     commit = _commit(text, project)
     from dvc.api import DVCFileSystem
 
-    fs = DVCFileSystem(url=str(project.absolute()), rev=commit)
+    fs = DVCFileSystem(url=str(project.root.absolute()), rev=commit)
     remedy = f"`dvc pull`, or `dvc fetch --all-commits` (this is of commit {commit[:7]})"
-    return _project(f"{text} ({commit[:7]})", fs, "", remedy)
+    return _project(f"{text} ({commit[:7]})", fs, Project(), remedy)
 
 
-def _commit(text: str, project: Path) -> str:
+def figures_of(stage: str) -> str:
+    """What the figures of a stage are called among the tables: "metrics/train"."""
+    return Project().metrics(stage).with_suffix("").as_posix()
+
+
+def _commit(text: str, project: Project) -> str:
     """The commit that a revision of the project names."""
-    words = ["git", "-C", str(project), "rev-parse", "--verify", "--quiet", "--end-of-options", f"{text}^{{commit}}"]
+    root = project.root.absolute()
+    words = ["git", "-C", str(root), "rev-parse", "--verify", "--quiet", "--end-of-options", f"{text}^{{commit}}"]
     with _readable(f"revision '{text}'", "git, which must be installed"):
         done = subprocess.run(words, capture_output=True, text=True)
     if done.returncode:
         raise UsageError(
-            f"'{text}' is no folder with data/ or packs/ and no git revision of {project.absolute()}; "
+            f"'{text}' is no folder with data/ or packs/ and no git revision of {root}; "
             f'name a project, a revision or "{WORKSPACE}", or a store'
         )
-    if not (project / ".dvc").is_dir():
-        raise UsageError(f"'{text}' is a git revision, and {project.absolute()} has no .dvc/: run this in the project")
+    if not (root / ".dvc").is_dir():
+        raise UsageError(f"'{text}' is a git revision, and {root} has no .dvc/: run this in the project")
     return done.stdout.strip()
 
 
-def _project(title: str, fs: Any, root: str, remedy: str) -> Tables:
-    """Tables and metrics of a project; `root` is "" or ends with a slash."""
+def _project(title: str, fs: Any, project: Project, remedy: str) -> Tables:
+    """Tables and metrics of a project, whose root is its place in the file system `fs`."""
     tables: dict[str, list[Part]] = {}
-    files = _files(fs, f"{root}data", 2, remedy)
+    files = _files(fs, project.data.as_posix(), 2, remedy)
     for nested in NESTED:
-        below = _files(fs, f"{root}data/{nested}", 2, remedy)
+        below = _files(fs, project.table(nested).as_posix(), 2, remedy)
         files += [(f"{nested}/{path}", part) for path, part in below if "/" in path]
     for path, part in files:
         if path.endswith(".parquet"):
@@ -108,12 +115,12 @@ def _project(title: str, fs: Any, root: str, remedy: str) -> Tables:
     if not tables:
         raise UsageError(f"{title} has no tables; make them with `dvc repro`")
     metrics: dict[str, bytes] = {}
-    for path, part in _files(fs, f"{root}metrics", 1, remedy):
+    for path, part in _files(fs, project.metrics_folder.as_posix(), 1, remedy):
         if path.endswith(".json"):
             name = path.removesuffix(".json")
             with _readable(part.path, remedy), part.open() as file:
                 metrics[name] = file.read()
-                tables[f"metrics/{name}"] = [leaves_part(part.path, json.loads(metrics[name]))]
+                tables[figures_of(name)] = [leaves_part(part.path, json.loads(metrics[name]))]
     return Tables(title, tables, metrics)
 
 
@@ -272,7 +279,7 @@ def as_json(a: Tables, b: Tables, found: Sequence[TableDiff], tolerance: float) 
     return json.dumps(plain({**whole, "tables": tables}), indent=1, ensure_ascii=False)
 
 
-def run_diff(a: str, b: str, tolerance: float, project: Path, *, json_wanted: bool = False) -> int:
+def run_diff(a: str, b: str, tolerance: float, project: Project, *, json_wanted: bool = False) -> int:
     """Compare two sides and print the result; the exit code.
 
     Raises:

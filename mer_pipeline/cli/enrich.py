@@ -20,6 +20,7 @@ from mer_pipeline.enrich.replies import Sampling, asked
 from mer_pipeline.enrich.request import request_of
 from mer_pipeline.errors import StageError, UsageError, did_you_mean
 from mer_pipeline.params import load_params
+from mer_pipeline.project import Project
 from mer_pipeline.runs import read_run
 from mer_pipeline.runtime import LlmSettings, load_runtime
 from mer_pipeline.store.inputs import input_digests
@@ -27,8 +28,7 @@ from mer_pipeline.store.row_cache import row_cache_of
 from mer_pipeline.tables.rows import Encoded, complete_row, encode
 from mer_pipeline.tables.shards import read_folder, read_shard, shard_of
 
-REPLIES = Path("data/replies")
-CUES = Path("data/cues")
+REPLIES, CUES = Project().table("replies"), Project().table("cues")
 LETTERS = 4.0  # of Latin script to a token; a Chinese character is one
 SENTENCES = 400  # characters of a reply beside the enriched text: meaning, cues, context, keys
 
@@ -77,9 +77,9 @@ def estimate() -> str:
 
 def _prompts(render: RenderPrompt, params: EnrichParams) -> Iterator[tuple[str, Row]]:
     """The prompt of every clip that has one, as the stage would render it from the tables as they lie in data/."""
-    transcripts = read_folder(Path("data/transcript")).to_pylist()
+    transcripts = read_folder(Project().table("transcript")).to_pylist()
     cues = read_folder(CUES).to_pylist() if CUES.exists() else []
-    manifest = pq.read_table("data/manifest.parquet", columns=["clip_id", "group", "order"]).to_pylist()
+    manifest = pq.read_table(Project().manifest, columns=["clip_id", "group", "order"]).to_pylist()
     context = {str(row["clip_id"]): row for row in context_of(cues, transcripts, manifest, params).to_pylist()}
     for row in transcripts:
         name = str(row["clip_id"])
@@ -99,7 +99,7 @@ def _tokens(prompts: Sequence[Row], params: EnrichParams) -> tuple[int, int, str
     answered = {row["clip_id"]: row for row in rows if row["valid"] and row["tokens_in"]}
     if not answered:
         return round(guess), round(each_out * len(prompts)), "a guess: a Chinese character or four letters a token"
-    sent = read_folder(Path("data/prompts"), ["clip_id", "system", "user"]).to_pylist()
+    sent = read_folder(Project().table("prompts"), ["clip_id", "system", "user"]).to_pylist()
     guessed = sum(_guess(row) for row in sent if row["clip_id"] in answered)
     ratio = sum(row["tokens_in"] for row in answered.values()) / max(1.0, guessed)
     mean_out = sum(row["tokens_out"] or 0 for row in answered.values()) / len(answered)
@@ -128,7 +128,7 @@ def ledger_text() -> str:
     """
     rows = [row for row in read_folder(REPLIES).to_pylist() if row["valid"]] if REPLIES.exists() else []
     if not rows:
-        raise StageError("data/replies has no replies; run `dvc repro`, with enrich.backend openai or transformers")
+        raise StageError(f"{REPLIES} has no replies; run `dvc repro`, with enrich.backend openai or transformers")
     statuses = Counter(str(row["status"]) for row in rows)
     tokens_in, tokens_out, requests = (sum(row[key] or 0 for row in rows) for key in
                                        ("tokens_in", "tokens_out", "requests"))  # fmt: skip
@@ -153,10 +153,10 @@ def show(clip: str) -> str:
         UsageError: there is no such clip.
     """
     shards = load_params().shards.count
-    clips = pq.read_table("data/manifest.parquet", columns=["clip_id"])["clip_id"].to_pylist()
+    clips = pq.read_table(Project().manifest, columns=["clip_id"])["clip_id"].to_pylist()
     if clip not in clips:
         raise UsageError(f"there is no clip '{clip}'{did_you_mean(clip, clips) if len(clips) < 10_000 else ''}")
-    prompt, reply, text = (_row(Path("data", name), clip, shards) for name in ("prompts", "replies", "enriched"))
+    prompt, reply, text = (_row(Project().table(name), clip, shards) for name in ("prompts", "replies", "enriched"))
     lines = []
     if prompt is not None and prompt["valid"]:
         lines += ["asked:", _quoted(prompt["user"])]

@@ -17,9 +17,10 @@ from mer_pipeline.datasets.adapter import MER_CLASSES
 from mer_pipeline.datasets.mer import TRAIN
 from mer_pipeline.errors import DatasetError, UsageError, did_you_mean
 from mer_pipeline.params import parse_params
+from mer_pipeline.project import Project
 
 PROFILES = Path("profiles")
-PARAMS = Path("params.yaml")
+PARAMS = Project().params
 
 # What people call the columns, most usual first.
 SYNONYMS: dict[str, tuple[str, ...]] = {

@@ -8,6 +8,8 @@ from typing import Annotated
 
 import typer
 
+from mer_pipeline.project import Project
+
 app = typer.Typer(
     help="Folders of emotional talking-head clips to features, clean labels and a trained emotion recogniser. "
     "`mer init` describes your clips, `dvc repro` does the work, `mer summary` says what came out.",
@@ -52,7 +54,7 @@ def summary() -> None:
     """Say what came out of the last `dvc repro`, and what to do next."""
     from mer_pipeline.cli.summary import summarise
 
-    print(summarise(Path()))
+    print(summarise(Project()))
 
 
 @app.command()
@@ -60,7 +62,7 @@ def plan() -> None:
     """Say what `dvc repro` would do: which stages run and why, rows known and to compute, time and disk."""
     from mer_pipeline.cli.plan import make_plan, plan_text
 
-    print(plan_text(make_plan(Path())))
+    print(plan_text(make_plan(Project())))
 
 
 @app.command()
@@ -109,7 +111,7 @@ def diff(
     """Compare two projects, revisions or stores by value: what differs, and by how much. Exit code 1 where any does."""
     from mer_pipeline.cli.diff import run_diff
 
-    raise typer.Exit(run_diff(a, b, tolerance, Path(), json_wanted=as_json))
+    raise typer.Exit(run_diff(a, b, tolerance, Project(), json_wanted=as_json))
 
 
 @app.command()
@@ -125,7 +127,7 @@ def score(
     """Score predictions against true labels as the challenge does, with intervals over speakers, also by class."""
     from mer_pipeline.cli.score import run_score
 
-    run_score(truth, predictions, head, Path(), json_wanted=as_json)
+    run_score(truth, predictions, head, Project(), json_wanted=as_json)
 
 
 @app.command()
@@ -148,7 +150,7 @@ def compare(
     """Say whether B's predictions are better than A's: a paired bootstrap over speakers, on the same clips."""
     from mer_pipeline.cli.compare import run_compare
 
-    run_compare(a, b, head, against, truth, Path(), test=test, json_wanted=as_json)
+    run_compare(a, b, head, against, truth, Project(), test=test, json_wanted=as_json)
 
 
 @store.command()

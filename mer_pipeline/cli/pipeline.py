@@ -14,6 +14,7 @@ from typing import TypeAlias
 
 from mer_pipeline.errors import UsageError, did_you_mean
 from mer_pipeline.params import Params, load_params
+from mer_pipeline.project import Project
 from mer_pipeline.runtime import Runtime, load_runtime
 from mer_pipeline.store.fingerprint import Fingerprint, fingerprint_of
 from mer_pipeline.transform import Transform
@@ -43,7 +44,7 @@ class Step:
     @property
     def folder(self) -> Path:
         """Where its shards are."""
-        return Path("data", self.table)
+        return Project().table(self.table)
 
 
 def steps(params: Params) -> list[Step]:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
@@ -17,12 +16,12 @@ import pyarrow.parquet as pq
 
 from mer_pipeline.cli.checkout import check_code
 from mer_pipeline.cli.pipeline import Step, fingerprint_for, steps
-from mer_pipeline.cli.stage import table_place
 from mer_pipeline.datasets.ingest import Ahead, look_ahead
 from mer_pipeline.enrich.backend import EnrichParams
 from mer_pipeline.enrich.context import context_of
 from mer_pipeline.errors import MerError, StageError
 from mer_pipeline.params import Params, load_params
+from mer_pipeline.project import Project
 from mer_pipeline.runs import Summary, read_run
 from mer_pipeline.runtime import Runtime, load_runtime
 from mer_pipeline.store.fingerprint import changed_parts
@@ -65,15 +64,15 @@ class StagePlan:
     unseen: list[str] = field(default_factory=list)
 
 
-def make_plan(root: Path) -> list[StagePlan]:
+def make_plan(project: Project) -> list[StagePlan]:
     """Every stage, in the order in which `dvc repro` takes them.
 
     Raises:
         StageError: DVC cannot say what is stale.
         UsageError: the code is not the project's.
     """
-    check_code(root)
-    stale, order, upstream = _ask_dvc(root)
+    check_code(project.root)
+    stale, order, upstream = _ask_dvc(project)
     params, runtime = load_params(), load_runtime()
     tables: dict[str, Parts | None] = {}
     ahead = None
@@ -97,13 +96,13 @@ def make_plan(root: Path) -> list[StagePlan]:
     return list(plans.values())
 
 
-def _ask_dvc(root: Path) -> tuple[dict[str, list[str]], list[str], dict[str, list[str]]]:
+def _ask_dvc(project: Project) -> tuple[dict[str, list[str]], list[str], dict[str, list[str]]]:
     """Stale stages with reasons, all stages in order, and which stages each one reads from."""
     from dvc.exceptions import DvcException
     from dvc.repo import Repo
 
     try:
-        with Repo(str(root)) as repo:
+        with Repo(str(project.root)) as repo:
             graph = repo.index.graph
             order = _order(repo)
             upstream = {stage.addressing: [up.addressing for up in graph.successors(stage)] for stage in graph}
@@ -232,7 +231,7 @@ def _table(source: Source, tables: dict[str, Parts | None], ahead: Ahead | None,
         return {**table_parts(ahead.manifest, columns), **dict.fromkeys(ahead.unread, UNKNOWN)}
     if ahead is not None and name == "transcript":
         return {clip_id: Encoded(encode(digest)) for clip_id, digest in ahead.transcript.items()}
-    place = table_place(name)
+    place = Project().table(name)
     if name == "cue_words":
         context = _context(tables, ahead, enrich)
         return None if context is None else table_parts(context, columns)
@@ -245,16 +244,16 @@ def _table(source: Source, tables: dict[str, Parts | None], ahead: Ahead | None,
 
 def _context(tables: Mapping[str, Parts | None], ahead: Ahead | None, enrich: EnrichParams) -> pa.Table | None:
     """The table of cue words and neighbours as the stage would write it; None where that is not known yet."""
-    if any(part is UNKNOWN for part in (tables.get("cues") or {}).values()) or not table_place("cues").exists():
+    if any(part is UNKNOWN for part in (tables.get("cues") or {}).values()) or not Project().table("cues").exists():
         return None  # one clip's measures may change the habit of its whole group
     if ahead is not None and enrich.neighbours:
         return None  # of new words only the digest is known
     transcripts = (
-        read_folder(table_place("transcript"), ["clip_id", "zh", "en"]).to_pylist() if enrich.neighbours else []
+        read_folder(Project().table("transcript"), ["clip_id", "zh", "en"]).to_pylist() if enrich.neighbours else []
     )
     columns = ["clip_id", "group", "order"]
-    manifest = ahead.manifest.select(columns) if ahead is not None else read_file(table_place("manifest"), columns)
-    return context_of(read_folder(table_place("cues")).to_pylist(), transcripts, manifest.to_pylist(), enrich)
+    manifest = ahead.manifest.select(columns) if ahead is not None else read_file(Project().table("manifest"), columns)
+    return context_of(read_folder(Project().table("cues")).to_pylist(), transcripts, manifest.to_pylist(), enrich)
 
 
 def _estimate(plan: StagePlan, last: Summary | None, misses: int, clips: int) -> None:
@@ -285,7 +284,7 @@ def plan_text(plans: Sequence[StagePlan]) -> str:
     quiet = len(plans) - len(todo)
     known = [plan.seconds for plan in todo if plan.seconds is not None]
     at_least = "at least " if len(known) < len(todo) else ""
-    need, free = sum(plan.bytes for plan in todo), free_bytes(Path("data"))
+    need, free = sum(plan.bytes for plan in todo), free_bytes(Project().data)
     lines += [
         f"{len(todo)} of {len(plans)} stages would run, {quiet} are up to date",
         f"computing takes {at_least}{duration_text(sum(known))} at the rates of the last runs",

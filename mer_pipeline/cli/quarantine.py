@@ -5,7 +5,6 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Iterable
-from pathlib import Path
 
 import pyarrow.parquet as pq
 
@@ -13,10 +12,9 @@ from mer_pipeline.cli.checkout import check_code
 from mer_pipeline.cli.pipeline import find_step
 from mer_pipeline.clips import Row
 from mer_pipeline.errors import StageError, UsageError, did_you_mean
+from mer_pipeline.project import Project
 from mer_pipeline.runtime import load_runtime
 from mer_pipeline.store.row_cache import row_cache_of
-
-QUARANTINE = Path("data/quarantine")
 
 
 def problems(stage: str | None = None) -> list[Row]:
@@ -25,9 +23,10 @@ def problems(stage: str | None = None) -> list[Row]:
     Raises:
         UsageError: the stage has none, or nothing was run yet.
     """
-    files = {path.stem: path for path in sorted(QUARANTINE.glob("*.parquet"))}
+    folder = Project().quarantine_folder
+    files = {path.stem: path for path in sorted(folder.glob("*.parquet"))}
     if not files:
-        raise UsageError(f"{QUARANTINE} is empty; run `dvc repro` first")
+        raise UsageError(f"{folder} is empty; run `dvc repro` first")
     if stage is not None:
         name = stage.replace("@", "-")
         name = next((full for full in (name, f"embed-{name}", f"vote-{name}") if full in files), name)
@@ -52,7 +51,7 @@ def retry(stage: str, clip_ids: Iterable[str]) -> str:
         UsageError: no such stage, a clip that is not in its quarantine, or the code is not the project's.
         StageError: the stage failed.
     """
-    check_code(Path())
+    check_code(Project().root)
     step = find_step(stage)
     rows = {str(row["clip_id"]): str(row["input_digest"]) for row in problems(step.name)}
     wanted = list(clip_ids) or list(rows)

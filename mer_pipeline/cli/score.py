@@ -24,12 +24,11 @@ from mer_pipeline.errors import UsageError
 from mer_pipeline.metrics.base import Figures
 from mer_pipeline.metrics.scores import ClassScore, Counts
 from mer_pipeline.modalities import Matrix
+from mer_pipeline.project import Project
 from mer_pipeline.scores.bootstrap import RESAMPLES, middle, resample, units_of
 from mer_pipeline.scores.calibration import expected_calibration_error, log_loss
 from mer_pipeline.scores.confusion import MEASURES, Confusion, class_f1
 from mer_pipeline.scores.score import class_table, count_table
-
-DEFAULT = Path("data/submission.csv")
 
 
 class Value(Figures):
@@ -60,7 +59,7 @@ class Scored(Figures):
     log_loss: float | None
 
 
-def score_files(truth: Path, predictions: str | None, head: str | None, project: Path) -> Scored:
+def score_files(truth: Path, predictions: str | None, head: str | None, project: Project) -> Scored:
     """Score predictions; `answers.py` says what they may be. Default: this project's submission.
 
     Raises:
@@ -68,7 +67,7 @@ def score_files(truth: Path, predictions: str | None, head: str | None, project:
         StageError: a table is torn or of another kind.
     """
     true_of = read_truth(truth)
-    answers = read_answers(predictions or str(project / DEFAULT), head, project)
+    answers = read_answers(predictions or str(project.submission), head, project)
     classes = answers.classes or classes_of(true_of, project)
     names = sorted(true_of)
     missing = [name for name in names if name not in answers.labels]
@@ -139,7 +138,7 @@ def about_interval(resamples: int, units: int, over: str, caveat: str) -> list[s
     return [f"[ ]: the middle 95 % of {resamples} resamples of {units} {over}", *note]
 
 
-def run_score(truth: Path, predictions: str | None, head: str | None, project: Path, *, json_wanted: bool) -> None:
+def run_score(truth: Path, predictions: str | None, head: str | None, project: Project, *, json_wanted: bool) -> None:
     """Score and print."""
     found = score_files(truth, predictions, head, project)
     print(json.dumps(found.plain(), indent=1, ensure_ascii=False) if json_wanted else printable(score_text(found)))

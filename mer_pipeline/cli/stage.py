@@ -22,6 +22,7 @@ import typer
 from mer_pipeline import numerics
 from mer_pipeline.cli.checkout import check_code
 from mer_pipeline.errors import MerError
+from mer_pipeline.project import Project
 from mer_pipeline.run import Progress, run
 from mer_pipeline.runs import Summary, remember_run
 from mer_pipeline.runtime import NO_STORE, Stopped, load_runtime, stop_on_signals
@@ -77,20 +78,18 @@ _NO_STORE = inspect.Parameter(
 
 
 def run_stage(transform: Transform[Item], out: str, shards: ShardParams, quality: QualityParams) -> str:
-    """Run a transform with the pipeline's places: tables from `data/`, rows to `data/<out>/`."""
-    places = {source.table: table_place(source.table) for source in transform.sources}
-    quarantine = Path("data/quarantine", f"{transform.name}.parquet")
-    runtime, bar = load_runtime(), progress_bar(transform.name)
+    """Run a transform on the project's tables and write the table `out`."""
+    project, places = Project(), {source.table: Project().table(source.table) for source in transform.sources}
     return str(
         run(
             transform,
             places,
-            Path("data", out),
-            quarantine,
+            project.table(out),
+            project.quarantine(transform.name),
             shards=shards,
             quality=quality,
-            runtime=runtime,
-            progress=bar,
+            runtime=load_runtime(),
+            progress=progress_bar(transform.name),
         )
     )
 
@@ -101,13 +100,8 @@ def inputs_of(transform: Transform[Item], shards: int) -> Inputs:
     Raises:
         StageError: one of them is not there.
     """
-    return Inputs(transform.sources, {source.table: table_place(source.table) for source in transform.sources}, shards)
-
-
-def table_place(table: str) -> Path:
-    """Where a table of the pipeline lies: a stage's folder of shards, or a single file."""
-    single = table in {"manifest", "clips", "cue_words"} or table.startswith("quarantine/")
-    return Path("data", f"{table}.parquet" if single else table)
+    places = {source.table: Project().table(source.table) for source in transform.sources}
+    return Inputs(transform.sources, places, shards)
 
 
 def progress_bar(label: str) -> Progress:

@@ -2,30 +2,29 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from mer_pipeline.errors import StageError
 from mer_pipeline.metrics.predict import PredictMetrics
 from mer_pipeline.metrics.train import TrainMetrics
+from mer_pipeline.project import Project
 
 
-def summarise(root: Path) -> str:
+def summarise(project: Project) -> str:
     """What to print after `dvc repro`.
 
     Raises:
         StageError: nothing has been run yet, or another version ran it.
     """
-    if not (root / "report/index.html").exists():
+    if not project.report.exists():
         raise StageError("there is no report here; run `dvc repro` first, in the project's root")
-    train, predict = TrainMetrics.read(root / "metrics/train.json"), PredictMetrics.read(root / "metrics/predict.json")
+    train, predict = TrainMetrics.read(project.metrics("train")), PredictMetrics.read(project.metrics("predict"))
     lines = [""]
     if train.empty:
         lines.append(f"No head was trained: {train.empty}")
     else:
         lines += _figures(train, predict)
     lines += [
-        f"Report:      {root / 'report/index.html'}",
-        f"Predictions: {root / 'data/predictions.parquet'}, {root / 'data/submission.csv'}",
+        f"Report:      {project.report}",
+        f"Predictions: {project.predictions}, {project.submission}",
         'Your clips:  mer init --profile demo --data DIR && dvc repro   (README.md, "Your own clips")',
     ]
     return "\n".join(lines)

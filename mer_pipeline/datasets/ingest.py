@@ -28,8 +28,10 @@ from mer_pipeline.datasets.probe import ProbeMedia, known_files, probe_files
 from mer_pipeline.errors import DatasetError
 from mer_pipeline.media.container import UNREAD
 from mer_pipeline.metrics.ingest import IngestMetrics
+from mer_pipeline.project import Project
 from mer_pipeline.run import Progress
 from mer_pipeline.runtime import Runtime
+from mer_pipeline.section import Section
 from mer_pipeline.tables.quarantine import QualityParams, check_quality, write_problems
 from mer_pipeline.tables.rows import complete_row, digest, stage_schema, to_table
 from mer_pipeline.tables.shards import ShardParams, new_folder, shard_of, write_shard, write_table
@@ -43,18 +45,13 @@ FOLD_SCHEMA = pa.schema(
 )
 
 
-@dataclass(frozen=True)
-class IngestPaths:
-    """Where ingest writes."""
+class IngestParams(Section):
+    """The sections of params.yaml that ingest reads."""
 
-    manifest: Path = Path("data/manifest.parquet")
-    clips: Path = Path("data/clips.parquet")
-    transcript: Path = Path("data/transcript")
-    votes: Path = Path("data/votes/given.parquet")
-    truth: Path = Path("data/truth.parquet")
-    folds: Path = Path("data/folds.parquet")
-    quarantine: Path = Path("data/quarantine/ingest.parquet")
-    metrics: Path = Path("metrics/ingest.json")
+    dataset: DatasetParams
+    folds: FoldParams = FoldParams()
+    shards: ShardParams = ShardParams()
+    quality: QualityParams = QualityParams()
 
 
 def list_dataset(params: DatasetParams) -> Listing:
@@ -109,12 +106,9 @@ def look_ahead(dataset: DatasetParams) -> Ahead:
 
 
 def ingest(
-    dataset: DatasetParams,
-    folds: FoldParams,
-    shards: ShardParams,
-    quality: QualityParams,
+    params: IngestParams,
+    project: Project,
     runtime: Runtime,
-    paths: IngestPaths,
     progress: Progress = lambda done, total: None,
 ) -> str:
     """List, probe and write; returns one line that says what was found.
@@ -123,9 +117,9 @@ def ingest(
         DatasetError: before any work, when the folder or a CSV is wrong.
         TooManyFailed: more than `quality.max_failed` of the files are broken.
     """
-    listing = list_dataset(dataset)
+    listing = list_dataset(params.dataset)
     entries = [listing.entries[name] for name in sorted(listing.entries)]
-    probed = probe_files(entries, Path(dataset.root), runtime, progress)
+    probed = probe_files(entries, Path(params.dataset.root), runtime, progress)
     rows = [_manifest_row(entry, probed[entry.clip_id]) for entry in entries]
     broken = [
         _problem(entry.clip_id, "BadInput", str(probed[entry.clip_id]["problem"]))
@@ -133,34 +127,34 @@ def ingest(
         if probed[entry.clip_id]["problem"]
     ]
     notes = [_problem(note.clip_id, note.kind, note.message) for note in listing.notes]
-    write_problems(paths.quarantine, [*broken, *notes])
-    check_quality("ingest", broken, len(rows), quality, paths.quarantine)
+    quarantine = project.quarantine("ingest")
+    write_problems(quarantine, [*broken, *notes])
+    check_quality("ingest", broken, len(rows), params.quality, quarantine)
 
     labelled = [(e.clip_id, e.label, e.group or e.clip_id) for e in entries if e.label is not None]
-    dealt = make_folds(labelled, folds)
+    dealt = make_folds(labelled, params.folds)
     counts = Counter(entry.split for entry in entries)
     manifest = to_table(rows, MANIFEST_SCHEMA)
-    write_table(paths.manifest, manifest)
-    write_table(paths.clips, manifest.select(["clip_id"]))
-    _write_transcripts(entries, shards, paths.transcript)
-    write_table(paths.votes, to_table([asdict(vote) for vote in listing.votes], VOTES_SCHEMA))
-    write_table(
-        paths.truth, to_table([{"clip_id": k, "label": v} for k, v in sorted(listing.truth.items())], TRUTH_SCHEMA)
-    )
+    write_table(project.manifest, manifest)
+    write_table(project.clips, manifest.select(["clip_id"]))
+    _write_transcripts(entries, params.shards, project.table("transcript"))
+    write_table(project.given, to_table([asdict(vote) for vote in listing.votes], VOTES_SCHEMA))
+    true_rows = [{"clip_id": k, "label": v} for k, v in sorted(listing.truth.items())]
+    write_table(project.truth, to_table(true_rows, TRUTH_SCHEMA))
     fold_rows = [{"clip_id": k, "fold": v} for k, v in sorted(dealt.of.items())]
-    write_table(paths.folds, to_table(fold_rows, FOLD_SCHEMA), {"note": dealt.note})
+    write_table(project.folds, to_table(fold_rows, FOLD_SCHEMA), {"note": dealt.note})
     metrics = IngestMetrics(
         clips={split: counts[split] for split in SPLITS},
         groups=len({entry.group for entry in entries}),
         folds=dealt.n,
-        folds_asked=folds.n,
+        folds_asked=params.folds.n,
         folds_note=dealt.note,
         broken=len(broken),
         notes=len(notes),
     )
-    metrics.write(paths.metrics)
+    metrics.write(project.metrics("ingest"))
     split = ", ".join(f"{counts[name]} {name}" for name in SPLITS)
-    seen = f" (see {paths.quarantine})" if broken or notes else ""
+    seen = f" (see {quarantine})" if broken or notes else ""
     return f"ingest: {len(rows)} clips ({split}); {len(broken)} broken; {len(notes)} notes{seen}"
 
 

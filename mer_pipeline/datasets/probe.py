@@ -18,6 +18,7 @@ from mer_pipeline.datasets.listing import Entry
 from mer_pipeline.engines.local import stream
 from mer_pipeline.errors import BadInput, Skip
 from mer_pipeline.media.container import file_sha256, probe
+from mer_pipeline.project import Project
 from mer_pipeline.runtime import Runtime
 from mer_pipeline.section import Section
 from mer_pipeline.store.packs import Store
@@ -25,7 +26,7 @@ from mer_pipeline.store.row_cache import RowCache
 from mer_pipeline.tables.rows import complete_row, digest, to_table
 from mer_pipeline.transform import Transform
 
-PLACE = ".mer/files"  # never shared: inodes and times are of this machine
+PLACE = str(Project().state / "files")  # never shared: inodes and times are of this machine
 
 
 class ProbeMedia(Transform[Row]):

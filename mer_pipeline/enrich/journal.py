@@ -17,7 +17,9 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-JOURNAL = Path(".mer/journal")
+from mer_pipeline.project import Project
+
+JOURNAL = Project().state / "journal"
 
 Entry = Mapping[str, object]
 

@@ -12,9 +12,10 @@ import uuid
 from collections import Counter
 from contextlib import suppress
 from dataclasses import dataclass, field
-from pathlib import Path
 
-LEDGER = Path(".mer/ledger.json")
+from mer_pipeline.project import Project
+
+LEDGER = Project().state / "ledger.json"
 MILLION = 1_000_000
 
 

@@ -20,10 +20,10 @@ from mer_pipeline.enrich.clean import as_data, plain
 from mer_pipeline.enrich.reply import reply_schema
 from mer_pipeline.enrich.request import Request, request_of
 from mer_pipeline.errors import ParamsError, Skip
+from mer_pipeline.project import PROMPTS
 from mer_pipeline.section import Section
 from mer_pipeline.transform import Source, Transform
 
-PROMPTS = Path("prompts")
 SPOKEN_CHARS = 2000
 NEIGHBOUR_CHARS = 200
 

@@ -21,9 +21,8 @@ from mer_pipeline.encoder import Encoder, EncoderParams
 from mer_pipeline.errors import BadInput, Skip
 from mer_pipeline.external.npy import read_array
 from mer_pipeline.external.tables import length_of, read_place
+from mer_pipeline.project import DATA
 from mer_pipeline.transform import ExternalTable, Source
-
-DATA = Path("data")
 
 Steps = npt.NDArray[np.float64]
 

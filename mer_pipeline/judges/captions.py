@@ -6,8 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mer_pipeline.errors import ParamsError
-
-PROMPTS = Path("prompts")
+from mer_pipeline.project import PROMPTS
 
 
 def captions_file(name: str) -> Path:

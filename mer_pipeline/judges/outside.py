@@ -19,9 +19,9 @@ from mer_pipeline.clips import Clip, Row
 from mer_pipeline.csv_files import check_label, present, read_csv, unmatched_names
 from mer_pipeline.errors import DatasetError, Skip, did_you_mean
 from mer_pipeline.judges.judge import Floats, Judge, JudgeParams
+from mer_pipeline.project import DATA
 from mer_pipeline.transform import Source
 
-DATA = Path("data")
 LABEL = "label"
 
 

@@ -13,8 +13,6 @@ probabilities; it changes nothing, and says where a person should look first.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -28,17 +26,8 @@ from mer_pipeline.labels.refinement import fuse
 from mer_pipeline.labels.summary import agree
 from mer_pipeline.labels.votes import MISSING, Votes, read_votes
 from mer_pipeline.metrics.labels import LabelMetrics
+from mer_pipeline.project import Project
 from mer_pipeline.tables.shards import write_table
-
-
-@dataclass(frozen=True)
-class LabelPaths:
-    """Where the labels stage reads and writes."""
-
-    votes: Path  # folder: given.parquet (VOTES_SCHEMA) and a folder per judge
-    folds: Path  # clip_id, fold
-    labels: Path
-    metrics: Path
 
 
 def label_schema(classes: int) -> pa.Schema:
@@ -59,20 +48,20 @@ def label_schema(classes: int) -> pa.Schema:
 
 
 def write_labels(
-    classes: tuple[str, ...], judges: Mapping[str, JudgeParams], params: LabelParams, paths: LabelPaths
+    params: LabelParams, judges: Mapping[str, JudgeParams], classes: tuple[str, ...], project: Project
 ) -> LabelMetrics:
-    """The labels stage: read votes and folds, write data/labels.parquet and metrics/labels.json.
+    """The labels stage: read votes and folds, write the labels and how far their sources agree.
 
     Raises:
         DatasetError: a vote is not what `read_votes` takes.
         ParamsError, StageError: a judge's votes are not what `with_judges` takes.
     """
-    given, folds = pq.read_table(paths.votes / "given.parquet"), pq.read_table(paths.folds)
-    votes = with_judges(given, paths.votes, judges, folds)
-    labels = refine(votes, folds, classes, params, opinions(paths.votes, judges, folds))
+    given, folds = pq.read_table(project.given), pq.read_table(project.folds)
+    votes = with_judges(given, project.votes, judges, folds)
+    labels = refine(votes, folds, classes, params, opinions(project.votes, judges, folds))
     metrics = agree(votes, labels, classes, params, judges)
-    write_table(paths.labels, labels, {"stage": "labels", "params": params.model_dump_json()})
-    metrics.write(paths.metrics)
+    write_table(project.labels, labels, {"stage": "labels", "params": params.model_dump_json()})
+    metrics.write(project.metrics("labels"))
     return metrics
 
 

@@ -12,8 +12,8 @@ import re
 from pathlib import Path
 
 from mer_pipeline.errors import CheckpointError
+from mer_pipeline.project import MODELS
 
-MODELS = Path("models")
 SPEC = re.compile(r"(dir|hf|openclip|facenet):(\S.*)")
 WEIGHTS = "*.safetensors"
 VALUE_SUFFIXES = frozenset({".safetensors", ".json", ".txt", ".model", ".jinja", ".vocab", ".bpe", ".tiktoken"})

@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Protocol
 
 from mer_pipeline.errors import CheckpointError, ParamsError
 from mer_pipeline.models.checkpoint import resolve, value_files
+from mer_pipeline.project import Project
 from mer_pipeline.store.fingerprint import sha256_of
 
-LOCK = Path("models.lock")
+LOCK = Project().lock
 ENRICH = "enrich/model"  # no encoder can be called so
 
 Locked = dict[str, dict[str, str]]  # name to file to sha256

@@ -22,17 +22,18 @@ from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
 from mer_pipeline.datasets.adapter import MER_CLASSES
+from mer_pipeline.project import Project
 from mer_pipeline.report import modality_maps, views
 from mer_pipeline.report.ablation import forests
 from mer_pipeline.report.collect import STAGES, Facts, collect
 from mer_pipeline.report.gallery import KINDS, Card, gallery
-from mer_pipeline.report.sources import ReportPaths, footer, parts, sha256
+from mer_pipeline.report.sources import footer, parts, sha256
 from mer_pipeline.report.trust import trust
 
 GALLERY = 24  # clips
 POLICY = "default-src 'none'; img-src data:; style-src '{style}'; base-uri 'none'; form-action 'none'"
 LISTED = 60  # rows of a long table that the page shows
-SMALL_FILES = ("manifest", "truth", "labels", "predictions", "fusion/out_of_fold")
+METRICS = ("train", "predict", "labels", "pseudo", "ablation")  # that the page shows
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,7 @@ class Made:
 
 
 def build(
-    paths: ReportPaths | None = None,
+    project: Project | None = None,
     classes: Sequence[str] = MER_CLASSES,
     *,
     title: str = "Emotion recognition report",
@@ -62,22 +63,22 @@ def build(
     """Write the page.
 
     Args:
-        paths: where the project's files lie; default: in the current folder.
+        project: whose page; default: that of the current folder.
         classes: the dataset's classes in order, `dataset.classes` of the params.
         title: the page's.
         clips: how many the gallery shows at most.
 
     Returns:
-        The page's path, `report/index.html`.
+        The page's path.
 
     Raises:
         StageError: an input is missing or is not what the stages write; the page that was there stays.
     """
-    paths = paths or ReportPaths()
-    facts = collect(paths, classes)
-    page = render(facts, gallery(facts, paths, clips), title, _inputs(paths), _made(paths, facts))
-    paths.out.mkdir(parents=True, exist_ok=True)
-    out = paths.out / "index.html"
+    project = project or Project()
+    facts = collect(project, classes)
+    page = render(facts, gallery(facts, project, clips), title, _inputs(project), _made(project, facts))
+    out = project.report
+    out.parent.mkdir(parents=True, exist_ok=True)
     temporary = out.with_name(f".{out.name}.{os.getpid()}.tmp")
     try:
         temporary.write_text(page, encoding="utf-8", newline="\n")
@@ -128,17 +129,15 @@ def render(
     )
 
 
-def _inputs(paths: ReportPaths) -> tuple[Input, ...]:
-    places = {f"data/{name}.parquet": paths.data / f"{name}.parquet" for name in SMALL_FILES}
-    metrics = ("train.json", "predict.json", "labels.json", "pseudo.json", "ablation.json")
-    places |= {f"metrics/{name}": paths.metrics / name for name in metrics}
-    places["params.yaml"] = paths.params
-    return tuple(Input(name, sha256(place)) for name, place in places.items() if place.is_file())
+def _inputs(project: Project) -> tuple[Input, ...]:
+    tables = (project.manifest, project.truth, project.labels, project.predictions, project.out_of_fold)
+    places = [*tables, *map(project.metrics, METRICS), project.params]
+    return tuple(Input(project.name_of(place), sha256(place)) for place in places if place.is_file())
 
 
-def _made(paths: ReportPaths, facts: Facts) -> tuple[Made, ...]:
+def _made(project: Project, facts: Facts) -> tuple[Made, ...]:
     stages = (*STAGES, *(f"features/{name}" for name in facts.metrics.train.encoders))
-    found = ((stage, paths.data / stage) for stage in stages)
+    found = ((stage, project.table(stage)) for stage in stages)
     return tuple(Made(name, len(parts(place)), tuple(footer(place).items())) for name, place in found if parts(place))
 
 

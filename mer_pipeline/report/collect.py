@@ -18,8 +18,9 @@ from mer_pipeline.metrics.labels import LabelMetrics
 from mer_pipeline.metrics.predict import PredictMetrics
 from mer_pipeline.metrics.pseudo import PseudoMetrics
 from mer_pipeline.metrics.train import TrainMetrics
+from mer_pipeline.project import Project
 from mer_pipeline.report.bases import Metrics
-from mer_pipeline.report.sources import REMEDY, ReportPaths, read_rows
+from mer_pipeline.report.sources import REMEDY, read_rows
 
 STAGES = ("frames", "faces", "audio", "transcript", "enriched")
 
@@ -117,25 +118,25 @@ class Facts:
         return self.truth.get(clip_id) or self.clips[clip_id].given
 
 
-def collect(paths: ReportPaths, classes: Sequence[str]) -> Facts:
+def collect(project: Project, classes: Sequence[str]) -> Facts:
     """Read a project's tables and metrics.
 
     Raises:
         StageError: a needed file is missing, or one that is there is not what the stages write.
     """
-    train = TrainMetrics.read(paths.metrics / "train.json")
+    train = TrainMetrics.read(project.metrics("train"))
     if train.classes != tuple(classes):
         raise StageError(
-            f"{paths.metrics / 'train.json'} is about the classes {', '.join(train.classes)}, "
-            f"params.yaml names {', '.join(classes)}; {REMEDY}"
+            f"{project.metrics('train')} is about the classes {', '.join(train.classes)}, params.yaml names "
+            f"{', '.join(classes)}; {REMEDY}"
         )
-    clips = _clips(paths.table("manifest"))
-    problems = _problems(paths.data / "quarantine")
-    coverage, lacking = _coverage(paths, train.encoders, problems)
+    clips = _clips(project.manifest)
+    problems = _problems(project.quarantine_folder)
+    coverage, lacking = _coverage(project, train.encoders, problems)
     metrics = Metrics(
         train,
-        PredictMetrics.find(paths.metrics / "predict.json"),
-        PseudoMetrics.find(paths.metrics / "pseudo.json"),
+        PredictMetrics.find(project.metrics("predict")),
+        PseudoMetrics.find(project.metrics("pseudo")),
     )
     known = set(clips)
     return Facts(
@@ -144,20 +145,24 @@ def collect(paths: ReportPaths, classes: Sequence[str]) -> Facts:
         clips=clips,
         truth={
             str(row["clip_id"]): str(row["label"])
-            for row in read_rows(paths.table("truth"), ["clip_id", "label"])
+            for row in read_rows(project.truth, ["clip_id", "label"])
             if row["clip_id"] in known and row["label"] in classes
         },
-        labels=_labels(paths.table("labels"), known),
-        predictions={i: g for i, g in _predictions(paths.table("predictions"), len(classes)) if i in known},
-        out_of_fold=_out_of_fold(paths.data / "fusion" / "out_of_fold.parquet", len(classes), known),
+        labels=_labels(project.labels, known),
+        predictions={i: g for i, g in _predictions(project.predictions, len(classes)) if i in known},
+        out_of_fold=_out_of_fold(project.out_of_fold, len(classes), known),
         coverage=coverage,
         problems=problems,
         lacking=lacking,
-        fallbacks=_fallbacks(paths.data / "enriched"),
-        params=paths.params.read_text(encoding="utf-8", errors="replace") if paths.params.is_file() else None,
-        agreement=LabelMetrics.find(paths.metrics / "labels.json"),
-        ablation=AblationMetrics.find(paths.metrics / "ablation.json"),
+        fallbacks=_fallbacks(project.table("enriched")),
+        params=_text_of(project.params),
+        agreement=LabelMetrics.find(project.metrics("labels")),
+        ablation=AblationMetrics.find(project.metrics("ablation")),
     )
+
+
+def _text_of(path: Path) -> str | None:
+    return path.read_text(encoding="utf-8", errors="replace") if path.is_file() else None
 
 
 def _clips(path: Path) -> dict[str, ClipFact]:
@@ -224,7 +229,7 @@ def _stage(file: Path, folder: Path) -> str:
 
 
 def _coverage(
-    paths: ReportPaths, encoders: Sequence[str], problems: Sequence[Problem]
+    project: Project, encoders: Sequence[str], problems: Sequence[Problem]
 ) -> tuple[tuple[Coverage, ...], dict[str, tuple[str, ...]]]:
     """Each stage's count of valid, skipped and failed clips; and per clip what failed or its media lack."""
     failed = Counter(problem.stage for problem in problems)
@@ -233,7 +238,7 @@ def _coverage(
     for problem in problems:
         lacking[problem.clip_id] = (*lacking.get(problem.clip_id, ()), f"{problem.stage} failed: {problem.message}")
     for stage in (*STAGES, *(f"features/{name}" for name in encoders)):
-        rows = read_rows(paths.data / stage, ["clip_id", "valid", "reason"])
+        rows = read_rows(project.table(stage), ["clip_id", "valid", "reason"])
         skipped = [row for row in rows if not row["valid"]]
         reasons = Counter(text(row["reason"]) or "no reason given" for row in skipped)
         ordered = sorted(reasons.items(), key=lambda item: (-item[1], item[0]))

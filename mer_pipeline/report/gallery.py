@@ -12,9 +12,10 @@ from hashlib import blake2b
 from itertools import zip_longest
 
 from mer_pipeline.clips import Row
+from mer_pipeline.project import Project
 from mer_pipeline.report.collect import Facts, Guess, number, numbers, text
 from mer_pipeline.report.pictures import outline, thumbnail
-from mer_pipeline.report.sources import ReportPaths, rows_of
+from mer_pipeline.report.sources import rows_of
 
 FRAMES, FRAME_SIDE, FACE_SIDE = 3, 200, 160
 WORDS = 600  # characters of one text that a card shows
@@ -99,18 +100,18 @@ def kinds_of(facts: Facts, clip_id: str) -> tuple[str, ...]:
     return (verdict, *(["changed"] if refined and refined.changed else []), *(["odd"] if odd else []))
 
 
-def gallery(facts: Facts, paths: ReportPaths, size: int) -> tuple[Card, ...]:
+def gallery(facts: Facts, project: Project, size: int) -> tuple[Card, ...]:
     """The cards of the chosen clips.
 
     Raises:
         StageError: a table lacks a column, or a picture in it is none.
     """
     chosen = clips_to_show(facts, size)
-    frames = rows_of(paths.data / "frames", chosen, ["jpegs", "times"])
-    faces = rows_of(paths.data / "faces", chosen, ["crops", "times", "scores"])
-    audio = rows_of(paths.data / "audio", chosen, ["pcm", "rms_dbfs"])
-    words = rows_of(paths.data / "transcript", chosen, ["zh", "en"])
-    enriched = rows_of(paths.data / "enriched", chosen, ["text"])
+    frames = rows_of(project.table("frames"), chosen, ["jpegs", "times"])
+    faces = rows_of(project.table("faces"), chosen, ["crops", "times", "scores"])
+    audio = rows_of(project.table("audio"), chosen, ["pcm", "rms_dbfs"])
+    words = rows_of(project.table("transcript"), chosen, ["zh", "en"])
+    enriched = rows_of(project.table("enriched"), chosen, ["text"])
     cards: list[Card] = []
     for clip_id in chosen:
         fact, guess, refined = facts.clips[clip_id], facts.guess(clip_id), facts.labels.get(clip_id)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import pyarrow as pa
@@ -20,28 +19,6 @@ from mer_pipeline.tables.shards import shard_name, shard_of
 
 REMEDY = "make it again with `dvc repro`"
 BATCH = 16  # rows of a bulky table that are in memory at once
-
-
-@dataclass(frozen=True)
-class ReportPaths:
-    """Where a project's tables lie and where the page goes.
-
-    Attributes:
-        data: folder of the stages' tables; `manifest.parquet` in it is needed, all else may be absent.
-        metrics: folder of `train.json` (needed) and the other stages' metrics.
-        params: the YAML file whose text the page shows.
-        out: folder of the page.
-    """
-
-    data: Path = Path("data")
-    metrics: Path = Path("metrics")
-    params: Path = Path("params.yaml")
-    out: Path = Path("report")
-
-    def table(self, stage: str) -> Path:
-        """The place of a stage's table: a folder of shards, or one Parquet file."""
-        folder = self.data / stage
-        return folder if folder.is_dir() else self.data / f"{stage}.parquet"
 
 
 def read_rows(path: Path, columns: Sequence[str]) -> list[Row]:

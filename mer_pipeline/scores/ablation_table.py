@@ -5,31 +5,21 @@ Scores are weighted F1 out of fold, mean ± sd over seeds; a difference is the v
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from pathlib import Path
-
 from mer_pipeline.csv_files import write_csv
 from mer_pipeline.metrics.ablation import AblationMetrics
+from mer_pipeline.project import Project
 
 FIGURES = ("weighted_f1", "weighted_f1_sd", "difference", "low", "high", "p_holm")  # columns of the plot
 
 
-@dataclass(frozen=True)
-class AblationFiles:
-    """Where it is written."""
-
-    metrics: Path  # metrics/ablation.json
-    plot: Path  # plots/ablation.csv
-
-
-def write_ablation(files: AblationFiles, metrics: AblationMetrics) -> None:
-    """Write both files; the plot is on the given labels."""
-    metrics.write(files.metrics)
+def write_ablation(project: Project, metrics: AblationMetrics) -> None:
+    """Write metrics/ablation.json and plots/ablation.csv; the plot is on the given labels."""
+    metrics.write(project.metrics("ablation"))
     table = [
         (name, row.kind, *(_blank(getattr(row.given, figure)) for figure in FIGURES))
         for name, row in metrics.variants.items()
     ]
-    write_csv(files.plot, ("variant", "kind", *FIGURES), table)
+    write_csv(project.plots("ablation"), ("variant", "kind", *FIGURES), table)
 
 
 def nothing_measured(empty: str | None) -> AblationMetrics:

@@ -21,6 +21,7 @@ from pathlib import Path
 
 from mer_pipeline import numerics
 from mer_pipeline.errors import Undigestible
+from mer_pipeline.project import Project
 from mer_pipeline.runtime import INTRA_OP_THREADS
 from mer_pipeline.store.code import code_of
 from mer_pipeline.store.code.libraries import versions_of
@@ -34,7 +35,7 @@ TOLD = ("params", "schema")  # attributes of a transform that have parts of thei
 
 EXTERNAL_RESPONSE = "bought"  # the part that says that rows are responses of an outside service
 
-HASHES = Path(".mer/hashes.json")
+HASHES = Project().state / "hashes.json"
 WORTH_REMEMBERING = 1 << 20  # bytes; smaller files are hashed again each time
 
 

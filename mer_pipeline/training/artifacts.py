@@ -25,12 +25,11 @@ from mer_pipeline.errors import StageError
 from mer_pipeline.heads import HEADS
 from mer_pipeline.heads.scaler import Scaler
 from mer_pipeline.modalities import Matrix
+from mer_pipeline.project import CONFIG
 from mer_pipeline.section import Section
 from mer_pipeline.train_params import VISUAL, HeadName, TrainParams
 from mer_pipeline.training.member import Member
 
-CONFIG = "config.json"
-OUT_OF_FOLD = "out_of_fold.parquet"
 FUSED = None  # the feature set of all modalities; a single one is called by its name
 
 

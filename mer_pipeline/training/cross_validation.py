@@ -16,7 +16,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -28,6 +27,7 @@ from mer_pipeline.labels.judges import FINAL
 from mer_pipeline.labels.pseudo_table import read_pseudo
 from mer_pipeline.labels.votes import MISSING
 from mer_pipeline.modalities import Features, Indices, Mask, Matrix
+from mer_pipeline.project import Project
 from mer_pipeline.train_params import HeadName, TrainParams
 from mer_pipeline.training.member import HERE, Member, Plan, fit_plans
 from mer_pipeline.training.search import Fold, FoldSearch, search
@@ -104,16 +104,14 @@ class Validated:
     searches: list[FoldSearch] | None = None
 
 
-def read_labels(
-    labels: Path, folds: Path, truth: Path | None, classes: Sequence[str], pseudo: Path | None = None
-) -> Labels:
-    """Join data/labels.parquet, data/folds.parquet, data/truth.parquet and data/pseudo.parquet; None: without it.
+def read_labels(project: Project, classes: Sequence[str], *, truth: bool = True, pseudo: bool = True) -> Labels:
+    """Join the tables of labels and folds, and those of true labels and pseudo-labels where they are asked for.
 
     Raises:
         StageError: labels and folds are not of the same clips.
     """
     index = {label: c for c, label in enumerate(classes)}
-    table = pq.read_table(folds)
+    table = pq.read_table(project.folds)
     fold_of: dict[str, int] = dict(zip(table["clip_id"].to_pylist(), table["fold"].to_pylist(), strict=True))
     clip_ids = sorted(fold_of)
     position = {clip_id: i for i, clip_id in enumerate(clip_ids)}
@@ -121,7 +119,7 @@ def read_labels(
     given = np.full(len(clip_ids), MISSING, dtype=np.int64)
     refined = np.full((k + 1, len(clip_ids)), MISSING, dtype=np.int64)  # the last row is FINAL
     posterior = np.zeros((*refined.shape, len(classes)), dtype=np.float32)
-    table = pq.read_table(labels, columns=["clip_id", "held_out_fold", "given", "label", "posterior"])
+    table = pq.read_table(project.labels, columns=["clip_id", "held_out_fold", "given", "label", "posterior"])
     said = table["posterior"].combine_chunks().flatten().to_numpy().reshape(-1, len(classes))
     for row, q in zip(table.drop_columns("posterior").to_pylist(), said, strict=True):
         if row["clip_id"] in position and FINAL <= row["held_out_fold"] < k:
@@ -131,16 +129,18 @@ def read_labels(
             posterior[row["held_out_fold"], i] = q
     fold = np.array([fold_of[clip_id] for clip_id in clip_ids], dtype=np.int64)
     if ((refined[:k] == MISSING) != (fold == np.arange(k)[:, None])).any() or (refined[FINAL] == MISSING).any():
-        raise StageError(f"{labels} was not made from {folds}: their clips differ; run `dvc repro labels`")
+        raise StageError(
+            f"{project.labels} was not made from {project.folds}: their clips differ; run `dvc repro labels`"
+        )
     true_of: dict[str, str] = {}
-    if truth is not None:
-        known = pq.read_table(truth)
+    if truth:
+        known = pq.read_table(project.truth)
         true_of = dict(zip(known["clip_id"].to_pylist(), known["label"].to_pylist(), strict=True))
     true = np.array([index[true_of[c]] if c in true_of else MISSING for c in clip_ids], dtype=np.int64)
     found = Labels(tuple(clip_ids), fold, given, refined[FINAL], refined[:k], true, posterior=posterior)
-    if pseudo is None:
+    if not pseudo:
         return found
-    ids, taken = read_pseudo(pseudo, k, classes)
+    ids, taken = read_pseudo(project.pseudo, k, classes)
     return replace(found, pseudo_ids=ids, pseudo=taken)
 
 

@@ -11,39 +11,27 @@ k + 1 cross-validations on the *given* labels, k² members per seed, remembered 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from mer_pipeline.clips import Row
-from mer_pipeline.heads.base import ComputeConfig
 from mer_pipeline.judges.judge import JudgeParams, label_of, vote_schema
 from mer_pipeline.labels.judges import FINAL, HELD_OUT
 from mer_pipeline.labels.votes import MISSING
-from mer_pipeline.modalities import Features, Indices, Mask, Matrix, load_features
+from mer_pipeline.modalities import Features, Indices, Mask, Matrix
+from mer_pipeline.project import Project
 from mer_pipeline.tables.quarantine import write_problems
 from mer_pipeline.tables.rows import complete_row, digest, stage_schema
 from mer_pipeline.tables.shards import ShardParams, new_folder, shard_of, write_shard
-from mer_pipeline.train_params import VISUAL, TrainParams
 from mer_pipeline.training.cross_validation import FEWEST_FOLDS, Labels, seeds_of, without
 from mer_pipeline.training.head_cache import HeadCache
-from mer_pipeline.training.member import HERE, fixed_threads
+from mer_pipeline.training.member import fixed_threads
 from mer_pipeline.training.nested import ask_blind
-
-
-@dataclass(frozen=True)
-class FusionHeadPaths:
-    """Where the own head reads and writes."""
-
-    features: Path  # folder of the encoders' folders
-    manifest: Path
-    folds: Path
-    votes: Path  # folder of this judge
-    quarantine: Path
+from mer_pipeline.training.task import Progress, Task, quiet
 
 
 @dataclass(frozen=True)
@@ -100,70 +88,64 @@ def own_schema(classes: int) -> pa.Schema:
     return stage_schema(vote_schema(classes)).insert(1, pa.field(HELD_OUT, pa.int32(), nullable=False))
 
 
-def vote(
-    name: str,
-    judge: JudgeParams,
-    params: TrainParams,
-    modalities: Sequence[str],
-    classes: tuple[str, ...],
-    shards: ShardParams,
-    paths: FusionHeadPaths,
-    progress: Callable[[int, int], None] = lambda done, total: None,
-    store: str | None = None,
-    compute: ComputeConfig = HERE,
-    merged: Sequence[str] = (),
-) -> str:
+@dataclass(frozen=True)
+class FusionHead:
+    """The judge.
+
+    Attributes:
+        name: its own, of params.yaml.
+        params: which head, and when it abstains; its scores are the mean of the softmax over the seeds.
+        shards: of its table.
+    """
+
+    name: str
+    params: JudgeParams
+    shards: ShardParams
+
+
+def vote(judge: FusionHead, task: Task, project: Project, cache: HeadCache, progress: Progress = quiet) -> str:
     """Run the judge; returns one line that says what came out.
 
     Args:
-        name: of the judge.
-        judge: which head, and when it abstains.
-        params: how the head is trained; its scores are the mean of the softmax over the seeds.
-        modalities: encoder names in token order; exactly these folders of `paths.features` are read.
-        classes: in order.
-        shards: of the table.
-        paths: where.
-        progress: told after every member, with how many are trained and how many there will be.
-        store: URL of the store that remembers trained heads; None: nothing is remembered.
-        compute: device and threads of the training.
-        merged: those of the encoders that are one modality, VISUAL.
+        judge: which.
+        task: what its head learns, from which encoders, and how.
+        project: where tables lie.
+        cache: trains the head, or remembers it.
+        progress: told after every member.
 
     Raises:
         StageError: a table is missing or does not fit another.
     """
-    data = read_dataset(paths, modalities, classes, merged)
+    classes, data = task.classes, read_dataset(task, project)
     labelled = data.fold != MISSING
     why = why_silent(data)
     if why is None:
         with fixed_threads():
-            held_out_votes = cast_ballots(judge, data, len(classes), params, HeadCache(store, compute), progress)
+            held_out_votes = cast_votes(judge.params, data, task, cache, progress)
     else:
         nothing = np.zeros((len(labelled), len(classes)), np.float32), np.zeros_like(labelled)
         held_out_votes = [HeldOutVotes(held_out, *nothing, digest(why)) for held_out in data.held_out]
-    _write(name, judge, held_out_votes, data, why or "no modality", classes, shards, paths)
+    _write(judge, held_out_votes, data, why or "no modality", classes, project)
     if why is not None:
-        return f"vote-{name}: no votes: {why}"
-    return (
-        f"vote-{name}: {judge.head} votes on {held_out_votes[0].voted.sum()} clips, {labelled.sum()} of them labelled"
-    )
+        return f"vote-{judge.name}: no votes: {why}"
+    voted = held_out_votes[0].voted.sum()
+    return f"vote-{judge.name}: {judge.params.head} votes on {voted} clips, {labelled.sum()} of them labelled"
 
 
-def read_dataset(
-    paths: FusionHeadPaths, modalities: Sequence[str], classes: Sequence[str], merged: Sequence[str] = ()
-) -> Dataset:
+def read_dataset(task: Task, project: Project) -> Dataset:
     """Read the manifest, the folds and the features.
 
     Raises:
         StageError: a folder of features is not what `load_features` reads.
     """
-    manifest = pq.read_table(paths.manifest, columns=["clip_id", "label"]).sort_by("clip_id")
+    manifest = pq.read_table(project.manifest, columns=["clip_id", "label"]).sort_by("clip_id")
     clip_ids = manifest["clip_id"].to_pylist()
-    index = {label: c for c, label in enumerate(classes)}
-    dealt = pq.read_table(paths.folds)
+    index = {label: c for c, label in enumerate(task.classes)}
+    dealt = pq.read_table(project.folds)
     fold_of = dict(zip(dealt["clip_id"].to_pylist(), dealt["fold"].to_pylist(), strict=True))
     return Dataset(
         tuple(clip_ids),
-        load_features(paths.features, modalities, clip_ids).merged(merged, VISUAL),
+        task.load(project, clip_ids),
         np.array([index.get(label, MISSING) for label in manifest["label"].to_pylist()], dtype=np.int64),
         np.array([fold_of.get(clip_id, MISSING) for clip_id in clip_ids], dtype=np.int64),
     )
@@ -180,15 +162,11 @@ def why_silent(data: Dataset) -> str | None:
     return None
 
 
-def cast_ballots(
-    judge: JudgeParams,
-    data: Dataset,
-    classes: int,
-    params: TrainParams,
-    known: HeadCache,
-    progress: Callable[[int, int], None] = lambda done, total: None,
+def cast_votes(
+    judge: JudgeParams, data: Dataset, task: Task, cache: HeadCache, progress: Progress = quiet
 ) -> list[HeldOutVotes]:
     """Cross-validate once for good and once without each fold."""
+    params, classes = task.train, len(task.classes)
     done, total = 0, (len(data.held_out) - 1) ** 2 * len(seeds_of(judge.head, params))
 
     def tick() -> None:
@@ -203,7 +181,7 @@ def cast_ballots(
     for at, held_out in enumerate(data.held_out, start=FINAL):  # the folds' numbers, counted anew
         left, blind_labels = without(labels, at)
         rows = labelled[left]
-        blind = ask_blind(judge.head, data.features.take(rows), blind_labels, unseen, classes, params, known, tick)
+        blind = ask_blind(judge.head, data.features.take(rows), blind_labels, unseen, classes, params, cache, tick)
         scores = np.zeros((len(data.fold), classes), dtype=np.float32)
         voted = np.zeros(len(data.fold), dtype=bool)
         scores[rows], voted[rows] = blind.labelled, blind.heard
@@ -213,33 +191,31 @@ def cast_ballots(
 
 
 def _write(
-    name: str,
-    judge: JudgeParams,
+    judge: FusionHead,
     held_out_votes: Sequence[HeldOutVotes],
     data: Dataset,
     silence: str,
     classes: tuple[str, ...],
-    shards: ShardParams,
-    paths: FusionHeadPaths,
+    project: Project,
 ) -> None:
     """The judge's folder, whole or not at all; `silence` is the reason of a clip without a vote."""
-    values = vote_schema(len(classes))
+    values, shards = vote_schema(len(classes)), judge.shards.count
 
     def row(i: int, own: str, held_out_votes: HeldOutVotes) -> Row:
         scores = held_out_votes.scores[i]
-        vote = {"scores": scores, "label": label_of(scores, judge.min_score, classes)}
+        vote = {"scores": scores, "label": label_of(scores, judge.params.min_score, classes)}
         said = vote if held_out_votes.voted[i] else None
         key = digest([held_out_votes.made_from, own])
         whole = complete_row(data.clip_ids[i], key, said, None if said else silence, values)
         return {**whole, HELD_OUT: held_out_votes.held_out}
 
-    buckets: dict[int, list[int]] = {bucket: [] for bucket in range(shards.count)}
+    buckets: dict[int, list[int]] = {bucket: [] for bucket in range(shards)}
     for i, clip_id in enumerate(data.clip_ids):
-        buckets[shard_of(clip_id, shards.count)].append(i)
+        buckets[shard_of(clip_id, shards)].append(i)
     # Its family says how a vote counts and not what it is.
-    footer = {"transform": f"vote-{name}", "judge": judge.model_dump_json(exclude={"family"})}
-    write_problems(paths.quarantine, [])
-    with new_folder(paths.votes) as folder:
+    footer = {"transform": f"vote-{judge.name}", "judge": judge.params.model_dump_json(exclude={"family"})}
+    write_problems(project.quarantine(f"vote-{judge.name}"), [])
+    with new_folder(project.table(f"votes/{judge.name}")) as folder:
         for bucket, clips in buckets.items():
             rows = []
             for i in clips:

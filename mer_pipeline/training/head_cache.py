@@ -21,7 +21,7 @@ from mer_pipeline.heads.base import ComputeConfig, Epoch
 from mer_pipeline.heads.parts import PARTS
 from mer_pipeline.heads.selection import candidates
 from mer_pipeline.modalities import Features
-from mer_pipeline.runtime import INTRA_OP_THREADS
+from mer_pipeline.runtime import INTRA_OP_THREADS, Runtime
 from mer_pipeline.store.code.options import options_of
 from mer_pipeline.store.fingerprint import Fingerprint, code_parts
 from mer_pipeline.store.packs import PackSet, Store
@@ -35,6 +35,11 @@ from mer_pipeline.training.search import FoldSearch
 SCHEMA = pa.schema([pa.field("blob", pa.binary())])  # `_pack`ed
 # Params that do not change what one head becomes: `visual` shows in the features, `search` counts where it is searched.
 ELSEWHERE = frozenset({"features", "heads", "single_modality", "visual", "search"})
+
+
+def head_cache(runtime: Runtime) -> HeadCache:
+    """The cache that this machine's settings name, training on its device."""
+    return HeadCache(runtime.store_url, ComputeConfig(runtime.torch_device(), runtime.workers))
 
 
 class HeadCache:

@@ -8,7 +8,7 @@ gets the training prior and a flag. The truth is read for scoring only.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,6 +21,7 @@ from mer_pipeline.csv_files import write_csv
 from mer_pipeline.errors import UsageError
 from mer_pipeline.metrics.predict import CandidateScores, PredictMetrics, SelectedScore
 from mer_pipeline.modalities import Features, Indices, Mask, Matrix, load_features
+from mer_pipeline.project import OUT_OF_FOLD, Project
 from mer_pipeline.scores.bootstrap import units_of
 from mer_pipeline.scores.confusion import Confusion, class_f1
 from mer_pipeline.scores.evaluation import final, temper_told
@@ -31,7 +32,6 @@ from mer_pipeline.tables.shards import write_table
 from mer_pipeline.train_params import VISUAL, HeadName
 from mer_pipeline.training.artifacts import (
     FUSED,
-    OUT_OF_FOLD,
     FusionConfig,
     load_config,
     load_member,
@@ -40,22 +40,9 @@ from mer_pipeline.training.artifacts import (
 )
 from mer_pipeline.training.cross_validation import seeds_of
 from mer_pipeline.training.member import fixed_threads
+from mer_pipeline.training.task import Progress, quiet
 
 NO_MODALITY = "no modality: training prior"
-
-
-@dataclass(frozen=True)
-class PredictPaths:
-    """Where the predict stage reads and writes."""
-
-    features: Path  # folder of the encoders' folders
-    manifest: Path
-    truth: Path
-    fusion: Path  # folder
-    predictions: Path
-    submission: Path
-    metrics: Path  # metrics/predict.json
-    plots: Path  # folder
 
 
 @dataclass(frozen=True)
@@ -67,7 +54,7 @@ class Ensemble:
     by_prior: Mask
 
 
-def predict(paths: PredictPaths, progress: Callable[[int, int], None] = lambda done, total: None) -> str:
+def predict(project: Project, progress: Progress = quiet) -> str:
     """Run the stage; returns one line that says what came out.
 
     `progress` is told after every member, with how many have scored and how many will.
@@ -76,13 +63,13 @@ def predict(paths: PredictPaths, progress: Callable[[int, int], None] = lambda d
         StageError: a table or a member is missing or does not fit another.
         UsageError: a modality's vectors have another length than the heads were trained on.
     """
-    config = load_config(paths.fusion)
-    manifest = pq.read_table(paths.manifest, columns=["clip_id", "group", "split", "label"]).to_pylist()
+    config = load_config(project.fusion)
+    manifest = pq.read_table(project.manifest, columns=["clip_id", "group", "split", "label"]).to_pylist()
     clips = sorted((row["clip_id"], row["split"]) for row in manifest if row["split"] != "train")
     ids = [clip_id for clip_id, _ in clips]
     group_of: dict[str, str] = {row["clip_id"]: row["group"] for row in manifest}
     index = {label: c for c, label in enumerate(config.classes)}
-    truth = pq.read_table(paths.truth).to_pylist()
+    truth = pq.read_table(project.truth).to_pylist()
     true_of = {row["clip_id"]: index[row["label"]] for row in truth}
     known = np.array([i for i, (c, where) in enumerate(clips) if where == "test" and c in true_of], dtype=np.int64)
     true = np.array([true_of[ids[i]] for i in known], dtype=np.int64)
@@ -94,11 +81,11 @@ def predict(paths: PredictPaths, progress: Callable[[int, int], None] = lambda d
         importance: list[list[float | None] | None] = [None] * len(ids)
         flags: list[str | None] = [f"no head: {config.empty}"] * len(ids)
     else:
-        features = load_features(paths.features, tuple(config.encoders), ids)
-        _check_dims(features, config, paths.features)
+        features = load_features(project.features, tuple(config.encoders), ids)
+        _check_dims(features, config, project.features)
         features = features.merged(tuple(config.merged), VISUAL)
         with fixed_threads():
-            scorer, selected = _Scorer(paths.fusion, config, progress, scored=bool(len(known))), config.selected
+            scorer, selected = _Scorer(project.fusion, config, progress, scored=bool(len(known))), config.selected
             chosen = scorer(FUSED, selected, features)
             probabilities = chosen.probabilities.mean(axis=0)
             tempered = temper_told(probabilities, chosen.by_prior, config.temperature)
@@ -132,9 +119,9 @@ def predict(paths: PredictPaths, progress: Callable[[int, int], None] = lambda d
     ]
     schema = predictions_schema(len(index), pa.field("split", pa.string(), nullable=False))
     more = [pa.field("importance", pa.list_(pa.float32())), pa.field("flag", pa.string())]
-    write_table(paths.predictions, to_table(rows, pa.schema([*schema, *more])), {"stage": "predict"})
+    write_table(project.predictions, to_table(rows, pa.schema([*schema, *more])), {"stage": "predict"})
     candidates = [(row["clip_id"], row["label"]) for row in rows if row["split"] == "test"]
-    write_csv(paths.submission, ("name", "discrete"), candidates)
+    write_csv(project.submission, ("name", "discrete"), candidates)
     metrics = PredictMetrics(
         selected=config.selected,
         test=test,
@@ -142,13 +129,13 @@ def predict(paths: PredictPaths, progress: Callable[[int, int], None] = lambda d
         pool=len(rows) - len(candidates),
         flagged=sum(flag is not None for flag in flags),
     )
-    metrics.write(paths.metrics)
+    metrics.write(project.metrics("predict"))
     if test is not None:
         pairs = list(zip(true.tolist(), label[known].tolist(), strict=True))
     else:
         given = {row["clip_id"]: index[row["label"]] for row in manifest if row["split"] == "train"}
-        pairs = _out_of_fold(paths.fusion, config, given, index)
-    _write_plots(paths.plots, pairs, config.classes)
+        pairs = _out_of_fold(project.fusion, config, given, index)
+    _write_plots(project, pairs, config.classes)
     return f"predict: {len(candidates)} candidates and {len(rows) - len(candidates)} of the pool"
 
 
@@ -164,7 +151,7 @@ def _check_dims(features: Features, config: FusionConfig, root: Path) -> None:
 class _Scorer:
     """Loads and averages members, and counts them for progress."""
 
-    def __init__(self, root: Path, config: FusionConfig, progress: Callable[[int, int], None], *, scored: bool) -> None:
+    def __init__(self, root: Path, config: FusionConfig, progress: Progress, *, scored: bool) -> None:
         self.root, self.config, self.progress, self.done = root, config, progress, 0
         assert config.selected is not None
         self.sets = [FUSED, *(config.modalities if config.params.single_modality else ())]
@@ -219,9 +206,9 @@ def _out_of_fold(
     return [(given[row["clip_id"]], index[row["label"]]) for row in rows if row["head"] == config.selected]
 
 
-def _write_plots(plots: Path, pairs: list[tuple[int, int]], classes: Sequence[str]) -> None:
-    write_csv(plots / "confusion.csv", ("actual", "predicted"), [(classes[a], classes[p]) for a, p in pairs])
+def _write_plots(project: Project, pairs: list[tuple[int, int]], classes: Sequence[str]) -> None:
+    write_csv(project.plots("confusion"), ("actual", "predicted"), [(classes[a], classes[p]) for a, p in pairs])
     actual, predicted = (np.array([pair[side] for pair in pairs], dtype=np.int64) for side in (0, 1))
     f1 = class_f1(Confusion.of(actual, predicted, len(classes)).counts)
     rows = [(name, round(float(f1[c]), 6)) for c, name in enumerate(classes)] if pairs else []
-    write_csv(plots / "per_class.csv", ("class", "f1"), rows)
+    write_csv(project.plots("per_class"), ("class", "f1"), rows)

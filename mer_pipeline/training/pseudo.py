@@ -21,7 +21,6 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from mer_pipeline.heads.base import ComputeConfig
 from mer_pipeline.judges.judge import JudgeParams
 from mer_pipeline.labels.corroboration import CorroboratingFamilies, find_corroborating
 from mer_pipeline.labels.judges import FINAL
@@ -36,29 +35,23 @@ from mer_pipeline.labels.pseudo_table import Decided, write_pseudo
 from mer_pipeline.labels.votes import MISSING
 from mer_pipeline.metrics.pseudo import HeldOutFold, PseudoMetrics, PseudoRound
 from mer_pipeline.modalities import Features, Indices, Mask
-from mer_pipeline.train_params import TrainParams
+from mer_pipeline.project import Project
 from mer_pipeline.training.cross_validation import Labels, seeds_of, without
 from mer_pipeline.training.head_cache import HeadCache
-from mer_pipeline.training.member import HERE, fixed_threads
+from mer_pipeline.training.member import fixed_threads
 from mer_pipeline.training.nested import Blind, ask_blind
-from mer_pipeline.training.pseudo_inputs import (
-    PseudoInputs,
-    PseudoPaths,
-    check_families,
-    read_pseudo_inputs,
-    why_nothing,
-)
+from mer_pipeline.training.pseudo_inputs import PseudoInputs, check_families, read_pseudo_inputs, why_nothing
+from mer_pipeline.training.task import Progress, Task, quiet
 
 
 @dataclass(frozen=True)
 class Means:
-    """How: the stage's params, the head's, and where heads are trained and remembered."""
+    """How: the stage's params, what its head learns, and what trains or remembers it."""
 
     params: PseudoParams
-    train: TrainParams
-    classes: tuple[str, ...]
+    task: Task
     join: bool  # dependent families count as one
-    known: HeadCache
+    cache: HeadCache
     tick: Callable[[], None] = lambda: None
 
 
@@ -71,48 +64,51 @@ class Outcome:
     held_out: HeldOutFold
 
 
+@dataclass(frozen=True)
+class Others:
+    """Who must agree with the head.
+
+    Attributes:
+        judges: by name.
+        join: families that agree more than their accuracy explains count as one (`labels.join_dependent`).
+    """
+
+    judges: Mapping[str, JudgeParams]
+    join: bool = True
+
+
 def pseudo(
     params: PseudoParams,
-    train: TrainParams,
-    modalities: Sequence[str],
-    judges: Mapping[str, JudgeParams],
-    join: bool,
-    classes: tuple[str, ...],
-    paths: PseudoPaths,
-    progress: Callable[[int, int], None] = lambda done, total: None,
-    store: str | None = None,
-    compute: ComputeConfig = HERE,
-    merged: Sequence[str] = (),
+    task: Task,
+    others: Others,
+    project: Project,
+    cache: HeadCache,
+    progress: Progress = quiet,
 ) -> str:
     """Run the stage; returns one line that says what came out.
 
     Args:
         params: how strict, and how often.
-        train: how the head is trained.
-        modalities: encoder names in token order; exactly these folders of `paths.features` are read.
-        judges: by name.
-        join: `labels.join_dependent`.
-        classes: in order.
-        paths: where.
-        progress: told after every member, with how many are trained and how many there will be.
-        store: URL of the store that remembers trained heads; None: nothing is remembered.
-        compute: device and threads of the training.
-        merged: those of the encoders that are one modality, VISUAL.
+        task: what the head learns, from which encoders, and how.
+        others: who must agree with it.
+        project: where tables lie.
+        cache: trains the head, or remembers it.
+        progress: told after every member.
 
     Raises:
         ParamsError: there are too few families that could agree.
         StageError: a table is missing or does not fit another.
         DatasetError: a vote is not what `read_votes` takes.
     """
-    inputs = read_pseudo_inputs(params, modalities, judges, classes, paths, merged)
+    classes, inputs = task.classes, read_pseudo_inputs(params, task, others.judges, project)
     why = why_nothing(inputs)
     if why is not None:
-        write_pseudo(paths.pseudo, (), (), classes)
-        nothing(params, why, len(inputs.pool_ids), len(inputs.labels.clip_ids)).write(paths.metrics)
+        write_pseudo(project.pseudo, (), (), classes)
+        nothing(params, why, len(inputs.pool_ids), len(inputs.labels.clip_ids)).write(project.metrics("pseudo"))
         return f"pseudo: nothing is taken: {why}"
     check_families(inputs, params)
     held_out = [FINAL, *range(inputs.labels.folds)]
-    members = inputs.labels.folds**2 * len(seeds_of(params.head, train))  # of one round
+    members = inputs.labels.folds**2 * len(seeds_of(params.head, task.train))  # of one round
     done = 0
 
     def tick() -> None:
@@ -121,10 +117,10 @@ def pseudo(
         progress(done, members * params.rounds)
 
     with fixed_threads():
-        means = Means(params, train, classes, join, HeadCache(store, compute), tick)
+        means = Means(params, task, others.join, cache, tick)
         outcomes = [decide(f, inputs, means) for f in held_out]
     progress(members * params.rounds, members * params.rounds)
-    write_pseudo(paths.pseudo, inputs.pool_ids, [one.decided for one in outcomes], classes)
+    write_pseudo(project.pseudo, inputs.pool_ids, [one.decided for one in outcomes], classes)
     final = outcomes[0]
     label = final.decided.selection.label
     metrics = PseudoMetrics(
@@ -136,14 +132,14 @@ def pseudo(
         held_out={str(f): one.held_out for f, one in zip(held_out, outcomes, strict=True)},
         shares=shares(inputs.labels.final, label, len(classes)),
     )
-    metrics.write(paths.metrics)
+    metrics.write(project.metrics("pseudo"))
     taken = int((label != MISSING).sum())
     return f"pseudo: {taken} of {len(inputs.pool_ids)} clips without a label are taken after {len(final.rounds)} rounds"
 
 
 def decide(held_out: int, inputs: PseudoInputs, means: Means) -> Outcome:
     """All rounds of one held-out fold; nothing in it depends on that fold's labels, or on another held-out fold."""
-    params, classes = means.params, means.classes
+    params, classes = means.params, means.task.classes
     rows, labels = without(inputs.labels, held_out)
     features, fold = inputs.features.take(rows), labels.fold
     said = {source: column[rows] for source, column in inputs.said.items()}
@@ -185,8 +181,9 @@ def _train(features: Features, labels: Labels, inner: Indices, inputs: PseudoInp
     added = inputs.pool.take(taken)
     x = tuple(np.concatenate(pair) for pair in zip(features.x, added.x, strict=True))
     whole = Features(features.names, x, np.concatenate([features.mask, added.mask]))
+    task = means.task
     return ask_blind(
-        means.params.head, whole, labels, inputs.pool, len(means.classes), means.train, means.known, means.tick
+        means.params.head, whole, labels, inputs.pool, len(task.classes), task.train, means.cache, means.tick
     )
 
 
@@ -214,11 +211,11 @@ def _inner(
 def _held_out(
     decided: Decided, told: Sequence[PseudoRound], corroborating: CorroboratingFamilies, means: Means
 ) -> HeldOutFold:
-    limits = [rule.threshold for rule in decided.rules]
+    limits, classes = [rule.threshold for rule in decided.rules], means.task.classes
     return HeldOutFold(
         rounds=len(told),
-        taken=by_class(decided.selection.label, means.classes),
-        thresholds={name: None if t is None else round(t, 6) for name, t in zip(means.classes, limits, strict=True)},
+        taken=by_class(decided.selection.label, classes),
+        thresholds={name: None if t is None else round(t, 6) for name, t in zip(classes, limits, strict=True)},
         families=tuple(corroborating.names),
         excluded=dict(corroborating.excluded),
     )

@@ -6,9 +6,8 @@ are not among the tables that are read.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -20,24 +19,12 @@ from mer_pipeline.judges.judge import JudgeParams
 from mer_pipeline.labels.corroboration import as_own, may_bear_out, said_by
 from mer_pipeline.labels.judges import with_judges
 from mer_pipeline.labels.pseudo import PseudoParams
-from mer_pipeline.modalities import Features, Indices, load_features
-from mer_pipeline.train_params import VISUAL
+from mer_pipeline.modalities import Features, Indices
+from mer_pipeline.project import Project
 from mer_pipeline.training.cross_validation import FEWEST_FOLDS, Labels, read_labels
+from mer_pipeline.training.task import Task
 
 Words = NDArray[np.str_]
-
-
-@dataclass(frozen=True)
-class PseudoPaths:
-    """Where the pseudo stage reads and writes."""
-
-    features: Path  # folder of the encoders' folders
-    manifest: Path
-    folds: Path
-    labels: Path
-    votes: Path  # folder: given.parquet and a folder per judge
-    pseudo: Path
-    metrics: Path  # metrics/pseudo.json
 
 
 @dataclass(frozen=True)
@@ -67,33 +54,28 @@ class PseudoInputs:
 
 
 def read_pseudo_inputs(
-    params: PseudoParams,
-    modalities: Sequence[str],
-    judges: Mapping[str, JudgeParams],
-    classes: tuple[str, ...],
-    paths: PseudoPaths,
-    merged: Sequence[str] = (),
+    params: PseudoParams, task: Task, judges: Mapping[str, JudgeParams], project: Project
 ) -> PseudoInputs:
-    """Read all tables; the truth is not among them. The encoders `merged` are one modality, VISUAL.
+    """Read all tables; the truth is not among them.
 
     Raises:
         ParamsError, StageError: as `with_judges`, `load_features` and `read_labels`.
     """
-    labels = read_labels(paths.labels, paths.folds, None, classes)
-    manifest = pq.read_table(paths.manifest, columns=["clip_id", "group", "split"]).to_pylist()
+    classes, labels = task.classes, read_labels(project, task.classes, truth=False, pseudo=False)
+    manifest = pq.read_table(project.manifest, columns=["clip_id", "group", "split"]).to_pylist()
     group_of = {row["clip_id"]: row["group"] for row in manifest}
     splits = {"pool", "test"} if params.candidates else {"pool"}
     pool_ids = tuple(sorted(row["clip_id"] for row in manifest if row["split"] in splits))
     both = pa.table({"clip_id": pa.array([*labels.clip_ids, *pool_ids], pa.string())})
     # The own heads' votes on labelled clips are the head's here; what is asked for is whether others agree with it.
     others = {name: judge for name, judge in judges.items() if judge.kind != "fusion-head"}
-    votes = as_own(with_judges(pq.read_table(paths.votes / "given.parquet"), paths.votes, others, both), judges)
+    votes = as_own(with_judges(pq.read_table(project.given), project.votes, others, both), judges)
     return PseudoInputs(
         labels=labels,
-        features=load_features(paths.features, modalities, labels.clip_ids).merged(merged, VISUAL),
+        features=task.load(project, labels.clip_ids),
         groups=np.array([group_of[clip_id] for clip_id in labels.clip_ids], dtype=str),
         pool_ids=pool_ids,
-        pool=load_features(paths.features, modalities, pool_ids).merged(merged, VISUAL),
+        pool=task.load(project, pool_ids),
         pool_groups=np.array([group_of[clip_id] for clip_id in pool_ids], dtype=str),
         votes=votes,
         said=said_by(votes, labels.clip_ids, classes),

@@ -7,13 +7,13 @@ that learnt their bias, and the true ones are for evaluation only.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 import numpy as np
 
 from mer_pipeline.csv_files import write_csv
 from mer_pipeline.labels.votes import MISSING
 from mer_pipeline.metrics.train import FusedScores, HeadScores, LabelAgreement, LabelCounts, SearchSummary, TrainMetrics
+from mer_pipeline.project import Project
 from mer_pipeline.scores.bootstrap import units_of
 from mer_pipeline.scores.evaluation import out_of_fold
 from mer_pipeline.scores.score import grouped_score, score
@@ -78,16 +78,16 @@ def label_counts(labels: Labels) -> LabelCounts:
     return LabelCounts(changed=int((labels.given != labels.final).sum()), agreement_with_true=agreement)
 
 
-def write_plots(plots: Path, results: Results, metrics: TrainMetrics) -> None:
+def write_plots(project: Project, results: Results, metrics: TrainMetrics) -> None:
     """Write heads.csv, a score for each head and feature set, and history.csv, the epochs of each member."""
     table: dict[str, Mapping[str, HeadScores]] = {"all": metrics.heads, **metrics.single}
     write_csv(
-        plots / "heads.csv",
+        project.plots("heads"),
         ("head", "features", "weighted_f1"),
         [(name, set_, of.given.weighted_f1) for set_, scores in table.items() for name, of in scores.items()],
     )
     write_csv(
-        plots / "history.csv",
+        project.plots("history"),
         ("head", "seed", "fold", "epoch", "train_loss", "validation_f1"),
         [
             (name, one.seed, one.fold, at.epoch, round(at.train_loss, 6), _blank(at.validation_f1))

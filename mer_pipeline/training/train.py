@@ -6,8 +6,6 @@ be trained there is an empty head with the reason, and no error.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -15,17 +13,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from mer_pipeline.clips import Row
-from mer_pipeline.heads.base import ComputeConfig
 from mer_pipeline.metrics.train import TrainMetrics
-from mer_pipeline.modalities import Features, load_features, merged_names
+from mer_pipeline.modalities import Features, load_features
+from mer_pipeline.project import CONFIG, OUT_OF_FOLD, Project
 from mer_pipeline.scores.evaluation import read_groups
 from mer_pipeline.tables.rows import to_table
 from mer_pipeline.tables.shards import new_folder, write_table
 from mer_pipeline.train_params import VISUAL, TrainParams
 from mer_pipeline.training.artifacts import (
-    CONFIG,
     FUSED,
-    OUT_OF_FOLD,
     FusionConfig,
     member_path,
     predictions_schema,
@@ -33,7 +29,7 @@ from mer_pipeline.training.artifacts import (
 )
 from mer_pipeline.training.cross_validation import Labels, members_of, read_labels
 from mer_pipeline.training.head_cache import HeadCache
-from mer_pipeline.training.member import HERE, fixed_threads
+from mer_pipeline.training.member import fixed_threads
 from mer_pipeline.training.summary import (
     Results,
     fused_scores,
@@ -43,72 +39,43 @@ from mer_pipeline.training.summary import (
     single_scores,
     write_plots,
 )
+from mer_pipeline.training.task import Progress, Task, quiet
 
 
-@dataclass(frozen=True)
-class TrainPaths:
-    """Where the train stage reads and writes."""
-
-    features: Path  # folder of the encoders' folders
-    manifest: Path
-    labels: Path
-    folds: Path
-    truth: Path
-    fusion: Path  # folder
-    metrics: Path  # metrics/train.json
-    plots: Path  # folder
-    pseudo: Path | None = None  # None: nobody made pseudo-labels
-
-
-def train(
-    params: TrainParams,
-    modalities: Sequence[str],
-    mixed: Sequence[str],
-    classes: tuple[str, ...],
-    folds_asked: int,
-    paths: TrainPaths,
-    progress: Callable[[int, int], None] = lambda done, total: None,
-    store: str | None = None,
-    compute: ComputeConfig = HERE,
-    merged: Sequence[str] = (),
-) -> str:
+def train(task: Task, folds_asked: int, project: Project, cache: HeadCache, progress: Progress = quiet) -> str:
     """Run the stage; returns one line that says what came out.
 
     Args:
-        params: how.
-        modalities: encoder names in token order; exactly these folders of `paths.features` are read.
-        mixed: those of them that are made of several modalities already; only the summary says so.
-        classes: in order.
-        folds_asked: how many folds were asked for; the folds file decides how many there are.
-        paths: where.
-        progress: told after every member, with how many are trained and how many there will be.
-        store: URL of the store that remembers trained heads; None: nothing is remembered.
-        compute: device and threads of the training.
-        merged: those of the encoders that are one modality, VISUAL.
+        task: what is learnt, from which encoders, and how.
+        folds_asked: how many folds were asked for; the table of folds decides how many there are.
+        project: where tables lie.
+        cache: trains the heads, or remembers them.
+        progress: told after every member.
 
     Raises:
         StageError: a table is missing or does not fit another.
     """
-    labels = read_labels(paths.labels, paths.folds, paths.truth, classes, paths.pseudo)
+    params, classes, encoders = task.train, task.classes, task.encoders
+    labels = read_labels(project, classes)
     # Who dealt the folds knows why there are fewer than asked, or none.
-    note = (pq.read_schema(paths.folds).metadata or {}).get(b"mer.note", b"").decode()
+    note = (pq.read_schema(project.folds).metadata or {}).get(b"mer.note", b"").decode()
     empty = why_empty(labels, note)
     features, columns = None, dict[str, int]()
     if empty is None:
-        features = load_features(paths.features, modalities, labels.all_ids)
-        columns = {name: dim for name, dim in zip(features.names, features.dims, strict=True) if name in merged}
-        features = features.merged(merged, VISUAL)
+        features = load_features(project.features, encoders.all, labels.all_ids)
+        columns = {n: dim for n, dim in zip(features.names, features.dims, strict=True) if n in encoders.merged}
+        features = features.merged(encoders.merged, VISUAL)
         empty = None if features.mask[: len(labels.fold)].any() else "no labelled clip has any modality"
     results: Results = {}
     if features is not None and empty is None:
         with fixed_threads():
-            results = _train_all(features, labels, len(classes), params, HeadCache(store, compute), progress)
-    groups = read_groups(paths.manifest, labels.clip_ids)
+            results = _train_all(features, labels, len(classes), params, cache, progress)
+    groups = read_groups(project.manifest, labels.clip_ids)
     heads = fused_scores(results, labels, groups, classes)
     selected = select(heads)
     config = FusionConfig(
         classes=classes,
-        modalities=merged_names(modalities, merged, VISUAL),
+        modalities=task.modalities,
         dims=() if features is None or empty is not None else features.dims,
         merged=columns,
         folds=labels.folds,
@@ -117,12 +84,12 @@ def train(
         temperature=heads[selected].out_of_fold.temperature if selected is not None else 1.0,
         empty=empty,
     )
-    _write_fusion(paths.fusion, config, results, labels)
+    _write_fusion(project.fusion, config, results, labels)
     metrics = TrainMetrics(
         classes=classes,
         modalities=config.modalities,
-        merged=tuple(name for name in modalities if name in merged),
-        mixed=tuple(mixed),
+        merged=encoders.merged,
+        mixed=encoders.mixed,
         folds=labels.folds,
         folds_asked=folds_asked,
         folds_note=note,
@@ -136,8 +103,8 @@ def train(
         pseudo=len(labels.pseudo_ids),
         empty=empty,
     )
-    metrics.write(paths.metrics)
-    write_plots(paths.plots, results, metrics)
+    metrics.write(project.metrics("train"))
+    write_plots(project, results, metrics)
     if selected is None:
         return f"train: no head: {empty}"
     f1 = heads[selected].given.weighted_f1
@@ -162,8 +129,8 @@ def _train_all(
     labels: Labels,
     classes: int,
     params: TrainParams,
-    known: HeadCache,
-    progress: Callable[[int, int], None],
+    cache: HeadCache,
+    progress: Progress,
 ) -> Results:
     sets = [FUSED, *(features.names if params.single_modality else ())]
     per_set = {True: params, False: params.as_they_stand}  # heads on one modality are for the report: no search
@@ -179,7 +146,7 @@ def _train_all(
     for modality in sets:
         chosen = features if modality is FUSED else features.only(modality)
         results[modality] = {
-            name: known.cross_validate(name, chosen, labels, classes, params, tick, search=modality is FUSED)
+            name: cache.cross_validate(name, chosen, labels, classes, params, tick, search=modality is FUSED)
             for name in params.heads
         }
     return results

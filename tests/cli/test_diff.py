@@ -19,6 +19,7 @@ from click.testing import Result
 from typer.testing import CliRunner
 
 from mer_pipeline.errors import MerError, StageError, UsageError
+from mer_pipeline.project import Project
 from mer_pipeline.tables.rows import complete_row, stage_schema, to_table
 from mer_pipeline.tables.shards import shard_of, write_shard, write_table
 
@@ -65,7 +66,7 @@ def diff(
 ) -> None:
     from mer_pipeline.cli.diff import run_diff
 
-    raise typer.Exit(run_diff(a, b, tolerance, Path(), json_wanted=as_json))
+    raise typer.Exit(run_diff(a, b, tolerance, Project(), json_wanted=as_json))
 
 
 def run(*words: object) -> Result:
@@ -288,7 +289,7 @@ class TestRevisions:
 
         kept: Callable[..., object] = module.compare_tables
         monkeypatch.setattr(module, "compare_tables", watched)
-        sides = [module.find_side(text, history) for text in ("v1", "v2")]
+        sides = [module.find_side(text, Project(history)) for text in ("v1", "v2")]
         module.compare(*sides, 0.0)
         assert compared == [1, 1, 0, 0]  # features/voice: the shard of ben; metrics/train; truth; votes/given
 

@@ -20,10 +20,12 @@ from sklearn.metrics import f1_score
 from mer_pipeline.cli.compare import compare_runs
 from mer_pipeline.cli.score import score_files, score_text
 from mer_pipeline.errors import MerError, StageError, UsageError
+from mer_pipeline.project import Project
 from mer_pipeline.train_params import TrainParams
+from mer_pipeline.training.head_cache import HeadCache
 from mer_pipeline.training.predict import predict
 from mer_pipeline.training.train import train
-from tests.planted import CLASSES, NAMES, plant, write
+from tests.planted import CLASSES, plant, task_of, write
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 PLANTED = plant()
@@ -54,10 +56,9 @@ def true_of(split: str) -> dict[str, str]:
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A project's root: data/ as the stages write it, metrics/, and truth CSVs."""
     root = tmp_path_factory.mktemp("project")
-    at = write(root / "data", PLANTED)
-    train(QUICK, NAMES, (), CLASSES, 5, at.train)
-    predict(at.predict)
-    shutil.move(root / "data/metrics", root / "metrics")
+    at = write(root, PLANTED)
+    train(task_of(QUICK), 5, at, HeadCache(None))
+    predict(at)
     write_csv(root / "test.csv", true_of("test"))
     write_csv(root / "train.csv", true_of("train"))
     return root
@@ -105,9 +106,9 @@ class TestScore:
 
     def test_a_run_out_of_fold(self, project: Path) -> None:
         """A project or its data/fusion is a source too, with the head's probabilities judged beside."""
-        found = score_files(Path("train.csv"), ".", "mertools", project)
+        found = score_files(Path("train.csv"), ".", "mertools", Project(project))
         assert found.predictions == "., mertools, out of fold"
-        same = score_files(Path("train.csv"), "data/fusion", "mertools", project)
+        same = score_files(Path("train.csv"), "data/fusion", "mertools", Project(project))
         assert found == same.model_copy(update={"predictions": found.predictions})
         metrics = json.loads(Path("metrics/train.json").read_text())["heads"]["mertools"]
         assert found.plain()["confusion"] != metrics["out_of_fold"]["confusion"]  # true labels here, given ones there
@@ -120,7 +121,7 @@ class TestScore:
         """An interval over two speakers is nothing to rely on."""
         names = [name for name in true_of("test") if name[-1] in "12"]
         truth = write_csv(tmp_path / "truth.csv", {name: true_of("test")[name] for name in names})
-        assert "note: 2 groups are too few" in score_text(score_files(truth, None, None, project))
+        assert "note: 2 groups are too few" in score_text(score_files(truth, None, None, Project(project)))
 
     @pytest.mark.parametrize(
         ("truth", "predictions", "sentence"),
@@ -139,7 +140,7 @@ class TestScore:
         """What, where and how to mend it; exit code 2."""
         one, two = write_csv(tmp_path / "truth.csv", truth), write_csv(tmp_path / "mine.csv", predictions)
         with pytest.raises(UsageError, match=sentence) as caught:
-            score_files(one, str(two), None, tmp_path)
+            score_files(one, str(two), None, Project(tmp_path))
         assert caught.value.exit_code == 2
 
     def test_wrong_files(self, project: Path, tmp_path: Path) -> None:
@@ -162,11 +163,11 @@ class TestScore:
             ("nowhere", "is no folder with data/"),
         ):
             with pytest.raises(MerError, match=sentence):
-                score_files(truth, predictions, None, project)
+                score_files(truth, predictions, None, Project(project))
         with pytest.raises(UsageError, match=r"there is no file .*submission\.csv"):
-            score_files(truth, None, None, tmp_path)
+            score_files(truth, None, None, Project(tmp_path))
         with pytest.raises(UsageError, match=r"no predictions of a head 'mertool' \(did you mean 'mertools'"):
-            score_files(truth, "data/fusion", "mertool", project)
+            score_files(truth, "data/fusion", "mertool", Project(project))
 
     def test_a_hostile_name_is_text(self, tmp_path: Path) -> None:
         """A terminal gets no escape sequence from a Parquet file's names or labels."""
@@ -176,8 +177,8 @@ class TestScore:
     def test_it_starts_quickly(self, trained: Path) -> None:
         """Neither torch nor scikit-learn is imported for it."""
         code = (
-            "import sys; from pathlib import Path; from mer_pipeline.cli.compare import compare_runs\n"
-            "compare_runs(None, None, 'logreg', 'mertools', None, False, Path())\n"
+            "import sys; from mer_pipeline.project import Project; from mer_pipeline.cli.compare import compare_runs\n"
+            "compare_runs(None, None, 'logreg', 'mertools', None, False, Project())\n"
             "assert not {'torch', 'sklearn', 'scipy', 'dvc'} & set(sys.modules)"
         )
         env = {**os.environ, "PYTHONPATH": str(ROOT)}
@@ -202,32 +203,32 @@ class TestCompare:
 
     def test_what_a_side_may_be(self, project: Path, tmp_path: Path) -> None:
         """A project, its data/fusion and its out-of-fold table are the same run."""
-        whole = compare_runs(".", None, "logreg", "mertools", None, False, project)
+        whole = compare_runs(".", None, "logreg", "mertools", None, False, Project(project))
         for other in ("data/fusion", str(project)):
-            assert compare_runs(other, ".", "logreg", "mertools", None, False, project).paired == whole.paired
+            assert compare_runs(other, ".", "logreg", "mertools", None, False, Project(project)).paired == whole.paired
         table = "data/fusion/out_of_fold.parquet"
-        assert compare_runs(".", table, "logreg", "mertools", None, False, project).paired == whole.paired
+        assert compare_runs(".", table, "logreg", "mertools", None, False, Project(project)).paired == whole.paired
         shutil.copytree("data/fusion", tmp_path / "kept")
         kept = str(tmp_path / "kept")
-        assert compare_runs(kept, ".", "logreg", "mertools", None, False, project).paired == whole.paired
+        assert compare_runs(kept, ".", "logreg", "mertools", None, False, Project(project)).paired == whole.paired
         with pytest.raises(UsageError, match="there are labels only where the sides are runs"):
-            compare_runs(kept, None, "logreg", "mertools", None, False, project)
+            compare_runs(kept, None, "logreg", "mertools", None, False, Project(project))
         truth = Path("train.csv")
-        found = compare_runs(kept, None, "logreg", "mertools", truth, False, project)
+        found = compare_runs(kept, None, "logreg", "mertools", truth, False, Project(project))
         assert (found.against, found.paired.n, found.paired.over) == ("train.csv", 60, "groups")
 
     def test_the_test_candidates(self, project: Path, tmp_path: Path) -> None:
         """What predict wrote, against the true labels; a CSV may stand on one side."""
-        found = compare_runs(".", "data/submission.csv", None, None, None, True, project)
+        found = compare_runs(".", "data/submission.csv", None, None, None, True, Project(project))
         assert (found.against, found.paired.n, found.paired.p) == ("the true labels", 30, 1)
         truth = write_csv(tmp_path / "truth.csv", dict(list(true_of("test").items())[:20]))
         other = write_csv(tmp_path / "other.csv", dict.fromkeys(list(true_of("test"))[5:], "angry"))
-        found = compare_runs("data/submission.csv", str(other), None, None, truth, False, project)
+        found = compare_runs("data/submission.csv", str(other), None, None, truth, False, Project(project))
         assert (found.paired.n, found.only_a, found.only_b, found.without_label) == (15, 5, 0, 10)
         with pytest.raises(UsageError, match="a CSV has no heads"):
-            compare_runs("data/submission.csv", None, None, "mertools", truth, False, project)
+            compare_runs("data/submission.csv", None, None, "mertools", truth, False, Project(project))
         with pytest.raises(UsageError, match="leave out --head, or --test"):
-            compare_runs(".", str(other), "logreg", None, None, True, project)
+            compare_runs(".", str(other), "logreg", None, None, True, Project(project))
 
     def test_clips_that_are_judged_differently_are_left_out(self, project: Path, tmp_path: Path) -> None:
         """Two runs on labels that were partly corrected in between."""
@@ -238,31 +239,31 @@ class TestCompare:
         labels[:4] = [CLASSES[(CLASSES.index(label) + 1) % 3] for label in labels[:4]]
         changed = manifest.set_column(3, "label", pa.array(labels))
         pq.write_table(changed, tmp_path / "data/manifest.parquet")
-        found = compare_runs(".", str(tmp_path), "logreg", "mertools", None, False, project)
+        found = compare_runs(".", str(tmp_path), "logreg", "mertools", None, False, Project(project))
         assert (found.paired.n, found.without_label) == (56, 4)
 
     def test_nothing_to_compare(self, project: Path, tmp_path: Path) -> None:
         """The same on both sides, no clip in common, other classes, no head, no such table: one sentence each."""
         for words in ((None, None, None, None), (".", ".", None, None), (None, None, "logreg", "logreg")):
             with pytest.raises(UsageError, match="are the same predictions"):
-                compare_runs(*words, None, False, project)
+                compare_runs(*words, None, False, Project(project))
         with pytest.raises(UsageError, match=r"no clip in common that has a label in test\.csv"):
-            compare_runs(None, None, "logreg", "mertools", Path("test.csv"), False, project)
+            compare_runs(None, None, "logreg", "mertools", Path("test.csv"), False, Project(project))
         other = tmp_path / "other"
         shutil.copytree("data/fusion", other)
         config = json.loads((other / "config.json").read_text())
         (other / "config.json").write_text(json.dumps(config | {"classes": ["x", "y", "z"]}))
         with pytest.raises(UsageError, match="only runs on the same classes"):
-            compare_runs(".", str(other), "logreg", None, None, False, project)
+            compare_runs(".", str(other), "logreg", None, None, False, Project(project))
         (other / "config.json").write_text(json.dumps(config | {"selected": None, "empty": "there are no labels"}))
         with pytest.raises(UsageError, match=r"has no head \(there are no labels\)"):
-            compare_runs(".", str(other), None, None, None, False, project)
+            compare_runs(".", str(other), None, None, None, False, Project(project))
         (other / "config.json").write_text("{")
         with pytest.raises(StageError, match=r"train\.json of .* is not what this version writes \(Invalid JSON"):
-            compare_runs(".", str(other), None, None, None, False, project)
+            compare_runs(".", str(other), None, None, None, False, Project(project))
         (tmp_path / "store/packs").mkdir(parents=True)
         with pytest.raises(MerError, match="store"):
-            compare_runs(".", str(tmp_path / "store"), None, None, None, False, project)
+            compare_runs(".", str(tmp_path / "store"), None, None, None, False, Project(project))
 
 
 @pytest.fixture(scope="module")
@@ -301,7 +302,7 @@ def test_a_revision(history: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     better = pa.array([right[clip_id] for clip_id in rows["clip_id"].to_pylist()])
     table.unlink()
     pq.write_table(rows.set_column(rows.schema.get_field_index("label"), "label", better), table)
-    found = compare_runs("v1", None, "mertools", None, None, False, history)
+    found = compare_runs("v1", None, "mertools", None, None, False, Project(history))
     assert found.a.startswith("v1 (")
     assert found.b == "workspace, mertools, out of fold"
     f1 = found.paired.scores["weighted_f1"]

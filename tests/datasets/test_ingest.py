@@ -9,8 +9,9 @@ from mer_pipeline.clips import MANIFEST_SCHEMA, Clip
 from mer_pipeline.datasets import probe
 from mer_pipeline.datasets.adapter import DatasetParams
 from mer_pipeline.datasets.folds import FoldParams
-from mer_pipeline.datasets.ingest import IngestPaths, ingest, look_ahead
+from mer_pipeline.datasets.ingest import IngestParams, ingest, look_ahead
 from mer_pipeline.errors import TooManyFailed
+from mer_pipeline.project import Project
 from mer_pipeline.runtime import Runtime
 from mer_pipeline.tables.quarantine import QualityParams
 from mer_pipeline.tables.shards import ShardParams
@@ -28,10 +29,9 @@ def go(tmp_path: Path, make_film: Callable[..., Path], monkeypatch: pytest.Monke
 
     def run(max_failed: float = 0.5) -> str:
         dataset = DatasetParams(adapter="folder", root="clips", csv="clips.csv")
-        runtime = Runtime(workers=2)
-        return ingest(
-            dataset, FoldParams(n=2), ShardParams(count=2), QualityParams(max_failed=max_failed), runtime, IngestPaths()
-        )
+        sections = {"folds": FoldParams(n=2), "shards": ShardParams(count=2)}
+        params = IngestParams(dataset=dataset, quality=QualityParams(max_failed=max_failed), **sections)
+        return ingest(params, Project(), Runtime(workers=2))
 
     return run
 

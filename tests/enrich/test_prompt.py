@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 
 from mer_pipeline.datasets.adapter import MER_CLASSES, DatasetParams
-from mer_pipeline.datasets.folds import FoldParams
-from mer_pipeline.datasets.ingest import IngestPaths, ingest
+from mer_pipeline.datasets.ingest import IngestParams, ingest
 from mer_pipeline.enrich.backend import EnrichParams
 from mer_pipeline.enrich.context import write_context
 from mer_pipeline.enrich.prompt import RenderPrompt
 from mer_pipeline.errors import ParamsError
+from mer_pipeline.project import Project
 from mer_pipeline.run import run
 from mer_pipeline.runtime import Runtime
 from mer_pipeline.store.fingerprint import fingerprint_of
@@ -26,28 +26,25 @@ ROOT = Path(__file__).parents[2]
 PARAMS = EnrichParams(backend="openai", model="m", neighbours=2)
 
 
-def prompts_of(dataset: Path, out: Path) -> dict[str, tuple[str, str]]:
+def prompts_of(dataset: Path, root: Path) -> dict[str, tuple[str, str]]:
     """Ingest a dataset and render the prompt of every clip, neighbours included."""
-    names = ("manifest", "votes", "truth", "folds", "quarantine")
-    paths = IngestPaths(transcript=out / "transcript", metrics=out / "ingest.json",
-                        **{name: out / f"{name}.parquet" for name in names})  # fmt: skip
+    project = Project(root)
     params = DatasetParams(
         root=str(dataset), csv=str(dataset), group_pattern=r"^(s\d\d)_", order_pattern=r"_(?:片段 )?(\d+)$",
         truth=("track1_test_dis.csv",),
     )  # fmt: skip
     runtime, shards = Runtime(), ShardParams(count=2)
-    ingest(params, FoldParams(), shards, QualityParams(max_failed=1.0), runtime, paths)
-    transcript = read_folder(out / "transcript").to_pylist()
+    quality = QualityParams(max_failed=1.0)
+    ingest(IngestParams(dataset=params, shards=shards, quality=quality), project, runtime)
+    transcript = read_folder(project.table("transcript")).to_pylist()
     measures = [{"clip_id": row["clip_id"], "valid": False} for row in transcript]
-    write_context(
-        measures, transcript, read_parquet(out / "manifest.parquet").to_pylist(), PARAMS, out / "words.parquet"
-    )
-    places = {"transcript": out / "transcript", "cue_words": out / "words.parquet"}
-    run(RenderPrompt(PARAMS, MER_CLASSES), places, out / "prompts", out / "q.parquet", shards=shards,
+    manifest = read_parquet(project.manifest).to_pylist()
+    write_context(measures, transcript, manifest, PARAMS, project.table("cue_words"))
+    places = {name: project.table(name) for name in ("transcript", "cue_words")}
+    out = project.table("prompts")
+    run(RenderPrompt(PARAMS, MER_CLASSES), places, out, project.quarantine("prompts"), shards=shards,
         quality=QualityParams(), runtime=runtime)  # fmt: skip
-    return {
-        str(row["clip_id"]): (str(row["system"]), str(row["user"])) for row in rows_of(out / "prompts") if row["valid"]
-    }
+    return {str(row["clip_id"]): (str(row["system"]), str(row["user"])) for row in rows_of(out) if row["valid"]}
 
 
 def relabelled(source: Path, target: Path) -> None:

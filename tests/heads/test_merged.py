@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,22 +22,23 @@ from mer_pipeline.labels.pseudo import PseudoParams
 from mer_pipeline.metrics.train import TrainMetrics
 from mer_pipeline.modalities import Features, load_features
 from mer_pipeline.params import parse_params
-from mer_pipeline.scores.ablation_table import AblationFiles
+from mer_pipeline.project import Project
 from mer_pipeline.tables.shards import write_table
-from mer_pipeline.train_params import VISUAL, AblationParams, HeadName, TrainParams
-from mer_pipeline.training.ablation import AblationPaths, Encoders, ablate
+from mer_pipeline.train_params import VISUAL, AblationParams, EncoderNames, HeadName, TrainParams
+from mer_pipeline.training.ablation import ablate
 from mer_pipeline.training.artifacts import FUSED, load_config, load_member, member_path
 from mer_pipeline.training.cross_validation import cross_validate
-from mer_pipeline.training.fusion_head_judge import FusionHeadPaths, read_dataset
-from mer_pipeline.training.head_cache import key_of
+from mer_pipeline.training.fusion_head_judge import read_dataset
+from mer_pipeline.training.head_cache import HeadCache, key_of
 from mer_pipeline.training.member import fit_members, fixed_threads
 from mer_pipeline.training.predict import predict
-from mer_pipeline.training.pseudo_inputs import PseudoPaths, read_pseudo_inputs
+from mer_pipeline.training.pseudo_inputs import read_pseudo_inputs
 from mer_pipeline.training.train import train
-from tests.planted import CLASSES, DIMS, NAMES, Planted, Project
+from tests.planted import CLASSES, DIMS, NAMES, Planted, task_of
 from tests.training.test_cross_validation import bytes_of, features_of, labels_of
 
 PARTS = ("face", "scene")  # in whatever order: columns are in token order
+ENCODERS = EncoderNames(NAMES, merged=("scene", "face"))
 
 
 @pytest.fixture
@@ -154,10 +155,10 @@ def test_a_clip_alone_and_in_any_batch_has_the_same_bytes(
     assert together.by_prior.tolist() == (~merged.mask.any(axis=1)).tolist()
 
 
-def both(project: Project, params: TrainParams, merged: Sequence[str] = PARTS) -> None:
+def both(project: Project, params: TrainParams) -> None:
     """Train, then predict."""
-    train(params, NAMES, (), CLASSES, 5, project.train, merged=merged)
-    predict(project.predict)
+    train(task_of(params, ENCODERS), 5, project, HeadCache(None))
+    predict(project)
 
 
 def test_predict_loads_what_was_trained_on(
@@ -167,16 +168,16 @@ def test_predict_loads_what_was_trained_on(
     at = project(planted)
     quick = params.model_copy(update={"epochs": 2, "heads": ("ecmf",)})
     both(at, quick)
-    config = load_config(at.train.fusion)
+    config = load_config(at.fusion)
     assert (config.modalities, config.dims) == ((VISUAL, "voice"), (22, 8))
     assert list(config.encoders.items()) == list(zip(NAMES, DIMS, strict=True))
-    told = json.loads(at.train.metrics.read_text())
+    told = json.loads(at.metrics("train").read_text())
     assert (told["modalities"], set(told["single"])) == ([VISUAL, "voice"], {VISUAL, "voice"})
-    assert "ecmf,visual," in (at.train.plots / "heads.csv").read_text()
+    assert "ecmf,visual," in at.plots("heads").read_text()
     assert TrainMetrics.model_validate(told).encoders == NAMES
-    rows = pq.read_table(at.predict.predictions).to_pylist()
+    rows = pq.read_table(at.predictions).to_pylist()
     assert {len(row["weights"]) for row in rows if row["weights"]} == {2}
-    path = member_path(at.train.fusion, FUSED, "ecmf", 0, 3)
+    path = member_path(at.fusion, FUSED, "ecmf", 0, 3)
     with fixed_threads():
         validated = cross_validate("ecmf", features_of(replace(planted, features=merged)), labels_of(planted), 3, quick)
     kept = next(one.member for one in validated.members if (one.seed, one.fold) == (0, 3))
@@ -190,30 +191,26 @@ def test_a_part_of_another_length_is_an_error(
 ) -> None:
     """Though the whole has as many columns as before: the encoder is named."""
     at = project(planted)
-    train(params.model_copy(update={"epochs": 2}), NAMES, (), CLASSES, 5, at.train, merged=PARTS)
+    train(task_of(params.model_copy(update={"epochs": 2}), ENCODERS), 5, at, HeadCache(None))
     for name, dim in (("scene", 10), ("face", 12)):
-        for shard in (at.train.features / name).iterdir():
+        for shard in (at.features / name).iterdir():
             shard.unlink()
         vector = pa.array([np.ones(dim, np.float32)] * 100, pa.list_(pa.float32(), dim))
         table = pa.table({"clip_id": planted.clip_ids, "vector": vector, "valid": [True] * 100})
-        write_table(at.train.features / name / "part-00000.parquet", table)
+        write_table(at.features / name / "part-00000.parquet", table)
     with pytest.raises(UsageError, match="scene has 10 values a clip and the heads were trained on 12"):
-        predict(at.predict)
+        predict(at)
 
 
 def test_other_stages_see_the_same(planted: Planted, project: Callable[..., Project], merged: Features) -> None:
     """The own head's dataset, and the labelled clips and the pool of the pseudo stage."""
     at = project(planted)
-    root = at.train.metrics.parent.parent
-    own = FusionHeadPaths(at.train.features, at.train.manifest, at.train.folds, root / "votes/own", root / "q.parquet")
-    found = [read_dataset(own, NAMES, CLASSES, PARTS).features]
+    task = task_of(TrainParams(), ENCODERS)
+    found = [read_dataset(task, at).features]
     votes = {name: pa.array([], pa.string()) for name in ("clip_id", "source", "family", "label")}
-    write_table(root / "votes/given.parquet", pa.table(votes))
-    paths = PseudoPaths(
-        at.train.features, at.train.manifest, at.train.folds, at.train.labels, root / "votes", root / "p", root / "m"
-    )
-    study = read_pseudo_inputs(PseudoParams(), NAMES, {}, CLASSES, paths, PARTS)
-    found += [study.features, study.pool]
+    write_table(at.given, pa.table(votes))
+    inputs = read_pseudo_inputs(PseudoParams(), task, {}, at)
+    found += [inputs.features, inputs.pool]
     for one, rows in zip(found, (np.arange(100), np.arange(60), np.arange(60, 70)), strict=True):
         expected = merged.take(rows)
         assert one.names == expected.names
@@ -227,13 +224,11 @@ def test_the_ablation_has_the_other_one(
 ) -> None:
     """A row with the branches as the reference does not have them; its other rows are of the reference's tokens."""
     at = project(planted)
-    root = at.train.metrics.parent.parent
-    files = AblationFiles(root / "metrics/ablation.json", root / "plots/ablation.csv")
-    paths = AblationPaths(at.train.features, at.train.manifest, at.train.labels, at.train.folds, at.train.truth, files)
     quick = params.model_copy(update={"epochs": 2, "seeds": (0,), "visual": visual, "heads": ("ecmf",)})
-    encoders = Encoders(NAMES, ("voice",), ("voice",), ("scene", "face"))
-    ablate(AblationParams(enabled=True), quick, encoders, CLASSES, paths)
-    told = json.loads(files.metrics.read_text())
+    seen = ENCODERS.merged
+    encoders = EncoderNames(NAMES, ("voice",), seen, seen if visual == "merged" else (), plain=("voice",))
+    ablate(AblationParams(enabled=True), task_of(quick, encoders), at, HeadCache(None))
+    told = json.loads(at.metrics("ablation").read_text())
     tokens, one = list(NAMES), [VISUAL, "voice"]
     assert told["modalities"] == (one if visual == "merged" else tokens)
     row = told["variants"]["visual tokens" if visual == "merged" else "visual merged"]
@@ -279,7 +274,7 @@ def test_the_files_say_nothing_of_where_they_are(
     for name in ("one", "two"):
         at = project(planted, name)
         both(at, quick)
-        found.append([(f.name, f.read_bytes()) for f in sorted(at.train.fusion.rglob("*")) if f.is_file()])
+        found.append([(f.name, f.read_bytes()) for f in sorted(at.fusion.rglob("*")) if f.is_file()])
     assert found[0] == found[1]
     loaded = load_features(tmp_path / "one/features", NAMES, planted.clip_ids).merged(PARTS, VISUAL)
     assert np.array_equal(loaded.x[0], planted.features.merged(PARTS, VISUAL).x[0], equal_nan=True)

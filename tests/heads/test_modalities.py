@@ -15,13 +15,14 @@ from hypothesis.extra.numpy import arrays
 from mer_pipeline.errors import StageError
 from mer_pipeline.heads.scaler import Scaler
 from mer_pipeline.modalities import Features, load_features
+from mer_pipeline.project import Project
 from mer_pipeline.tables.shards import write_table
-from tests.planted import NAMES, Planted, Project
+from tests.planted import NAMES, Planted
 
 
 def test_rows_meet_clips_by_id(planted: Planted, project: Callable[..., Project]) -> None:
     """In any order asked for; a clip that is not in the table, or not valid there, is masked and zero."""
-    root = project(planted).train.features
+    root = project(planted).features
     order = np.random.default_rng(0).permutation(len(planted.clip_ids))
     loaded = load_features(root, NAMES, [*(planted.clip_ids[i] for i in order), "nobody"])
     assert (loaded.mask[:-1] == planted.features.mask[order]).all()
@@ -33,7 +34,7 @@ def test_rows_meet_clips_by_id(planted: Planted, project: Callable[..., Project]
 
 def test_only_the_named_encoders_are_read(planted: Planted, project: Callable[..., Project]) -> None:
     """A folder that DVC left behind is not a modality, and a named one that is missing is an error."""
-    root = project(planted).train.features
+    root = project(planted).features
     assert load_features(root, ["voice"], planted.clip_ids).dims == (8,)
     with pytest.raises(StageError, match="has no shards"):
         load_features(root, ["scene", "words"], planted.clip_ids)

@@ -14,12 +14,14 @@ import pyarrow.parquet as pq
 import pytest
 from sklearn.metrics import cohen_kappa_score
 
-from mer_pipeline.labels.audit import LabelPaths, label_schema, refine, write_labels
+from mer_pipeline.labels.audit import label_schema, refine, write_labels
 from mer_pipeline.labels.confident import suspects
 from mer_pipeline.labels.refined import LabelParams
 from mer_pipeline.labels.summary import agree
 from mer_pipeline.labels.votes import MISSING
 from mer_pipeline.metrics.labels import FamilyVotes
+from mer_pipeline.project import Project
+from mer_pipeline.tables.shards import write_table
 
 CLASSES = ("neutral", "angry", "happy")
 SOURCES = {"given": "human", "crowd": "crowd", "listener": "listener", "reader": "reader"}
@@ -153,13 +155,12 @@ def test_the_stage_writes_both_files_and_takes_no_labels(tmp_path: Path) -> None
     """Without a labelled clip the table has no rows and the summary says 0."""
     votes, folds = tables(planted())
     for name, v, f in (("full", votes, folds), ("none", votes.slice(0, 0), folds.slice(0, 0))):
-        paths = LabelPaths(*(tmp_path / name / file for file in ("votes", "f.parquet", "l.parquet", "m.json")))
-        paths.votes.mkdir(parents=True)
-        pq.write_table(v, paths.votes / "given.parquet")
-        pq.write_table(f, paths.folds)
-        write_labels(CLASSES, {}, LabelParams(), paths)
-        assert json.loads(paths.metrics.read_text())["labelled"] == f.num_rows
-        assert part(pq.read_table(paths.labels), -1).num_rows == f.num_rows
+        project = Project(tmp_path / name)
+        write_table(project.given, v)
+        write_table(project.folds, f)
+        write_labels(LabelParams(), {}, CLASSES, project)
+        assert json.loads(project.metrics("labels").read_text())["labelled"] == f.num_rows
+        assert part(pq.read_table(project.labels), -1).num_rows == f.num_rows
 
 
 def test_labels_need_no_torch() -> None:

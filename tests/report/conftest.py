@@ -19,7 +19,7 @@ from mer_pipeline.metrics.labels import FamilyPair, LabelMetrics, SourceTrust
 from mer_pipeline.metrics.predict import CandidateScores, PredictMetrics, SelectedScore
 from mer_pipeline.metrics.scores import Bin, Calibration, ClassScore, Counts, GroupedScore, Interval, Score
 from mer_pipeline.metrics.train import FusedScores, HeadScores, LabelAgreement, LabelCounts, OutOfFold, TrainMetrics
-from mer_pipeline.report.sources import ReportPaths
+from mer_pipeline.project import Project
 from mer_pipeline.tables.rows import complete_row, stage_schema, to_table
 from mer_pipeline.tables.shards import shard_of, write_shard, write_table
 
@@ -154,7 +154,7 @@ class Maker:
 
     def __init__(self, root: Path, variant: Variant) -> None:
         """Decide every clip's true and given label."""
-        self.paths = ReportPaths(root / "data", root / "metrics", root / "params.yaml", root / "report")
+        self.paths = Project(root)
         self.variant = variant
         self.random = random.Random(7)
         self.train = [f"train_{at:04d}" for at in range(variant.train_clips)]
@@ -164,7 +164,7 @@ class Maker:
         self.true = {clip: MER_CLASSES[at % 6] for at, clip in enumerate(self.all)}
         self.given = {clip: MER_CLASSES[(at + (at % 7 == 0)) % 6] for at, clip in enumerate(self.train)}
 
-    def make(self) -> ReportPaths:
+    def make(self) -> Project:
         """Write everything."""
         data = self.paths.data
         splits = {**dict.fromkeys(self.train, "train" if self.variant.labels else "pool")}
@@ -188,10 +188,10 @@ class Maker:
         if self.variant.labels:
             self._decisions()
         self._problems()
-        self.paths.metrics.mkdir(parents=True)
-        self._train_metrics().write(self.paths.metrics / "train.json")
-        self._predict_metrics().write(self.paths.metrics / "predict.json")
-        AGREEMENT.write(self.paths.metrics / "labels.json")
+        self.paths.metrics_folder.mkdir(parents=True)
+        self._train_metrics().write(self.paths.metrics("train"))
+        self._predict_metrics().write(self.paths.metrics("predict"))
+        AGREEMENT.write(self.paths.metrics("labels"))
         self.paths.params.write_text("dataset:\n  root: data/demo  # <b>not bold</b>\nfolds:\n  n: 5\n")
         return self.paths
 
@@ -370,7 +370,7 @@ class Maker:
 
 
 @pytest.fixture
-def project(tmp_path: Path) -> Callable[..., ReportPaths]:
+def project(tmp_path: Path) -> Callable[..., Project]:
     """Makes a project under a fresh folder; keywords are the fields of Variant."""
     return lambda **changes: Maker(tmp_path / "project", Variant(**changes)).make()
 

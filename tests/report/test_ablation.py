@@ -8,13 +8,13 @@ from collections.abc import Callable
 import pytest
 
 from mer_pipeline.metrics.ablation import AblationMetrics, Compared, Kind, Reference, Variant
+from mer_pipeline.project import Project
 from mer_pipeline.report.ablation import forests
 from mer_pipeline.report.build import build
-from mer_pipeline.report.sources import ReportPaths
 from tests.report.conftest import score
 from tests.report.test_build import page_of
 
-Project = Callable[..., ReportPaths]
+Make = Callable[..., Project]
 
 
 def row(kind: Kind, f1: float, half: float, p: float) -> Variant:
@@ -40,13 +40,13 @@ def measured(name: str = "without face") -> AblationMetrics:
     )  # fmt: skip
 
 
-def with_ablation(paths: ReportPaths, metrics: AblationMetrics) -> ReportPaths:
+def with_ablation(paths: Project, metrics: AblationMetrics) -> Project:
     """Put the file there."""
-    metrics.write(paths.metrics / "ablation.json")
+    metrics.write(paths.metrics("ablation"))
     return paths
 
 
-def test_the_table_says_what_was_measured(project: Project) -> None:
+def test_the_table_says_what_was_measured(project: Make) -> None:
     """Scores, differences in points with intervals, corrected p, marks; the yardstick; what to mind."""
     words = page_of(with_ablation(project(), measured())).words
     assert "The whole system is the ecmf head on all modalities" in words
@@ -74,7 +74,7 @@ def test_marks_stand_where_the_numbers_are() -> None:
         assert line.at - forest.zero == pytest.approx(line.score.difference / 0.65)
 
 
-def test_names_are_text(project: Project) -> None:
+def test_names_are_text(project: Make) -> None:
     """A name with markup shows as it is."""
     html = build(with_ablation(project(), measured("<b>x</b>"))).read_text(encoding="utf-8")
     assert "&lt;b&gt;x&lt;/b&gt;" in html
@@ -82,7 +82,7 @@ def test_names_are_text(project: Project) -> None:
 
 
 @pytest.mark.parametrize("metrics", [None, AblationMetrics(enabled=False, empty=None, variants={})])
-def test_nothing_measured_is_no_section(project: Project, metrics: AblationMetrics | None) -> None:
+def test_nothing_measured_is_no_section(project: Make, metrics: AblationMetrics | None) -> None:
     """The stage is off, or has never run."""
     paths = project() if metrics is None else with_ablation(project(), metrics)
     html = build(paths).read_text(encoding="utf-8")

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from mer_pipeline.project import Project
 from mer_pipeline.report.build import build
-from mer_pipeline.report.sources import ReportPaths
 
 CHROMIUM = shutil.which("chromium")
 FLAGS = (
@@ -39,7 +39,7 @@ def browse(page: Path, profile: Path, *flags: str) -> tuple[str, str]:
     return done.stdout.decode(errors="replace"), "\n".join(console)
 
 
-def test_renders_under_its_policy(project: Callable[..., ReportPaths], tmp_path: Path) -> None:
+def test_renders_under_its_policy(project: Callable[..., Project], tmp_path: Path) -> None:
     """A screenshot comes out, and neither the policy nor the page has anything to complain of."""
     shot = tmp_path / "page.png"
     _, console = browse(build(project()), tmp_path / "profile", f"--screenshot={shot}", "--window-size=1280,900")
@@ -47,7 +47,7 @@ def test_renders_under_its_policy(project: Callable[..., ReportPaths], tmp_path:
     assert shot.stat().st_size > 30_000
 
 
-def test_the_filter_shows_one_kind(project: Callable[..., ReportPaths], tmp_path: Path) -> None:
+def test_the_filter_shows_one_kind(project: Callable[..., Project], tmp_path: Path) -> None:
     """Pressing "Label changed" leaves exactly those cards; on a phone nothing sticks out sideways."""
     html = build(project()).read_text(encoding="utf-8")
     copy = tmp_path / "copy.html"

@@ -14,12 +14,12 @@ from mer_pipeline.datasets.adapter import MER_CLASSES
 from mer_pipeline.errors import StageError
 from mer_pipeline.metrics.pseudo import PseudoClass, PseudoMetrics, PseudoRound
 from mer_pipeline.metrics.train import SearchSummary
+from mer_pipeline.project import Project
 from mer_pipeline.report.build import build
 from mer_pipeline.report.collect import collect
 from mer_pipeline.report.gallery import clips_to_show
-from mer_pipeline.report.sources import ReportPaths
 
-Project = Callable[..., ReportPaths]
+Make = Callable[..., Project]
 
 
 class Page(HTMLParser):
@@ -41,7 +41,7 @@ class Page(HTMLParser):
         self.words = " ".join(f"{self.words} {data}".split())
 
 
-def page_of(paths: ReportPaths) -> Page:
+def page_of(paths: Project) -> Page:
     """Build and parse."""
     return Page(build(paths).read_text(encoding="utf-8"))
 
@@ -55,7 +55,7 @@ def without_key(path: Path, *keys: str) -> None:
     path.write_text(json.dumps(whole))
 
 
-def test_hostile_words_are_text(project: Project, hostile: str) -> None:
+def test_hostile_words_are_text(project: Make, hostile: str) -> None:
     """A subtitle, an enriched text, an error message and params.yaml with markup in them show as they are."""
     paths = project()
     html = build(paths).read_text(encoding="utf-8")
@@ -66,14 +66,14 @@ def test_hostile_words_are_text(project: Project, hostile: str) -> None:
     assert "<b>not bold</b>" in page.words
 
 
-def test_clips_that_a_model_left_are_counted_by_reason(project: Project) -> None:
+def test_clips_that_a_model_left_are_counted_by_reason(project: Make) -> None:
     """Most frequent first."""
     words = page_of(project()).words
     assert "3 clips keep their plain words" in words
     assert "fits: 2 HTTP 503; 1 no JSON" in words
 
 
-def test_nothing_is_loaded_from_elsewhere(project: Project) -> None:
+def test_nothing_is_loaded_from_elsewhere(project: Make) -> None:
     """Every address in the page is a data URI or a place in the page, and the policy forbids all else."""
     html = build(project()).read_text(encoding="utf-8")
     for _, attributes in Page(html).tags:
@@ -86,7 +86,7 @@ def test_nothing_is_loaded_from_elsewhere(project: Project) -> None:
     assert "default-src &#39;none&#39;" in html
 
 
-def test_the_policy_allows_this_style_alone(project: Project) -> None:
+def test_the_policy_allows_this_style_alone(project: Make) -> None:
     """No inline style attribute and no event handler is left for a policy without 'unsafe-inline' to refuse."""
     page = page_of(project())
     policy = next(a["content"] for tag, a in page.tags if a.get("http-equiv") == "Content-Security-Policy")
@@ -95,7 +95,7 @@ def test_the_policy_allows_this_style_alone(project: Project) -> None:
     assert not [name for _, attributes in page.tags for name in attributes if name == "style" or name.startswith("on")]
 
 
-def test_headline_is_the_test_score_where_truth_is_known(project: Project) -> None:
+def test_headline_is_the_test_score_where_truth_is_known(project: Make) -> None:
     """The submitted predictions' weighted F1, said to be against true labels, with the single-seed mean beside it."""
     words = page_of(project()).words
     assert "75.4 % weighted F1" in words
@@ -104,7 +104,7 @@ def test_headline_is_the_test_score_where_truth_is_known(project: Project) -> No
     assert "14.1 points above the best single modality on the same clips: words alone with ecmf, 59.0" in words
 
 
-def test_headline_without_truth_is_out_of_fold_on_given_labels(project: Project) -> None:
+def test_headline_without_truth_is_out_of_fold_on_given_labels(project: Make) -> None:
     """Without test truth the figure is cross-validated and said to stand on noisy labels."""
     words = page_of(project(truth=False)).words
     assert "68.4 % weighted F1" in words
@@ -113,14 +113,14 @@ def test_headline_without_truth_is_out_of_fold_on_given_labels(project: Project)
     assert "Rows are the given labels" in words
 
 
-def test_a_linear_model_that_wins_is_named(project: Project) -> None:
+def test_a_linear_model_that_wins_is_named(project: Make) -> None:
     """logreg above ecmf is said in words, on the basis where it is so."""
     words = page_of(project()).words
     assert "Logistic regression scores higher than the ECMF head: 70.2 against 68.4 on labelled training clips" in words
     assert "5 folds were asked for; the groups of the data allow 4." in words
 
 
-def test_numbers_of_every_section_are_there(project: Project) -> None:
+def test_numbers_of_every_section_are_there(project: Make) -> None:
     """Labels, weights, quarantine and skipped rows with their reasons."""
     words = page_of(project()).words
     assert "3 of 36 training labels were changed (8.3 %)" in words
@@ -133,7 +133,7 @@ def test_numbers_of_every_section_are_there(project: Project) -> None:
     assert "no subtitle" in words
 
 
-def test_pseudo_labels_have_a_table_when_on(project: Project) -> None:
+def test_pseudo_labels_have_a_table_when_on(project: Make) -> None:
     """Threshold, precision out of fold, quota and what was taken; a class that takes none says why. Off: not a word."""
     paths = project()
     assert "Pseudo-labels" not in page_of(paths).words
@@ -147,16 +147,16 @@ def test_pseudo_labels_have_a_table_when_on(project: Project) -> None:
         for n in (1, 2)
     )
     off = PseudoMetrics(asked={}, pool=0, labelled=0, empty="pseudo.rounds is 0", rounds=(), held_out={}, shares={})
-    off.model_copy(update={"pool": 600, "empty": None, "rounds": rounds}).write(paths.metrics / "pseudo.json")
+    off.model_copy(update={"pool": 600, "empty": None, "rounds": rounds}).write(paths.metrics("pseudo"))
     words = page_of(paths).words
     assert "31 of 600 clips without a label are taken after 2 rounds" in words
     for word in ("0.65", "92.5", "83.0", "77", "too few <b>"):
         assert word in words
-    off.write(paths.metrics / "pseudo.json")
+    off.write(paths.metrics("pseudo"))
     assert "Pseudo-labels" not in page_of(paths).words
 
 
-def test_empty_head_explains_itself(project: Project) -> None:
+def test_empty_head_explains_itself(project: Make) -> None:
     """Without any label there is no score, and the page says why and what to do."""
     page = page_of(project(labels=False, truth=False, quarantine=False))
     assert "There is no head, and so no score. No clip has a label." in page.words
@@ -165,7 +165,7 @@ def test_empty_head_explains_itself(project: Project) -> None:
     assert [tag for tag, _ in page.tags].count("article") == 24
 
 
-def test_sound_only(project: Project) -> None:
+def test_sound_only(project: Make) -> None:
     """A dataset without pictures has cards with the outline of the sound and no image."""
     page = page_of(project(video=False))
     assert not [tag for tag, _ in page.tags if tag == "img"]
@@ -174,25 +174,25 @@ def test_sound_only(project: Project) -> None:
     assert "frames: no picture" not in page.words
 
 
-def test_pictures_say_what_they_are_and_stay_small(project: Project) -> None:
+def test_pictures_say_what_they_are_and_stay_small(project: Make) -> None:
     """Each picture has an alternative text; the page stays far below four megabytes."""
     paths = project()
     page = page_of(paths)
     images = [attributes for tag, attributes in page.tags if tag == "img"]
     assert len(images) > 24
     assert all(image["alt"] for image in images)
-    assert (paths.out / "index.html").stat().st_size < 2_000_000
+    assert paths.report.stat().st_size < 2_000_000
 
 
-def test_same_inputs_same_bytes(project: Project) -> None:
+def test_same_inputs_same_bytes(project: Make) -> None:
     """The page is a function of its inputs; building it again changes no byte and leaves no other file."""
     paths = project()
     first = build(paths).read_bytes()
     assert build(paths).read_bytes() == first
-    assert [file.name for file in paths.out.iterdir()] == ["index.html"]
+    assert [file.name for file in paths.report.parent.iterdir()] == ["index.html"]
 
 
-def test_the_gallery_is_a_mix(project: Project) -> None:
+def test_the_gallery_is_a_mix(project: Make) -> None:
     """Wrong, right, changed and odd clips are all among the chosen, none twice."""
     facts = collect(project(), MER_CLASSES)
     chosen = clips_to_show(facts, 12)
@@ -201,10 +201,10 @@ def test_the_gallery_is_a_mix(project: Project) -> None:
     assert any(clip in facts.lacking for clip in chosen)
 
 
-def test_optional_inputs_may_be_absent(project: Project) -> None:
+def test_optional_inputs_may_be_absent(project: Make) -> None:
     """The manifest and train.json suffice."""
     paths = project()
-    for file in [*paths.data.rglob("*.parquet"), paths.metrics / "predict.json", paths.params]:
+    for file in [*paths.data.rglob("*.parquet"), paths.metrics("predict"), paths.params]:
         if file.name != "manifest.parquet":
             file.unlink()
     assert "68.4 % weighted F1" in page_of(paths).words
@@ -213,42 +213,40 @@ def test_optional_inputs_may_be_absent(project: Project) -> None:
 @pytest.mark.parametrize(
     ("break_it", "sentence"),
     [
-        (lambda p: (p.metrics / "train.json").unlink(), r"train\.json is missing; make it with"),
-        (lambda p: (p.metrics / "train.json").write_text("{"), r"train\.json is not what .* \(Invalid JSON"),
+        (lambda p: p.metrics("train").unlink(), r"train\.json is missing; make it with"),
+        (lambda p: p.metrics("train").write_text("{"), r"train\.json is not what .* \(Invalid JSON"),
         (
-            lambda p: without_key(p.metrics / "predict.json", "test", "selected", "interval"),
+            lambda p: without_key(p.metrics("predict"), "test", "selected", "interval"),
             r"predict\.json is not what this version writes \('test\.selected\.interval': Field required\); make it",
         ),
         (
-            lambda p: (p.metrics / "labels.json").write_text((p.metrics / "predict.json").read_text()),
+            lambda p: p.metrics("labels").write_text(p.metrics("predict").read_text()),
             r"labels\.json is not what this version writes \(.*\); make it again with `dvc repro labels`",
         ),
-        (lambda p: (p.data / "manifest.parquet").write_bytes(b"no"), r"manifest\.parquet cannot be read as Parquet"),
+        (lambda p: p.manifest.write_bytes(b"no"), r"manifest\.parquet cannot be read as Parquet"),
         (
-            lambda p: (p.data / "labels.parquet").write_bytes((p.data / "truth.parquet").read_bytes()),
+            lambda p: p.labels.write_bytes(p.truth.read_bytes()),
             "has no column 'held",
         ),
     ],
 )
-def test_wrong_inputs_are_one_sentence(
-    project: Project, break_it: Callable[[ReportPaths], object], sentence: str
-) -> None:
+def test_wrong_inputs_are_one_sentence(project: Make, break_it: Callable[[Project], object], sentence: str) -> None:
     """A file that is not what the stages write is a StageError that names it; the old page stays."""
     paths = project()
     before = build(paths).read_bytes()
     break_it(paths)
     with pytest.raises(StageError, match=sentence):
         build(paths)
-    assert (paths.out / "index.html").read_bytes() == before
+    assert paths.report.read_bytes() == before
 
 
-def test_other_classes_than_the_head_was_trained_on(project: Project) -> None:
+def test_other_classes_than_the_head_was_trained_on(project: Make) -> None:
     """The dataset's classes and the metrics' must be the same, in order."""
     with pytest.raises(StageError, match=r"params\.yaml names sad, happy"):
         build(project(), ("sad", "happy"))
 
 
-def test_what_predictions_rest_on_stands_beside_the_weights(project: Project) -> None:
+def test_what_predictions_rest_on_stands_beside_the_weights(project: Make) -> None:
     """The mean over the clips that have the modality, by predicted class; a modality that nobody has shows none."""
     words = page_of(project()).words
     _, _, told = words.partition("What the predictions rest on")
@@ -257,31 +255,31 @@ def test_what_predictions_rest_on_stands_beside_the_weights(project: Project) ->
         assert row in told[:1200]
 
 
-def test_a_head_without_weights_is_replaced_by_name(project: Project) -> None:
+def test_a_head_without_weights_is_replaced_by_name(project: Make) -> None:
     """Where the selected head has no weights the page shows another's and says so."""
     paths = project(truth=False)
-    train = json.loads((paths.metrics / "train.json").read_text())
-    (paths.metrics / "train.json").write_text(json.dumps(train | {"selected": "logreg"}))
-    (paths.data / "predictions.parquet").unlink()
+    train = json.loads(paths.metrics("train").read_text())
+    paths.metrics("train").write_text(json.dumps(train | {"selected": "logreg"}))
+    paths.predictions.unlink()
     words = page_of(paths).words
     assert re.search(
         r"the ecmf head gave each modality, over 36 training clips, out-of-fold \(the selected head, logreg,", words
     )
 
 
-def test_what_is_special_about_the_folds_is_said(project: Project) -> None:
+def test_what_is_special_about_the_folds_is_said(project: Make) -> None:
     """All clips of one speaker: a reader must know before believing a score."""
     paths = project()
-    place = paths.metrics / "train.json"
+    place = paths.metrics("train")
     note = "all labelled clips are of one group (one speaker)"
     place.write_text(json.dumps({**json.loads(place.read_text()), "folds_note": note}))
     assert note in page_of(paths).words
 
 
-def test_what_a_search_would_have_claimed_is_said(project: Project) -> None:
+def test_what_a_search_would_have_claimed_is_said(project: Make) -> None:
     """Nested and un-nested score; without a search there is no word of it."""
     paths = project()
-    place = paths.metrics / "train.json"
+    place = paths.metrics("train")
     train = json.loads(place.read_text())
     assert "trials" not in page_of(paths).words
     found = SearchSummary(
@@ -304,7 +302,7 @@ def test_what_a_search_would_have_claimed_is_said(project: Project) -> None:
     assert "No settings were searched for: 2 folds are too few." in words
 
 
-def test_sources_of_labels_can_be_judged(project: Project, hostile: str) -> None:
+def test_sources_of_labels_can_be_judged(project: Make, hostile: str) -> None:
     """Each source apart from its family with an interval, the dataset's own first; kappa of families; warnings."""
     words = page_of(project()).words
     assert "given human 82.8 74.8 to 88.9 36 crowd crowd 78.1 70.3 to 86.6 30 listener crowd – – 0" in words
@@ -312,7 +310,7 @@ def test_sources_of_labels_can_be_judged(project: Project, hostile: str) -> None
     assert f"The sources of one family 'crowd' and '{hostile}' agree on 99% of 30 clips." in words
 
 
-def test_suspect_labels_lead_to_their_clips(project: Project) -> None:
+def test_suspect_labels_lead_to_their_clips(project: Make) -> None:
     """Those that confident learning doubts are listed, with a link where the gallery has the clip."""
     paths = project()
     page = page_of(paths)
@@ -326,14 +324,14 @@ def test_suspect_labels_lead_to_their_clips(project: Project) -> None:
     assert links == {ids[shown.index(row.clip_id)] for row in suspects if row.clip_id in shown} != set()
 
 
-def test_without_the_labels_stage_nothing_is_said_of_sources(project: Project) -> None:
+def test_without_the_labels_stage_nothing_is_said_of_sources(project: Make) -> None:
     """An older project has no such file."""
     paths = project()
-    (paths.metrics / "labels.json").unlink()
+    paths.metrics("labels").unlink()
     assert "as all of them together judge it" not in page_of(paths).words
 
 
-def test_intervals_stand_beside_scores(project: Project) -> None:
+def test_intervals_stand_beside_scores(project: Make) -> None:
     """In the headline and the heads' table; over how many groups, and that three are too few."""
     words = page_of(project()).words
     assert "95 % interval 68.4 to 81.4, from 3 groups" in words
@@ -344,16 +342,16 @@ def test_intervals_stand_beside_scores(project: Project) -> None:
     assert "Brackets, and the line across a bar, hold the middle 95 %" in words
 
 
-def test_intervals_over_clips_are_said_to_be(project: Project) -> None:
+def test_intervals_over_clips_are_said_to_be(project: Make) -> None:
     """Without groups the reader knows what was drawn."""
     paths = project(truth=False)
-    place = paths.metrics / "train.json"
+    place = paths.metrics("train")
     text = place.read_text()
     place.write_text(text.replace('"over": "groups"', '"over": "clips"'))
     assert "no groups were drawn for the intervals, but clips" in page_of(paths).words
 
 
-def test_calibration_is_drawn(project: Project) -> None:
+def test_calibration_is_drawn(project: Make) -> None:
     """A dot per bin with clips, before and after, at its confidence and share right; and the figures in a table."""
     page = page_of(project())
     dots = [a for tag, a in page.tags if tag == "circle"]
@@ -365,17 +363,17 @@ def test_calibration_is_drawn(project: Project) -> None:
     assert "Given labels are noisy, so a head" not in page.words
 
 
-def test_calibration_without_truth_is_out_of_fold(project: Project) -> None:
+def test_calibration_without_truth_is_out_of_fold(project: Make) -> None:
     """Then it stands on the given labels, and that is said."""
     words = page_of(project(truth=False)).words
     assert "36 labelled training clips out-of-fold, compared with the given labels, by how sure" in words
     assert "Given labels are noisy, so a head that is calibrated against them" in words
 
 
-def test_tempering_that_harms_is_said_to(project: Project) -> None:
+def test_tempering_that_harms_is_said_to(project: Make) -> None:
     """A temperature from noisy labels can take the probabilities away from the truth; a reader is told."""
     paths = project()
     assert "Here tempering made it worse" not in page_of(paths).words
-    place = paths.metrics / "predict.json"
+    place = paths.metrics("predict")
     place.write_text(place.read_text().replace('"ece_tempered": 0.023', '"ece_tempered": 0.2'))
     assert "Here tempering made it worse: against noisy given labels" in page_of(paths).words

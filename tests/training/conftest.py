@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from mer_pipeline.project import Project
 from mer_pipeline.train_params import TrainParams
-from tests.planted import Planted, Project, plant, write
+from tests.planted import Planted, plant, write
 
 
 @pytest.fixture
@@ -25,9 +26,9 @@ def params() -> TrainParams:
 
 @pytest.fixture
 def project(tmp_path: Path) -> Callable[..., Project]:
-    """`planted.write` into a folder of this test, "data" unless named otherwise."""
+    """`planted.write` into a folder of this test, "project" unless named otherwise."""
 
-    def write_to(planted: Planted, name: str = "data", **choices: bool) -> Project:
+    def write_to(planted: Planted, name: str = "project", **choices: bool) -> Project:
         return write(tmp_path / name, planted, **choices)
 
     return write_to

@@ -14,16 +14,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mer_pipeline.labels.pseudo_table import write_pseudo
-from mer_pipeline.scores.ablation_table import FIGURES, AblationFiles
-from mer_pipeline.train_params import AblationParams, TrainParams
+from mer_pipeline.project import Project
+from mer_pipeline.scores.ablation_table import FIGURES
+from mer_pipeline.train_params import AblationParams, HeadName, TrainParams
 from mer_pipeline.training import head_cache
-from mer_pipeline.training.ablation import AblationPaths, Encoders, ablate
+from mer_pipeline.training.ablation import ablate
+from mer_pipeline.training.head_cache import HeadCache
+from mer_pipeline.training.task import Progress, quiet
 from mer_pipeline.training.train import train
-from tests.planted import CLASSES, NAMES, Planted, Project, plant
+from tests.planted import NAMES, Planted, plant, task_of
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-ALL = Encoders(NAMES, (), ())
 PARAMS = """
 dataset: {root: data, csv: data, classes: [neutral, angry, happy]}
 encoders:
@@ -34,18 +35,12 @@ train: {heads: [ecmf, logreg], seeds: [0, 1], d: 8, epochs: 3, patience: 3}
 """
 
 
-def paths_of(project: Project) -> AblationPaths:
-    """Beside the train stage's."""
-    root, at = project.train.metrics.parent.parent, project.train
-    written = AblationFiles(root / "metrics/ablation.json", root / "plots/ablation.csv")
-    return AblationPaths(at.features, root / "manifest.parquet", at.labels, at.folds, at.truth, written)
-
-
-def run(project: Project, params: TrainParams, head: str = "ecmf", **others: object) -> dict[str, object]:
+def run(
+    project: Project, params: TrainParams, head: HeadName = "ecmf", store: str | None = None, told: Progress = quiet
+) -> dict[str, object]:
     """The stage's summary."""
-    paths = paths_of(project)
-    ablate(AblationParams(enabled=True, head=head), params, ALL, CLASSES, paths, **others)  # type: ignore[arg-type]
-    found: dict[str, object] = json.loads(paths.written.metrics.read_text())
+    ablate(AblationParams(enabled=True, head=head), task_of(params), project, HeadCache(store), told)
+    found: dict[str, object] = json.loads(project.metrics("ablation").read_text())
     return found
 
 
@@ -70,11 +65,11 @@ def test_the_reference_is_the_train_stages_head(
     at, store = project(planted), str(tmp_path / "store")
     quick = params.model_copy(update={"epochs": 2, "heads": ("ecmf", "logreg")})
     ticks: list[tuple[int, int]] = []
-    train(quick, NAMES, (), CLASSES, 5, at.train, store=store)
-    of_train = json.loads(at.train.metrics.read_text())
+    train(task_of(quick), 5, at, HeadCache(store))
+    of_train = json.loads(at.metrics("train").read_text())
     assert len(trained) == 2 * (1 + 3)
     trained.clear()
-    found = run(at, quick, store=store, progress=lambda done, total: ticks.append((done, total)))
+    found = run(at, quick, store=store, told=lambda done, total: ticks.append((done, total)))
     # Attention off, residual off, and one modality less, three times; nothing was refined here.
     assert [name.split()[0] for name in trained] == ["ecmf"] * 6
     assert len(set(trained)) == 4
@@ -92,7 +87,7 @@ def test_the_reference_is_the_train_stages_head(
         alone = of_train["single"][name]["ecmf"]["true"]
         assert {key: rows[f"{name} alone"]["true"][key] for key in alone} == alone
     trained.clear()
-    train(quick, NAMES, (), CLASSES, 5, at.train, store=store)
+    train(task_of(quick), 5, at, HeadCache(store))
     run(at, quick, store=store)
     assert trained == []
 
@@ -143,8 +138,8 @@ def test_nothing_to_learn_is_said(
         planted = replace(planted, features=replace(planted.features, mask=np.zeros_like(planted.features.mask)))
     at = project(planted, labelled=case != "no labels")
     found = run(at, params)
-    train(params, NAMES, (), CLASSES, 5, at.train)
-    assert found == {"enabled": True, "empty": json.loads(at.train.metrics.read_text())["empty"], "variants": {}}
+    train(task_of(params), 5, at, HeadCache(None))
+    assert found == {"enabled": True, "empty": json.loads(at.metrics("train").read_text())["empty"], "variants": {}}
     assert isinstance(found["empty"], str)
 
 
@@ -160,9 +155,8 @@ def script(folder: Path, *words: str, python: Sequence[str] = ()) -> subprocess.
 def test_the_stages_script(planted: Planted, project: Callable[..., Project]) -> None:
     """On: a row per variant in both files, and the same bytes again without what was remembered. Off: an empty
     summary, without torch."""
-    folder = project(planted, "tiny/data").train.metrics.parent.parent.parent
+    folder = project(planted, "tiny").root
     files = [folder / "metrics/ablation.json", folder / "plots/ablation.csv"]
-    write_pseudo(folder / "data/pseudo.parquet", (), (), CLASSES)
     (folder / "params.yaml").write_text(PARAMS + "ablation: {enabled: true}\n")
     made = []
     for words in ((), ("--no-store",)):

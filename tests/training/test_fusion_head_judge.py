@@ -18,11 +18,13 @@ from mer_pipeline.judges.judge import JudgeParams
 from mer_pipeline.labels.audit import refine
 from mer_pipeline.labels.judges import with_judges
 from mer_pipeline.labels.refined import LabelParams
+from mer_pipeline.project import Project
 from mer_pipeline.tables.shards import ShardParams, read_folder
 from mer_pipeline.train_params import HeadName, TrainParams
-from mer_pipeline.training.fusion_head_judge import FusionHeadPaths, own_schema, vote
+from mer_pipeline.training.fusion_head_judge import FusionHead, own_schema, vote
+from mer_pipeline.training.head_cache import HeadCache
 from mer_pipeline.training.member import fit_members, fixed_threads
-from tests.planted import CLASSES, NAMES, Planted, plant, write
+from tests.planted import CLASSES, Planted, plant, task_of, write
 from tests.training.test_cross_validation import features_of, labels_of
 
 OWN = JudgeParams(kind="fusion-head", input="features")
@@ -38,13 +40,9 @@ def run(
     **choices: bool,
 ) -> tuple[pa.Table, str]:
     """The judge's table on a planted dataset, and the line that the stage prints."""
-    write(root, planted, **choices)
-    paths = FusionHeadPaths(
-        root / "features", root / "manifest.parquet", root / "folds.parquet", root / "votes/own", root / "own.parquet"
-    )
-    url = None if store is None else str(store)
-    line = vote("own", judge, params, NAMES, CLASSES, ShardParams(count=3), paths, store=url)
-    return read_folder(paths.votes), line
+    project, cache = write(root, planted, **choices), HeadCache(None if store is None else str(store))
+    line = vote(FusionHead("own", judge, ShardParams(count=3)), task_of(params), project, cache)
+    return read_folder(project.table("votes/own")), line
 
 
 def cells(table: pa.Table, held_out: int) -> dict[str, Mapping[str, object]]:
@@ -222,18 +220,15 @@ def test_twice_the_same_bytes(head: HeadName, planted: Planted, tmp_path: Path) 
     folders = []
     for name, store in (("plain", None), ("cold", tmp_path / "store"), ("warm", tmp_path / "store")):
         run(tmp_path / name, planted, SMALL, judge, store)
-        folders.append([path.read_bytes() for path in sorted((tmp_path / name / "votes/own").iterdir())])
+        folders.append([path.read_bytes() for path in sorted(Project(tmp_path / name).table("votes/own").iterdir())])
     assert folders[0] == folders[1] == folders[2]
 
 
 def test_every_member_is_counted(planted: Planted, tmp_path: Path) -> None:
     """Progress ends at k² members per seed."""
-    write(tmp_path, planted)
-    paths = FusionHeadPaths(
-        *(tmp_path / name for name in ("features", "manifest.parquet", "folds.parquet", "votes/own", "own.parquet"))
-    )
+    project = write(tmp_path, planted)
     told: list[tuple[int, int]] = []
     params = SMALL.model_copy(update={"epochs": 1})
-    judge = OWN.model_copy(update={"head": "mertools"})
-    vote("own", judge, params, NAMES, CLASSES, ShardParams(), paths, lambda done, total: told.append((done, total)))
+    judge = FusionHead("own", OWN.model_copy(update={"head": "mertools"}), ShardParams())
+    vote(judge, task_of(params), project, HeadCache(None), lambda done, total: told.append((done, total)))
     assert told == [(i + 1, 50) for i in range(50)]

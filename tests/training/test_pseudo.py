@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,18 +21,17 @@ from mer_pipeline.labels.pseudo import PseudoParams
 from mer_pipeline.labels.pseudo_table import pseudo_schema, read_pseudo
 from mer_pipeline.labels.votes import MISSING
 from mer_pipeline.modalities import Features
-from mer_pipeline.scores.ablation_table import AblationFiles
+from mer_pipeline.project import Project
 from mer_pipeline.tables.rows import complete_row, stage_schema
-from mer_pipeline.tables.shards import write_shard
+from mer_pipeline.tables.shards import write_shard, write_table
 from mer_pipeline.train_params import AblationParams, HeadName, TrainParams
-from mer_pipeline.training.ablation import AblationPaths, Encoders, ablate
+from mer_pipeline.training.ablation import ablate
 from mer_pipeline.training.cross_validation import Labels, cross_validate, split
-from mer_pipeline.training.head_cache import key_of
+from mer_pipeline.training.head_cache import HeadCache, key_of
 from mer_pipeline.training.member import fixed_threads
-from mer_pipeline.training.pseudo import pseudo
-from mer_pipeline.training.pseudo_inputs import PseudoPaths
+from mer_pipeline.training.pseudo import Others, pseudo
 from mer_pipeline.training.train import train
-from tests.planted import CLASSES, NAMES, Planted, plant, write
+from tests.planted import CLASSES, Planted, plant, task_of, write
 from tests.training.test_cross_validation import bytes_of, features_of, labels_of
 
 SMALL = TrainParams(d=16, epochs=6, patience=3, seeds=(0, 1), lr=3e-3, logreg_c=(1e-2, 1e-1))
@@ -43,16 +43,16 @@ JUDGE = JudgeParams(kind="csv", input="judges/face.csv", family="face")
 class Made:
     """A planted dataset's pseudo stage on disk."""
 
-    root: Path
+    project: Project
     line: str
 
     @property
     def table(self) -> pa.Table:
-        return pq.read_table(self.root / "pseudo.parquet")
+        return pq.read_table(self.project.pseudo)
 
     @property
     def metrics(self) -> dict[str, object]:
-        return json.loads((self.root / "pseudo.json").read_text())
+        return json.loads(self.project.metrics("pseudo").read_text())
 
     def rows(self, held_out: int) -> list[Mapping[str, object]]:
         return self.table.filter(pc.equal(self.table["held_out_fold"], held_out)).to_pylist()
@@ -109,25 +109,16 @@ def run(
     judges: Mapping[str, JudgeParams] | None = None,
 ) -> Made:
     """The stage on a planted dataset with one judge."""
-    write(root, planted, truth=False)
+    project = write(root, planted, truth=False)
     if groups is not None:
-        manifest = pq.read_table(root / "manifest.parquet").to_pylist()
+        manifest = pq.read_table(project.manifest).to_pylist()
         said_so = [row | {"group": groups[row["clip_id"]]} for row in manifest]
-        pq.write_table(pa.Table.from_pylist(said_so), root / "manifest.parquet")
-    pq.write_table(given_votes(planted), _made(root / "votes") / "given.parquet")
-    write_judge(root / "votes/face", planted, judge_says(planted) if said is None else said)
-    judges = {"face": JUDGE} if judges is None else judges
-    paths = PseudoPaths(
-        *(root / name for name in ("features", "manifest.parquet", "folds.parquet", "labels.parquet", "votes")),
-        root / "pseudo.parquet", root / "pseudo.json",
-    )  # fmt: skip
-    url = None if store is None else str(store)
-    return Made(root, pseudo(params, SMALL, NAMES, judges, True, CLASSES, paths, store=url))
-
-
-def _made(folder: Path) -> Path:
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
+        pq.write_table(pa.Table.from_pylist(said_so), project.manifest)
+    write_table(project.given, given_votes(planted))
+    write_judge(project.table("votes/face"), planted, judge_says(planted) if said is None else said)
+    others = Others({"face": JUDGE} if judges is None else judges)
+    cache = HeadCache(None if store is None else str(store))
+    return Made(project, pseudo(params, task_of(SMALL), others, project, cache))
 
 
 def taken(rows: list[Mapping[str, object]]) -> dict[str, object]:
@@ -249,8 +240,8 @@ def test_twice_the_same_bytes(made: tuple[Planted, Made], tmp_path: Path) -> Non
     planted, at = made
     for name in ("cold", "warm"):
         again = run(tmp_path / name, planted, store=tmp_path / "store")
-        for file in ("pseudo.parquet", "pseudo.json"):
-            assert (again.root / file).read_bytes() == (at.root / file).read_bytes()
+        assert again.project.pseudo.read_bytes() == at.project.pseudo.read_bytes()
+        assert again.metrics == at.metrics
 
 
 @pytest.mark.parametrize("name", HEADS)
@@ -288,19 +279,17 @@ def test_the_ablation_takes_them_away(made: tuple[Planted, Made], tmp_path: Path
     """Its reference learns from them as the train stage does; a row is that stage's score without them."""
     planted, at = made
     quick = params.model_copy(update={"seeds": (0,), "single_modality": False, "heads": ("mertools",)})
-    table = at.root / "pseudo.parquet"
     scores = []
-    for name, taken in (("with", table), ("without", None)):
-        paths = replace(write(tmp_path / name, planted).train, pseudo=taken)
-        train(quick, NAMES, (), CLASSES, 4, paths)
-        scores.append(json.loads(paths.metrics.read_text())["heads"]["mertools"]["given"]["weighted_f1"])
-    files = AblationFiles(tmp_path / "ablation.json", tmp_path / "ablation.csv")
-    read = (paths.features, tmp_path / "with/manifest.parquet", paths.labels, paths.folds, paths.truth)
-    asked = AblationParams(enabled=True, head="mertools")
-    ablate(asked, quick, Encoders(NAMES, (), ()), CLASSES, AblationPaths(*read, files, table))
-    told = json.loads(files.metrics.read_text())
+    for name in ("without", "with"):
+        project = write(tmp_path / name, planted)
+        if name == "with":
+            shutil.copy(at.project.pseudo, project.pseudo)
+        train(task_of(quick), 4, project, HeadCache(None))
+        scores.append(json.loads(project.metrics("train").read_text())["heads"]["mertools"]["given"]["weighted_f1"])
+    ablate(AblationParams(enabled=True, head="mertools"), task_of(quick), project, HeadCache(None))
+    told = json.loads(project.metrics("ablation").read_text())
     without = told["variants"]["pseudo off"]["given"]["weighted_f1"]
-    assert [told["reference"]["given"]["weighted_f1"], without] == scores
+    assert [without, told["reference"]["given"]["weighted_f1"]] == scores
     assert scores[0] != scores[1]
 
 
@@ -317,13 +306,15 @@ def test_train_reads_them_and_scores_labelled_clips_only(
     planted, at = made
     quick = params.model_copy(update={"epochs": 2, "seeds": (0,), "single_modality": False})
     found = {}
-    for name, table in (("with", at.root / "pseudo.parquet"), ("without", None)):
-        paths = replace(write(tmp_path / name, planted).train, pseudo=table)
-        train(quick, NAMES, (), CLASSES, 4, paths)
-        rows = pq.read_table(paths.fusion / "out_of_fold.parquet")
+    for name in ("without", "with"):
+        project = write(tmp_path / name, planted)
+        if name == "with":
+            shutil.copy(at.project.pseudo, project.pseudo)
+        train(task_of(quick), 4, project, HeadCache(None))
+        rows = pq.read_table(project.out_of_fold)
         assert set(rows["clip_id"].to_pylist()) == set(planted.clip_ids[:60])
-        found[name] = json.loads(paths.metrics.read_text()), rows
-    ids, labels = read_pseudo(at.root / "pseudo.parquet", 4, CLASSES)
+        found[name] = json.loads(project.metrics("train").read_text()), rows
+    ids, labels = read_pseudo(at.project.pseudo, 4, CLASSES)
     assert (found["with"][0]["pseudo"], found["without"][0]["pseudo"]) == (len(ids), 0)
     assert found["with"][0]["heads"]["ecmf"]["given"]["n"] == 60
     assert not found["with"][1].equals(found["without"][1])
@@ -331,9 +322,9 @@ def test_train_reads_them_and_scores_labelled_clips_only(
         shown = taken(at.rows(f))
         assert {c: CLASSES[k] for c, k in zip(ids, labels[f], strict=True) if k != MISSING} == shown
     with pytest.raises(StageError, match="made with other folds or classes; run `dvc repro pseudo`"):
-        read_pseudo(at.root / "pseudo.parquet", 5, CLASSES)
+        read_pseudo(at.project.pseudo, 5, CLASSES)
     with pytest.raises(StageError, match="made with other folds or classes"):
-        read_pseudo(at.root / "pseudo.parquet", 4, ("sad", "calm", "bored"))
+        read_pseudo(at.project.pseudo, 4, ("sad", "calm", "bored"))
 
 
 def noisy(planted: Planted, seed: int) -> Planted:
@@ -356,7 +347,7 @@ def test_they_are_better_than_whoever_made_them_and_help(tmp_path: Path) -> None
         head = np.mean([CLASSES[int(np.argmax(row["scores"]))] == true[str(row["clip_id"])] for row in rows])  # type: ignore[call-overload]
         right = np.mean([label == true[clip_id] for clip_id, label in taken(rows).items()])
         assert right > max(head, 0.85) + 0.05
-        ids, labels = read_pseudo(at.root / "pseudo.parquet", 4, CLASSES)
+        ids, labels = read_pseudo(at.project.pseudo, 4, CLASSES)
         where = [planted.clip_ids.index(clip_id) for clip_id in ids]
         whole = planted.features.take(np.array([*range(60), *where]))
         others = np.setdiff1d(np.arange(60, 310), where)

@@ -54,14 +54,12 @@ def planted() -> Planted:
 @pytest.fixture
 def project(planted: Planted, tmp_path: Path) -> Path:
     """What ingest, embed and labels leave behind, and a CSV of predictions that were made elsewhere."""
-    at = write(tmp_path / "data", planted)
-    votes = tmp_path / "data/votes"
-    votes.mkdir()
-    pq.write_table(given_votes(planted), votes / "given.parquet")
-    rows = pq.read_table(at.predict.manifest).to_pylist()
+    at = write(tmp_path, planted)
+    write_table(at.given, given_votes(planted))
+    rows = pq.read_table(at.manifest).to_pylist()
     nothing = dict.fromkeys(MANIFEST_SCHEMA.names)
     whole = [{**nothing, "has_sound": False, **row} for row in rows]
-    write_table(at.predict.manifest, pa.Table.from_pylist(whole, MANIFEST_SCHEMA))
+    write_table(at.manifest, pa.Table.from_pylist(whole, MANIFEST_SCHEMA))
     said = zip(planted.clip_ids, judge_says(planted).tolist(), strict=True)
     lines = [f"{clip_id},{'' if c == MISSING else CLASSES[c]}" for clip_id, c in said]
     (tmp_path / "data/judges").mkdir()

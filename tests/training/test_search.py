@@ -16,6 +16,7 @@ from mer_pipeline.heads.base import ComputeConfig
 from mer_pipeline.labels.votes import MISSING
 from mer_pipeline.modalities import Features
 from mer_pipeline.params import parse_params
+from mer_pipeline.project import Project
 from mer_pipeline.scores.confusion import Confusion
 from mer_pipeline.scores.score import score
 from mer_pipeline.train_params import SearchParams, SearchSpace, TrainParams
@@ -27,7 +28,7 @@ from mer_pipeline.training.member import Plan as MemberPlan
 from mer_pipeline.training.predict import predict
 from mer_pipeline.training.search import FoldSearch
 from mer_pipeline.training.train import train
-from tests.planted import CLASSES, NAMES, Planted, Project, plant
+from tests.planted import CLASSES, Planted, plant, task_of
 from tests.training.test_cross_validation import bytes_of, features_of, labels_of
 
 SPACE = SearchSpace(lr=(1e-5, 1e-2), weight_decay=(1e-6, 1e-1), dropout=(0.0, 0.6), modality_dropout=(0.0, 0.5))
@@ -209,10 +210,10 @@ def test_every_member_ticks_and_all_is_remembered(small: Planted, params: TrainP
 
 def run(project: Project, params: TrainParams) -> dict[str, object]:
     seen: list[tuple[int, int]] = []
-    train(params, NAMES, (), CLASSES, 5, project.train, lambda done, total: seen.append((done, total)))
+    train(task_of(params), 5, project, HeadCache(None), lambda done, total: seen.append((done, total)))
     assert seen == [(at, len(seen)) for at in range(1, len(seen) + 1)]
-    predict(project.predict)
-    whole: dict[str, object] = json.loads(project.train.metrics.read_text())
+    predict(project)
+    whole: dict[str, object] = json.loads(project.metrics("train").read_text())
     return whole
 
 
@@ -232,14 +233,14 @@ def test_through_the_stages(
     assert found["optimism"] == pytest.approx(found["unnested"] - found["nested"], abs=2e-6)
     assert found["unnested"] >= found["as_they_stand"]
     assert len({chosen["d"] for chosen in found["chosen"]}) > 1, "the example says nothing"
-    config = load_config(done.train.fusion)
+    config = load_config(done.fusion)
     for f, chosen in enumerate(found["chosen"]):
-        path = member_path(done.train.fusion, FUSED, "ecmf", 0, f)
+        path = member_path(done.fusion, FUSED, "ecmf", 0, f)
         member = load_member(path, config, FUSED, "ecmf")
         assert member.chosen == chosen
         assert json.loads(load_file(path)["chosen"].tobytes()) == chosen
         assert load_file(path)["head.network.embedding"].shape[-1] == chosen["d"]
-    alone = load_file(member_path(done.train.fusion, "voice", "ecmf", 0, 0))
+    alone = load_file(member_path(done.fusion, "voice", "ecmf", 0, 0))
     assert "chosen" not in alone
     assert alone["head.network.embedding"].shape[-1] == params.d
 
@@ -253,11 +254,11 @@ def test_without_draws_nothing_changes(project: Callable[..., Project], params: 
     assert run(one, off) == run(two, off.as_they_stand)
 
     def files(of: Project) -> dict[str, bytes]:
-        found = [path for path in of.train.fusion.rglob("*") if path.is_file() and path.suffix != ".json"]
-        return {path.relative_to(of.train.fusion).as_posix(): path.read_bytes() for path in found}
+        found = [path for path in of.fusion.rglob("*") if path.is_file() and path.suffix != ".json"]
+        return {path.relative_to(of.fusion).as_posix(): path.read_bytes() for path in found}
 
     assert files(one) == files(two)
-    assert all("chosen" not in load_file(path) for path in one.train.fusion.rglob("*.safetensors"))
+    assert all("chosen" not in load_file(path) for path in one.fusion.rglob("*.safetensors"))
 
 
 def test_two_folds_say_why_nothing_is_searched_for(project: Callable[..., Project], params: TrainParams) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import json
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -14,13 +15,15 @@ import pyarrow.parquet as pq
 import pytest
 
 from mer_pipeline.errors import StageError, UsageError
+from mer_pipeline.project import Project
 from mer_pipeline.scores.calibration import fit_temperature, temper
 from mer_pipeline.scores.confusion import Confusion
 from mer_pipeline.train_params import TrainParams
 from mer_pipeline.training.artifacts import load_config
+from mer_pipeline.training.head_cache import HeadCache
 from mer_pipeline.training.predict import NO_MODALITY, predict
 from mer_pipeline.training.train import train
-from tests.planted import CLASSES, NAMES, Planted, Project
+from tests.planted import CLASSES, NAMES, Planted, task_of
 
 SCORE = {"n", "weighted_f1", "macro_f1", "uar", "weighted_f1_sd"}
 DETAIL = {"per_class", "confusion", "calibration"}
@@ -28,8 +31,8 @@ DETAIL = {"per_class", "confusion", "calibration"}
 
 def both(project: Project, params: TrainParams) -> None:
     """Train, then predict."""
-    train(params, NAMES, (), CLASSES, 5, project.train)
-    predict(project.predict)
+    train(task_of(params), 5, project, HeadCache(None))
+    predict(project)
 
 
 def files(root: Path) -> dict[str, str]:
@@ -57,14 +60,14 @@ def test_files_are_those_of_the_contract(planted: Planted, project: Callable[...
     """Heads, out-of-fold rows, both metric files, the plots; progress counts every member once."""
     at, ticks = project(planted), list[tuple[int, int]]()
     quick = quick.model_copy(update={"seeds": (0, 1), "single_modality": True})
-    train(quick, NAMES, (), CLASSES, 7, at.train, lambda done, total: ticks.append((done, total)))
-    members = len(list(at.train.fusion.rglob("*.safetensors")))
+    train(task_of(quick), 7, at, HeadCache(None), lambda done, total: ticks.append((done, total)))
+    members = len(list(at.fusion.rglob("*.safetensors")))
     assert members == (1 + 3) * 5 * (2 + 2 + 1)  # logreg has one seed
     assert ticks == [(i + 1, members) for i in range(members)]
-    kinds = {path.suffix for path in at.train.fusion.rglob("*") if path.is_file()}
+    kinds = {path.suffix for path in at.fusion.rglob("*") if path.is_file()}
     assert kinds == {".safetensors", ".json", ".parquet"}  # no pickle
 
-    found = json.loads(at.train.metrics.read_text())
+    found = json.loads(at.metrics("train").read_text())
     assert (found["folds"], found["folds_asked"], found["labelled"], found["seeds"]) == (5, 7, 60, [0, 1])
     assert found["classes"] == list(CLASSES)
     assert found["modalities"] == list(NAMES)
@@ -80,26 +83,26 @@ def test_files_are_those_of_the_contract(planted: Planted, project: Callable[...
     right = {"given": round((planted.given == planted.true)[:60].mean(), 6)}
     assert found["labels"] == {"changed": 0, "agreement_with_true": {**right, "refined": right["given"]}}
 
-    rows = pq.read_table(at.train.fusion / "out_of_fold.parquet").to_pylist()
+    rows = pq.read_table(at.out_of_fold).to_pylist()
     assert [row["clip_id"] for row in rows if row["head"] == "ecmf"] == list(planted.clip_ids[:60])
     assert all(row["fold"] == int(row["clip_id"][1:]) % 5 for row in rows)
     assert all(row["label"] == CLASSES[int(np.argmax(row["probabilities"]))] for row in rows)
-    assert read_csv(at.train.plots / "heads.csv")[0] == ["head", "features", "weighted_f1"]
-    assert {row[0] for row in read_csv(at.train.plots / "history.csv")[1:]} == {"ecmf", "mertools"}
+    assert read_csv(at.plots("heads"))[0] == ["head", "features", "weighted_f1"]
+    assert {row[0] for row in read_csv(at.plots("history"))[1:]} == {"ecmf", "mertools"}
 
     ticks.clear()
-    predict(at.predict, lambda done, total: ticks.append((done, total)))
+    predict(at, lambda done, total: ticks.append((done, total)))
     assert ticks[-1][0] == ticks[-1][1] == len(ticks)
-    test = json.loads(at.predict.metrics.read_text())
+    test = json.loads(at.metrics("predict").read_text())
     assert (test["candidates"], test["pool"], test["flagged"]) == (30, 10, 1)
     assert test["selected"] == found["selected"]
     assert set(test["test"]) == {"heads", "single", "selected"}
     assert set(test["test"]["selected"]) == SCORE | {"interval"} | DETAIL
     assert test["test"]["selected"]["n"] == 30
-    confusion = read_csv(at.predict.plots / "confusion.csv")
+    confusion = read_csv(at.plots("confusion"))
     assert confusion[0] == ["actual", "predicted"]
     assert len(confusion) == 31
-    assert [row[0] for row in read_csv(at.predict.plots / "per_class.csv")] == ["class", *CLASSES]
+    assert [row[0] for row in read_csv(at.plots("per_class"))] == ["class", *CLASSES]
 
 
 def test_the_submission_has_every_candidate_once(
@@ -108,12 +111,12 @@ def test_the_submission_has_every_candidate_once(
     """Sorted, with known labels only; the clip without any modality gets the training prior and a flag."""
     at = project(planted)
     both(at, quick)
-    rows = read_csv(at.predict.submission)
+    rows = read_csv(at.submission)
     assert rows[0] == ["name", "discrete"]
     candidates = [c for c, split in zip(planted.clip_ids, planted.split, strict=True) if split == "test"]
     assert [name for name, _ in rows[1:]] == candidates
     assert {label for _, label in rows[1:]} <= set(CLASSES)
-    predicted = pq.read_table(at.predict.predictions).to_pylist()
+    predicted = pq.read_table(at.predictions).to_pylist()
     assert [row["clip_id"] for row in predicted] == list(planted.clip_ids[60:])
     last = predicted[-1]
     assert last["flag"] == NO_MODALITY
@@ -134,7 +137,7 @@ def test_the_bytes_are_a_function_of_the_inputs(
     one, two = project(planted, name="one"), project(planted, name="elsewhere")
     both(one, quick)
     both(two, quick)
-    assert files(one.train.fusion.parent) == files(two.train.fusion.parent)
+    assert files(one.root) == files(two.root)
 
 
 def test_truth_is_for_looking_only(planted: Planted, project: Callable[..., Project], quick: TrainParams) -> None:
@@ -145,14 +148,14 @@ def test_truth_is_for_looking_only(planted: Planted, project: Callable[..., Proj
     for at in (one, two, three):
         both(at, quick)
     for at in (two, three):
-        assert files(at.train.fusion) == files(one.train.fusion)
-        assert at.predict.predictions.read_bytes() == one.predict.predictions.read_bytes()
-    found = json.loads(three.train.metrics.read_text())
+        assert files(at.fusion) == files(one.fusion)
+        assert at.predictions.read_bytes() == one.predictions.read_bytes()
+    found = json.loads(three.metrics("train").read_text())
     assert found["heads"]["ecmf"]["true"] is None
     assert found["labels"]["agreement_with_true"] is None
-    assert json.loads(three.predict.metrics.read_text())["test"] is None
+    assert json.loads(three.metrics("predict").read_text())["test"] is None
     # Out-of-fold rows stand in for the test clips in the plot.
-    assert len(read_csv(three.predict.plots / "confusion.csv")) == 61
+    assert len(read_csv(three.plots("confusion"))) == 61
 
 
 def test_a_left_out_clip_changes_no_other_prediction(
@@ -161,11 +164,11 @@ def test_a_left_out_clip_changes_no_other_prediction(
     """A clip's prediction is its own: with fewer candidates the others' rows are the same."""
     at = project(planted)
     both(at, quick)
-    before = pq.read_table(at.predict.predictions).to_pylist()
-    manifest = pq.read_table(at.predict.manifest)
-    pq.write_table(manifest.take([*range(60), *range(63, 100, 3)]), at.predict.manifest)
-    predict(at.predict)
-    after = {row["clip_id"]: row for row in pq.read_table(at.predict.predictions).to_pylist()}
+    before = pq.read_table(at.predictions).to_pylist()
+    manifest = pq.read_table(at.manifest)
+    pq.write_table(manifest.take([*range(60), *range(63, 100, 3)]), at.manifest)
+    predict(at)
+    after = {row["clip_id"]: row for row in pq.read_table(at.predictions).to_pylist()}
     assert 0 < len(after) < len(before)
     assert all(after[row["clip_id"]] == row for row in before if row["clip_id"] in after)
 
@@ -176,8 +179,8 @@ def test_scores_have_intervals_over_groups(
     """Of every fused head out of fold, and on the test; the confusion beside them is that of the out-of-fold table."""
     at = project(planted)
     both(at, params.model_copy(update={"single_modality": False}))
-    found, test = (json.loads(path.read_text()) for path in (at.train.metrics, at.predict.metrics))
-    rows = pq.read_table(at.train.fusion / "out_of_fold.parquet").to_pylist()
+    found, test = (json.loads(path.read_text()) for path in (at.metrics("train"), at.metrics("predict")))
+    rows = pq.read_table(at.out_of_fold).to_pylist()
     for name, scores in found["heads"].items():
         for basis in ("given", "true"):
             interval = scores[basis]["interval"]
@@ -197,19 +200,19 @@ def test_predictions_are_tempered_and_keep_their_labels(
     """The temperature is the selected head's own, out of fold; without it the labels are the same, the priors too."""
     at = project(planted)
     both(at, quick.model_copy(update={"epochs": 12}))
-    config, found = load_config(at.train.fusion), json.loads(at.train.metrics.read_text())
+    config, found = load_config(at.fusion), json.loads(at.metrics("train").read_text())
     assert config.temperature == found["heads"][config.selected]["out_of_fold"]["temperature"] != 1
-    rows = [row for row in pq.read_table(at.train.fusion / "out_of_fold.parquet").to_pylist()
+    rows = [row for row in pq.read_table(at.out_of_fold).to_pylist()
             if row["head"] == config.selected]  # fmt: skip
     told = [i for i, row in enumerate(rows) if row["weights"] is not None]
     said = np.array([row["probabilities"] for row in rows], dtype=np.float32)
     assert config.temperature == fit_temperature(said[told], planted.given[:60][told])
-    tempered, submitted = pq.read_table(at.predict.predictions).to_pylist(), at.predict.submission.read_bytes()
-    place = at.train.fusion / "config.json"
+    tempered, submitted = pq.read_table(at.predictions).to_pylist(), at.submission.read_bytes()
+    place = at.fusion / "config.json"
     place.write_text(config.model_copy(update={"temperature": 1.0}).model_dump_json())
-    predict(at.predict)
-    plain = pq.read_table(at.predict.predictions).to_pylist()
-    assert at.predict.submission.read_bytes() == submitted
+    predict(at)
+    plain = pq.read_table(at.predictions).to_pylist()
+    assert at.submission.read_bytes() == submitted
     assert [row["label"] for row in plain] == [row["label"] for row in tempered]
     assert plain[-1] == tempered[-1]  # the prior
     before, after = (np.array([row["probabilities"] for row in of], np.float32)[:-1] for of in (plain, tempered))
@@ -230,17 +233,17 @@ def test_nothing_to_learn_is_an_empty_head(
         planted = replace(planted, features=replace(planted.features, mask=np.zeros_like(planted.features.mask)))
     at = project(planted, labelled=case != "no labels")
     both(at, quick)
-    found = json.loads(at.train.metrics.read_text())
+    found = json.loads(at.metrics("train").read_text())
     assert isinstance(found["empty"], str)
     assert (found["selected"], found["heads"], found["single"]) == (None, {}, {})
-    assert load_config(at.train.fusion).empty == found["empty"]
-    assert load_config(at.train.fusion).temperature == 1
-    rows = pq.read_table(at.predict.predictions).to_pylist()
+    assert load_config(at.fusion).empty == found["empty"]
+    assert load_config(at.fusion).temperature == 1
+    rows = pq.read_table(at.predictions).to_pylist()
     assert {row["label"] for row in rows} == {CLASSES[0]}
     assert {row["flag"] for row in rows} == {f"no head: {found['empty']}"}
     assert rows[0]["probabilities"] == pytest.approx([1 / 3] * 3)
-    assert len(read_csv(at.predict.submission)) == 31
-    test = json.loads(at.predict.metrics.read_text())
+    assert len(read_csv(at.submission)) == 31
+    test = json.loads(at.metrics("predict").read_text())
     assert (test["selected"], test["test"], test["flagged"]) == (None, None, len(rows))
 
 
@@ -253,7 +256,7 @@ def test_ties_are_won_by_the_earlier_head(
     for heads in (("mertools", "ecmf"), ("ecmf", "mertools")):
         at = project(same, name=heads[0])
         both(at, quick.model_copy(update={"heads": heads}))
-        assert load_config(at.train.fusion).selected == heads[0]
+        assert load_config(at.fusion).selected == heads[0]
 
 
 def test_labels_of_other_folds_are_an_error(
@@ -261,12 +264,12 @@ def test_labels_of_other_folds_are_an_error(
 ) -> None:
     """Stale labels are never trained on."""
     at = project(planted)
-    folds = pq.read_table(at.train.folds)
-    pq.write_table(folds.slice(1), at.train.folds)
-    train(quick.model_copy(update={"heads": ("logreg",)}), NAMES, (), CLASSES, 5, at.train)
-    pq.write_table(folds.set_column(1, "fold", folds["fold"].take([*range(1, 60), 0])), at.train.folds)
+    folds = pq.read_table(at.folds)
+    pq.write_table(folds.slice(1), at.folds)
+    train(task_of(quick.model_copy(update={"heads": ("logreg",)})), 5, at, HeadCache(None))
+    pq.write_table(folds.set_column(1, "fold", folds["fold"].take([*range(1, 60), 0])), at.folds)
     with pytest.raises(StageError, match="dvc repro labels"):
-        train(quick, NAMES, (), CLASSES, 5, at.train)
+        train(task_of(quick), 5, at, HeadCache(None))
 
 
 def test_features_of_another_length_are_an_error(
@@ -274,11 +277,11 @@ def test_features_of_another_length_are_an_error(
 ) -> None:
     """An encoder that was changed and heads that were not: one sentence, exit code 2, no prediction written."""
     at = project(planted)
-    train(quick, NAMES, (), CLASSES, 5, at.train)
+    train(task_of(quick), 5, at, HeadCache(None))
     shorter = replace(planted.features, x=(planted.features.x[0][:, :-1], *planted.features.x[1:]))
     other = project(replace(planted, features=shorter), name="shorter")
-    paths = replace(other.predict, fusion=at.predict.fusion)
+    shutil.copytree(at.fusion, other.fusion)
     with pytest.raises(UsageError, match="the heads were trained on") as caught:
-        predict(paths)
+        predict(other)
     assert caught.value.exit_code == 2
-    assert not paths.predictions.exists()
+    assert not other.predictions.exists()

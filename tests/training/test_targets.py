@@ -13,11 +13,12 @@ from mer_pipeline.heads import HEADS
 from mer_pipeline.heads.base import NO_FOLD
 from mer_pipeline.labels.judges import FINAL
 from mer_pipeline.labels.votes import MISSING
+from mer_pipeline.project import Project
 from mer_pipeline.train_params import HeadName, TrainParams
 from mer_pipeline.training.cross_validation import Labels, cross_validate, read_labels, split, without
 from mer_pipeline.training.head_cache import key_of
 from mer_pipeline.training.member import fixed_threads
-from tests.planted import CLASSES, Planted, Project
+from tests.planted import CLASSES, Planted
 from tests.training.test_cross_validation import bytes_of, features_of, labels_of
 
 SOFT = ("posterior", "smoothed")
@@ -39,8 +40,8 @@ def asked(params: TrainParams, **changes: object) -> TrainParams:
 
 def test_the_table_is_read_by_fold_and_clip(planted: Planted, project: Callable[..., Project]) -> None:
     """Every posterior is its row's of data/labels.parquet; on fold f's own clips none was made without f."""
-    at = project(planted).train
-    labels = read_labels(at.labels, at.folds, None, CLASSES)
+    at = project(planted)
+    labels = read_labels(at, CLASSES, truth=False)
     assert labels.posterior is not None
     assert labels.posterior.shape == (6, 60, 3)
     for row in pq.read_table(at.labels).to_pylist():
