@@ -89,6 +89,7 @@ LAYERS = [
         "runtime",
         "runs",
         "clips",
+        "outcome",
         "transform",
         "tables",
         "store",

@@ -48,10 +48,6 @@ class Fingerprint:
         """32 hex digits."""
         return digest(self.parts)
 
-    def with_rows(self, rows: int) -> Fingerprint:
-        """The same transform with batches of another number of rows."""
-        return Fingerprint({**self.parts, "rows": str(rows)})
-
     def provenance(self) -> dict[str, str]:
         """What a shard's footer says of it: all parts in short, the code as one digest."""
         code = {name: value for name, value in self.parts.items() if name.startswith("code.")}
