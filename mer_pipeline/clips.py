@@ -48,6 +48,7 @@ PROBLEM_SCHEMA = pa.schema(
         pa.field("error", pa.string(), nullable=False),  # the class: BadInput, Transient, or what was raised
         pa.field("message", pa.string(), nullable=False),
         pa.field("input_digest", pa.string(), nullable=False),
+        pa.field("traceback", pa.string()),  # of a bug: what was raised was none of the documented errors
     ]
 )
 

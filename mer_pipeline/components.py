@@ -1,4 +1,4 @@
-"""What params.yaml can name: one lazy table per kind of component, from a name to the class that it stands for.
+"""What params.yaml and .mer.toml can name: one lazy table per kind of component, from a name to the class behind it.
 
 A component is one module: its class, the class of its own params (`Params`) and its docstring. A built-in one needs
 a line of a table here besides. Nothing is imported before its name is asked for. Other people's components need no
@@ -172,6 +172,13 @@ HEADS = Registry(
         "logreg": "mer_pipeline.heads.logreg:LogReg",
         "ensemble": "mer_pipeline.heads.ensemble:Ensemble",
     },
+)
+
+# How a transform is carried out; .mer.toml names one.
+ENGINES = Registry(
+    "engine",
+    "mer_pipeline.engines.base:Engine",
+    {"local": "mer_pipeline.engines.local:LocalEngine"},
 )
 
 DETECTORS = Registry(

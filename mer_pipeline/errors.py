@@ -10,9 +10,10 @@ MerError                    one clear sentence: what, where, and how to mend it
 │   └── NumericsError       libraries would compute otherwise than params.yaml says
 ├── StageError              exit 1: the stage ran and could not finish
 │   ├── TooManyFailed       more clips failed than `quality.max_failed` allows
+│   ├── Bug                 the code itself fails, for every clip of the first batch
 │   └── StoreError          the store is full or cannot be reached
 │       └── ReadOnlyStore   rows can be read from it, and new ones not kept
-└── ClipError               one clip; data, never the end of a run
+└── ClipError               one clip; data, never the end of a run; anything undocumented is a bug (outcome.py)
     ├── Skip                nothing to do: a row with `valid=false` and the reason (no face, no sound)
     ├── BadInput            the clip itself is broken: quarantined and remembered
     └── Transient           may go well next time: retried, then quarantined, never remembered
@@ -66,6 +67,10 @@ class StageError(MerError):
 
 class TooManyFailed(StageError):
     """More clips failed than `quality.max_failed` allows."""
+
+
+class Bug(StageError):
+    """The code that computes is at fault: something undocumented was raised for every clip of the first batch."""
 
 
 class StoreError(StageError):

@@ -43,7 +43,7 @@ class Summary:
         failed: clips in the quarantine, by class of error.
         seconds: from start to end; `streamed` of them computing.
         spent: where they went.
-        bytes_out, bytes_store: of the shards, and of what was added to the store.
+        bytes_out, bytes_store: of the shards, and of what this process added to the store.
         set_aside: packs that could not be trusted, and why.
         rate: clips a second; of the last run that computed enough of them to tell, and `rated` says how many.
     """

@@ -110,6 +110,7 @@ class Runtime(Section):
 
     workers: Annotated[int, Field(ge=1)] = max(1, os.cpu_count() or 1)
     batch: Annotated[int, Field(ge=1)] = 8  # clips handed to the device at a time
+    engine: Annotated[str, Field(min_length=1)] = "local"  # of mer_pipeline.engines, or `module:Class`
     device: Literal["auto", "cpu", "cuda"] = "auto"
     store: StoreSettings = StoreSettings()
     llm: LlmSettings = LlmSettings()

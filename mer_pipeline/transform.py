@@ -66,8 +66,8 @@ class Transform(ABC, Generic[Item]):
         schema: Arrow schema of the value columns, one row per clip.
         params: the section of params.yaml that it was made from.
         uses_torch: whether `infer` runs on torch's device; where not, torch is never imported.
-        batch_rows: the fixed number of rows that a device batch is padded to. It is part of the value path: the engine
-            halves it when the device's memory is short, and the rows made so are remembered under another key.
+        batch_rows: the fixed number of rows that a device batch is padded to. It is part of the value path and of the
+            key.
         in_flight: how many clips may be in `prepare` at once, for one that waits for somebody else; None: a worker
             each.
         external_response: the rows are responses of an outside service. Their key is what was asked, and not the code

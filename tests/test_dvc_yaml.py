@@ -89,6 +89,7 @@ LAYERS = [
         "runs",
         "clips",
         "metrics",
+        "outcome",
         "transform",
         "tables",
         "store",

@@ -1,7 +1,7 @@
-"""Facts about the runner and the local engine, on transforms that cost nothing."""
+"""Facts about the runner and its engines, on transforms that cost nothing. Every engine has to keep them."""
 
 import hashlib
-import json
+import re
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,18 +12,31 @@ import pyarrow.parquet as pq
 import pytest
 
 from mer_pipeline.clips import Clip, Row
-from mer_pipeline.engines import local
-from mer_pipeline.errors import BadInput, CheckpointError, Skip, StageError, TooManyFailed, Transient
-from mer_pipeline.run import run
+from mer_pipeline.engines import base
+from mer_pipeline.engines.local import LocalEngine
+from mer_pipeline.errors import (
+    BadInput,
+    Bug,
+    CheckpointError,
+    ParamsError,
+    Skip,
+    StageError,
+    StoreError,
+    TooManyFailed,
+    Transient,
+)
+from mer_pipeline.run import Progress, run
 from mer_pipeline.runs import Summary, read_run
 from mer_pipeline.runtime import Runtime, StoreSettings
 from mer_pipeline.section import Section
+from mer_pipeline.store.row_cache import RowCache
 from mer_pipeline.tables.quarantine import QualityParams
-from mer_pipeline.tables.rows import digest
 from mer_pipeline.tables.shards import ShardParams, write_table
 from mer_pipeline.transform import Source, Transform
+from tests import processes
 from tests.conftest import rows_of
 
+TRIES = Path("tries")
 STOP = Path("stop")  # where it lies, Double is interrupted at its fifth batch
 
 
@@ -38,7 +51,6 @@ class Double(Transform[int]):
 
     def __init__(self) -> None:
         self.batches: list[int] = []
-        self.tries = 0
 
     def prepare(self, clip: Clip) -> int:
         x = int(str(clip.need("manifest")["x"]))
@@ -47,8 +59,9 @@ class Double(Transform[int]):
         if x == -2:
             raise BadInput("bad number")
         if x == -3:
-            self.tries += 1
-            if self.tries < 3:
+            with TRIES.open("a") as file:  # which outlives a process
+                file.write("x")
+            if TRIES.stat().st_size < 3:
                 raise Transient("try again")
         if x == -4:
             raise ZeroDivisionError("a bug")
@@ -75,6 +88,21 @@ def manifest(folder: Path, numbers: Sequence[int], place: str = "here") -> dict[
     return {"manifest": path}
 
 
+engine_name = "local"
+
+
+@pytest.fixture(autouse=True, params=["local", "tests.processes:Processes"])
+def engine(request: pytest.FixtureRequest) -> str:
+    """The engine that `go` takes."""
+    global engine_name
+    engine_name = request.param
+    return engine_name
+
+
+# For facts about what happens within this process.
+local_only = pytest.mark.parametrize("engine", ["local"], indirect=True)
+
+
 def go(
     transform: Transform[int],
     places: dict[str, Path],
@@ -82,6 +110,7 @@ def go(
     max_failed: float = 0.5,
     store: str = "none",
     flush_s: float = 30.0,
+    progress: Progress = lambda done, total: None,
     **runtime: int,
 ) -> Summary:
     return run(
@@ -91,7 +120,13 @@ def go(
         out / "quarantine.parquet",
         shards=ShardParams(count=3),
         quality=QualityParams(max_failed=max_failed),
-        runtime=Runtime(device="cpu", store=StoreSettings(url=store, flush_s=flush_s), **runtime),
+        progress=progress,
+        runtime=Runtime(
+            device="cpu",
+            engine=engine_name,
+            store=StoreSettings(url=store, flush_s=flush_s),
+            **{"workers": 2, **runtime},
+        ),
     )
 
 
@@ -161,10 +196,9 @@ def test_one_bad_item_does_not_take_its_batch_along(tmp_path: Path) -> None:
 
 def test_transient_failures_are_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What goes well at the third try is done."""
-    monkeypatch.setattr(local, "TRANSIENT_PAUSE_S", 0.0)
-    transform = Double()
-    assert go(transform, manifest(tmp_path, [-3]), tmp_path).done == 1
-    assert transform.tries == 3
+    monkeypatch.setattr(base, "TRANSIENT_PAUSE_S", 0.0)
+    assert go(Double(), manifest(tmp_path, [-3]), tmp_path).done == 1
+    assert TRIES.stat().st_size == 3
 
 
 def test_too_many_failures_stop_the_stage_and_leave_the_list(tmp_path: Path) -> None:
@@ -181,30 +215,30 @@ def test_too_many_failures_stop_the_stage_and_leave_the_list(tmp_path: Path) -> 
     assert pq.read_table(tmp_path / "quarantine.parquet").num_rows == 2
 
 
+class NoModel(Double):
+    uses_torch = True
+
+    def setup(self, device: object) -> None:
+        raise CheckpointError("no model")
+
+    def prepare(self, clip: Clip) -> int:
+        raise AssertionError("reached a clip")
+
+
 def test_an_unfit_model_stops_before_any_clip(tmp_path: Path) -> None:
     """Errors of set-up are a person's to mend and exit with 2."""
-
-    class NoModel(Double):
-        uses_torch = True
-
-        def setup(self, device: object) -> None:
-            raise CheckpointError("no model")
-
-        def prepare(self, clip: Clip) -> int:
-            raise AssertionError("reached a clip")
-
     with pytest.raises(CheckpointError):
         go(NoModel(), manifest(tmp_path, [1]), tmp_path)
     assert not (tmp_path / "rows").exists()
 
 
+class Interrupted(Double):
+    def infer(self, items: Sequence[int]) -> list[Row | Skip]:
+        raise KeyboardInterrupt
+
+
 def test_interruption_leaves_nothing_half_written(tmp_path: Path) -> None:
     """Ctrl-C in the middle: the old folder stays, no temporary one is left."""
-
-    class Interrupted(Double):
-        def infer(self, items: Sequence[int]) -> list[Row | Skip]:
-            raise KeyboardInterrupt
-
     with pytest.raises(KeyboardInterrupt):
         go(Interrupted(), manifest(tmp_path, [1, 2, 3]), tmp_path)
     assert sorted(p.name for p in tmp_path.iterdir() if p.name != ".mer") == ["manifest.parquet"]
@@ -220,10 +254,12 @@ def test_memory_is_bounded_by_the_window(tmp_path: Path) -> None:
             pulled += 1
             yield Clip(str(at), "", {"manifest": {"x": at}})
 
-    for outcomes in local.stream(Double(), source(), Runtime(workers=2, batch=4, device="cpu")):  # type: ignore[arg-type]
+    local = LocalEngine(Double(), Runtime(workers=2, batch=4, device="cpu"))
+    for outcomes in local.outcomes(source()):  # type: ignore[arg-type]
         done += len(outcomes)
         assert pulled - done <= 4 * (2 + 2 + 1)
     assert done == 500
+    assert local.stop() == []
 
 
 def test_a_missing_table_names_the_command(tmp_path: Path) -> None:
@@ -312,33 +348,180 @@ def test_what_was_done_before_an_interruption_is_kept(tmp_path: Path) -> None:
     assert fingerprint(tmp_path / "a") == fingerprint(tmp_path / "b")
 
 
-def test_out_of_device_memory_halves_the_batch_and_is_remembered_apart(tmp_path: Path) -> None:
-    """There is no GPU here: torch's own error is raised by hand above four rows. The run goes on with four, and its
-    rows are kept under a fingerprint that says so."""
+class Large(Double):
+    uses_torch = True
+    batch_rows = 16
 
-    class Large(Double):
-        uses_torch = True
-        batch_rows = 16
+    def infer(self, items: Sequence[int]) -> list[Row | Skip]:
+        import torch
 
-        def infer(self, items: Sequence[int]) -> list[Row | Skip]:
-            import torch
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
 
-            if self.batch_rows > 4:
-                raise torch.OutOfMemoryError("CUDA out of memory")
-            return super().infer(items)
 
-    places = manifest(tmp_path, list(range(1, 9)))
+def test_out_of_device_memory_is_one_sentence(tmp_path: Path) -> None:
+    """It names what was tried and the settings, and no batch is made smaller. There is no GPU here: torch's own error
+    is raised by hand."""
     transform = Large()
-    summary = go(transform, places, tmp_path / "a", store="store", workers=1)
-    assert (summary.done, transform.batch_rows) == (8, 4)
-    parts = [json.loads(path.read_text()) for path in (tmp_path / "store/packs/double").glob("*/fingerprint.json")]
-    kept = {Path(path).parent.name for path in packs(tmp_path)}
-    assert [part["rows"] for part in parts if digest(part) in kept] == ["4"]
-    go(Double(), places, tmp_path / "b")
-    assert [row["y"] for row in rows_of(tmp_path / "a/rows")] == [row["y"] for row in rows_of(tmp_path / "b/rows")]
+    with pytest.raises(
+        StageError, match=r"batch = 4 in \.mer\.toml.*16 rows.*CUDA out of memory.*device = \"cpu\""
+    ) as error:
+        go(transform, manifest(tmp_path, list(range(1, 9))), tmp_path, store="store", batch=4)
+    assert error.value.exit_code == 1
+    assert transform.batch_rows == 16
+    assert not (tmp_path / "rows").exists()
 
 
-def test_each_run_writes_what_it_did(tmp_path: Path) -> None:
+class Buggy(Double):
+    """A number above 99 is one that nobody thought of, in `prepare` or in `infer`."""
+
+    def __init__(self, where: str) -> None:
+        super().__init__()
+        self.where = where
+
+    def prepare(self, clip: Clip) -> int:
+        x = super().prepare(clip)
+        return int(str(clip.rows["none"])) if self.where == "prepare" and x > 99 else x  # KeyError
+
+    def infer(self, items: Sequence[int]) -> list[Row | Skip]:
+        rows = super().infer(items)
+        return [{} if self.where == "row" and item > 99 else row for item, row in zip(items, rows, strict=True)]
+
+
+HERE = r"tests/test_run\.py:\d+"
+
+
+@pytest.mark.parametrize("where", ["prepare", "row"])
+def test_a_bug_keeps_its_traceback(tmp_path: Path, where: str, caplog: pytest.LogCaptureFixture) -> None:
+    """In the quarantine and in the log, with file and line and no path of this machine; the others have their rows,
+    and nothing of it is remembered."""
+    places = manifest(tmp_path, [1, 100, 2, 3])
+    summary = go(Buggy(where), places, tmp_path, store="store", batch=2)
+    assert (summary.done, summary.failed.total()) == (3, 1)
+    (problem,) = pq.read_table(tmp_path / "quarantine.parquet").to_pylist()
+    assert (problem["clip_id"], problem["error"]) == ("clip001", "KeyError" if where == "prepare" else "ValueError")
+    assert problem["traceback"].startswith('Traceback (most recent call last):\n  File "')
+    assert str(tmp_path) not in problem["traceback"]
+    assert "/work" not in problem["traceback"].replace("tests/", "")
+    said = [record for record in caplog.records if record.levelname == "ERROR"]
+    assert len(said) == 1
+    assert said[0].details == problem["traceback"]
+    if where == "prepare":
+        assert re.search(f"double: KeyError at {HERE} for .clip001.: .none", said[0].getMessage())
+        assert 'clip.rows["none"]' in problem["traceback"]
+    else:
+        assert "Buggy gave a row without y" in said[0].getMessage()
+    assert go(Double(), places, tmp_path / "again", store="store").computed == 4, "it is other code"
+    assert go(Buggy(where), places, tmp_path / "again", store="store").computed == 1
+
+
+@pytest.mark.parametrize("where", ["prepare", "row"])
+def test_a_bug_that_every_clip_has_ends_the_run_at_once(tmp_path: Path, where: str) -> None:
+    """One sentence with file and line, whatever may fail; the quarantine has those that were tried, and nothing else is
+    written."""
+    with pytest.raises(Bug, match=r"double: (KeyError|ValueError) at .*\.py:\d+.*all of the first \d+ clips") as caught:
+        go(Buggy(where), manifest(tmp_path, [-1, *range(100, 1000)]), tmp_path, max_failed=1.0, batch=4)
+    assert caught.value.exit_code == 1
+    assert not (tmp_path / "rows").exists()
+    assert 4 <= pq.read_table(tmp_path / "quarantine.parquet").num_rows < 100
+
+
+def test_a_bug_in_all_new_clips_does_not_end_a_run_that_has_rows(tmp_path: Path) -> None:
+    """Else what becomes of clips would depend on which of them were known."""
+    go(Buggy("prepare"), manifest(tmp_path, list(range(20))), tmp_path, store="store")
+    summary = go(Buggy("prepare"), manifest(tmp_path, [*range(20), *[100] * 6]), tmp_path, store="store", batch=2)
+    assert (summary.reused, summary.failed) == (20, {"KeyError": 6})
+
+
+class Alone(Double):
+    def infer(self, items: Sequence[int]) -> list[Row | Skip]:
+        (item,) = items
+        return super().infer([item])
+
+
+@local_only
+def test_a_batch_that_fails_by_a_bug_is_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """A transform that can compute one clip at a time only: its rows are there, and it is no secret that each was tried
+    alone."""
+    summary = go(Alone(), manifest(tmp_path, [0, 2, 4, 6]), tmp_path, workers=1, batch=4)
+    assert summary.done == 4
+    (record,) = caplog.records
+    assert re.search(f"double: ValueError at {HERE} in a batch of 4 clips; each is tried alone", record.getMessage())
+
+
+class Short(Double):
+    def infer(self, items: Sequence[int]) -> list[Row | Skip]:
+        return super().infer(items)[1:]
+
+
+def test_a_short_result_is_a_bug_and_no_shift(tmp_path: Path) -> None:
+    """`infer` gave a row too few: nobody can say whose they are."""
+    with pytest.raises(Bug, match=r"Short\.infer gave 0 rows for 1 clips"):
+        go(Short(), manifest(tmp_path, [1, 2, 3]), tmp_path, max_failed=1.0)
+
+
+class Slow(Double):
+    def infer(self, items: Sequence[int]) -> list[Row | Skip]:
+        rows = super().infer(items)
+        with Path("done").open("a") as file:
+            file.write(f"{time.time()}\n" * len(rows))
+        time.sleep(0.05)
+        return rows
+
+
+def test_rows_are_saved_while_the_run_goes_on(tmp_path: Path) -> None:
+    """At most flush_s of work waits: whoever looks into the packs during a run finds all rows that are older."""
+    kept: list[int] = []
+    late: list[float] = []
+
+    def look(done: int, total: int) -> None:
+        kept.append(sum(pq.read_metadata(path).num_rows for path in packs(tmp_path)))
+        finished = sorted(map(float, Path("done").read_text().split())) if Path("done").exists() else []
+        late.append(time.time() - min(finished[kept[-1] :], default=time.time()))
+
+    go(
+        Slow(),
+        manifest(tmp_path, list(range(80))),
+        tmp_path,
+        store="store",
+        flush_s=0.2,
+        workers=1,
+        batch=1,
+        progress=look,
+    )
+    assert any(0 < count < 80 for count in kept)
+    assert max(late) < 10 * 0.2 / 2, "the oldest row that waits, in seconds"
+
+
+def test_an_engine_that_is_not_there_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the nearest that is."""
+    monkeypatch.setattr("tests.test_run.engine_name", "locl")
+    with pytest.raises(ParamsError, match=r"no engine 'locl' \(did you mean 'local'\?\)"):
+        go(Double(), manifest(tmp_path, [1]), tmp_path)
+
+
+@pytest.mark.parametrize("engine", ["tests.processes:Processes"], indirect=True)
+def test_workers_that_keep_rows_elsewhere_are_found_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A relative path is another store on another machine."""
+    row_cache_of = processes.row_cache_of
+
+    def elsewhere(transform: Transform[int], runtime: Runtime, shards: int) -> RowCache:
+        store = StoreSettings(url=str(tmp_path / "other"))
+        return row_cache_of(transform, runtime.model_copy(update={"store": store}), shards)
+
+    monkeypatch.setattr(processes, "row_cache_of", elsewhere)
+    with pytest.raises(StoreError, match=r"the store does not have it.*MER_STORE"):
+        go(Double(), manifest(tmp_path, [1, 2]), tmp_path, store="store")
+
+
+@pytest.mark.parametrize("engine", ["tests.processes:Processes"], indirect=True)
+def test_packs_of_workers_are_of_one_shard_each(tmp_path: Path) -> None:
+    """So that a shard, when it is written, can take their place."""
+    go(Double(), manifest(tmp_path, list(range(30))), tmp_path, store="store")
+    shards = {hashlib.sha256(p.read_bytes()).hexdigest() for p in (tmp_path / "rows").iterdir()}
+    assert shards == {path.stem for path in packs(tmp_path)}
+
+
+def test_each_run_writes_what_it_did(tmp_path: Path, engine: str) -> None:
     """.mer/runs: counts, reasons, seconds and bytes; the rate of the last run that computed anything stays."""
     places = manifest(tmp_path, [1, 2, -1, -2])
     go(Double(), places, tmp_path, store="store")
@@ -348,7 +531,8 @@ def test_each_run_writes_what_it_did(tmp_path: Path) -> None:
     assert first is not None
     assert second is not None
     assert (first.computed, first.skipped, first.failed) == (4, {"negative": 1}, {"BadInput": 1})
-    assert first.bytes_out > 0 < first.bytes_store
+    assert first.bytes_out > 0
+    assert first.bytes_store > 0 or engine != "local", "what workers wrote is not counted"
     assert first.spent.prepare > 0
     assert (second.computed, second.reused, second.bytes_store, second.rate) == (0, 4, 0, first.rate)
 

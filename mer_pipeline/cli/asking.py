@@ -83,7 +83,7 @@ def unknown(transform: AnyReplier, shards: ShardParams, runtime: Runtime, journa
         keys = inputs.keys(shard)
         known = cache.knows(keys.input_digests)
         wanted = {clip_id for clip_id, is_known in zip(keys.clip_ids, known, strict=True) if not is_known}
-        for clip in inputs.clips(shard, keys, wanted):
+        for clip in inputs.clips(keys, wanted):
             prompt = clip.maybe("prompts")
             if prompt is not None and replies.asked(prompt, params) not in journal:
                 yield clip

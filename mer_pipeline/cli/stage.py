@@ -1,4 +1,4 @@
-"""What every stage's main shares: typer, errors as one sentence with an exit code, a progress bar.
+"""What every stage's main shares: typer, errors as one sentence with an exit code, a log, a progress bar.
 
 A stage is a function of no or few arguments that returns the line to print:
 
@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import logging
 import os
 import sys
 import time
@@ -21,7 +22,9 @@ import typer
 
 from mer_pipeline import numerics
 from mer_pipeline.cli.checkout import check_code
-from mer_pipeline.errors import MerError
+from mer_pipeline.cli.logs import start_logging
+from mer_pipeline.errors import Bug, MerError
+from mer_pipeline.outcome import trace
 from mer_pipeline.project import Project
 from mer_pipeline.run import Progress, run
 from mer_pipeline.runs import Summary, remember_run
@@ -33,9 +36,11 @@ from mer_pipeline.transform import Item, Transform
 
 P = ParamSpec("P")
 
+log = logging.getLogger(__name__)
+
 
 def stage(main: Callable[P, str]) -> Callable[P, None]:
-    """Wrap a stage's main: print its line, turn errors into one sentence and an exit code.
+    """Wrap a stage's main: print its line, turn errors into one sentence and an exit code, and bugs into a traceback.
 
     Exit codes: 1 the stage could not finish, 2 something a person gave is wrong, 130 Ctrl-C, 143 SIGTERM.
     """
@@ -45,14 +50,19 @@ def stage(main: Callable[P, str]) -> Callable[P, None]:
         if kwargs.pop("no_store", False):
             os.environ["MER_STORE"] = NO_STORE
         stop_on_signals()
-        started = time.perf_counter()
+        name = "-".join([Path(sys.argv[0]).stem, *(word for word in sys.argv[1:] if not word.startswith("-"))])
+        path, started = start_logging(name), time.perf_counter()
         try:
             check_code(Path())
             numerics.check()
-            print(main(*args, **kwargs))
+            line = main(*args, **kwargs)
+            log.info("%s", line)
+            print(line)
             remember_run(Summary(f"stage-{Path(sys.argv[0]).stem}", seconds=time.perf_counter() - started))
         except MerError as error:
-            print(f"error: {error}", file=sys.stderr)
+            where = f" (traceback: {path})" if isinstance(error, Bug) else ""
+            log.info("error: %s", error)
+            print(f"error: {error}{where}", file=sys.stderr)
             sys.exit(error.exit_code)
         except Stopped as stop:
             print(
@@ -60,6 +70,11 @@ def stage(main: Callable[P, str]) -> Callable[P, None]:
                 file=sys.stderr,
             )
             sys.exit(stop.exit_code)
+        except Exception as error:
+            place, text = trace(error, __file__)
+            print(text, end="", file=sys.stderr)
+            log.error("%s at %s, which is a bug (log: %s)", type(error).__name__, place, path, extra={"details": text})
+            sys.exit(1)
 
     # typer reads the signature; the wrapped function prints, so it returns nothing.
     signature = inspect.signature(main, eval_str=True)

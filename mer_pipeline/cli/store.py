@@ -20,9 +20,10 @@ from mer_pipeline.errors import UsageError
 from mer_pipeline.params import load_params
 from mer_pipeline.runtime import load_runtime
 from mer_pipeline.store.fingerprint import EXTERNAL_RESPONSE
-from mer_pipeline.store.packs import ASIDE, INDEX, PACK, PACKS, PROBLEMS, Store
+from mer_pipeline.store.packs import ASIDE, INDEX, PACK, PACKS, PROBLEMS
 from mer_pipeline.store.root import TEMPORARY
 from mer_pipeline.store.row_cache import row_cache_of
+from mer_pipeline.store.store import Store
 
 DAY_S = 86_400.0
 

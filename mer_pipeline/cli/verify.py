@@ -17,14 +17,14 @@ from mer_pipeline.cli.diff import detail_lines
 from mer_pipeline.cli.pipeline import AnyTransform, Step, find_step, steps
 from mer_pipeline.cli.stage import inputs_of, progress_bar
 from mer_pipeline.clips import Clip
-from mer_pipeline.engines.local import set_up, stream
+from mer_pipeline.engines.local import LocalEngine
 from mer_pipeline.errors import StageError
 from mer_pipeline.params import load_params
 from mer_pipeline.runtime import Runtime, load_runtime
 from mer_pipeline.store.inputs import Inputs
 from mer_pipeline.tables.compare import compare_tables
 from mer_pipeline.tables.parts import ParquetSide, Part
-from mer_pipeline.tables.rows import complete_row, stage_schema, to_table
+from mer_pipeline.tables.rows import stage_schema, to_table
 from mer_pipeline.tables.shards import read_shard, table_bytes
 
 # Values are compared themselves: a digest says only what was there when it was made.
@@ -79,7 +79,6 @@ def _verify_step(
     stale = sorted(_stale(inputs, stored, wanted))
     wrong = [f"'{clip_id}' was made from other inputs; run `dvc repro`" for clip_id in stale]
     wanted -= set(stale)
-    set_up(transform, runtime)
     rows, failures = _again(transform, _clips(inputs, stored, wanted), runtime, len(wanted))
     wrong += failures
     before = pa.concat_tables(stored.values()).drop_columns(DIGESTS) if stored else None
@@ -116,20 +115,26 @@ def _stale(inputs: Inputs, stored: dict[int, pa.Table], wanted: set[str]) -> Ite
 
 def _clips(inputs: Inputs, stored: dict[int, pa.Table], wanted: set[str]) -> Iterator[Clip]:
     for shard in stored:
-        yield from inputs.clips(shard, inputs.keys(shard), wanted)
+        yield from inputs.clips(inputs.keys(shard), wanted)
 
 
 def _again(transform: AnyTransform, clips: Iterator[Clip], runtime: Runtime, count: int) -> tuple[pa.Table, list[str]]:
     rows, failures = [], []
     tell, done = progress_bar(f"verify {transform.name}"), 0
-    for outcomes in stream(transform, clips, runtime):
-        for outcome in outcomes:
-            if outcome.failed is not None:
-                failures.append(f"'{outcome.clip.clip_id}' fails when it is computed again: {outcome.failed}")
-            else:
-                rows.append(complete_row(outcome.clip.clip_id, "", outcome.row, outcome.skipped, transform.schema))
-        done += len(outcomes)
-        tell(done, count)
+    engine = LocalEngine(transform, runtime)
+    engine.set_up()
+    try:
+        for outcomes in engine.outcomes(clips):
+            for outcome in outcomes:
+                if outcome.row is not None:
+                    rows.append(outcome.row)
+                elif (failure := outcome.failed) is not None:
+                    where = f" ({failure.error} at {failure.place}, a bug)" if failure.is_bug else ""
+                    failures.append(f"'{outcome.clip_id}' fails when it is computed again: {failure.message}{where}")
+            done += len(outcomes)
+            tell(done, count)
+    finally:
+        engine.stop()
     return to_table(rows, stage_schema(transform.schema)).drop_columns(DIGESTS), failures
 
 

@@ -119,13 +119,11 @@ def ingest(
     """
     listing = list_dataset(params.dataset)
     entries = [listing.entries[name] for name in sorted(listing.entries)]
-    probed = probe_files(entries, Path(params.dataset.root), runtime, progress)
-    rows = [_manifest_row(entry, probed[entry.clip_id]) for entry in entries]
-    broken = [
-        _problem(entry.clip_id, "BadInput", str(probed[entry.clip_id]["problem"]))
-        for entry in entries
-        if probed[entry.clip_id]["problem"]
-    ]
+    probed, failures = probe_files(entries, Path(params.dataset.root), runtime, progress)
+    nothing: Row = dict.fromkeys(ProbeMedia.schema.names)
+    rows = [_manifest_row(entry, probed.get(entry.clip_id, nothing)) for entry in entries]
+    problems = ((clip_id, row["problem"]) for clip_id, row in probed.items() if row["problem"])
+    broken = [*(_problem(clip_id, "BadInput", str(problem)) for clip_id, problem in problems), *failures.values()]
     notes = [_problem(note.clip_id, note.kind, note.message) for note in listing.notes]
     quarantine = project.quarantine("ingest")
     write_problems(quarantine, [*broken, *notes])
@@ -167,7 +165,7 @@ def _manifest_row(entry: Entry, probed: Row) -> Row:
 
 
 def _problem(clip_id: str, kind: str, message: str) -> Row:
-    return {"clip_id": clip_id, "error": kind, "message": message, "input_digest": digest(message)}
+    return {"clip_id": clip_id, "error": kind, "message": message, "input_digest": digest(message), "traceback": None}
 
 
 def _transcript_row(entry: Entry) -> Row:

@@ -7,23 +7,25 @@ system at every write), so that one altered file among 100,000 costs the reading
 from __future__ import annotations
 
 import os
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
 import pyarrow as pa
 
 from mer_pipeline.clips import Clip, Row
 from mer_pipeline.datasets.listing import Entry
-from mer_pipeline.engines.local import stream
+from mer_pipeline.engines.local import LocalEngine
 from mer_pipeline.errors import BadInput, Skip
 from mer_pipeline.media.container import file_sha256, probe
 from mer_pipeline.project import Project
+from mer_pipeline.run import Progress, compute
+from mer_pipeline.runs import Summary
 from mer_pipeline.runtime import Runtime
 from mer_pipeline.section import Section
-from mer_pipeline.store.packs import Store
+from mer_pipeline.store.inputs import Keys
 from mer_pipeline.store.row_cache import RowCache
-from mer_pipeline.tables.rows import complete_row, digest, to_table
+from mer_pipeline.store.store import Store
+from mer_pipeline.tables.rows import digest
 from mer_pipeline.transform import Transform
 
 PLACE = str(Project().state / "files")  # never shared: inodes and times are of this machine
@@ -80,59 +82,51 @@ class ProbeMedia(Transform[Row]):
 
 
 def probe_files(
-    entries: Sequence[Entry], root: Path, runtime: Runtime, progress: Callable[[int, int], None]
-) -> dict[str, Row]:
-    """Rows of ProbeMedia's table by clip; what could not be read for other reasons than its content has `problem`.
+    entries: Sequence[Entry], root: Path, runtime: Runtime, progress: Progress
+) -> tuple[dict[str, Row], dict[str, Row]]:
+    """Rows of ProbeMedia's table, and failures as rows of PROBLEM_SCHEMA: for other reasons than a file's content.
 
     Args:
         entries: what is listed.
         root: the dataset's folder.
         runtime: this machine.
         progress: told as files are read.
+
+    Returns:
+        Both by clip.
+
+    Raises:
+        Bug: as `run`.
     """
     transform = ProbeMedia(root)
-    cache = RowCache(Store(PLACE), transform, "any")
-    keys = _states(entries, root)
-    rows = _remembered(cache, keys)
-    missing = [entry for entry in entries if entry.clip_id not in rows]
-    clips = (Clip(entry.clip_id, keys[entry.clip_id], {"listing": vars(entry)}) for entry in missing)
-    fresh: list[Row] = []
-    done, saved = 0, time.monotonic()
-    try:
-        for outcomes in stream(transform, clips, runtime):
-            for outcome in outcomes:
-                clip_id = outcome.clip.clip_id
-                if outcome.row is None:
-                    rows[clip_id] = {**dict.fromkeys(transform.schema.names), "problem": str(outcome.failed)}
-                else:
-                    rows[clip_id] = outcome.row
-                    fresh.append(complete_row(clip_id, keys[clip_id], outcome.row, None, transform.schema))
-            progress(done := done + len(outcomes), len(missing))
-            if time.monotonic() - saved > runtime.store.flush_s:
-                cache.keep(to_table(fresh, cache.schema), cache.rows, "0")
-                fresh, saved = [], time.monotonic()
-    finally:
-        cache.keep(to_table(fresh, cache.schema), cache.rows, "0")
-        cache.close()
-    return rows
+    cache = RowCache(Store(PLACE), transform, "any", flush_s=runtime.store.flush_s)
+    keys, by_name = _keys(entries, root), {entry.clip_id: entry for entry in entries}
+
+    def clips_of(keys: Keys, wanted: Collection[str]) -> Iterator[Clip]:
+        for clip_id, key in zip(keys.clip_ids, keys.input_digests, strict=True):
+            if clip_id in wanted:
+                yield Clip(clip_id, key, {"listing": vars(by_name[clip_id])})
+
+    engine, summary, table = LocalEngine(transform, runtime), Summary(transform.name), None
+    while table is None:  # once, unless a pack turns out to be damaged
+        for _ in compute(engine, cache, [keys], clips_of, summary=summary, progress=progress, first=runtime.batch):
+            failures = cache.failures(keys)
+            table = cache.table(keys.without(failures))
+    cache.close()
+    return {str(row["clip_id"]): row for row in table.to_pylist()}, failures
 
 
 def known_files(entries: Sequence[Entry], root: Path) -> dict[str, Row]:
     """The rows of those entries whose files were read before and are unchanged; nothing is read."""
-    return _remembered(RowCache(Store(PLACE), ProbeMedia(root), "any"), _states(entries, root))
-
-
-def _states(entries: Sequence[Entry], root: Path) -> dict[str, str]:
-    absolute = str(root.absolute())
-    return {entry.clip_id: _state(entry, absolute) for entry in entries}
-
-
-def _remembered(cache: RowCache, keys: Mapping[str, str]) -> dict[str, Row]:
-    known = cache.knows(list(keys.values()))
-    found = [clip_id for clip_id, is_known in zip(keys, known, strict=True) if is_known]
-    table = cache.read(found, [keys[clip_id] for clip_id in found])
+    cache, keys = RowCache(Store(PLACE), ProbeMedia(root), "any"), _keys(entries, root)
+    table = cache.table(keys.without(set(cache.missing(keys))))
     # A damaged pack is no loss: the files are read again.
     return {} if table is None else {str(row["clip_id"]): row for row in table.to_pylist()}
+
+
+def _keys(entries: Sequence[Entry], root: Path) -> Keys:
+    absolute = str(root.absolute())
+    return Keys(0, [entry.clip_id for entry in entries], [_state(entry, absolute) for entry in entries])
 
 
 def _state(entry: Entry, root: str) -> str:

@@ -1,1 +1,1 @@
-"""How a transform is carried out: on this machine (`local`)."""
+"""How a transform is carried out: what an engine is, and the one of this machine."""

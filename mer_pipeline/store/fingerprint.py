@@ -23,9 +23,9 @@ from mer_pipeline import numerics
 from mer_pipeline.errors import Undigestible
 from mer_pipeline.project import Project
 from mer_pipeline.runtime import INTRA_OP_THREADS
-from mer_pipeline.store.code import code_of
 from mer_pipeline.store.code.libraries import versions_of
 from mer_pipeline.store.code.options import options_of
+from mer_pipeline.store.code.walk import code_of
 from mer_pipeline.tables.rows import digest
 from mer_pipeline.transform import Item, Transform
 
@@ -49,10 +49,6 @@ class Fingerprint:
     def id(self) -> str:
         """32 hex digits."""
         return digest(self.parts)
-
-    def with_rows(self, rows: int) -> Fingerprint:
-        """The same transform with batches of another number of rows."""
-        return Fingerprint({**self.parts, "rows": str(rows)})
 
     def provenance(self) -> dict[str, str]:
         """What a shard's footer says of it: all parts in short, the code as one digest."""

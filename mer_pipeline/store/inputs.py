@@ -6,7 +6,7 @@ are read for the clips that are computed.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -28,8 +28,15 @@ Parts = Mapping[str, Encoded]
 class Keys:
     """The clips of one shard in the order of their ids, and the digest of what each is made from."""
 
+    shard: int
     clip_ids: list[str]
     input_digests: list[str]
+
+    def without(self, clip_ids: Container[str]) -> Keys:
+        """The others."""
+        pairs = zip(self.clip_ids, self.input_digests, strict=True)
+        kept = [(clip_id, key) for clip_id, key in pairs if clip_id not in clip_ids]
+        return Keys(self.shard, [clip_id for clip_id, _ in kept], [key for _, key in kept])
 
 
 class Inputs:
@@ -51,14 +58,14 @@ class Inputs:
         """The clips of one shard; no payload is read."""
         parts = {source.table: self._parts(source, shard) for source in self.sources}
         clip_ids = list(parts[self.sources[0].table])
-        return Keys(clip_ids, input_digests(clip_ids, parts))
+        return Keys(shard, clip_ids, input_digests(clip_ids, parts))
 
-    def clips(self, shard: int, keys: Keys, wanted: Collection[str]) -> Iterator[Clip]:
-        """The wanted clips of one shard, whose keys are given, in the order of their ids, with their rows."""
+    def clips(self, keys: Keys, wanted: Collection[str]) -> Iterator[Clip]:
+        """The wanted ones of a shard's clips, in the order of their ids, with their rows."""
         if not wanted:
             return
         digest_of = dict(zip(keys.clip_ids, keys.input_digests, strict=True))
-        tables = [(source.table, self._read(source, shard)) for source in self.sources]
+        tables = [(source.table, self._read(source, keys.shard)) for source in self.sources]
         rows_of = [(name, table, _positions(table)) for name, table in tables]
         for clip_id in keys.clip_ids:
             if clip_id in wanted:

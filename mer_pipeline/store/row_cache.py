@@ -1,249 +1,249 @@
-"""What is remembered of one transform: the pack set of its fingerprint, and the pack sets of smaller batches.
+"""The rows of one transform: those that packs have, and those that no pack has yet.
 
-When the device's memory is short, the engine halves the rows of a batch, and what is made so is kept under a
-fingerprint of its own: within the stated tolerance and not the same bytes. It is found again here. Without a
-store nothing is remembered.
+    missing ─► (an engine computes) ─► add ─► write / table
+
+Rows that were added wait here until their shard is whole; then the shard is one pack, byte for byte. Where that takes
+longer than `flush_s`, they go into smaller packs meanwhile, so that a kill loses no more. Without a store nothing is
+remembered, and rows wait until their shard is whole.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
-import numpy as np
 import pyarrow as pa
 
 from mer_pipeline.clips import Row
-from mer_pipeline.errors import StoreError
-from mer_pipeline.runtime import Runtime
-from mer_pipeline.store.fingerprint import Fingerprint, fingerprint_of
-from mer_pipeline.store.packs import PackSet, Store
-from mer_pipeline.tables.rows import stage_schema
-from mer_pipeline.tables.shards import open_here, sorted_by_clip, table_bytes
+from mer_pipeline.errors import ReadOnlyStore, StoreError
+from mer_pipeline.outcome import Outcome
+from mer_pipeline.runtime import Runtime, StoreSettings
+from mer_pipeline.store.inputs import Keys
+from mer_pipeline.store.known import KnownRows
+from mer_pipeline.store.root import clone
+from mer_pipeline.store.store import Store
+from mer_pipeline.store.whole import find_whole, settle
+from mer_pipeline.tables.rows import to_table
+from mer_pipeline.tables.shards import shard_of, sorted_by_clip, table_bytes
 from mer_pipeline.transform import Item, Transform
 
-MAX_FRAGMENTS = 8  # packs that a shard may be spread over before it is put together in the store as well
+FLUSH_EARLY = 0.8  # of flush_s: what is being computed at that moment is lost work as well
 
 
-class RowCache:
-    """The rows of a transform that are known.
+class RowCache(KnownRows):
+    """Known rows, and new ones.
 
-    Raises:
-        StoreError: the store cannot be reached.
+    Args:
+        store, transform, device: as of KnownRows.
+        shards: how many the transform's table has.
+        flush_s: at most so many seconds of work wait here.
+        clock: seconds, from any start.
+
+    Attributes:
+        shards: see above.
+        seconds: spent on writing.
     """
 
-    def __init__(self, store: Store | None, transform: Transform[Item], device: str) -> None:
-        self.fingerprint = fingerprint_of(transform, device)
-        self.name, self.rows = transform.name, transform.batch_rows
-        self.schema = stage_schema(transform.schema)
-        self._store = store
-        self._pack_sets: dict[int, PackSet] = {}
-        if store is not None:
-            self._pack_set(self.rows)
-            if device == "cuda" and transform.uses_torch:
-                known: set[str] = set(store.root.folders(f"packs/{self.name}"))
-                for rows in _halves(self.rows):
-                    if self._at(rows).id in known:
-                        self._pack_set(rows)
+    def __init__(
+        self,
+        store: Store | None,
+        transform: Transform[Item],
+        device: str,
+        shards: int = 1,
+        flush_s: float = StoreSettings().flush_s,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        super().__init__(store, transform, device)
+        self.seconds = 0.0
+        self.shards, self._flush_s, self._clock = shards, flush_s, clock
+        self._waiting: defaultdict[int, dict[str, Row]] = defaultdict(dict)  # rows that no pack has, by shard and clip
+        self._failed: dict[str, Row] = {}  # of this run, by clip
+        self._untold: list[Row] = []  # those of them that the store is to remember
+        self._since: float | None = None  # when the oldest of these was added
+        self._kept: set[str] = set()  # clips whose outcome a worker has put into the store
+        self._is_stale = False
 
-    @property
-    def has_store(self) -> bool:
-        """Whether anything is remembered at all."""
-        return self._store is not None
+    def missing(self, keys: Keys) -> list[str]:
+        """The clips that have neither a row nor a failure."""
+        self._look_again()
+        waiting, known = self._waiting[keys.shard], self.knows(keys.input_digests)
+        return [
+            clip_id
+            for clip_id, is_known in zip(keys.clip_ids, known, strict=True)
+            if not (is_known or clip_id in waiting or clip_id in self._failed)
+        ]
 
-    @property
-    def written(self) -> int:
-        """Bytes of packs written."""
-        return sum(pack_set.written for pack_set in self._pack_sets.values())
+    def failures(self, keys: Keys) -> dict[str, Row]:
+        """The clips that failed, in this run or before, as rows of PROBLEM_SCHEMA."""
+        self._look_again()
+        failed = {}
+        for clip_id, key in zip(keys.clip_ids, keys.input_digests, strict=True):
+            if clip_id in self._failed:
+                failed[clip_id] = self._failed[clip_id]
+            elif (problem := self.problem(key)) is not None:
+                failed[clip_id] = _problem(clip_id, key, *problem)
+        return failed
 
-    @property
-    def set_aside(self) -> dict[str, str]:
-        """Packs that could not be trusted, and why."""
-        return {pack: why for pack_set in self._pack_sets.values() for pack, why in pack_set.set_aside.items()}
-
-    def knows(self, input_digests: Sequence[str]) -> list[bool]:
-        """Whether each input's row is known, or is known to be broken."""
-        known = np.zeros(len(input_digests), bool)
-        for pack_set in self._pack_sets.values():
-            known |= pack_set.find(input_digests) >= 0
-        return [bool(k) or self.problem(d) is not None for k, d in zip(known, input_digests, strict=True)]
-
-    def problem(self, input_digest: str) -> tuple[str, str] | None:
-        """Error class and message of an input that is broken for good."""
-        for pack_set in self._pack_sets.values():
-            if input_digest in pack_set.problems:
-                return pack_set.problems[input_digest]
-        return None
-
-    def digests(self, input_digests: Sequence[str]) -> list[str | None]:
-        """Digests of the known rows, None for the others; nothing is read."""
-        found: list[str | None] = [None] * len(input_digests)
-        for pack_set in self._pack_sets.values():
-            places = pack_set.find(input_digests)
-            at = np.flatnonzero(places >= 0)
-            for index, value in zip(at, pack_set.digests(places[at]), strict=True):
-                found[index] = found[index] or value
-        return found
-
-    def read(self, clip_ids: Sequence[str], input_digests: Sequence[str]) -> pa.Table | None:
-        """The known rows of clips as a table of the stage, in the given order.
-
-        None where a pack turned out not to be trusted; then some are no longer known.
-        """
-        left = np.arange(len(clip_ids))
-        tables, order = [], []
-        for pack_set in list(self._pack_sets.values()):
-            places = pack_set.find([input_digests[int(at)] for at in left])
-            here = places >= 0
-            table = pack_set.read(places[here])
-            if table is None:
-                return None
-            tables.append(table)
-            order.append(left[here])
-            left = left[~here]
-        if len(left):
-            return None
-        table = pa.concat_tables([self.schema.empty_table(), *tables])
-        table = table.take(pa.array(np.argsort(np.concatenate([np.zeros(0, np.int64), *order])), pa.int64()))
-        if table["input_digest"].to_pylist() != list(input_digests):
-            raise StoreError(
-                f"{self.name}: an index of the store names rows that are others'; remove its *.index files"
-            )
-        # The same content may have been seen under another name.
-        return table.set_column(0, self.schema.field("clip_id"), pa.array(list(clip_ids), pa.string()))
-
-    def whole(
-        self, clip_ids: Sequence[str], input_digests: Sequence[str], shard: str
-    ) -> tuple[bytes, Path | None] | None:
-        """A pack that is, byte for byte, the shard of these clips: its bytes, and its path where it has one here.
-
-        None where there is no such pack.
-        """
-        pack_set = self._pack_sets.get(self.rows)
-        if pack_set is None:
-            return None
-        places = pack_set.find(input_digests)
-        if not len(places) or (places < 0).any():
-            return None
-        packs = pack_set.packs_of(places)
-        if len(packs) > 1:
-            return None
-        (name,) = packs
-        data = pack_set.read_pack(name)
-        if data is None:
-            pack_set.refresh()
-            return None
-        file = open_here(pa.BufferReader(data))
-        wanted = {f"mer.{key}".encode(): value.encode() for key, value in self.provenance(shard).items()}
-        own = file.schema_arrow.metadata or {}
-        if file.metadata.created_by != _writer() or any(own.get(key) != value for key, value in wanted.items()):
-            return None
-        columns = file.read(columns=["clip_id", "input_digest"], use_threads=False)
-        if columns["clip_id"].to_pylist() != list(clip_ids):
-            return None
-        if columns["input_digest"].to_pylist() != list(input_digests):
-            return None
-        return data, pack_set.root.local(f"{pack_set.folder}/{name}")
-
-    def open_for_writing(self, *, surely: bool) -> None:
-        """Say that the rows are in use, and make sure that new ones can be kept where some will be computed.
+    def open(self, missing: int) -> None:
+        """Say that the rows are in use, and make sure that so many new ones can be kept before they are computed.
 
         Raises:
             ReadOnlyStore, StoreError: they cannot.
         """
-        for pack_set in self._pack_sets.values():
-            pack_set.open_for_writing(surely=surely)
+        if self._packs is None:
+            return
+        try:
+            self._packs.open_for_writing(surely=missing > 0)
+        except ReadOnlyStore as error:
+            if missing:
+                raise ReadOnlyStore(
+                    f"{self.name}: {missing} clips are to be computed and the store cannot keep them ({error}); "
+                    "set MER_STORE to a place of your own, or run the stage with --no-store"
+                ) from None
 
-    def keep(self, table: pa.Table, rows: int, shard: str) -> None:
-        """Keep new rows as a pack of their own.
+    def add(self, outcomes: Iterable[Outcome]) -> None:
+        """Take what became of clips, and put what has waited long enough into packs. Called now and then without any.
 
         Raises:
-            ReadOnlyStore, StoreError: they cannot be kept.
+            ReadOnlyStore, StoreError: rows cannot be kept, or a worker's are not in this store.
         """
-        if self._store is not None and len(table):
-            fingerprint = self._at(rows)
-            self._pack_set(rows).put(sorted_by_clip(table), self.provenance(shard, fingerprint))
+        for outcome in outcomes:
+            clip_id = outcome.clip_id
+            if outcome.kept:
+                self._note_kept(clip_id)
+                continue
+            if outcome.row is not None:
+                self._waiting[shard_of(clip_id, self.shards)][clip_id] = outcome.row
+            elif (failure := outcome.failed) is not None:
+                problem = _problem(clip_id, outcome.input_digest, failure.error, failure.message, failure.traceback)
+                self._failed[clip_id] = problem
+                if failure.lasts:  # of anything else nobody knows whether it will happen again
+                    self._untold.append(problem)
+            if self._since is None:
+                self._since = self._clock()
+        if self._since is not None and self._clock() - self._since > self._flush_s * FLUSH_EARLY:
+            self.flush()
 
-    def keep_shard(self, table: pa.Table, data: bytes) -> None:
-        """Keep a whole shard as a pack; `data` is `bytes_of(table)`.
+    def flush(self) -> None:
+        """Put everything that waits into packs.
 
         Raises:
             ReadOnlyStore, StoreError: it cannot be kept.
         """
-        if self._store is not None and len(table):
-            self._pack_set(self.rows).put_bytes(data, table)
+        if self._packs is None:
+            return
+        with self._timed():
+            for shard in list(self._waiting):
+                self._keep(shard)
+            self._packs.put_problems(self._untold)
+            self._untold.clear()
+            self._since = None
 
-    def keep_problems(self, problems: Iterable[Row]) -> None:
-        """Remember clips that are broken for good."""
-        if self._store is not None:
-            self._pack_set(self.rows).put_problems(problems)
+    def write(self, keys: Keys, path: Path) -> bool:
+        """Write a shard of which nothing is missing, but for the clips that failed.
 
-    def settle(self, table: pa.Table, data: bytes) -> None:
-        """Keep a whole shard as one pack in place of the packs that it was put together from.
+        False, and nothing is written, where a pack turned out not to be trusted: then some of its rows are missing.
 
-        Done where all rows of those packs are in it, or where there are too many of them. Without it, rows
-        that grew pack by pack would lie on disk in many small files for ever.
+        Raises:
+            ReadOnlyStore, StoreError: its new rows cannot be kept.
         """
-        pack_set = self._pack_sets.get(self.rows)
-        if pack_set is None:
-            return
-        places = pack_set.find(table["input_digest"].to_pylist())
-        if not len(places) or (places < 0).any():
-            return
-        packs = pack_set.packs_of(np.unique(places))
-        inside = [name for name, count in packs.items() if count == pack_set.size_of(name)]
-        if len(packs) > 1 and (len(inside) == len(packs) or len(packs) > MAX_FRAGMENTS):
-            pack_set.supersede(pack_set.put_bytes(data, table), inside)
+        with self._timed():
+            keys = keys.without(self.failures(keys))
+            waiting = self._waiting[keys.shard]
+            if len(waiting) == len(keys.clip_ids):
+                table = sorted_by_clip(to_table(list(waiting.values()), self.schema))
+                data = self._bytes_of(table, keys.shard)
+                if self._packs is not None and len(table):
+                    self._packs.put_bytes(data, table)
+                waiting.clear()
+                path.write_bytes(data)
+                return True
+            self._keep(keys.shard)
+            if self._packs is not None:
+                whole = find_whole(self._packs, keys, self._provenance(keys.shard))
+                if whole is not None:
+                    clone(*whole, path)
+                    return True
+            table = self.table(keys)
+            if table is None:
+                return False
+            data = self._bytes_of(table, keys.shard)
+            path.write_bytes(data)
+            if self._packs is not None:
+                with suppress(ReadOnlyStore):  # nothing is lost: the rows are in smaller packs
+                    settle(self._packs, table, data)
+            return True
 
-    def stored_parts(self) -> Mapping[str, str] | None:
-        """The parts of the fingerprint that this transform's rows were last kept under; None where there are none."""
-        if self._store is None:
+    def table(self, keys: Keys) -> pa.Table | None:
+        """The rows of clips of which none is missing or failed, in the given order; None as in `write`.
+
+        Raises:
+            ReadOnlyStore, StoreError: new rows cannot be kept.
+        """
+        if self._packs is None:
+            waiting = self._waiting[keys.shard]
+            return to_table([waiting[clip_id] for clip_id in keys.clip_ids], self.schema)
+        self._look_again()
+        self._keep(keys.shard)
+        places = self._packs.find(keys.input_digests)
+        table = self._packs.read(places) if (places >= 0).all() else None
+        if table is None:
             return None
-        if any(len(pack_set) for pack_set in self._pack_sets.values()):
-            return self.fingerprint.parts
-        for other in self._store.fingerprints(self.name):
-            parts = self._store.parts(self.name, other)
-            if parts is not None and other != self.fingerprint.id:
-                return parts
-        return None
+        if table["input_digest"].to_pylist() != keys.input_digests:
+            raise StoreError(
+                f"{self.name}: an index of the store names rows that are others'; remove its *.index files"
+            )
+        # The same content may have been seen under another name.
+        return table.set_column(0, self.schema.field("clip_id"), pa.array(keys.clip_ids, pa.string()))
 
     def close(self) -> None:
         """Make the next opening cheap."""
-        for pack_set in self._pack_sets.values():
-            pack_set.write_index()
+        if self._packs is not None:
+            with suppress(ReadOnlyStore):
+                self._packs.write_index()
 
-    def forget_problems(self, input_digests: Iterable[str]) -> int:
-        """No longer remember that these inputs are broken; how many were."""
-        wanted = list(input_digests)
-        return sum(pack_set.forget_problems(wanted) for pack_set in self._pack_sets.values())
+    def _note_kept(self, clip_id: str) -> None:
+        if clip_id in self._kept:  # it was computed a second time, because it was missing after the first
+            raise StoreError(
+                f"{self.name}: a worker has kept the row of '{clip_id}', and the store does not have it; give all "
+                "machines the same MER_STORE"
+            )
+        self._kept.add(clip_id)
+        self._is_stale = True
 
-    def forget(self, input_digests: Sequence[str] | None = None) -> int:
-        """No longer have the rows of these inputs, or any row, and nothing of what is broken; how many rows there were.
+    def _look_again(self) -> None:
+        if self._is_stale and self._packs is not None:
+            self._packs.look_again()
+            self._is_stale = False
 
-        Raises:
-            ReadOnlyStore, StoreError: they cannot be taken out.
-        """
-        return sum(pack_set.forget(input_digests) for pack_set in self._pack_sets.values())
+    def _keep(self, shard: int) -> None:
+        """Put the rows of a shard that wait into a pack of their own. Without a store they stay."""
+        waiting = self._waiting[shard]
+        if self._packs is not None and waiting:
+            table = sorted_by_clip(to_table(list(waiting.values()), self.schema))
+            self._packs.put(table, self._provenance(shard))
+            waiting.clear()
 
-    def provenance(self, shard: str, fingerprint: Fingerprint | None = None) -> Mapping[str, str]:
+    def _provenance(self, shard: int) -> Mapping[str, str]:
         """What a shard's footer says."""
-        return {"transform": self.name, "shard": shard, **(fingerprint or self.fingerprint).provenance()}
+        return {"transform": self.name, "shard": str(shard), **self.fingerprint.provenance()}
 
-    def bytes_of(self, table: pa.Table, shard: str) -> bytes:
-        """A shard's bytes."""
-        return table_bytes(table, self.provenance(shard))
+    def _bytes_of(self, table: pa.Table, shard: int) -> bytes:
+        return table_bytes(table, self._provenance(shard))
 
-    def _pack_set(self, rows: int) -> PackSet:
-        assert self._store is not None
-        if rows not in self._pack_sets:
-            self._pack_sets[rows] = self._store.pack_set(self.name, self._at(rows), self.schema)
-        return self._pack_sets[rows]
-
-    def _at(self, rows: int) -> Fingerprint:
-        return self.fingerprint if rows == self.rows else self.fingerprint.with_rows(rows)
+    @contextmanager
+    def _timed(self) -> Iterator[None]:
+        started = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds += time.perf_counter() - started
 
 
-def row_cache_of(transform: Transform[Item], runtime: Runtime) -> RowCache:
+def row_cache_of(transform: Transform[Item], runtime: Runtime, shards: int = 1) -> RowCache:
     """What this machine's store knows of a transform.
 
     Raises:
@@ -251,18 +251,14 @@ def row_cache_of(transform: Transform[Item], runtime: Runtime) -> RowCache:
     """
     url = runtime.store_url
     device = runtime.device_kind() if transform.uses_torch else "any"
-    return RowCache(None if url is None else Store(url), transform, device)
+    return RowCache(None if url is None else Store(url), transform, device, shards, runtime.store.flush_s)
 
 
-def _halves(rows: int) -> list[int]:
-    halves = []
-    while rows > 1:
-        rows //= 2
-        halves.append(rows)
-    return halves
-
-
-def _writer() -> str:
-    """What a Parquet file that is written here says of its writer."""
-    file = open_here(pa.BufferReader(table_bytes(pa.table({"x": [0]}))))
-    return str(file.metadata.created_by)
+def _problem(clip_id: str, input_digest: str, error: str, message: str, traceback: str | None = None) -> Row:
+    return {
+        "clip_id": clip_id,
+        "error": error,
+        "message": message,
+        "input_digest": input_digest,
+        "traceback": traceback,
+    }

@@ -24,7 +24,8 @@ from mer_pipeline.modalities import Features
 from mer_pipeline.runtime import INTRA_OP_THREADS, Runtime
 from mer_pipeline.store.code.options import options_of
 from mer_pipeline.store.fingerprint import Fingerprint, code_parts
-from mer_pipeline.store.packs import PackSet, Store
+from mer_pipeline.store.packs import PackSet
+from mer_pipeline.store.store import Store
 from mer_pipeline.tables.rows import complete_row, digest, stage_schema, to_table
 from mer_pipeline.train_params import HeadName, TrainParams
 from mer_pipeline.training.artifacts import member_from, member_tensors

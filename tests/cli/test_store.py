@@ -9,7 +9,7 @@ import pytest
 from mer_pipeline.cli.store import gc, stat, this_store, verify
 from mer_pipeline.errors import UsageError
 from mer_pipeline.store.fingerprint import Fingerprint
-from mer_pipeline.store.packs import Store
+from mer_pipeline.store.store import Store
 from tests.store.test_packs import PRINT, PROVENANCE, pack_set, packs, table
 
 OTHER = Fingerprint({"params.a": "2"})

@@ -1,16 +1,18 @@
 import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
 
-from mer_pipeline.clips import MANIFEST_SCHEMA, Clip
+from mer_pipeline.clips import MANIFEST_SCHEMA, Clip, Row
 from mer_pipeline.datasets import probe
 from mer_pipeline.datasets.adapter import DatasetParams
 from mer_pipeline.datasets.folds import FoldParams
 from mer_pipeline.datasets.ingest import IngestParams, ingest, look_ahead
+from mer_pipeline.engines.local import LocalEngine
 from mer_pipeline.errors import TooManyFailed
+from mer_pipeline.outcome import Outcome
 from mer_pipeline.project import Project
 from mer_pipeline.runtime import Runtime
 from mer_pipeline.tables.quarantine import QualityParams
@@ -72,12 +74,12 @@ def test_an_unchanged_file_is_not_read_again(
 ) -> None:
     """One altered file among many costs the reading of one; the plan knows which before anything is read."""
     read: list[str] = []
-    stream = probe.stream
 
-    def watch(transform: object, clips: Iterable[Clip], runtime: Runtime) -> Iterator[object]:
-        return stream(transform, (read.append(clip.clip_id) or clip for clip in clips), runtime)  # type: ignore
+    class Watched(LocalEngine[Row]):
+        def outcomes(self, clips: Iterable[Clip]) -> Iterator[Sequence[Outcome]]:
+            return super().outcomes(read.append(clip.clip_id) or clip for clip in clips)  # type: ignore[func-returns-value]
 
-    monkeypatch.setattr(probe, "stream", watch)
+    monkeypatch.setattr(probe, "LocalEngine", Watched)
     go()
     assert len(read) == 4
     read.clear()

@@ -12,7 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mer_pipeline.store.fingerprint import Fingerprint
-from mer_pipeline.store.packs import INDEX, PACK, PROBLEMS, PackSet, Store
+from mer_pipeline.store.packs import INDEX, PACK, PROBLEMS, PackSet
+from mer_pipeline.store.store import Store
 from mer_pipeline.tables.rows import complete_row, digest, stage_schema, to_table
 from mer_pipeline.tables.shards import table_bytes
 
