@@ -100,9 +100,8 @@ def check() -> None:
     names = sorted({name for variables in PINS.values() for name in variables})
     if _late:
         raise NumericsError(
-            f"{' and '.join(_late)} was loaded before mer_pipeline could set {', '.join(names)}, so that the results "
-            "would depend on this machine's CPU; import mer_pipeline before it, or set the variables before Python "
-            "starts (docs/numerics.md)"
+            f"{_late[-1]} was loaded before mer_pipeline, which therefore could not say by {', '.join(names)} how it "
+            "computes; import mer_pipeline first, or set these variables before Python starts (docs/numerics.md)"
         )
     if _mode == NATIVE:
         return
