@@ -23,9 +23,9 @@ from mer_pipeline import numerics
 from mer_pipeline.errors import Undigestible
 from mer_pipeline.project import Project
 from mer_pipeline.runtime import INTRA_OP_THREADS
+from mer_pipeline.store.code import code_of
 from mer_pipeline.store.code.libraries import versions_of
 from mer_pipeline.store.code.options import options_of
-from mer_pipeline.store.code import code_of
 from mer_pipeline.tables.rows import digest
 from mer_pipeline.transform import Item, Transform
 
