@@ -19,7 +19,7 @@ from mer_pipeline.store import fingerprint
 from mer_pipeline.store.code import code_of, libraries
 from mer_pipeline.store.code.libraries import CARRIERS, versions_of
 from mer_pipeline.store.fingerprint import Fingerprint, fingerprint_of, names_of
-from tests.written import Package
+from tests.written import Package, changed
 
 STEP = """
 from collections.abc import Mapping, Sequence
@@ -296,24 +296,50 @@ def test_a_library_object_of_a_module_is_refused(package: Package) -> None:
         code_of(package.load("a").run)
 
 
-ROOTED = "from PKG import ROOT\ndef run(): return (ROOT / 'inner' / 'table.tsv').read_text()\n"
+HERE = "from pathlib import Path\nROOT = Path(__file__).parent"
+NAMED, COMPUTED = "ROOT / 'inner' / 'table.tsv'", "ROOT / name / f'{name}.tsv'"
 
 
 @pytest.mark.parametrize(
-    ("root", "place"),
+    ("root", "path", "place"),
     [
-        ("from pathlib import Path\nROOT = Path(__file__).parent\n", "inner/table.tsv"),
-        ("from importlib.resources import files\nROOT = files(__name__)\n", "inner/table.tsv"),
-        ("from pathlib import Path\nROOT = Path(__file__).parent.parent / 'beside'\n", "../beside/inner/table.tsv"),
+        (HERE, NAMED, "inner/table.tsv"),
+        (HERE, COMPUTED, "inner/table.tsv"),
+        ("from importlib.resources import files\nROOT = files(__name__)", NAMED, "inner/table.tsv"),
+        (f"{HERE}.parent / 'beside'", NAMED, "../beside/inner/table.tsv"),
+        (f"{HERE}.parent", "ROOT / 'beside.tsv'", "../beside.tsv"),
     ],
+    ids=["in a package within", "by a computed name", "by resources", "in a folder beside", "a file beside"],
 )
-def test_data_reached_through_a_packages_root(package: Package, root: str, place: str) -> None:
+def test_data_reached_through_a_packages_root(package: Package, root: str, path: str, place: str) -> None:
     """A table in another package of the project, or beside it, found by a constant that says where the package is."""
-    package.write(__init__=root, **{"inner/__init__": ""}, a=ROOTED)
-    path = package.folder / place
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("x")
-    assert [file.resolve() for file in code_of(package.load("a").run).files] == [path.resolve()]
+    text = f"from PKG import ROOT\ndef run(name): return ({path}).read_text()\n"
+    package.write(__init__=f"{root}\n", **{"inner/__init__": ""}, a=text)
+    file = package.folder / place
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text("x")
+    assert [found.resolve() for found in code_of(package.load("a").run).files] == [file.resolve()]
+
+
+def test_a_table_of_components(package: Package) -> None:
+    """Who takes one out of it holds it; what else is in the table does not count."""
+    package.write(
+        table="from mer_pipeline.components import Registry\n"
+        "T = Registry('tool', 'PKG.a:Tool', {'one': 'PKG.one:One'})\n",
+        one="from PKG.a import Tool\nclass One(Tool):\n    size = 1\n",
+        a="from PKG.table import T\nclass Tool: pass\nclass Run:\n    table = T\n"
+        "    def __init__(self): self.tool = T.load('one')()\nrun = Run\n",
+    )
+
+    def held() -> dict[str, str]:
+        return package.short(code_of(package.load("a").Run()))
+
+    before = held()
+    assert "one.One" in before
+    package.edit("table", "{'one'", "{'two': 'PKG.two:Two', 'one'")
+    assert held() == before
+    package.edit("one", "size = 1", "size = 2")
+    assert changed(before, held()) == {"one.One"}
 
 
 def test_data_of_one_name_in_two_packages(tmp_path: Path) -> None:
