@@ -31,7 +31,6 @@ from mer_pipeline.metrics.ingest import IngestMetrics
 from mer_pipeline.project import Project
 from mer_pipeline.run import Progress
 from mer_pipeline.runtime import Runtime
-from mer_pipeline.section import Section
 from mer_pipeline.tables.quarantine import QualityParams, check_quality, write_problems
 from mer_pipeline.tables.rows import complete_row, digest, stage_schema, to_table
 from mer_pipeline.tables.shards import ShardParams, new_folder, shard_of, write_shard, write_table
@@ -45,13 +44,14 @@ FOLD_SCHEMA = pa.schema(
 )
 
 
-class IngestParams(Section):
+@dataclass(frozen=True)
+class IngestParams:
     """The sections of params.yaml that ingest reads."""
 
     dataset: DatasetParams
-    folds: FoldParams = FoldParams()
-    shards: ShardParams = ShardParams()
-    quality: QualityParams = QualityParams()
+    folds: FoldParams
+    shards: ShardParams
+    quality: QualityParams
 
 
 def list_dataset(params: DatasetParams) -> Listing:

@@ -31,8 +31,8 @@ def go(tmp_path: Path, make_film: Callable[..., Path], monkeypatch: pytest.Monke
 
     def run(max_failed: float = 0.5) -> str:
         dataset = DatasetParams(adapter="folder", root="clips", csv="clips.csv")
-        sections = {"folds": FoldParams(n=2), "shards": ShardParams(count=2)}
-        params = IngestParams(dataset=dataset, quality=QualityParams(max_failed=max_failed), **sections)
+        quality = QualityParams(max_failed=max_failed)
+        params = IngestParams(dataset, FoldParams(n=2), ShardParams(count=2), quality)
         return ingest(params, Project(), Runtime(workers=2))
 
     return run

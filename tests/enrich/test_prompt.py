@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from mer_pipeline.datasets.adapter import MER_CLASSES, DatasetParams
+from mer_pipeline.datasets.folds import FoldParams
 from mer_pipeline.datasets.ingest import IngestParams, ingest
 from mer_pipeline.enrich.backend import EnrichParams
 from mer_pipeline.enrich.context import write_context
@@ -35,7 +36,7 @@ def prompts_of(dataset: Path, root: Path) -> dict[str, tuple[str, str]]:
     )  # fmt: skip
     runtime, shards = Runtime(), ShardParams(count=2)
     quality = QualityParams(max_failed=1.0)
-    ingest(IngestParams(dataset=params, shards=shards, quality=quality), project, runtime)
+    ingest(IngestParams(params, FoldParams(), shards, quality), project, runtime)
     transcript = read_folder(project.table("transcript")).to_pylist()
     measures = [{"clip_id": row["clip_id"], "valid": False} for row in transcript]
     manifest = read_parquet(project.manifest).to_pylist()
