@@ -21,12 +21,10 @@ from pathlib import Path
 from mer_pipeline.clips import Row
 from mer_pipeline.datasets.adapter import MER_CLASSES
 from mer_pipeline.datasets.folds import FoldParams, make_folds
-from mer_pipeline.encoder import EncoderParams
-from mer_pipeline.encoders import make_encoder
-from mer_pipeline.enrich.ask import Ask, clear_kept, open_journal
-from mer_pipeline.enrich.backend import EnrichParams
+from mer_pipeline.encoder import ENCODER, make_encoder
+from mer_pipeline.enrich.ask import clear_kept, open_journal
+from mer_pipeline.enrich.backend import ENRICH, EnrichParams, LanguageModelParams, make_backend
 from mer_pipeline.enrich.context import SCHEMA as CONTEXT
-from mer_pipeline.enrich.generate import Generate
 from mer_pipeline.enrich.prompt import RenderPrompt
 from mer_pipeline.enrich.transform import Enrich
 from mer_pipeline.labels.votes import MISSING
@@ -122,21 +120,18 @@ class Bench:
 
     def enrich(self, params: EnrichParams) -> None:
         """Enriched text of every sentence."""
-        if params.backend != "template":
+        if isinstance(params, LanguageModelParams):
             self.make(RenderPrompt(params, self.classes), "prompts")  # type: ignore[arg-type]
             journal = open_journal()
-            self.make(
-                Generate(params, self.classes)  # type: ignore[arg-type]
-                if params.backend == "transformers"
-                else Ask(params, self.classes, load_runtime().llm, journal),
-                "replies",
-            )
+            asker = make_backend(params).replier(self.classes, load_runtime().llm, journal, None)
+            assert asker is not None
+            self.make(asker, "replies")
             clear_kept(journal, self.folder / "replies")
         self.make(Enrich(params, self.classes), "enriched")  # type: ignore[arg-type]
 
     def encode(self, name: str, table: str) -> None:
         """Hashed character n-grams of one table's text."""
-        params = EncoderParams(family="char-ngram", input=table, dim=DIM, language="en")  # type: ignore[arg-type]
+        params = ENCODER.parse({"family": "char-ngram", "input": table, "dim": DIM, "language": "en"})
         self.make(make_encoder(name, params), f"features/{name}")
 
     def _place(self, table: str) -> Path:
@@ -220,9 +215,9 @@ def main() -> None:
         texts, labels = ({k: v for k, v in of.items() if k in kept} for of in (sentences.texts, sentences.labels))
         sentences = Sentences(texts, labels, sentences.classes, f"{sentences.source}, {args.limit} drawn")
     dealt = make_folds([(name, label, name) for name, label in sorted(sentences.labels.items())], FoldParams(n=FOLDS))
-    params = {"template": EnrichParams()}
+    params = {"template": ENRICH.parse({})}
     if args.backend:
-        params[f"{args.model}"] = EnrichParams(backend=args.backend, model=args.model)
+        params[f"{args.model}"] = ENRICH.parse({"backend": args.backend, "model": args.model})
     with tempfile.TemporaryDirectory() as temporary:
         bench, found = Bench(Path(temporary), sentences), {}
         bench.encode("plain", "transcript")

@@ -19,11 +19,24 @@ from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from types import ModuleType
+from typing import TYPE_CHECKING, Generic, TypeVar, cast
 
 from mer_pipeline.errors import ComponentError, ParamsError, did_you_mean
 
+if TYPE_CHECKING:
+    from mer_pipeline.datasets.adapter import Adapter
+    from mer_pipeline.encoder import Encoder
+    from mer_pipeline.engines.base import Engine
+    from mer_pipeline.enrich.backend import Backend
+    from mer_pipeline.heads.base import Head
+    from mer_pipeline.judges.judge import Judge
+    from mer_pipeline.vision.detector import Detector
 
-class Registry:
+C = TypeVar("C", covariant=True)
+S = TypeVar("S")
+
+
+class Registry(Generic[C]):
     """One kind of component.
 
     Args:
@@ -46,7 +59,7 @@ class Registry:
         """The built-in names and those of installed entry points."""
         return (*self.built_in, *(name for name in _entry_points(self.group) if name not in self.built_in))
 
-    def load(self, name: str) -> type:
+    def load(self, name: str) -> type[C]:
         """The class that a name stands for.
 
         Raises:
@@ -55,10 +68,22 @@ class Registry:
         """
         if name in self.built_in:
             module, _, attribute = self.built_in[name].partition(":")
-            found: object = getattr(importlib.import_module(module), attribute)
-            assert isinstance(found, type)
-            return found
+            return cast("type[C]", getattr(importlib.import_module(module), attribute))
         return self._outside(name, self._target(name))
+
+    def params_of(self, name: str, base: type[S]) -> type[S]:
+        """The class of the params of a component: its attribute `Params`.
+
+        Raises:
+            ParamsError, ComponentError: as `load`; or it has no such class of params.
+        """
+        found = getattr(self.load(name), "Params", None)
+        if not isinstance(found, type) or not issubclass(found, base):
+            raise ComponentError(
+                f"{self.what} '{name}' has no params: set the class's attribute Params to a class that derives from "
+                f"{base.__module__}.{base.__name__}"
+            )
+        return found
 
     def _target(self, name: str) -> str:
         """Where a class that is not built in is: "module:Class" or "file.py:Class"."""
@@ -69,7 +94,7 @@ class Registry:
             raise ParamsError(f"there is no {self.what} '{name}'{did_you_mean(name, self.names())}")
         return installed[name].value
 
-    def _outside(self, name: str, target: str) -> type:
+    def _outside(self, name: str, target: str) -> type[C]:
         place, _, attribute = target.rpartition(":")
         where = f"{self.what} '{name}'"
         module = _import(place, where)
@@ -83,7 +108,7 @@ class Registry:
             raise ComponentError(f"{where}: {place} has no class '{attribute}'{did_you_mean(attribute, classes)}")
         if not issubclass(found, base):
             raise ComponentError(f"{where}: the class '{attribute}' does not derive from {base_module}.{base_name}")
-        return found
+        return cast("type[C]", found)
 
 
 @cache
@@ -130,7 +155,7 @@ def _fault(where: str, error: Exception) -> str:
     return f"{where} cannot be imported: {file}, line {line}: {type(error).__name__}: {error}"
 
 
-ENCODERS = Registry(
+ENCODERS: Registry[Encoder[object]] = Registry(
     "encoder",
     "mer_pipeline.encoder:Encoder",
     {
@@ -147,7 +172,7 @@ ENCODERS = Registry(
     },
 )
 
-JUDGES = Registry(
+JUDGES: Registry[Judge[object]] = Registry(
     "judge",
     "mer_pipeline.judges.judge:Judge",
     {
@@ -156,11 +181,12 @@ JUDGES = Registry(
         "hf-audio": "mer_pipeline.judges.hf_audio:HfAudio",
         "llm-scores": "mer_pipeline.judges.llm_scores:LlmScores",
         "csv": "mer_pipeline.judges.outside:Outside",
+        "fusion-head": "mer_pipeline.judges.fusion_head:FusionHead",
     },
 )
 
 # A head's module loads torch, so only stages that train load this table's classes.
-HEADS = Registry(
+HEADS: Registry[Head] = Registry(
     "head",
     "mer_pipeline.heads.base:Head",
     {
@@ -175,13 +201,33 @@ HEADS = Registry(
 )
 
 # How a transform is carried out; .mer.toml names one.
-ENGINES = Registry(
+ENGINES: Registry[Engine[object]] = Registry(
     "engine",
     "mer_pipeline.engines.base:Engine",
     {"local": "mer_pipeline.engines.local:LocalEngine"},
 )
 
-DETECTORS = Registry(
+ADAPTERS: Registry[Adapter] = Registry(
+    "adapter",
+    "mer_pipeline.datasets.adapter:Adapter",
+    {
+        "mer2025": "mer_pipeline.datasets.mer:Mer2025",
+        "mer2026": "mer_pipeline.datasets.mer:Mer2026",
+        "folder": "mer_pipeline.datasets.folder:Folder",
+    },
+)
+
+BACKENDS: Registry[Backend] = Registry(
+    "backend",
+    "mer_pipeline.enrich.backend:Backend",
+    {
+        "template": "mer_pipeline.enrich.template:ByRules",
+        "openai": "mer_pipeline.enrich.ask:ByServer",
+        "transformers": "mer_pipeline.enrich.generate:ByCheckpoint",
+    },
+)
+
+DETECTORS: Registry[Detector] = Registry(
     "detector",
     "mer_pipeline.vision.detector:Detector",
     {"mtcnn": "mer_pipeline.vision.detector:Mtcnn"},

@@ -13,6 +13,7 @@ from mer_pipeline.errors import DatasetError, did_you_mean
 
 csv.field_size_limit(1 << 24)  # a long cell in a column that nobody reads is no reason to stop
 ABSENT = frozenset({"", "nan", "none", "null", "n/a"})
+NAMED = 3  # names that a sentence shows
 
 
 def clean(text: str) -> str:
@@ -62,11 +63,11 @@ def read_csv(path: Path, columns: Sequence[str], unique: str | None = "name") ->
         raise DatasetError(f"{path} is not a readable CSV: {error}") from None
 
 
-def unmatched_names(path: Path, names: Sequence[str], clip_ids: Collection[str]) -> list[str]:
-    """The names of a file (or folder) that are no clips.
+def note_unmatched(path: Path, names: Sequence[str], clip_ids: Collection[str]) -> str:
+    """A sentence about the names of a file (or folder) that are no clips; "" where all are.
 
     Raises:
-        DatasetError: all of them.
+        DatasetError: none of them is a clip.
     """
     unmatched = [name for name in names if name not in clip_ids]
     if clip_ids and names and len(unmatched) == len(names):
@@ -74,7 +75,8 @@ def unmatched_names(path: Path, names: Sequence[str], clip_ids: Collection[str])
             f"{path}: none of its names is a clip: it says '{unmatched[0]}', the manifest '{min(clip_ids)}'; write "
             "names as the manifest has them (paths below dataset.root without suffix)"
         )
-    return unmatched
+    shown = ", ".join(unmatched[:NAMED]) + (", ..." if len(unmatched) > NAMED else "")
+    return f"{len(unmatched)} names of {path} are no clips ({shown})" if unmatched else ""
 
 
 def _check_header(path: Path, header: Sequence[str], columns: Sequence[str]) -> None:

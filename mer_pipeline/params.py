@@ -1,4 +1,5 @@
-"""`params.yaml` as frozen, typed values: the sections put together. Each section's class stands where it is read.
+"""`params.yaml` as frozen, typed values: the sections put together. Each section's class stands where it is read; a
+section that names a component has that component's class (`choice.py`).
 
 Nothing in a section depends on the machine: workers, device, batch size and the place of the store live
 in `.mer.toml` (`runtime.py`), so the same params give the same values everywhere. An unknown key is an
@@ -10,17 +11,21 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
+from typing import Annotated
 
-from pydantic import BaseModel, Field, ValidationError, model_validator
+from pydantic import BaseModel, Field, ValidationError, WrapValidator, model_validator
+from pydantic_core import ErrorDetails
 
-from mer_pipeline.datasets.adapter import DatasetParams
+from mer_pipeline.choice import Choice
+from mer_pipeline.datasets.adapter import DATASET, DatasetParams
 from mer_pipeline.datasets.folds import FoldParams
-from mer_pipeline.encoder import EncoderParams
-from mer_pipeline.enrich.backend import EnrichParams
+from mer_pipeline.encoder import ENCODER, EncoderParams
+from mer_pipeline.enrich.backend import ENRICH, EnrichParams, LanguageModelParams
 from mer_pipeline.errors import ParamsError, did_you_mean
-from mer_pipeline.judges.judge import JudgeParams
+from mer_pipeline.judges.judge import JUDGE, JudgeParams
 from mer_pipeline.labels.pseudo import PseudoParams
 from mer_pipeline.labels.refined import LabelParams
 from mer_pipeline.numerics import Numerics, agree
@@ -30,10 +35,20 @@ from mer_pipeline.speech.track import AudioParams
 from mer_pipeline.tables.quarantine import QualityParams
 from mer_pipeline.tables.shards import ShardParams
 from mer_pipeline.train_params import VISUAL, AblationParams, EncoderNames, TrainParams
-from mer_pipeline.vision.faces import FaceParams
+from mer_pipeline.vision.detector import FACES, FaceParams
 from mer_pipeline.vision.frames import FrameParams
 
 PARAMS_FILE = Project().params
+
+# The sections that name a component, and those whose entries do.
+CHOICES: dict[str, Choice[Section]] = {"dataset": DATASET, "faces": FACES, "enrich": ENRICH}
+ENTRIES: dict[str, Choice[Section]] = {"encoders": ENCODER, "judges": JUDGE}
+
+# What older versions called a key, or a value of a key, and what it is called now.
+RENAMED = {
+    "train.search.draws": "train.search.trials",
+    "judges.NAME.kind: own-head": "fusion-head",
+}
 
 
 class Params(Section):
@@ -41,14 +56,14 @@ class Params(Section):
 
     # avx2: all x86-64 machines give the same bytes; native: each machine's own instructions: docs/numerics.md
     numerics: Numerics = "avx2"
-    dataset: DatasetParams
+    dataset: Annotated[DatasetParams, WrapValidator(DATASET)]
     folds: FoldParams = FoldParams()
     frames: FrameParams = FrameParams()
-    faces: FaceParams = FaceParams()
+    faces: Annotated[FaceParams, WrapValidator(FACES)] = Field(default_factory=partial(FACES.parse, {}))
     audio: AudioParams = AudioParams()
-    encoders: dict[str, EncoderParams]
-    enrich: EnrichParams = EnrichParams()
-    judges: dict[str, JudgeParams] = Field(default_factory=dict)
+    encoders: dict[str, Annotated[EncoderParams, WrapValidator(ENCODER)]]
+    enrich: Annotated[EnrichParams, WrapValidator(ENRICH)] = Field(default_factory=partial(ENRICH.parse, {}))
+    judges: dict[str, Annotated[JudgeParams, WrapValidator(JUDGE)]] = Field(default_factory=dict)
     labels: LabelParams = LabelParams()
     pseudo: PseudoParams = PseudoParams()
     train: TrainParams = TrainParams()
@@ -65,15 +80,15 @@ class Params(Section):
                 if not re.fullmatch(r"[a-z0-9][a-z0-9_-]*", name):
                     raise ValueError(f"{section}: '{name}' may only have small letters, digits, '-' and '_'")
         for name, judge in self.judges.items():
-            if judge.kind == "llm-scores" and self.enrich.backend == "template":
+            if judge.reads_scores and not isinstance(self.enrich, LanguageModelParams):
                 raise ValueError(
-                    f"judges.{name}: enrich.backend 'template' gives no scores; ask a language model there"
+                    f"judges.{name}: enrich.backend '{self.enrich.backend}' gives no scores; ask a language model there"
                 )
         if VISUAL in self.encoders:
             raise ValueError(f"encoders: '{VISUAL}' is what train.visual merges encoders into; take another name")
         if "given" in self.judges:
             raise ValueError("judges: 'given' is the dataset's own label; take another name")
-        others = any(judge.kind != "fusion-head" for judge in self.judges.values())
+        others = any(not judge.is_head for judge in self.judges.values())
         if self.pseudo.rounds and not others and self.dataset.votes is None:
             raise ValueError(
                 "pseudo.rounds: nobody can agree with the head; add a judge of another kind than fusion-head "
@@ -128,33 +143,59 @@ def parse_params(raw: Mapping[str, object], where: str = "params") -> Params:
         # What JSON does not know (a YAML date, say) becomes text, and then the wrong type for its key.
         return Params.model_validate_json(json.dumps(raw, default=str), strict=True)
     except ValidationError as error:
-        raise ParamsError(f"{where}: " + "; ".join(_sentence(item) for item in error.errors())) from None
+        raise ParamsError(f"{where}: " + "; ".join(_sentence(item, raw) for item in error.errors())) from None
 
 
-def _sentence(item: Mapping[str, object]) -> str:
+def _sentence(item: ErrorDetails, raw: Mapping[str, object]) -> str:
     """One pydantic error as a short sentence with the key's full path."""
-    loc = item["loc"]
-    assert isinstance(loc, tuple)
+    loc, given, message = item["loc"], item["input"], item["msg"].removeprefix("Value error, ")
     # A union's branch labels ("int", "tuple[int, ...]") are no keys of the file.
     where = ".".join(str(part) for part in loc if not re.search(r"\[|^(int|float|str|constrained-.*)$", str(part)))
-    if item["type"] == "extra_forbidden":
-        return f"unknown key '{where}'{did_you_mean(str(loc[-1]), _known_keys(loc[:-1]))}"
-    if item["type"] == "missing":
-        return f"'{where}' is missing"
-    message = str(item["msg"]).removeprefix("Value error, ")
-    given = item.get("input")
     shown = f" (got {json.dumps(given, ensure_ascii=False)})" if isinstance(given, str | int | float | bool) else ""
-    return f"'{where}': {message}{shown}" if where else f"{message}{shown}"
+    if not loc:
+        return f"{message}{shown}"
+    if item["type"] in {"extra_forbidden", "unknown_component"} and (renamed := _renamed(where, given)):
+        return renamed
+    if item["type"] == "unknown_component":
+        return f"'{where}': {message}"
+    section, owner = _section_at(loc[:-1], raw)
+    match item["type"]:
+        case "extra_forbidden":
+            of = f" of {owner}" if owner else ""
+            return f"unknown key '{where}'{of}{did_you_mean(str(loc[-1]), section.model_fields)}"
+        case "missing":
+            needs = f": {owner} needs it" if owner else ""
+            examples = section.model_fields[str(loc[-1])].examples
+            return f"'{where}' is missing{needs}{f', e.g. {examples[0]}' if examples else ''}"
+        case "literal_error" if owner:
+            return f"'{where}': {owner} takes {item['ctx']['expected']}{shown}"
+    return f"'{where}': {message}{shown}"
 
 
-def _known_keys(path: tuple[object, ...]) -> list[str]:
-    """The keys allowed at a path such as ("train",) or ("encoders", "voice")."""
+def _renamed(where: str, given: object) -> str:
+    """What to say about a key or a value that an older version knew; "" about any other."""
+    path = re.sub(rf"^({'|'.join(ENTRIES)})\.[^.]+", r"\1.NAME", where)
+    if path in RENAMED:
+        return f"'{where}' is called '{RENAMED[path]}' now"
+    new = RENAMED.get(f"{path}: {given}")
+    return f"'{where}': '{given}' is called '{new}' now" if new else ""
+
+
+def _section_at(loc: Sequence[int | str], raw: Mapping[str, object]) -> tuple[type[BaseModel], str]:
+    """The class of the section at a path such as ("train", "search") or ("encoders", "voice"), and what chose it, such
+    as "family 'logmel'"."""
     section: type[BaseModel] = Params
-    for part in path:
-        if section is Params and part in {"encoders", "judges"}:
-            section = EncoderParams if part == "encoders" else JudgeParams
-            continue
-        field = section.model_fields.get(str(part))
+    owner, keys = "", [str(part) for part in loc]
+    for depth, choices in ((1, CHOICES), (2, ENTRIES)):
+        if len(keys) >= depth and keys[0] in choices:
+            at: object = raw
+            for key in keys[:depth]:
+                at = at[key] if isinstance(at, Mapping) else None
+            section, owner = choices[keys[0]].class_of(at)
+            keys = keys[depth:]
+            break
+    for key in keys:
+        field = section.model_fields.get(key)
         if field is not None and isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
             section = field.annotation
-    return list(section.model_fields)
+    return section, owner

@@ -17,7 +17,7 @@ from collections.abc import Callable, Collection, Generator, Iterator, Mapping, 
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
-from typing import TypeAlias
+from typing import TypeAlias, cast
 
 from mer_pipeline.clips import Clip, Row
 from mer_pipeline.components import ENGINES
@@ -77,7 +77,8 @@ def run(
     summary = Summary(transform.name, clips=sum(len(keys.clip_ids) for keys in every))
     with disk_errors(out.parent), new_folder(out) as folder, closing(transform):
         try:
-            engine: Engine[Item] = ENGINES.load(runtime.engine)(transform, runtime, shards.count)
+            kind = cast("type[Engine[Item]]", ENGINES.load(runtime.engine))
+            engine = kind(transform, runtime, shards.count)
             unwritten = every
             while unwritten:  # once, unless a pack that was to be read turns out to be damaged
                 whole = compute(

@@ -12,7 +12,7 @@ change a byte.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Generic, TypeVar
@@ -130,6 +130,18 @@ class Transform(ABC, Generic[Item]):
     @abstractmethod
     def infer(self, items: Sequence[Item]) -> list[Row | Skip]:
         """Turn prepared items of one bucket into rows of `schema`, in their order; a Skip is a result too."""
+
+    def note(self, clip_ids: Callable[[], Collection[str]]) -> str:
+        """What a person should know of what it was given, in a few words; "" where there is nothing to say.
+
+        Args:
+            clip_ids: gives the clips of the first source.
+
+        Raises:
+            DatasetError: what a person brought has nothing to do with these clips.
+        """
+        del clip_ids
+        return ""
 
     def close(self) -> None:
         """Let go of what was held open, such as connections; called once, when a run ends in whatever way."""

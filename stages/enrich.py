@@ -6,6 +6,7 @@ audio, faces ─► cues ─► cue_words ─┬─► prompts ─► replies �
 
 from mer_pipeline.cli.asking import ask_all, no_replies
 from mer_pipeline.cli.stage import run_stage, stage
+from mer_pipeline.enrich.backend import LanguageModelParams
 from mer_pipeline.enrich.context import write_context
 from mer_pipeline.enrich.cues import MeasureCues
 from mer_pipeline.enrich.transform import Enrich
@@ -32,10 +33,10 @@ def main() -> str:
         enrich,
         project.table("cue_words"),
     )
-    if enrich.backend == "template":
-        no_replies(params.shards)
-    else:
+    if isinstance(enrich, LanguageModelParams):
         lines += ask_all(enrich, classes, params.shards, params.quality)
+    else:
+        no_replies(params.shards)
     return "\n".join([*lines, run_stage(Enrich(enrich, classes), "enriched", params.shards, params.quality)])
 
 

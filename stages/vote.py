@@ -2,15 +2,14 @@
 
 from mer_pipeline.cli.stage import progress_bar, run_stage, stage
 from mer_pipeline.errors import ParamsError, did_you_mean
-from mer_pipeline.judges.make import make_judge
-from mer_pipeline.judges.outside import match_names
+from mer_pipeline.judges.fusion_head import FusionHeadParams
+from mer_pipeline.judges.judge import make_judge
 from mer_pipeline.models.lock import check_locked, checkpoints_of
 from mer_pipeline.params import load_params
 from mer_pipeline.project import Project
 from mer_pipeline.runtime import load_runtime
 from mer_pipeline.tables.shards import forget_others
 
-import pyarrow.parquet as pq
 import typer
 
 
@@ -20,8 +19,8 @@ def main(name: str) -> str:
     params, project = load_params(), Project()
     if name not in params.judges:
         raise ParamsError(f"params.yaml has no judge '{name}'{did_you_mean(name, params.judges)}")
-    judge, note = params.judges[name], ""
-    if judge.kind == "fusion-head":
+    judge = params.judges[name]
+    if isinstance(judge, FusionHeadParams):
         from mer_pipeline.training.fusion_head_judge import FusionHead, vote
         from mer_pipeline.training.head_cache import head_cache
         from mer_pipeline.training.task import Task
@@ -31,15 +30,7 @@ def main(name: str) -> str:
         task = Task(params.dataset.classes, params.encoder_names, params.train)
         return vote(head, task, project, head_cache(load_runtime()), bar)
     check_locked(checkpoints_of({}, {name: judge}))
-    made = make_judge(name, judge, params.dataset.classes)
-    match judge.kind:
-        case "csv":
-            clips = pq.read_table(project.manifest, columns=["clip_id"])["clip_id"].to_pylist()
-            place = project.data / judge.input
-            unmatched = match_names(place, frozenset(clips))
-            shown = ", ".join(unmatched[:3]) + (", ..." if len(unmatched) > 3 else "")
-            note = f"; {len(unmatched)} names of {place} are no clips ({shown})" if unmatched else ""
-    return run_stage(made, f"votes/{name}", params.shards, params.quality) + note
+    return run_stage(make_judge(name, judge, params.dataset.classes), f"votes/{name}", params.shards, params.quality)
 
 
 if __name__ == "__main__":

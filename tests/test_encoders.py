@@ -9,8 +9,7 @@ import pytest
 import torch
 
 from mer_pipeline.clips import Clip, Row
-from mer_pipeline.encoder import Encoder, EncoderParams
-from mer_pipeline.encoders import make_encoder
+from mer_pipeline.encoder import ENCODER, Encoder, make_encoder
 from mer_pipeline.errors import BadInput, CheckpointError, Skip
 from mer_pipeline.models.tiny import KINDS, make_tiny
 from mer_pipeline.tables.rows import to_table
@@ -35,11 +34,15 @@ FAMILIES: dict[str, tuple[str, str]] = {
 def encoder(tiny: Path, kind: str, **options: object) -> Encoder[object]:
     """An encoder, set up."""
     family, source = FAMILIES[kind]
-    checkpoint = f"dir:{tiny / kind}" if kind in KINDS else None
-    params = EncoderParams(family=family, input=source, checkpoint=checkpoint, **options)  # type: ignore[arg-type]
-    made = make_encoder("x", params)
+    model = {"checkpoint": f"dir:{tiny / kind}"} if kind in KINDS else {}
+    made = make_encoder("x", ENCODER.parse({"family": family, "input": source, **model, **options}))
     made.setup(torch.device("cpu"))
     return made
+
+
+def of_model(family: str, source: str, checkpoint: str) -> Encoder[object]:
+    """An encoder by its checkpoint."""
+    return make_encoder("x", ENCODER.parse({"family": family, "input": source, "checkpoint": checkpoint}))
 
 
 def noise(seconds: float, seed: int = 0) -> Row:
@@ -204,7 +207,7 @@ class TestBadCheckpoints:
     def test_specs(self, spec: str, says: str) -> None:
         """The remedy names a command or a folder."""
         with pytest.raises(CheckpointError) as caught:
-            make_encoder("x", EncoderParams(family="hf-text", input="transcript", checkpoint=spec))
+            of_model("hf-text", "transcript", spec)
         assert says in str(caught.value)
 
     def test_pickles_are_refused(self, tiny: Path, tmp_path: Path) -> None:
@@ -212,14 +215,14 @@ class TestBadCheckpoints:
         (tmp_path / "config.json").write_text((tiny / "bert/config.json").read_text())
         (tmp_path / "pytorch_model.bin").write_bytes(b"\x80\x04.")
         with pytest.raises(CheckpointError, match="pickled weights"):
-            make_encoder("x", EncoderParams(family="hf-text", input="transcript", checkpoint=f"dir:{tmp_path}"))
+            of_model("hf-text", "transcript", f"dir:{tmp_path}")
 
     def test_another_kind_of_model(self, tiny: Path) -> None:
         """A text model as a speech encoder."""
         with pytest.raises(CheckpointError, match="is a 'bert' model; this family loads hubert"):
-            make_encoder("x", EncoderParams(family="hf-speech", input="audio", checkpoint=f"dir:{tiny / 'bert'}"))
+            of_model("hf-speech", "audio", f"dir:{tiny / 'bert'}")
         with pytest.raises(CheckpointError, match="no readable open_clip_config"):
-            make_encoder("x", EncoderParams(family="open-clip", input="frames", checkpoint=f"dir:{tiny / 'bert'}"))
+            of_model("open-clip", "frames", f"dir:{tiny / 'bert'}")
 
     def test_missing_weights_are_not_made_up(self, tiny: Path, tmp_path: Path) -> None:
         """A checkpoint that lacks a layer would run with random numbers in it; it is refused."""
@@ -229,7 +232,7 @@ class TestBadCheckpoints:
         state = load_file(tmp_path / "model.safetensors")
         del state["encoder.layer.1.output.dense.weight"]
         save_file(state, tmp_path / "model.safetensors", {"format": "pt"})
-        made = make_encoder("x", EncoderParams(family="hf-text", input="transcript", checkpoint=f"dir:{tmp_path}"))
+        made = of_model("hf-text", "transcript", f"dir:{tmp_path}")
         with pytest.raises(CheckpointError, match="lacks 1 of the model's weights"):
             made.setup(torch.device("cpu"))
 
@@ -238,7 +241,7 @@ class TestBadCheckpoints:
         make_tiny("bert", tmp_path)
         weights = tmp_path / "model.safetensors"
         weights.write_bytes(weights.read_bytes()[:1000])
-        made = make_encoder("x", EncoderParams(family="hf-text", input="transcript", checkpoint=f"dir:{tmp_path}"))
+        made = of_model("hf-text", "transcript", f"dir:{tmp_path}")
         with pytest.raises(CheckpointError, match="cannot be loaded"):
             made.setup(torch.device("cpu"))
 
@@ -249,5 +252,5 @@ class TestBadCheckpoints:
         config["auto_map"] = {"AutoModel": "evil.Model", "AutoConfig": "evil.Config"}
         (tmp_path / "config.json").write_text(json.dumps(config))
         (tmp_path / "evil.py").write_text("raise SystemExit('evil code was run')")
-        made = make_encoder("x", EncoderParams(family="hf-text", input="transcript", checkpoint=f"dir:{tmp_path}"))
+        made = of_model("hf-text", "transcript", f"dir:{tmp_path}")
         made.setup(torch.device("cpu"))

@@ -13,12 +13,12 @@ from pathlib import Path
 import pytest
 
 from mer_pipeline import numerics
-from mer_pipeline.encoders import make_encoder
-from mer_pipeline.engines.local import set_up
+from mer_pipeline.encoder import make_encoder
+from mer_pipeline.engines.base import set_up
 from mer_pipeline.errors import NumericsError
-from mer_pipeline.params import AudioParams, load_params
+from mer_pipeline.params import load_params
 from mer_pipeline.runtime import Runtime
-from mer_pipeline.speech.track import ExtractAudio
+from mer_pipeline.speech.track import AudioParams, ExtractAudio
 from mer_pipeline.tables.rows import complete_row
 from tests.conftest import clip, listed, valid
 from tests.golden import values

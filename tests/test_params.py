@@ -1,12 +1,12 @@
 import datetime
 import re
+import subprocess
+import sys
 from pathlib import Path
-from typing import get_args
 
 import pytest
 from ruamel.yaml import YAML
 
-from mer_pipeline.encoder import FAMILY_INPUTS, EncoderParams
 from mer_pipeline.errors import ParamsError
 from mer_pipeline.params import Params, load_params, parse_params
 
@@ -45,20 +45,39 @@ def test_profiles_state_every_section(name: str) -> None:
     [
         ({"train": {"droput": 0.2}}, "unknown key 'train.droput' (did you mean 'dropout'?)"),
         ({"trian": {}}, "unknown key 'trian' (did you mean 'train'?)"),
-        ({"encoders": {"v": {"family": "logmel", "input": "audio", "layer": 1}}}, "(did you mean 'layers'?)"),
+        ({"encoders": {"v": {"family": "logmel", "input": "audio", "layers": 1}}},
+         "unknown key 'encoders.v.layers' of family 'logmel' (known: family, input, dtype, frame_level)"),
+        ({"encoders": {"v": {"family": "logmel", "input": "audio", "d_type": "x"}}}, "(did you mean 'dtype'?)"),
+        ({"encoders": {"v": {"family": "hf-speech", "input": "audio", "checkpoint": "dir:x", "layer": 1}}},
+         "unknown key 'encoders.v.layer' of family 'hf-speech' (did you mean 'layers'?)"),
+        ({"encoders": {"v": {"input": "audio", "layers": 1}}}, "params: 'encoders.v.family' is missing"),
+        ({"encoders": {"v": None}}, "'encoders.v': Input should be an object"),
+        ({"encoders": {"v": {"family": 3, "input": "audio"}}}, "'encoders.v.family': Input should be a valid string"),
         ({"train": {"epochs": "ten"}}, "'train.epochs': Input should be a valid integer (got \"ten\")"),
         ({"train": {"epochs": 2.5}}, "'train.epochs'"),
         ({"train": {"features": ["vioce"]}}, "unknown encoder 'vioce' (did you mean 'voice'?)"),
         ({"train": {"d": 10, "attention_heads": 4}}, "d (10) must be a multiple of attention_heads (4)"),
         ({"train": {"seeds": []}}, "'train.seeds'"),
         ({"train": {"seeds": [-1]}}, "'train.seeds.0'"),
-        ({"enrich": {"backend": "openai"}}, "backend 'openai' needs a model"),
+        ({"enrich": {"backend": "openai"}}, "'enrich.model' is missing: backend 'openai' needs it"),
         ({"enrich": {"backend": "openai", "model": " "}}, "'enrich.model'"),
-        ({"enrich": {"model": "m"}}, "backend 'template' takes no model"),
+        ({"enrich": {"model": "m"}}, "unknown key 'enrich.model' of backend 'template'"),
+        ({"enrich": {"backend": "transformers", "model": "dir:x", "temperature": 0.5}},
+         "unknown key 'enrich.temperature' of backend 'transformers'"),
+        ({"enrich": {"backend": "opnai"}}, "'enrich.backend': there is no backend 'opnai' (did you mean 'openai'?)"),
+        ({"faces": {"detector": "mtcn"}}, "'faces.detector': there is no detector 'mtcn' (did you mean 'mtcnn'?)"),
+        ({"faces": {"min_faces": 20}}, "unknown key 'faces.min_faces' of detector 'mtcnn' (did you mean 'min_face'?)"),
         ({"judges": {"llm": {"kind": "llm-scores", "input": "enriched"}}}, "gives no scores"),
         ({"judges": {"v": {"kind": "csv", "input": "data/v.csv", "family": "x"}}}, "below data/: write 'v.csv'"),
-        ({"judges": {"v": {"kind": "csv", "input": "v.csv"}}}, "needs a family"),
+        ({"judges": {"v": {"kind": "csv", "input": "v.csv"}}}, "kind 'csv' needs a family"),
         ({"judges": {"given": {"kind": "llm-scores", "input": "enriched"}}}, "template"),
+        ({"judges": {"v": {"kind": "csv", "input": "v.csv", "map": "x"}}}, "unknown key 'judges.v.map' of kind 'csv'"),
+        ({"judges": {"v": {"kind": "hf-image", "input": "faces", "checkpoint": "dir:x"}}},
+         "'judges.v.map' is missing: kind 'hf-image' needs it, e.g. fer2013"),
+        ({"dataset": {"root": "d", "csv": "d", "columns": {}}}, "unknown key 'dataset.columns' of adapter 'mer2025'"),
+        ({"dataset": {"root": "d", "csv": "e"}}, "adapter 'mer2025' reads the CSVs in root; write 'd' here again"),
+        ({"dataset": {"adapter": "folder", "root": "d", "csv": "d", "columns": {"nam": "x"}}},
+         "unknown key 'dataset.columns.nam' of adapter 'folder' (did you mean 'name'?)"),
         ({"dataset": {"root": "d", "csv": "d", "classes": ["sad", "none"]}}, "means no label in a CSV"),
         ({"dataset": {"root": "d", "csv": "d", "classes": ["sad", "a\nb"]}}, "control characters"),
         ({"dataset": {"root": "d", "csv": "d", "classes": ["sad", " glad"]}}, "blanks around it"),
@@ -70,11 +89,15 @@ def test_profiles_state_every_section(name: str) -> None:
         ({"folds": {"n": datetime.date(2025, 1, 1)}}, "'folds.n'"),
         ({"encoders": {}}, "encoders: name at least one"),
         ({"encoders": {"a.b": {"family": "logmel", "input": "audio"}}}, "'a.b' may only have small letters"),
-        ({"encoders": {"v": {"family": "logmel", "input": "faces"}}}, "family 'logmel' reads audio, not 'faces'"),
-        ({"encoders": {"v": {"family": "hf-speech", "input": "audio"}}}, "needs a checkpoint"),
-        ({"encoders": {"v": {"family": "logmel", "input": "audio", "checkpoint": "dir:x"}}}, "takes no checkpoint"),
-        ({"encoders": {"v": {"family": "logmel", "input": "audio", "std": True}}}, "no `std` over time"),
-        ({"encoders": {"v": {"family": "logmell", "input": "audio"}}}, "'encoders.v.family'"),
+        ({"encoders": {"v": {"family": "logmel", "input": "faces"}}},
+         "'encoders.v.input': family 'logmel' takes 'audio' (got \"faces\")"),
+        ({"encoders": {"v": {"family": "hf-speech", "input": "audio"}}},
+         "'encoders.v.checkpoint' is missing: family 'hf-speech' needs it, e.g. dir:models/name"),
+        ({"encoders": {"v": {"family": "logmel", "input": "audio", "checkpoint": "dir:x"}}},
+         "unknown key 'encoders.v.checkpoint' of family 'logmel'"),
+        ({"encoders": {"v": {"family": "logmel", "input": "audio", "std": True}}}, "unknown key 'encoders.v.std'"),
+        ({"encoders": {"v": {"family": "logmell", "input": "audio"}}},
+         "'encoders.v.family': there is no encoder 'logmell' (did you mean 'logmel'?)"),
         ({"encoders": {"v": {"family": "file", "input": "data/x.parquet"}}}, "below data/: write 'x.parquet'"),
         ({"encoders": {"v": {"family": "file", "input": "../x.parquet"}}}, "must lie below data/"),
         ({"encoders": {"v": {"family": "file", "input": "features/x"}}}, "data/features is written by the pipeline"),
@@ -122,6 +145,27 @@ def test_sections_are_frozen() -> None:
         parse_params(GOOD).train.epochs = 1  # type: ignore[misc]
 
 
-def test_every_family_has_an_encoder() -> None:
-    """The families that params allow are those that can be made (mypy sees that no case is missing)."""
-    assert set(get_args(EncoderParams.model_fields["family"].annotation)) == set(FAMILY_INPUTS)
+@pytest.mark.parametrize(
+    ("section", "says"),
+    [
+        ({"train": {"search": {"draws": 1}}}, "'train.search.draws' is called 'train.search.trials' now"),
+        ({"judges": {"me": {"kind": "own-head", "input": "features"}}},
+         "'judges.me.kind': 'own-head' is called 'fusion-head' now"),
+    ],
+)  # fmt: skip
+def test_an_old_name_is_told_its_new_one(section: dict[str, object], says: str) -> None:
+    """A params.yaml of an older version says what to change."""
+    with pytest.raises(ParamsError, match=re.escape(says)):
+        parse_params(changed(**section))
+
+
+def test_only_what_is_named_is_imported() -> None:
+    """Parsing a file with one family loads the module of no other, and no large library."""
+    code = (
+        "import sys; from mer_pipeline.params import parse_params; "
+        f"parse_params({GOOD!r}); print('mer_pipeline.speech.logmel' in sys.modules, "
+        "sorted({'mer_pipeline.text.hf_text', 'mer_pipeline.vision.open_clip', 'mer_pipeline.judges.hf_audio', "
+        "'mer_pipeline.enrich.ask', 'torch', 'transformers', 'sklearn'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "True []"

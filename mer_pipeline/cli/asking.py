@@ -8,8 +8,8 @@ from typing import TypeAlias
 from mer_pipeline.cli.stage import inputs_of, run_stage
 from mer_pipeline.clips import Clip
 from mer_pipeline.enrich import replies
-from mer_pipeline.enrich.ask import Ask, clear_kept, open_journal
-from mer_pipeline.enrich.backend import EnrichParams
+from mer_pipeline.enrich.ask import clear_kept, open_journal
+from mer_pipeline.enrich.backend import LanguageModelParams, make_backend
 from mer_pipeline.enrich.journal import Journal
 from mer_pipeline.enrich.ledger import Ledger
 from mer_pipeline.enrich.prompt import RenderPrompt
@@ -22,14 +22,16 @@ from mer_pipeline.tables.rows import stage_schema
 from mer_pipeline.tables.shards import ShardParams, new_folder, write_shard
 from mer_pipeline.transform import Transform
 
-# What passes from prepare to infer is each one's own affair (as in encoders.py).
+# What passes from prepare to infer is each one's own affair (as in encoder.py).
 AnyReplier: TypeAlias = Transform[object]
 
 MISSING = Project().state / "no-reply.txt"
 NAMED = 20  # clips in an error; all of them are in MISSING
 
 
-def ask_all(params: EnrichParams, classes: tuple[str, ...], shards: ShardParams, quality: QualityParams) -> list[str]:
+def ask_all(
+    params: LanguageModelParams, classes: tuple[str, ...], shards: ShardParams, quality: QualityParams
+) -> list[str]:
     """Write the tables of prompts and replies; a line for each.
 
     Raises:
@@ -48,7 +50,7 @@ def ask_all(params: EnrichParams, classes: tuple[str, ...], shards: ShardParams,
 
 
 def replier(
-    params: EnrichParams,
+    params: LanguageModelParams,
     classes: tuple[str, ...],
     runtime: Runtime,
     journal: Journal | None = None,
@@ -59,11 +61,9 @@ def replier(
     Raises:
         CheckpointError: a local checkpoint is missing or unfit.
     """
-    if params.backend == "transformers":
-        from mer_pipeline.enrich.generate import Generate
-
-        return Generate(params, classes)  # type: ignore[return-value]
-    return Ask(params, classes, runtime.llm, journal, ledger)  # type: ignore[return-value]
+    made = make_backend(params).replier(classes, runtime.llm, journal, ledger)
+    assert made is not None
+    return made
 
 
 def no_replies(shards: ShardParams) -> None:

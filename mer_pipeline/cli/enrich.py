@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 from mer_pipeline.cli.asking import replier
 from mer_pipeline.clips import Clip, Row
 from mer_pipeline.enrich.ask import open_journal
-from mer_pipeline.enrich.backend import EnrichParams
+from mer_pipeline.enrich.backend import LanguageModelParams
 from mer_pipeline.enrich.context import context_of
 from mer_pipeline.enrich.ledger import cost, load_ledger
 from mer_pipeline.enrich.prompt import RenderPrompt
@@ -41,12 +41,15 @@ def estimate() -> str:
         StageError: the transcripts are not made yet.
     """
     params, runtime = load_params(), load_runtime()
-    if params.enrich.backend == "template":
-        raise UsageError("enrich.backend is 'template', which asks nobody; set it to openai or transformers first")
-    render, journal = RenderPrompt(params.enrich, params.dataset.classes), open_journal()
-    asker = replier(params.enrich, params.dataset.classes, runtime)
+    enrich = params.enrich
+    if not isinstance(enrich, LanguageModelParams):
+        raise UsageError(
+            f"enrich.backend is '{enrich.backend}', which asks nobody; set it to openai or transformers first"
+        )
+    render, journal = RenderPrompt(enrich, params.dataset.classes), open_journal()
+    asker = replier(enrich, params.dataset.classes, runtime)
     assert isinstance(asker.params, Sampling)
-    prompts = dict(_prompts(render, params.enrich))
+    prompts = dict(_prompts(render, enrich))
     digests = (complete_row(name, "", row, None, render.schema)["digest"] for name, row in prompts.items())
     parts = {name: Encoded(encode(digest)) for name, digest in zip(prompts, digests, strict=True)}
     known = row_cache_of(asker, runtime).knows(input_digests(list(prompts), {"prompts": parts}))
@@ -57,15 +60,15 @@ def estimate() -> str:
         if not is_known and key not in journal:
             open_clips, wanted[key] = open_clips + 1, prompt
     to_ask = list(wanted.values())
-    tokens_in, tokens_out, how = _tokens(to_ask, params.enrich)
+    tokens_in, tokens_out, how = _tokens(to_ask, enrich)
     same = f" ({len(to_ask)} different prompts)" if len(to_ask) < open_clips else ""
     lines = [
         f"{len(prompts)} clips have something to ask: {len(prompts) - open_clips} replies are known, "
         f"{open_clips} to ask for{same}",
-        f"tokens: about {tokens_in:,} in and {tokens_out:,} out, at most {params.enrich.max_tokens * len(to_ask):,} "
+        f"tokens: about {tokens_in:,} in and {tokens_out:,} out, at most {enrich.max_tokens * len(to_ask):,} "
         f"out ({how})",
     ]
-    if params.enrich.backend == "openai":
+    if enrich.by_server:
         lines.append(_cost_line(tokens_in, tokens_out, runtime.llm))
     last = read_run("replies")
     if to_ask and last is not None and last.rate:
@@ -75,7 +78,7 @@ def estimate() -> str:
     return "\n".join(lines)
 
 
-def _prompts(render: RenderPrompt, params: EnrichParams) -> Iterator[tuple[str, Row]]:
+def _prompts(render: RenderPrompt, params: LanguageModelParams) -> Iterator[tuple[str, Row]]:
     """The prompt of every clip that has one, as the stage would render it from the tables as they lie in data/."""
     transcripts = read_folder(Project().table("transcript")).to_pylist()
     cues = read_folder(CUES).to_pylist() if CUES.exists() else []
@@ -90,7 +93,7 @@ def _prompts(render: RenderPrompt, params: EnrichParams) -> Iterator[tuple[str, 
             yield name, message
 
 
-def _tokens(prompts: Sequence[Row], params: EnrichParams) -> tuple[int, int, str]:
+def _tokens(prompts: Sequence[Row], params: LanguageModelParams) -> tuple[int, int, str]:
     """Tokens in and out of some prompts; counted as the server counts where it has answered before."""
     guess = sum(_guess(prompt) for prompt in prompts)
     each_out = min(params.max_tokens, (params.max_chars + SENTENCES) / LETTERS)

@@ -12,9 +12,10 @@ from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap
 from ruamel.yaml.error import YAMLError
 
+from mer_pipeline.components import ADAPTERS
 from mer_pipeline.csv_files import clean, present
 from mer_pipeline.datasets.adapter import MER_CLASSES
-from mer_pipeline.datasets.mer import TRAIN
+from mer_pipeline.enrich.backend import LanguageModelParams
 from mer_pipeline.errors import DatasetError, UsageError, did_you_mean
 from mer_pipeline.params import parse_params
 from mer_pipeline.project import Project
@@ -59,15 +60,17 @@ def write_params(
     checked = parse_params(_plain(params), str(PARAMS))  # what is written must be readable
     with PARAMS.open("w", encoding="utf-8") as file:
         yaml.dump(params, file)
-    asked = checked.enrich.backend == "openai"
-    return _story(profile, dataset, checked.enrich.model if asked else None)
+    enrich = checked.enrich
+    model = enrich.model if isinstance(enrich, LanguageModelParams) and enrich.by_server else None
+    return _story(profile, dataset, model)
 
 
 def _describe(data: Path, csv: Path | None, named: Mapping[str, str]) -> CommentedMap:
     root = _portable(data)
-    for adapter, train in TRAIN.items():
-        if csv is None and (data / train).exists() and (data / "video").is_dir():
-            return CommentedMap(adapter=adapter, root=root, csv=root, classes=list(MER_CLASSES))
+    for adapter in ADAPTERS.names() if csv is None else ():
+        if (found := ADAPTERS.load(adapter)).fits(data):
+            classes = list(found.Params.model_fields["classes"].default)
+            return CommentedMap(adapter=adapter, root=root, csv=root, classes=classes)
     csv = csv or find_csv(data)
     dataset = CommentedMap(adapter="folder", root=root, csv=root if csv is None else _portable(csv))
     labels: list[str] = []

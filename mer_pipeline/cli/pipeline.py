@@ -12,6 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import TypeAlias
 
+from mer_pipeline.enrich.backend import LanguageModelParams
 from mer_pipeline.errors import UsageError, did_you_mean
 from mer_pipeline.params import Params, load_params
 from mer_pipeline.project import Project
@@ -19,7 +20,7 @@ from mer_pipeline.runtime import Runtime, load_runtime
 from mer_pipeline.store.fingerprint import Fingerprint, fingerprint_of
 from mer_pipeline.transform import Transform
 
-# What passes from prepare to infer is each transform's own affair (as in encoders.py).
+# What passes from prepare to infer is each transform's own affair (as in encoder.py).
 AnyTransform: TypeAlias = Transform[object]
 
 
@@ -79,11 +80,13 @@ def steps(params: Params) -> list[Step]:
     def prompts() -> AnyTransform:
         from mer_pipeline.enrich.prompt import RenderPrompt
 
+        assert isinstance(params.enrich, LanguageModelParams)
         return RenderPrompt(params.enrich, params.dataset.classes)  # type: ignore[return-value]
 
     def replies() -> AnyTransform:
         from mer_pipeline.cli.asking import replier
 
+        assert isinstance(params.enrich, LanguageModelParams)
         return replier(params.enrich, params.dataset.classes, load_runtime())
 
     asked = [
@@ -92,12 +95,12 @@ def steps(params: Params) -> list[Step]:
     ]
 
     def encoder(name: str) -> AnyTransform:
-        from mer_pipeline.encoders import make_encoder
+        from mer_pipeline.encoder import make_encoder
 
         return make_encoder(name, params.encoders[name])
 
     def judge(name: str) -> AnyTransform:
-        from mer_pipeline.judges.make import make_judge
+        from mer_pipeline.judges.judge import make_judge
 
         return make_judge(name, params.judges[name], params.dataset.classes)
 
@@ -106,7 +109,7 @@ def steps(params: Params) -> list[Step]:
         Step("faces", "faces", "faces", faces),
         Step("audio", "audio", "audio", audio),
         Step("enrich", "cues", "cues", cues),
-        *(asked if params.enrich.backend != "template" else ()),
+        *(asked if isinstance(params.enrich, LanguageModelParams) else ()),
         Step("enrich", "enriched", "enriched", enriched),
         *(
             Step(f"embed@{name}", f"embed-{name}", f"features/{name}", partial(encoder, name))
@@ -115,7 +118,7 @@ def steps(params: Params) -> list[Step]:
         *(
             Step(f"vote@{name}", f"vote-{name}", f"votes/{name}", partial(judge, name))
             for name in params.judges
-            if params.judges[name].kind != "fusion-head"
+            if not params.judges[name].is_head
         ),
     ]
 

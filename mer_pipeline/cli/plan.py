@@ -246,10 +246,10 @@ def _context(tables: Mapping[str, Parts | None], ahead: Ahead | None, enrich: En
     """The table of cue words and neighbours as the stage would write it; None where that is not known yet."""
     if any(part is UNKNOWN for part in (tables.get("cues") or {}).values()) or not Project().table("cues").exists():
         return None  # one clip's measures may change the habit of its whole group
-    if ahead is not None and enrich.neighbours:
+    if ahead is not None and enrich.reach:
         return None  # of new words only the digest is known
     transcripts = (
-        read_folder(Project().table("transcript"), ["clip_id", "zh", "en"]).to_pylist() if enrich.neighbours else []
+        read_folder(Project().table("transcript"), ["clip_id", "zh", "en"]).to_pylist() if enrich.reach else []
     )
     columns = ["clip_id", "group", "order"]
     manifest = ahead.manifest.select(columns) if ahead is not None else read_file(Project().table("manifest"), columns)

@@ -29,9 +29,9 @@ from mer_pipeline.project import Project
 from mer_pipeline.run import Progress, run
 from mer_pipeline.runs import Summary, remember_run
 from mer_pipeline.runtime import NO_STORE, Stopped, load_runtime, stop_on_signals
-from mer_pipeline.store.inputs import Inputs
+from mer_pipeline.store.inputs import Inputs, read_file
 from mer_pipeline.tables.quarantine import QualityParams
-from mer_pipeline.tables.shards import ShardParams
+from mer_pipeline.tables.shards import ShardParams, read_folder
 from mer_pipeline.transform import Item, Transform
 
 P = ParamSpec("P")
@@ -95,18 +95,23 @@ _NO_STORE = inspect.Parameter(
 def run_stage(transform: Transform[Item], out: str, shards: ShardParams, quality: QualityParams) -> str:
     """Run a transform on the project's tables and write the table `out`."""
     project, places = Project(), {source.table: Project().table(source.table) for source in transform.sources}
-    return str(
-        run(
-            transform,
-            places,
-            project.table(out),
-            project.quarantine(transform.name),
-            shards=shards,
-            quality=quality,
-            runtime=load_runtime(),
-            progress=progress_bar(transform.name),
-        )
+    note = transform.note(functools.partial(_clip_ids, places[transform.sources[0].table]))
+    summary = run(
+        transform,
+        places,
+        project.table(out),
+        project.quarantine(transform.name),
+        shards=shards,
+        quality=quality,
+        runtime=load_runtime(),
+        progress=progress_bar(transform.name),
     )
+    return f"{summary}; {note}" if note else str(summary)
+
+
+def _clip_ids(place: Path) -> frozenset[str]:
+    table = read_folder(place, ["clip_id"]) if place.is_dir() else read_file(place, ["clip_id"])
+    return frozenset(table["clip_id"].to_pylist())
 
 
 def inputs_of(transform: Transform[Item], shards: int) -> Inputs:

@@ -1,43 +1,31 @@
-"""The section `dataset` of params.yaml: where the clips are and how they are described."""
+"""The base of adapters, which know how a dataset's folder is laid out, and the section `dataset` of params.yaml."""
 
 from __future__ import annotations
 
 import re
+from abc import ABC, abstractmethod
 from pathlib import Path
-from typing import Literal
 
 from pydantic import field_validator
 
+from mer_pipeline.choice import Choice
+from mer_pipeline.components import ADAPTERS
 from mer_pipeline.csv_files import clean, present
+from mer_pipeline.datasets.listing import Listing
 from mer_pipeline.section import Section
 
 MER_CLASSES = ("neutral", "angry", "happy", "sad", "worried", "surprise")
 
 
-class ColumnParams(Section):
-    """Names of the columns of the `folder` adapter's CSV; all but `name` may be absent from it."""
-
-    name: str = "name"
-    label: str = "label"
-    split: str = "split"
-    group: str = "group"
-    order: str = "order"
-    transcript: str = "transcript"
-    fps: str = "fps"
-    duration: str = "duration"
-
-
 class DatasetParams(Section):
-    """Where the clips are and how they are described."""
+    """Where the clips are and how they are described. `adapter` says how the folder is laid out; each adapter has
+    options of its own besides."""
 
-    adapter: Literal["mer2025", "mer2026", "folder"] = "mer2025"  # how the folder is laid out
+    adapter: str = "mer2025"  # how the folder is laid out
     root: str  # folder of the dataset
-    # folder adapter: false: there are no media files, and the CSV alone says which clips there are
-    media: bool = True
-    # folder adapter: the CSV that describes the clips, in or outside of root. Without one it is root again, because
-    # DVC watches both and cannot watch nothing; then every clip is unlabelled.
+    # the CSV that describes the clips, in or outside of root, where the adapter reads one; else root again, because DVC
+    # watches both and cannot watch nothing
     csv: str
-    columns: ColumnParams = ColumnParams()  # folder adapter: what the CSV calls its columns
     classes: tuple[str, ...] = MER_CLASSES  # in the order of every table and matrix; neutral first by custom
     group_pattern: str | None = None  # a regex on the clip's name whose first group is the speaker or scene
     order_pattern: str | None = None  # likewise, its first group the utterance's number within speaker or scene
@@ -77,3 +65,41 @@ class DatasetParams(Section):
             if groups < 1:
                 raise ValueError("needs a (group) in parentheses")
         return pattern
+
+
+DATASET = Choice(DatasetParams, "adapter", ADAPTERS)  # the section `dataset` of params.yaml
+
+
+class Adapter(ABC):
+    """One layout of a dataset's folder.
+
+    Attributes:
+        Params: the class of the section `dataset`.
+
+    Args:
+        params: that section.
+    """
+
+    Params: type[DatasetParams] = DatasetParams
+
+    def __init__(self, params: DatasetParams) -> None:
+        self.params: DatasetParams = params
+
+    @classmethod
+    def fits(cls, folder: Path) -> bool:
+        """Whether a folder is surely laid out so: `mer init` asks."""
+        del folder
+        return False
+
+    @abstractmethod
+    def listing(self) -> Listing:
+        """Every clip below `root`, with what is known of it before a media file is opened.
+
+        Raises:
+            DatasetError: the folder or a CSV is not laid out so.
+        """
+
+
+def make_adapter(params: DatasetParams) -> Adapter:
+    """The adapter that the section names."""
+    return ADAPTERS.load(params.adapter)(params)

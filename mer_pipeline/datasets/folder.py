@@ -18,39 +18,68 @@ from pathlib import Path, PurePosixPath
 
 from mer_pipeline.clips import SPLITS
 from mer_pipeline.csv_files import check_label, present, read_csv
-from mer_pipeline.datasets.adapter import DatasetParams
+from mer_pipeline.datasets.adapter import Adapter, DatasetParams
 from mer_pipeline.datasets.listing import Entry, Listing, add_media
 from mer_pipeline.errors import DatasetError, did_you_mean
 from mer_pipeline.media.container import AUDIO_SUFFIXES, VIDEO_SUFFIXES
 from mer_pipeline.media.files import files_below
+from mer_pipeline.section import Section
 
 
-def list_folder(params: DatasetParams) -> Listing:
-    """List a folder and join its CSV.
+class ColumnParams(Section):
+    """Names of the CSV's columns; all but `name` may be absent from it."""
 
-    Raises:
-        DatasetError: no media below it where there should be some, or the CSV is not as described.
-    """
-    root = Path(params.root)
-    if not params.media:
-        if Path(params.csv) == root:
+    name: str = "name"
+    label: str = "label"
+    split: str = "split"
+    group: str = "group"
+    order: str = "order"
+    transcript: str = "transcript"
+    fps: str = "fps"
+    duration: str = "duration"
+
+
+class FolderParams(DatasetParams):
+    """A plain folder of clips, and a CSV that describes them. Without a CSV every clip is unlabelled."""
+
+    media: bool = True  # false: there are no media files, and the CSV alone says which clips there are
+    columns: ColumnParams = ColumnParams()  # what the CSV calls its columns
+
+
+class Folder(Adapter):
+    """A folder, joined with its CSV."""
+
+    Params = FolderParams
+    params: FolderParams
+
+    def listing(self) -> Listing:
+        """List the folder and join the CSV.
+
+        Raises:
+            DatasetError: no media below it where there should be some, or the CSV is not as described.
+        """
+        params, root = self.params, Path(self.params.root)
+        if not params.media:
+            if Path(params.csv) == root:
+                raise DatasetError(
+                    "dataset.media is false, so dataset.csv must name the CSV that says which clips there are"
+                )
+            listing = Listing()
+            _add_csv(listing, params, Path(params.csv))
+            return listing
+        videos, sounds = (
+            _below(root, kind, suffixes) for kind, suffixes in (("video", VIDEO_SUFFIXES), ("audio", AUDIO_SUFFIXES))
+        )
+        if not videos and not sounds:
+            known = " ".join(sorted(VIDEO_SUFFIXES | AUDIO_SUFFIXES))
             raise DatasetError(
-                "dataset.media is false, so dataset.csv must name the CSV that says which clips there are"
+                f"no media below {root} (looked for {known}); if there are none, set dataset.media: false"
             )
         listing = Listing()
-        _add_csv(listing, params, Path(params.csv))
+        add_media(listing, videos, sounds)
+        if Path(params.csv) != root:
+            _add_csv(listing, params, Path(params.csv))
         return listing
-    videos, sounds = (
-        _below(root, kind, suffixes) for kind, suffixes in (("video", VIDEO_SUFFIXES), ("audio", AUDIO_SUFFIXES))
-    )
-    if not videos and not sounds:
-        known = " ".join(sorted(VIDEO_SUFFIXES | AUDIO_SUFFIXES))
-        raise DatasetError(f"no media below {root} (looked for {known}); if there are none, set dataset.media: false")
-    listing = Listing()
-    add_media(listing, videos, sounds)
-    if Path(params.csv) != root:
-        _add_csv(listing, params, Path(params.csv))
-    return listing
 
 
 def _below(root: Path, kind: str, suffixes: frozenset[str]) -> dict[str, str]:
@@ -63,7 +92,7 @@ def _below(root: Path, kind: str, suffixes: frozenset[str]) -> dict[str, str]:
     return {**others, **inside}
 
 
-def _add_csv(listing: Listing, params: DatasetParams, path: Path) -> None:
+def _add_csv(listing: Listing, params: FolderParams, path: Path) -> None:
     columns = params.columns
     names = _Names(listing)
     # A column that params.yaml names is there, or it is misspelled: a lost speaker column would let scores flatter.

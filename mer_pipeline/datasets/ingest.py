@@ -19,11 +19,9 @@ from pathlib import Path
 import pyarrow as pa
 
 from mer_pipeline.clips import GIVEN, MANIFEST_SCHEMA, SPLITS, VOTES_SCHEMA, Row
-from mer_pipeline.datasets.adapter import DatasetParams
-from mer_pipeline.datasets.folder import list_folder
+from mer_pipeline.datasets.adapter import DatasetParams, make_adapter
 from mer_pipeline.datasets.folds import FoldParams, make_folds
 from mer_pipeline.datasets.listing import Entry, Listing, Vote, add_groups, add_truth, add_votes
-from mer_pipeline.datasets.mer import list_mer
 from mer_pipeline.datasets.probe import ProbeMedia, known_files, probe_files
 from mer_pipeline.errors import DatasetError
 from mer_pipeline.media.container import UNREAD
@@ -34,8 +32,6 @@ from mer_pipeline.runtime import Runtime
 from mer_pipeline.tables.quarantine import QualityParams, check_quality, write_problems
 from mer_pipeline.tables.rows import complete_row, digest, stage_schema, to_table
 from mer_pipeline.tables.shards import ShardParams, new_folder, shard_of, write_shard, write_table
-
-ADAPTERS = {"mer2025": list_mer, "mer2026": list_mer, "folder": list_folder}
 
 TRANSCRIPT_SCHEMA = pa.schema([pa.field("zh", pa.string()), pa.field("en", pa.string())])
 TRUTH_SCHEMA = pa.schema([pa.field(name, pa.string(), nullable=False) for name in ("clip_id", "label")])
@@ -63,7 +59,7 @@ def list_dataset(params: DatasetParams) -> Listing:
     root = Path(params.root)
     if not root.is_dir():
         raise DatasetError(f"there is no folder {root} (dataset.root); mount it, or set the right path in params.yaml")
-    listing = ADAPTERS[params.adapter](params)
+    listing = make_adapter(params).listing()
     if params.votes is not None:
         add_votes(listing, root / params.votes, params.classes)
     for name in params.truth:

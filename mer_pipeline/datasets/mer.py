@@ -8,50 +8,92 @@ MER2026: track1_train.csv                              track1_track2_candidate.c
 from __future__ import annotations
 
 from pathlib import Path
+from typing import ClassVar
+
+from pydantic import model_validator
 
 from mer_pipeline.csv_files import check_label, clean, present, read_csv
-from mer_pipeline.datasets.adapter import DatasetParams
+from mer_pipeline.datasets.adapter import Adapter, DatasetParams
 from mer_pipeline.datasets.listing import Listing, Note, add_media
 from mer_pipeline.errors import DatasetError
 from mer_pipeline.media.container import AUDIO_SUFFIXES, VIDEO_SUFFIXES
 from mer_pipeline.media.files import files_below
 
-TRAIN = {"mer2025": "track1_train_disdim.csv", "mer2026": "track1_train.csv"}
-CANDIDATES = {"mer2025": "track_all_candidates.csv", "mer2026": "track1_track2_candidate.csv"}
 SUBTITLES = "subtitle_chieng.csv"
 
 
-def list_mer(params: DatasetParams) -> Listing:
-    """List a MER folder.
+class MerParams(DatasetParams):
+    """A folder of the challenge, as released."""
 
-    Raises:
-        DatasetError: it is no such folder, or one of its CSVs is not as released.
+    @model_validator(mode="after")
+    def _has_no_csv(self) -> MerParams:
+        if Path(self.csv) != Path(self.root):
+            raise ValueError(
+                f"csv: adapter '{self.adapter}' reads the CSVs in root; write '{self.root}' here again, because DVC "
+                "watches both"
+            )
+        return self
+
+
+class Mer2025(Adapter):
+    """The layout of MER2025.
+
+    Attributes:
+        train: the CSV of the labelled clips.
+        candidates: that of the clips among which the test's are.
     """
-    root = Path(params.root)
-    train, candidates, subtitles = root / TRAIN[params.adapter], root / CANDIDATES[params.adapter], root / SUBTITLES
-    if not (root / "video").is_dir() and not (root / "audio").is_dir():
-        raise DatasetError(f"{root} has neither video/ nor audio/; is dataset.adapter = '{params.adapter}' right?")
-    if not train.exists() and not candidates.exists():
-        raise DatasetError(
-            f"{root} has neither {train.name} nor {candidates.name}; another release? see dataset.adapter"
-        )
-    listing = Listing()
-    videos = files_below(root / "video", root, VIDEO_SUFFIXES)
-    sounds = files_below(root / "audio", root, AUDIO_SUFFIXES)
-    add_media(listing, videos, sounds)
-    if train.exists():
-        for row in read_csv(train, ("name", "discrete")):
-            label = check_label(row["discrete"], params.classes, f"{train}, '{row['name']}'")
-            listing.update(row["name"], train.name, split="train", label=label)
-    if candidates.exists():
-        for row in read_csv(candidates, ("name",)):
-            entry = listing.entries.get(row["name"])
-            if entry is not None and entry.split == "train":
-                raise DatasetError(f"'{row['name']}' is in both {train.name} and {candidates.name}; remove it from one")
-            listing.update(row["name"], candidates.name, split="test")
-    if subtitles.exists():
-        _add_subtitles(listing, subtitles)
-    return listing
+
+    Params = MerParams
+    train: ClassVar = "track1_train_disdim.csv"
+    candidates: ClassVar = "track_all_candidates.csv"
+
+    @classmethod
+    def fits(cls, folder: Path) -> bool:
+        """Whether it has the CSV of this release, and videos."""
+        return (folder / cls.train).exists() and (folder / "video").is_dir()
+
+    def listing(self) -> Listing:
+        """List the folder.
+
+        Raises:
+            DatasetError: it is no such folder, or one of its CSVs is not as released.
+        """
+        root = Path(self.params.root)
+        train, candidates, subtitles = root / self.train, root / self.candidates, root / SUBTITLES
+        if not (root / "video").is_dir() and not (root / "audio").is_dir():
+            raise DatasetError(
+                f"{root} has neither video/ nor audio/; is dataset.adapter = '{self.params.adapter}' right?"
+            )
+        if not train.exists() and not candidates.exists():
+            raise DatasetError(
+                f"{root} has neither {train.name} nor {candidates.name}; another release? see dataset.adapter"
+            )
+        listing = Listing()
+        videos = files_below(root / "video", root, VIDEO_SUFFIXES)
+        sounds = files_below(root / "audio", root, AUDIO_SUFFIXES)
+        add_media(listing, videos, sounds)
+        if train.exists():
+            for row in read_csv(train, ("name", "discrete")):
+                label = check_label(row["discrete"], self.params.classes, f"{train}, '{row['name']}'")
+                listing.update(row["name"], train.name, split="train", label=label)
+        if candidates.exists():
+            for row in read_csv(candidates, ("name",)):
+                entry = listing.entries.get(row["name"])
+                if entry is not None and entry.split == "train":
+                    raise DatasetError(
+                        f"'{row['name']}' is in both {train.name} and {candidates.name}; remove it from one"
+                    )
+                listing.update(row["name"], candidates.name, split="test")
+        if subtitles.exists():
+            _add_subtitles(listing, subtitles)
+        return listing
+
+
+class Mer2026(Mer2025):
+    """The layout of MER2026: the same with other names."""
+
+    train: ClassVar = "track1_train.csv"
+    candidates: ClassVar = "track1_track2_candidate.csv"
 
 
 def _add_subtitles(listing: Listing, path: Path) -> None:

@@ -7,19 +7,45 @@ import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
+from typing import Annotated, ClassVar
+
+from pydantic import Field
 
 from mer_pipeline.clips import Clip, Row
 from mer_pipeline.enrich import replies
-from mer_pipeline.enrich.backend import EnrichParams
+from mer_pipeline.enrich.backend import Backend, LanguageModelParams
 from mer_pipeline.enrich.chat import Answer, Chat
 from mer_pipeline.enrich.journal import Journal
 from mer_pipeline.enrich.ledger import Ledger
 from mer_pipeline.errors import Skip
 from mer_pipeline.runtime import LlmSettings
+from mer_pipeline.section import Seed
 from mer_pipeline.tables.shards import read_folder
 from mer_pipeline.transform import Transform
 
 FIRST = ":first"  # the journal's entry of an answer that did not fit, until the second is there
+
+
+class ByServerParams(LanguageModelParams):
+    """A language model behind any OpenAI-compatible server: vLLM, llama.cpp, Ollama, a provider."""
+
+    by_server: ClassVar[bool] = True
+
+    temperature: Annotated[float, Field(ge=0.0, le=2.0)] = 0.0  # of the model's sampling; 0: greedy
+    seed: Seed = 0  # likewise
+
+
+class ByServer(Backend):
+    """A server is asked about every clip."""
+
+    Params = ByServerParams
+    params: ByServerParams
+
+    def replier(
+        self, classes: tuple[str, ...], settings: LlmSettings, journal: Journal | None, ledger: Ledger | None
+    ) -> Transform[object]:
+        """Ask."""
+        return Ask(self.params, classes, settings, journal, ledger)  # type: ignore[return-value]
 
 
 def open_journal() -> Journal:
@@ -52,13 +78,19 @@ class Ask(Transform[Row]):
 
     def __init__(
         self,
-        params: EnrichParams,
+        params: ByServerParams,
         classes: tuple[str, ...],
         settings: LlmSettings,
         journal: Journal | None = None,
         ledger: Ledger | None = None,
     ) -> None:
-        self.params: replies.Sampling = replies.sampling_of(params)
+        self.params: replies.Sampling = replies.Sampling(
+            backend=params.backend,
+            model=params.model,
+            max_tokens=params.max_tokens,
+            temperature=params.temperature,
+            seed=params.seed,
+        )
         self.in_flight = settings.in_flight
         self._classes, self._max_chars = classes, params.max_chars
         self._journal, self._ledger = journal or open_journal(), ledger or Ledger()

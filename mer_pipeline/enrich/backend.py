@@ -1,40 +1,89 @@
-"""The section `enrich` of params.yaml: what writes the enriched text, and how."""
+"""What writes the enriched text: the base of backends, and the section `enrich` of params.yaml."""
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
-from mer_pipeline.section import Count, Section, Seed
+from mer_pipeline.choice import Choice
+from mer_pipeline.components import BACKENDS
+from mer_pipeline.section import Count, Section
+
+if TYPE_CHECKING:
+    from mer_pipeline.enrich.journal import Journal
+    from mer_pipeline.enrich.ledger import Ledger
+    from mer_pipeline.runtime import LlmSettings
+    from mer_pipeline.transform import Transform
 
 
 class EnrichParams(Section):
-    """Context enrichment of the transcript. Where a server is and how often it is asked stands in `.mer.toml`."""
+    """Context enrichment of the transcript. Where a server is and how often it is asked stands in `.mer.toml`.
+    `backend` says what writes the text; each backend has options of its own besides."""
 
-    # what writes the enriched text: nothing but rules, an OpenAI-compatible server, or a checkpoint in this process
-    backend: Literal["template", "openai", "transformers"] = "template"
+    backend: str = "template"  # which code
     language: Literal["zh", "en"] = "en"  # of the prompt and of the words that are added
-    # openai: its name at the server; transformers: dir:PATH or hf:org/name@rev
-    model: Annotated[str, Field(pattern=r"\S")] | None = None
+
+    @property
+    def reach(self) -> int:
+        """How many utterances before and after a clip are read."""
+        return 0
+
+
+class LanguageModelParams(EnrichParams):
+    """A language model writes the text: the stage writes prompts and replies too."""
+
+    by_server: ClassVar[bool] = False  # it is asked over the network, and may cost money
+
+    model: Annotated[str, Field(pattern=r"\S", examples=["my-model"])]  # its name at the server
     prompt: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")] = "context"  # prompts/NAME.LANGUAGE.md
     neighbours: Annotated[int, Field(ge=0, le=20)] = 0  # utterances before and after, where the dataset has an order
     max_chars: Annotated[int, Field(ge=20, le=4000)] = 600  # of the text that the model adds
     max_tokens: Count = 1000  # of a reply
-    temperature: Annotated[float, Field(ge=0.0, le=2.0)] = 0.0  # 0: greedy; a local checkpoint knows nothing else
-    seed: Seed = 0  # of the model's sampling
     offline: bool = False  # ask nobody: a reply that the store does not have is an error
 
-    @model_validator(mode="after")
-    def _fits(self) -> EnrichParams:
-        if (self.backend == "template") != (self.model is None):
-            need = "takes no model" if self.model is not None else "needs a model"
-            raise ValueError(f"backend '{self.backend}' {need}")
-        if self.backend == "transformers" and self.temperature > 0:
-            raise ValueError("backend 'transformers' is greedy: temperature must be 0")
-        return self
-
     @property
-    def checkpoint(self) -> str | None:
-        """The checkpoint in this process; None where another writes."""
-        return self.model if self.backend == "transformers" else None
+    def reach(self) -> int:
+        """How many utterances before and after a clip are read."""
+        return self.neighbours
+
+
+ENRICH = Choice(EnrichParams, "backend", BACKENDS)  # the section `enrich` of params.yaml
+
+
+class Backend(ABC):
+    """What writes the enriched text.
+
+    Attributes:
+        Params: the class of the section `enrich`.
+
+    Args:
+        params: that section.
+    """
+
+    Params: type[EnrichParams] = EnrichParams
+
+    def __init__(self, params: EnrichParams) -> None:
+        self.params: EnrichParams = params
+
+    @abstractmethod
+    def replier(
+        self, classes: tuple[str, ...], settings: LlmSettings, journal: Journal | None, ledger: Ledger | None
+    ) -> Transform[object] | None:
+        """The transform from prompts to replies; None where no language model is asked.
+
+        Args:
+            classes: in order.
+            settings: of this machine, where a server is asked.
+            journal: of replies that no store has yet; by default the project's.
+            ledger: counts requests; by default a new one.
+
+        Raises:
+            CheckpointError: a local checkpoint is missing or unfit.
+        """
+
+
+def make_backend(params: EnrichParams) -> Backend:
+    """The backend that the section names."""
+    return BACKENDS.load(params.backend)(params)

@@ -58,7 +58,7 @@ def context_of(
     # A neighbour is quoted once: in the language of the prompt where it has it.
     first, second = ("zh", "en") if params.language == "zh" else ("en", "zh")
     spoken = {str(row["clip_id"]): str(row[first] or row[second]) for row in transcripts if row[first] or row[second]}
-    around = neighbours_of(manifest, spoken, params.neighbours)
+    around = neighbours_of(manifest, spoken, params.reach)
     rows = [
         {"clip_id": clip_id, "words": words.get(clip_id, []), **vars(around.get(clip_id, Neighbours()))}
         for clip_id in sorted(words.keys() | around.keys())

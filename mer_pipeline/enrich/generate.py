@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING
 from mer_pipeline.batching import forward_rows
 from mer_pipeline.clips import Clip, Row
 from mer_pipeline.enrich import replies
-from mer_pipeline.enrich.backend import EnrichParams
+from mer_pipeline.enrich.backend import Backend, LanguageModelParams
 from mer_pipeline.errors import CheckpointError, Skip
-from mer_pipeline.models.checkpoint import resolve, value_files
+from mer_pipeline.models.checkpoint import Checkpoint, resolve, value_files
 from mer_pipeline.models.huggingface import load_model
 from mer_pipeline.store.fingerprint import names_of, sha256_of
 from mer_pipeline.tables.rows import digest
@@ -25,7 +25,36 @@ from mer_pipeline.transform import Transform
 if TYPE_CHECKING:
     import torch
 
+    from mer_pipeline.enrich.journal import Journal
+    from mer_pipeline.enrich.ledger import Ledger
+    from mer_pipeline.runtime import LlmSettings
+
 STEP = 64  # padded lengths are multiples of this
+
+
+class ByCheckpointParams(LanguageModelParams):
+    """A checkpoint in this process, greedily."""
+
+    model: Checkpoint  # dir:PATH or hf:org/name@rev
+
+    @property
+    def checkpoint(self) -> str:
+        """What models.lock has the files of."""
+        return self.model
+
+
+class ByCheckpoint(Backend):
+    """A checkpoint is asked about every clip."""
+
+    Params = ByCheckpointParams
+    params: ByCheckpointParams
+
+    def replier(
+        self, classes: tuple[str, ...], settings: LlmSettings, journal: Journal | None, ledger: Ledger | None
+    ) -> Transform[object]:
+        """Generate."""
+        del settings, journal, ledger
+        return Generate(self.params, classes)  # type: ignore[return-value]
 
 
 @dataclass(frozen=True)
@@ -55,10 +84,12 @@ class Generate(Transform[Conversation]):
     uses_torch = True
     batch_rows = 4
 
-    def __init__(self, params: EnrichParams, classes: tuple[str, ...]) -> None:
-        assert params.model is not None
+    def __init__(self, params: ByCheckpointParams, classes: tuple[str, ...]) -> None:
         self.folder = resolve(params.model)
-        self.params: replies.Sampling = replies.sampling_of(params)
+        # The checkpoint counts by the content of its files, not by its name.
+        self.params: replies.Sampling = replies.Sampling(
+            backend=params.backend, model="", max_tokens=params.max_tokens, temperature=0.0, seed=0
+        )
         self._classes, self._max_chars = classes, params.max_chars
 
     def files(self) -> Sequence[Path]:

@@ -15,7 +15,7 @@ from string import Template
 import pyarrow as pa
 
 from mer_pipeline.clips import Clip, Row
-from mer_pipeline.enrich.backend import EnrichParams
+from mer_pipeline.enrich.backend import LanguageModelParams
 from mer_pipeline.enrich.clean import as_data, plain
 from mer_pipeline.enrich.reply import reply_schema
 from mer_pipeline.enrich.request import Request, request_of
@@ -48,7 +48,7 @@ class RenderPrompt(Transform[Request]):
         ]
     )
 
-    def __init__(self, params: EnrichParams, classes: tuple[str, ...]) -> None:
+    def __init__(self, params: LanguageModelParams, classes: tuple[str, ...]) -> None:
         self.params: PromptParams = PromptParams(classes=classes, max_chars=params.max_chars)
         self.path = PROMPTS / f"{params.prompt}.{params.language}.md"
         if not self.path.is_file():

@@ -10,12 +10,10 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
-from typing import Literal
 
 import pyarrow as pa
 
 from mer_pipeline.clips import Row
-from mer_pipeline.enrich.backend import EnrichParams
 from mer_pipeline.enrich.reply import UnparsableReply, parse_reply
 from mer_pipeline.section import Section
 from mer_pipeline.transform import Source
@@ -44,26 +42,11 @@ REPAIR_CHARS = 4000
 class Sampling(Section):
     """What of the params decides a reply, beside its prompt."""
 
-    backend: Literal["openai", "transformers"]
+    backend: str
     model: str
     max_tokens: int
     temperature: float
     seed: int
-
-
-def sampling_of(params: EnrichParams) -> Sampling:
-    """The part of the params that is in a reply's key."""
-    assert params.backend != "template"
-    assert params.model is not None
-    # A local checkpoint is there by the content of its files.
-    name = params.model if params.backend == "openai" else ""
-    return Sampling(
-        backend=params.backend,
-        model=name,
-        max_tokens=params.max_tokens,
-        temperature=params.temperature,
-        seed=params.seed,
-    )
 
 
 def first_request(prompt: Row) -> Messages:

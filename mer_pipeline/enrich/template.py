@@ -5,13 +5,36 @@ from __future__ import annotations
 import re
 from functools import cache
 from importlib import resources
+from typing import TYPE_CHECKING
 
+from mer_pipeline.enrich.backend import Backend, EnrichParams
 from mer_pipeline.enrich.request import Request
+
+if TYPE_CHECKING:
+    from mer_pipeline.enrich.journal import Journal
+    from mer_pipeline.enrich.ledger import Ledger
+    from mer_pipeline.runtime import LlmSettings
 
 LABELS = {
     "en": {"+": "positive words", "-": "negative words", "?": "a question", "!": "an exclamation", "join": ", "},
     "zh": {"+": "用词积极", "-": "用词消极", "?": "疑问", "!": "感叹", "join": "，"},
 }
+
+
+class ByRulesParams(EnrichParams):
+    """Rules: the measured cues of voice and face, the polarity of the words."""
+
+
+class ByRules(Backend):
+    """Nobody is asked: `transform.py` writes the text by `describe`."""
+
+    Params = ByRulesParams
+
+    def replier(
+        self, classes: tuple[str, ...], settings: LlmSettings, journal: Journal | None, ledger: Ledger | None
+    ) -> None:
+        """None."""
+        del classes, settings, journal, ledger
 
 
 def describe(request: Request, language: str) -> str:

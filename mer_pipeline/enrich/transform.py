@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import pyarrow as pa
 
 from mer_pipeline.clips import Clip, Row
-from mer_pipeline.enrich.backend import EnrichParams
+from mer_pipeline.enrich.backend import EnrichParams, LanguageModelParams
 from mer_pipeline.enrich.clean import plain
 from mer_pipeline.enrich.prompt import SPOKEN_CHARS
 from mer_pipeline.enrich.reply import ParsedReply, UnparsableReply, parse_reply
@@ -58,9 +58,12 @@ class Enrich(Transform[Material]):
     name = "enriched"
 
     def __init__(self, params: EnrichParams, classes: tuple[str, ...]) -> None:
-        model = params.backend != "template"
+        model = isinstance(params, LanguageModelParams)
         self.params: TextParams = TextParams(
-            uses_model=model, language=params.language, classes=classes, max_chars=params.max_chars
+            uses_model=model,
+            language=params.language,
+            classes=classes,
+            max_chars=params.max_chars if isinstance(params, LanguageModelParams) else 0,
         )
         self.sources = (*WORDS, *REPLIES) if model else WORDS
         self.schema = pa.schema(

@@ -9,38 +9,68 @@ which the field's tools fill up what they did not find. A clip without a file, r
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+from pydantic import field_validator
 
 from mer_pipeline.clips import Clip, Row
-from mer_pipeline.encoder import Encoder, EncoderParams
+from mer_pipeline.csv_files import note_unmatched
+from mer_pipeline.encoder import PooledEncoder, PooledParams
 from mer_pipeline.errors import BadInput, Skip
 from mer_pipeline.external.npy import read_array
-from mer_pipeline.external.tables import length_of, read_place
-from mer_pipeline.project import DATA
+from mer_pipeline.external.tables import length_of, names_of, read_place
+from mer_pipeline.project import DATA, WRITTEN
+from mer_pipeline.section import below_data
 from mer_pipeline.transform import ExternalTable, Source
 
 Steps = npt.NDArray[np.float64]
 
 
-class FromFile(Encoder[Steps]):
+class FromFileParams(PooledParams):
+    """Vectors that were made elsewhere: [features.md](features.md#bringing-your-own)."""
+
+    input: str  # a path below data/: a folder of .npy, a .parquet or a .csv
+    # the list column of a .parquet (its only one where not given); what the columns of a .csv begin with (all)
+    column: str | None = None
+    zeros_absent: bool = False  # a vector of zeros alone stands for nothing, as MERTools writes what is absent
+
+    @field_validator("input")
+    @classmethod
+    def _is_brought(cls, name: str) -> str:
+        first = below_data(name).parts[0]
+        if first in WRITTEN:
+            raise ValueError(
+                f"{DATA}/{first} is written by the pipeline: put '{name}' elsewhere, say below {DATA}/external/"
+            )
+        return name
+
+
+class FromFile(PooledEncoder[Steps]):
     """A table's or folder's vectors. An item is (steps, D) float64.
 
     Raises:
         DatasetError: the table is not as described (`tables.py`).
     """
 
-    def __init__(self, name: str, params: EncoderParams) -> None:
+    Params = FromFileParams
+    params: FromFileParams
+
+    def __init__(self, name: str, params: FromFileParams) -> None:
         place = DATA / params.input
         length = length_of(place, params.column)
         where = "path" if place.is_dir() else "vector"
         mine = ExternalTable(params.input, ("content",), (where,), read=partial(read_place, column=params.column))
         super().__init__(name, params, length, Source("clips", ()), mine)
         self.length = length
+
+    def note(self, clip_ids: Callable[[], Collection[str]]) -> str:
+        """Names that are no clips; a DatasetError where none is."""
+        place = DATA / self.params.input
+        return note_unmatched(place, names_of(place), clip_ids())
 
     def prepare(self, clip: Clip) -> Steps:
         """The clip's steps that are there."""

@@ -8,20 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
 from mer_pipeline.clips import Clip, Row
-from mer_pipeline.encoder import COLUMNS
 from mer_pipeline.errors import Skip
-from mer_pipeline.judges.judge import Judge, JudgeParams
-from mer_pipeline.judges.label_map import columns_of, labels_of
+from mer_pipeline.judges.judge import Judge
+from mer_pipeline.judges.label_map import MappedParams, columns_of, labels_of
 from mer_pipeline.models.checkpoint import resolve, value_files
 from mer_pipeline.models.huggingface import load_model
 from mer_pipeline.speech.sound_model import Chunks, SoundModel
 from mer_pipeline.speech.track import Sound
-from mer_pipeline.transform import Source
 
 if TYPE_CHECKING:
     import torch
@@ -32,18 +30,23 @@ CHUNK_SECONDS = 20.0  # longer clips are cut into equal chunks
 UNUSED = tuple(f"{kind}.masked_spec_embed" for kind in ("hubert", "wav2vec2", "wavlm", "data2vec_audio"))
 
 
+class HfAudioParams(MappedParams):
+    """A Hugging Face audio classifier: HuBERT, wav2vec 2.0, WavLM, data2vec, Whisper."""
+
+    input: Literal["audio"]  # the sound track
+
+
 class HfAudio(Judge[Chunks]):
     """Sound to the checkpoint's own labels, and by the map to classes."""
 
+    Params = HfAudioParams
     uses_torch = True
 
-    def __init__(self, name: str, params: JudgeParams, classes: tuple[str, ...]) -> None:
-        assert params.checkpoint is not None
-        assert params.map is not None
+    def __init__(self, name: str, params: HfAudioParams, classes: tuple[str, ...]) -> None:
         self.sound = SoundModel(resolve(params.checkpoint))
         self.columns = columns_of(name, params.map, labels_of(self.sound.config), classes)
         self.batch_rows = self.sound.batch_rows
-        super().__init__(name, params, classes, Source(params.input, COLUMNS[params.input]))
+        super().__init__(name, params, classes)
 
     def files(self) -> Sequence[Path]:
         """The checkpoint's."""

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from mer_pipeline.clips import Row
 from mer_pipeline.errors import Skip
-from mer_pipeline.judges.judge import JudgeParams
-from mer_pipeline.judges.label_map import columns_of, labels_of
+from mer_pipeline.judges.label_map import MappedParams, columns_of, labels_of
 from mer_pipeline.judges.pictures import PictureJudge
 from mer_pipeline.models.checkpoint import resolve, value_files
 from mer_pipeline.models.huggingface import load_config, load_model
@@ -25,12 +24,18 @@ if TYPE_CHECKING:
 MODELS = ("vit", "deit", "beit", "dinov2", "swin", "convnext")
 
 
+class HfImageParams(MappedParams):
+    """A Hugging Face image classifier: ViT, DeiT, BEiT, DINOv2, Swin, ConvNeXt."""
+
+    input: Literal["faces", "frames"]  # the pictures that are read
+
+
 class HfImage(PictureJudge):
     """Pictures to the checkpoint's own labels, and by the map to classes."""
 
-    def __init__(self, name: str, params: JudgeParams, classes: tuple[str, ...]) -> None:
-        assert params.checkpoint is not None
-        assert params.map is not None
+    Params = HfImageParams
+
+    def __init__(self, name: str, params: HfImageParams, classes: tuple[str, ...]) -> None:
         self.folder = resolve(params.checkpoint)
         config = load_config(self.folder, MODELS)
         self.columns = columns_of(name, params.map, labels_of(config), classes)

@@ -9,17 +9,20 @@ Where there is nothing to judge (no face, silence, no answer) the row is not val
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated, Literal, TypeVar
+from typing import Annotated, ClassVar, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 from pydantic import Field, model_validator
 
+from mer_pipeline.choice import Choice
 from mer_pipeline.clips import Row
+from mer_pipeline.components import JUDGES
+from mer_pipeline.encoder import columns_of
 from mer_pipeline.errors import BadInput
-from mer_pipeline.section import Fraction, Section, below_data
-from mer_pipeline.train_params import HeadName
+from mer_pipeline.models.checkpoint import Checkpoint
+from mer_pipeline.section import Fraction, Section
 from mer_pipeline.transform import Source, Transform
 
 Item = TypeVar("Item")
@@ -29,75 +32,66 @@ Floats = npt.NDArray[np.floating]
 # Sources of one family are not independent of each other (labels/votes.py).
 # Any name will do: human, text-llm, audio, face, scene and own are those that the pipeline gives by itself.
 Family = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")]
-JudgeKind = Literal["open-clip", "hf-image", "hf-audio", "llm-scores", "csv", "fusion-head"]
+IMPLIED: dict[str, Family] = {"faces": "face", "frames": "scene", "audio": "audio", "enriched": "text-llm"}
 
 
 class JudgeParams(Section):
-    """One judge: a source that gives every clip a distribution over the classes, or abstains."""
+    """One judge: a source that gives every clip a distribution over the classes, or abstains. `kind` says which code;
+    each kind has options of its own besides."""
 
-    kind: JudgeKind  # which code: docs/judges.md
-    input: str  # what it reads below data/: frames, faces, audio, enriched, features; csv: the file's path there
-    family: Family | None = None  # whom it is not independent of; by its kind and input where not given
-    checkpoint: str | None = None  # open-clip, hf-image, hf-audio: dir:PATH, hf:org/name@rev, openclip:ARCH/TAG
-    captions: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")] = "face"  # open-clip: prompts/captions-NAME.tsv
-    # hf-image, hf-audio: the checkpoint's labels to classes, null for one that has none; or the name of a known map
-    map: str | dict[str, str | None] | None = None
+    # Its votes are those of a fusion head, which is trained on the given labels. So its table has a row per clip and
+    # held-out fold, and it cannot bear out another head.
+    is_head: ClassVar[bool] = False
+    reads_scores: ClassVar[bool] = False  # of a language model: another enrichment gives none
+
+    kind: str  # which code: docs/judges.md
+    input: str  # the table that is read
+    family: Family | None = None  # whom it is not independent of; by its input where not given
     min_score: Fraction = 0.0  # abstain where no class has this much
-    head: HeadName = "logreg"  # fusion-head
 
     @model_validator(mode="after")
-    def _fits(self) -> JudgeParams:
-        reads = JUDGE_INPUTS[self.kind]
-        if reads and self.input not in reads:
-            raise ValueError(f"kind '{self.kind}' reads {' or '.join(reads)}, not '{self.input}'")
-        if self.kind == "csv":
-            if below_data(self.input).suffix != ".csv":
-                raise ValueError(f"'{self.input}' must be a .csv below data/, where DVC sees that it changes")
-            if self.family is None:
-                raise ValueError("kind 'csv' needs a family: whom the predictions are not independent of")
-        if (self.kind in CHECKPOINT_JUDGES) != (self.checkpoint is not None):
-            need = "needs a checkpoint (e.g. dir:models/name)" if self.checkpoint is None else "takes no checkpoint"
-            raise ValueError(f"kind '{self.kind}' {need}")
-        if (self.kind in MAPPED_JUDGES) != (self.map is not None):
-            need = "needs a map from the checkpoint's labels to classes" if self.map is None else "takes no map"
-            raise ValueError(f"kind '{self.kind}' {need}")
+    def _has_home(self) -> JudgeParams:
+        if self.family is None and self.input not in IMPLIED:
+            raise ValueError(f"kind '{self.kind}' needs a family: whom its votes are not independent of")
         return self
 
     @property
     def home(self) -> Family:
         """The family, given or implied."""
-        implied: dict[str, Family] = {"faces": "face", "frames": "scene", "audio": "audio", "enriched": "text-llm"}
-        return self.family or implied.get(self.input, "own")
+        return self.family or IMPLIED[self.input]
 
 
-JUDGE_INPUTS: dict[JudgeKind, tuple[str, ...]] = {
-    "open-clip": ("frames", "faces"),
-    "hf-image": ("frames", "faces"),
-    "hf-audio": ("audio",),
-    "llm-scores": ("enriched",),
-    "csv": (),
-    "fusion-head": ("features",),
-}
-CHECKPOINT_JUDGES = frozenset({"open-clip", "hf-image", "hf-audio"})
-MAPPED_JUDGES = frozenset({"hf-image", "hf-audio"})
+class ModelJudgeParams(JudgeParams):
+    """A judge that loads a model."""
+
+    checkpoint: Checkpoint  # dir:PATH, hf:org/name@rev, openclip:ARCH/TAG
+
+
+JUDGE = Choice(JudgeParams, "kind", JUDGES)  # an entry under `judges` in params.yaml
 
 
 class Judge(Transform[Item]):
     """Base of all judges.
 
+    Attributes:
+        Params: the class of its section of params.yaml.
+
     Args:
         name: its key under `judges` in params.yaml.
         params: its section.
         classes: in order.
-        sources: what it reads; the first decides which clips there are.
+        sources: what it reads, where that is not the one table that `input` names; the first decides which clips there
+            are.
     """
+
+    Params: type[JudgeParams] = JudgeParams
 
     def __init__(self, name: str, params: JudgeParams, classes: tuple[str, ...], *sources: Source) -> None:
         self.name = f"vote-{name}"
         # Its family says how a vote counts and not what it is: another one recomputes nothing.
         self.params: JudgeParams = params.model_copy(update={"family": None})
         self.classes = classes
-        self.sources = sources
+        self.sources = sources or (Source(params.input, columns_of(params.input)),)
         self.schema = vote_schema(len(classes))
 
     def verdict(self, weights: Floats, *, abstains: bool = False) -> Row:
@@ -114,6 +108,17 @@ class Judge(Transform[Item]):
             raise BadInput(f"the judge gives no distribution over the {len(self.classes)} classes: {weights.tolist()}")
         scores = (weights / total).astype(np.float32)
         return {"scores": scores, "label": None if abstains else label_of(scores, self.params.min_score, self.classes)}
+
+
+def make_judge(name: str, params: JudgeParams, classes: tuple[str, ...]) -> Judge[object]:
+    """The judge that an entry describes.
+
+    Raises:
+        CheckpointError: its model's files are missing or unfit.
+        ParamsError: its captions or its map do not fit the classes.
+        DatasetError: its CSV is not as described.
+    """
+    return JUDGES.load(params.kind)(name, params, classes)
 
 
 def vote_schema(classes: int) -> pa.Schema:

@@ -10,13 +10,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import numpy as np
+from pydantic import Field
 
 from mer_pipeline.clips import Row
 from mer_pipeline.errors import CheckpointError, ParamsError, Skip, did_you_mean
-from mer_pipeline.judges.judge import Floats, Judge, softmax
+from mer_pipeline.judges.judge import Floats, Judge, ModelJudgeParams, softmax
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig
@@ -27,6 +28,13 @@ NO_CLASS = "-"
 
 # The checkpoint's label to a class, None for one that has none.
 LabelMap = Mapping[str, str | None]
+
+
+class MappedParams(ModelJudgeParams):
+    """A judge whose checkpoint has labels of its own."""
+
+    # the checkpoint's labels to classes, null for one that has none; or the name of a known map
+    map: Annotated[str | dict[str, str | None], Field(examples=["fer2013"])]
 
 
 @dataclass(frozen=True)

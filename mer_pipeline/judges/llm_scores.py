@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import ClassVar, Literal
 
 import numpy as np
 
@@ -12,10 +13,20 @@ from mer_pipeline.judges.judge import Floats, Judge, JudgeParams
 from mer_pipeline.transform import Source
 
 
+class LlmScoresParams(JudgeParams):
+    """The scores that the language model gave when it enriched the words."""
+
+    reads_scores: ClassVar[bool] = True
+
+    input: Literal["enriched"]  # the enriched text
+
+
 class LlmScores(Judge[Floats]):
     """The column `scores` of data/enriched as a vote. An item is (classes,) float64."""
 
-    def __init__(self, name: str, params: JudgeParams, classes: tuple[str, ...]) -> None:
+    Params = LlmScoresParams
+
+    def __init__(self, name: str, params: LlmScoresParams, classes: tuple[str, ...]) -> None:
         super().__init__(name, params, classes, Source("enriched", ("scores", "status")))
 
     def prepare(self, clip: Clip) -> Floats:

@@ -8,17 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
+from pydantic import Field
 
 from mer_pipeline.batching import forward_rows
 from mer_pipeline.clips import Row
 from mer_pipeline.errors import CheckpointError
 from mer_pipeline.judges.captions import captions_file, read_captions
-from mer_pipeline.judges.judge import JudgeParams, softmax
+from mer_pipeline.judges.judge import ModelJudgeParams, softmax
 from mer_pipeline.judges.pictures import PictureJudge
 from mer_pipeline.models.checkpoint import resolve, value_files
 from mer_pipeline.vision.image_encoder import Picture
@@ -28,11 +29,19 @@ if TYPE_CHECKING:
     import torch
 
 
+class ZeroShotParams(ModelJudgeParams):
+    """Zero-shot: how well the pictures fit captions of each class."""
+
+    input: Literal["faces", "frames"]  # the pictures that are read
+    captions: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")] = "face"  # prompts/captions-NAME.tsv
+
+
 class ZeroShot(PictureJudge):
     """Logits are the model's own scale times the cosine of picture and class."""
 
-    def __init__(self, name: str, params: JudgeParams, classes: tuple[str, ...]) -> None:
-        assert params.checkpoint is not None
+    Params = ZeroShotParams
+
+    def __init__(self, name: str, params: ZeroShotParams, classes: tuple[str, ...]) -> None:
         self.folder = resolve(params.checkpoint)
         model_config(self.folder)
         self.path = captions_file(params.captions)

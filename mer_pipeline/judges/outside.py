@@ -9,29 +9,50 @@ checked as a whole before any clip is looked at; each clip's key covers its own 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from math import isfinite
 from pathlib import Path
 
 import numpy as np
+from pydantic import field_validator
 
 from mer_pipeline.clips import Clip, Row
-from mer_pipeline.csv_files import check_label, present, read_csv, unmatched_names
+from mer_pipeline.csv_files import check_label, note_unmatched, present, read_csv
 from mer_pipeline.errors import DatasetError, Skip, did_you_mean
 from mer_pipeline.judges.judge import Floats, Judge, JudgeParams
 from mer_pipeline.project import DATA
+from mer_pipeline.section import below_data
 from mer_pipeline.transform import Source
 
 LABEL = "label"
 
 
+class OutsideParams(JudgeParams):
+    """Predictions that were made elsewhere."""
+
+    input: str  # a path below data/: the CSV
+
+    @field_validator("input")
+    @classmethod
+    def _is_brought(cls, name: str) -> str:
+        if below_data(name).suffix != ".csv":
+            raise ValueError(f"'{name}' must be a .csv below data/, where DVC sees that it changes")
+        return name
+
+
 class Outside(Judge[Floats]):
     """Rows of a CSV as votes. An item is (classes,) float64."""
 
-    def __init__(self, name: str, params: JudgeParams, classes: tuple[str, ...]) -> None:
+    Params = OutsideParams
+
+    def __init__(self, name: str, params: OutsideParams, classes: tuple[str, ...]) -> None:
         self.path = DATA / params.input
         columns = check_predictions(self.path, classes)
         super().__init__(name, params, classes, Source("manifest", ()), Source(params.input, columns))
+
+    def note(self, clip_ids: Callable[[], Collection[str]]) -> str:
+        """Names that are no clips; a DatasetError where none is."""
+        return note_unmatched(self.path, [row["name"] for row in read_csv(self.path, ("name",))], clip_ids())
 
     def prepare(self, clip: Clip) -> Floats:
         """Read the clip's row."""
@@ -59,15 +80,6 @@ def check_predictions(path: Path, classes: Sequence[str]) -> tuple[str, ...]:
     if columns is None:
         raise DatasetError(f"{path} has no rows; write predictions into it, or take the judge out of params.yaml")
     return columns
-
-
-def match_names(path: Path, clip_ids: Collection[str]) -> list[str]:
-    """The names of a file that are no clips.
-
-    Raises:
-        DatasetError: all of them.
-    """
-    return unmatched_names(path, [row["name"] for row in read_csv(path, ("name",))], clip_ids)
 
 
 def weights_of(cells: Mapping[str, str], classes: Sequence[str], where: str) -> Floats | None:

@@ -10,10 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from mer_pipeline.clips import Clip, Row
-from mer_pipeline.encoder import COLUMNS
 from mer_pipeline.errors import Skip
-from mer_pipeline.judges.judge import Judge, JudgeParams
-from mer_pipeline.transform import Source
+from mer_pipeline.judges.judge import Judge
 from mer_pipeline.vision.image_encoder import Picture, picture_tensors, rows_by_clip
 
 if TYPE_CHECKING:
@@ -31,9 +29,6 @@ class PictureJudge(Judge["torch.Tensor"]):
 
     uses_torch = True
     batch_rows = 16
-
-    def __init__(self, name: str, params: JudgeParams, classes: tuple[str, ...]) -> None:
-        super().__init__(name, params, classes, Source(params.input, COLUMNS[params.input]))
 
     @abstractmethod
     def preprocess(self, picture: Picture) -> torch.Tensor:

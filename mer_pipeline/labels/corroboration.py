@@ -68,7 +68,7 @@ def may_bear_out(votes: pa.Table, clip_ids: Collection[str]) -> set[str]:
 
 def as_own(votes: pa.Table, judges: Mapping[str, JudgeParams]) -> pa.Table:
     """The votes with the own heads' families called `own`: their other members are the head's kin too."""
-    kin = {judge.home for judge in judges.values() if judge.kind == "fusion-head"}
+    kin = {judge.home for judge in judges.values() if judge.is_head}
     families = [OWN if family in kin else family for family in votes["family"].to_pylist()]
     at = votes.schema.get_field_index("family")
     return votes.set_column(at, votes.schema.field("family"), pa.array(families, pa.string()))

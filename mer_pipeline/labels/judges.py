@@ -62,7 +62,7 @@ def opinions(folder: Path, judges: Mapping[str, JudgeParams], folds: pa.Table) -
         judges: by name; of several own heads the first is taken, and without one there is None.
         folds: clip_id, fold (int32): the labelled training clips.
     """
-    name = next((name for name, judge in judges.items() if judge.kind == "fusion-head"), None)
+    name = next((name for name, judge in judges.items() if judge.is_head), None)
     if name is None:
         return None
     table = read_folder(folder / name)

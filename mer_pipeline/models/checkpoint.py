@@ -10,9 +10,14 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field
 
 from mer_pipeline.errors import CheckpointError
 from mer_pipeline.project import MODELS
+
+Checkpoint = Annotated[str, Field(examples=["dir:models/name"])]  # a spec, as a section of params.yaml has it
 
 SPEC = re.compile(r"(dir|hf|openclip|facenet):(\S.*)")
 WEIGHTS = "*.safetensors"

@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
+
+from pydantic import Field
 
 from mer_pipeline.errors import CheckpointError
 from mer_pipeline.models.checkpoint import check_complete
+from mer_pipeline.section import Count
 
 if TYPE_CHECKING:
     import torch
     from transformers import PretrainedConfig, PreTrainedModel
     from transformers.utils import ModelOutput
+
+# Which hidden layers are summed: the last n, or those at these indices (0 = embeddings).
+Layers = Count | Annotated[tuple[int, ...], Field(min_length=1)]
 
 # The pooling head of BERT and ViT is not read; checkpoints trained for something else lack it.
 UNUSED = ("pooler.", "masked_spec_embed", "classifier.")
@@ -89,7 +95,7 @@ def hidden_states(output: ModelOutput) -> tuple[torch.Tensor, ...]:
     return (*output.hidden_states[:-1], output.last_hidden_state)
 
 
-def sum_layers(states: tuple[torch.Tensor, ...], layers: int | tuple[int, ...]) -> torch.Tensor:
+def sum_layers(states: tuple[torch.Tensor, ...], layers: Layers) -> torch.Tensor:
     """Sum of the last n hidden states, or of those at the given indices (0 = embeddings): (batch, steps, dim)."""
     import torch
 
@@ -97,11 +103,11 @@ def sum_layers(states: tuple[torch.Tensor, ...], layers: int | tuple[int, ...]) 
     return torch.stack(list(chosen)).sum(dim=0)
 
 
-def check_layers(layers: int | tuple[int, ...], available: int, folder: Path) -> None:
+def check_layers(layers: Layers, available: int, folder: Path) -> None:
     """Refuse layers that the model does not have.
 
     Args:
-        layers: as in EncoderParams.
+        layers: of the params.
         available: number of hidden layers; the embeddings come on top as index 0.
         folder: for the message.
 

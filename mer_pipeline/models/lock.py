@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import Protocol
 
 from mer_pipeline.errors import CheckpointError, ParamsError
 from mer_pipeline.models.checkpoint import resolve, value_files
 from mer_pipeline.project import Project
+from mer_pipeline.section import Section
 from mer_pipeline.store.fingerprint import sha256_of
 
 LOCK = Project().lock
@@ -23,18 +23,11 @@ Locked = dict[str, dict[str, str]]  # name to file to sha256
 Checkpoints = Mapping[str, str]  # name in the lock to spec
 
 
-class HasCheckpoint(Protocol):
-    """The params of a component that may have a checkpoint."""
-
-    @property
-    def checkpoint(self) -> str | None:
-        """Its spec, as `checkpoint.resolve` reads it; None where there is none."""
-
-
 def checkpoints_of(
-    encoders: Mapping[str, HasCheckpoint], judges: Mapping[str, HasCheckpoint], enrich: HasCheckpoint | None = None
+    encoders: Mapping[str, Section], judges: Mapping[str, Section], enrich: Section | None = None
 ) -> Checkpoints:
-    """The checkpoints that encoders, judges and the enrichment name, by what the lock calls them.
+    """The checkpoints that encoders, judges and the enrichment name, by what the lock calls them. A section names one
+    by its attribute `checkpoint`.
 
     Raises:
         ParamsError: an encoder has the name that a judge has there.
@@ -42,10 +35,10 @@ def checkpoints_of(
     for name in judges:
         if f"vote-{name}" in encoders:
             raise ParamsError(f"encoder 'vote-{name}' and judge '{name}' would share a line of {LOCK}; rename one")
-    specs = {name: params.checkpoint for name, params in encoders.items()}
-    specs |= {f"vote-{name}": params.checkpoint for name, params in judges.items()}
+    sections = {**encoders, **{f"vote-{name}": params for name, params in judges.items()}}
     if enrich is not None:
-        specs[ENRICH] = enrich.checkpoint
+        sections[ENRICH] = enrich
+    specs = {name: getattr(params, "checkpoint", None) for name, params in sections.items()}
     return {name: spec for name, spec in specs.items() if spec is not None}
 
 

@@ -6,15 +6,17 @@ The vectors over time are averaged without padding (`sound_model.py`).
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import numpy as np
+from pydantic import Field
 
 from mer_pipeline.clips import Clip, Row
-from mer_pipeline.encoder import Encoder, EncoderParams
+from mer_pipeline.encoder import ModelParams, PooledEncoder
 from mer_pipeline.errors import Skip
-from mer_pipeline.models.checkpoint import resolve
-from mer_pipeline.models.huggingface import check_layers, hidden_states, load_model, sum_layers
+from mer_pipeline.models.checkpoint import resolve, value_files
+from mer_pipeline.models.huggingface import Layers, check_layers, hidden_states, load_model, sum_layers
 from mer_pipeline.speech.sound_model import Chunks, SoundModel
 from mer_pipeline.speech.track import Sound
 
@@ -22,13 +24,22 @@ if TYPE_CHECKING:
     import torch
 
 
-class HfSpeech(Encoder[Chunks]):
+class HfSpeechParams(ModelParams):
+    """HuBERT, wav2vec 2.0, WavLM, data2vec, Whisper's encoder."""
+
+    input: Literal["audio"]  # the sound track
+    layers: Layers = 1  # sum of the last n hidden layers, or of these (0 = embeddings)
+    chunk_seconds: Annotated[float, Field(gt=0.1)] = 20.0  # longer clips are cut into equal chunks
+
+
+class HfSpeech(PooledEncoder[Chunks]):
     """Sound to the mean (and deviation) of hidden states over time."""
 
+    Params = HfSpeechParams
+    params: HfSpeechParams
     uses_torch = True
 
-    def __init__(self, name: str, params: EncoderParams) -> None:
-        assert params.checkpoint is not None
+    def __init__(self, name: str, params: HfSpeechParams) -> None:
         self.sound = SoundModel(resolve(params.checkpoint))
         config = self.sound.config
         layers = config.encoder_layers if self.sound.is_whisper else config.num_hidden_layers
@@ -39,6 +50,10 @@ class HfSpeech(Encoder[Chunks]):
     def key(self) -> Mapping[str, object]:
         """Nothing beyond `files`: the configuration is one of them."""
         return {"sound.config": None}
+
+    def files(self) -> Sequence[Path]:
+        """The checkpoint's."""
+        return value_files(self.sound.folder)
 
     def setup(self, device: torch.device) -> None:
         """Load the model and its feature extractor."""

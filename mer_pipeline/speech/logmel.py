@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -128,12 +128,19 @@ PROSODY_DIM = 2 * (2 + len(PERCENTILES) + 2) + 4
 SPECTRAL_DIM = 2 * MELS + 4 * MFCCS
 
 
+class LogMelParams(EncoderParams):
+    """Log-mel, MFCC, pitch and level functionals, pace, pauses."""
+
+    input: Literal["audio"]  # the sound track
+
+
 class LogMel(Encoder["torch.Tensor"]):
     """Sound to functionals. An item is (samples,) float32; one clip at a time, so there is nothing to pad."""
 
+    Params = LogMelParams
     uses_torch = True
 
-    def __init__(self, name: str, params: EncoderParams) -> None:
+    def __init__(self, name: str, params: LogMelParams) -> None:
         super().__init__(name, params, PROSODY_DIM + SPECTRAL_DIM)
 
     def setup(self, device: torch.device) -> None:

@@ -15,7 +15,8 @@ import numpy as np
 from mer_pipeline.clips import Clip, Row
 from mer_pipeline.encoder import Encoder, EncoderParams
 from mer_pipeline.errors import Skip
-from mer_pipeline.text.words import text_of
+from mer_pipeline.section import Count
+from mer_pipeline.text.words import Language, Words, text_of
 
 if TYPE_CHECKING:
     from sklearn.feature_extraction.text import HashingVectorizer
@@ -23,10 +24,21 @@ if TYPE_CHECKING:
 NGRAMS = (1, 4)
 
 
+class CharNgramParams(EncoderParams):
+    """Hashed character n-grams (1 to 4)."""
+
+    input: Words  # the table of words that is read
+    language: Language = "zh"  # of the transcript; the other where a clip has no words in it
+    dim: Count = 512  # length of the hashed vector
+
+
 class CharNgram(Encoder[str]):
     """Text to a vector of unit length."""
 
-    def __init__(self, name: str, params: EncoderParams) -> None:
+    Params = CharNgramParams
+    params: CharNgramParams
+
+    def __init__(self, name: str, params: CharNgramParams) -> None:
         super().__init__(name, params, params.dim)
 
     @cached_property
@@ -36,7 +48,7 @@ class CharNgram(Encoder[str]):
 
     def prepare(self, clip: Clip) -> str:
         """The clip's text."""
-        return text_of(clip, self.params)
+        return text_of(clip, self.params.input, self.params.language)
 
     def infer(self, items: Sequence[str]) -> list[Row | Skip]:
         """Hash; each text on its own."""

@@ -8,17 +8,26 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from mer_pipeline.batching import forward_rows
 from mer_pipeline.clips import Clip, Row
-from mer_pipeline.encoder import Encoder, EncoderParams
+from mer_pipeline.encoder import ModelParams, PooledEncoder
 from mer_pipeline.errors import Skip
-from mer_pipeline.models.checkpoint import resolve
-from mer_pipeline.models.huggingface import check_layers, hidden_states, load_config, load_model, sum_layers
-from mer_pipeline.text.words import text_of
+from mer_pipeline.models.checkpoint import resolve, value_files
+from mer_pipeline.models.huggingface import (
+    Layers,
+    check_layers,
+    hidden_states,
+    load_config,
+    load_model,
+    sum_layers,
+)
+from mer_pipeline.section import Count
+from mer_pipeline.text.words import Language, Words, text_of
 
 if TYPE_CHECKING:
     import torch
@@ -35,14 +44,24 @@ class Tokens:
     words: list[bool]
 
 
-class HfText(Encoder[Tokens]):
+class HfTextParams(ModelParams):
+    """BERT-like encoders; decoder language models as encoders."""
+
+    input: Words  # the table of words that is read
+    layers: Layers = 1  # sum of the last n hidden layers, or of these (0 = embeddings)
+    language: Language = "zh"  # of the transcript; the other where a clip has no words in it
+    max_tokens: Count = 512  # longer texts are cut
+
+
+class HfText(PooledEncoder[Tokens]):
     """Text to the mean of its tokens' hidden states."""
 
+    Params = HfTextParams
+    params: HfTextParams
     uses_torch = True
     batch_rows = 8
 
-    def __init__(self, name: str, params: EncoderParams) -> None:
-        assert params.checkpoint is not None
+    def __init__(self, name: str, params: HfTextParams) -> None:
         self.folder = resolve(params.checkpoint)
         self.config = load_config(self.folder, MODELS)
         check_layers(params.layers, self.config.num_hidden_layers, self.folder)
@@ -51,6 +70,10 @@ class HfText(Encoder[Tokens]):
     def key(self) -> Mapping[str, object]:
         """Nothing beyond `files`: the configuration is one of them."""
         return {"config": None}
+
+    def files(self) -> Sequence[Path]:
+        """Weights, configuration and tokeniser of the checkpoint."""
+        return value_files(self.folder)
 
     def setup(self, device: torch.device) -> None:
         """Load the model and its tokenizer."""
@@ -64,7 +87,7 @@ class HfText(Encoder[Tokens]):
         """Tokenise; longer texts are cut at `max_tokens`."""
         positions = getattr(self.config, "max_position_embeddings", None) or self.params.max_tokens
         coded = self._tokenizer(
-            text_of(clip, self.params),
+            text_of(clip, self.params.input, self.params.language),
             truncation=True,
             max_length=min(self.params.max_tokens, positions - 2),
             return_special_tokens_mask=True,

@@ -19,7 +19,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from mer_pipeline.clips import Row
-from mer_pipeline.judges.judge import JudgeParams, label_of, vote_schema
+from mer_pipeline.judges.fusion_head import FusionHeadParams
+from mer_pipeline.judges.judge import label_of, vote_schema
 from mer_pipeline.labels.judges import FINAL, HELD_OUT
 from mer_pipeline.labels.votes import MISSING
 from mer_pipeline.modalities import Features, Indices, Mask, Matrix
@@ -99,7 +100,7 @@ class FusionHead:
     """
 
     name: str
-    params: JudgeParams
+    params: FusionHeadParams
     shards: ShardParams
 
 
@@ -163,7 +164,7 @@ def why_silent(data: Dataset) -> str | None:
 
 
 def cast_votes(
-    judge: JudgeParams, data: Dataset, task: Task, cache: HeadCache, progress: Progress = quiet
+    judge: FusionHeadParams, data: Dataset, task: Task, cache: HeadCache, progress: Progress = quiet
 ) -> list[HeldOutVotes]:
     """Cross-validate once for good and once without each fold."""
     params, classes = task.train, len(task.classes)

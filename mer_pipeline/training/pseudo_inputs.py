@@ -68,7 +68,7 @@ def read_pseudo_inputs(
     pool_ids = tuple(sorted(row["clip_id"] for row in manifest if row["split"] in splits))
     both = pa.table({"clip_id": pa.array([*labels.clip_ids, *pool_ids], pa.string())})
     # The own heads' votes on labelled clips are the head's here; what is asked for is whether others agree with it.
-    others = {name: judge for name, judge in judges.items() if judge.kind != "fusion-head"}
+    others = {name: judge for name, judge in judges.items() if not judge.is_head}
     votes = as_own(with_judges(pq.read_table(project.given), project.votes, others, both), judges)
     return PseudoInputs(
         labels=labels,

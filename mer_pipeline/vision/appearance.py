@@ -7,13 +7,14 @@ clip's pictures, and their mean absolute change from one picture to the next.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
 from mer_pipeline.clips import Clip, Row
-from mer_pipeline.encoder import Encoder, EncoderParams, Vectors
+from mer_pipeline.encoder import PooledEncoder, PooledParams, Vectors
 from mer_pipeline.errors import Skip
 from mer_pipeline.media import jpeg
 from mer_pipeline.vision.faces import pictures_of
@@ -55,10 +56,18 @@ def change(steps: Vectors) -> Vectors:
     return moved
 
 
-class Appearance(Encoder[Row]):
+class AppearanceParams(PooledParams):
+    """Oriented gradients, colour and their change."""
+
+    input: Literal["frames", "faces"]  # the pictures that are read
+
+
+class Appearance(PooledEncoder[Row]):
     """Frames or faces to gradients, colour and their change; all the work is in `prepare`."""
 
-    def __init__(self, name: str, params: EncoderParams) -> None:
+    Params = AppearanceParams
+
+    def __init__(self, name: str, params: AppearanceParams) -> None:
         super().__init__(name, params, 2 * (PICTURE_DIM + 3))
 
     def prepare(self, clip: Clip) -> Row:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from mer_pipeline.encoder import EncoderParams
+from mer_pipeline.encoder import ModelParams
 from mer_pipeline.errors import CheckpointError
-from mer_pipeline.models.checkpoint import check_complete, resolve
+from mer_pipeline.models.checkpoint import check_complete, resolve, value_files
 from mer_pipeline.vision.image_encoder import ImageEncoder
 
 if TYPE_CHECKING:
@@ -20,13 +22,24 @@ DIM = 512
 SIDE = 160
 
 
+class FacenetParams(ModelParams):
+    """InceptionResnetV1 on face crops."""
+
+    input: Literal["faces"]  # the face crops
+
+
 class Facenet(ImageEncoder):
     """Face crops to identity-and-expression vectors of unit length."""
 
-    def __init__(self, name: str, params: EncoderParams) -> None:
-        assert params.checkpoint is not None
+    Params = FacenetParams
+
+    def __init__(self, name: str, params: FacenetParams) -> None:
         self.folder = resolve(params.checkpoint)
         super().__init__(name, params, DIM)
+
+    def files(self) -> Sequence[Path]:
+        """The checkpoint's."""
+        return value_files(self.folder)
 
     def load(self, device: torch.device) -> None:
         """Load the state dict; the classifier on top, if the file has it, is left out."""

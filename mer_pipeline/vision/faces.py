@@ -9,20 +9,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 from PIL import Image
-from pydantic import Field
 
 from mer_pipeline.clips import Clip, Row
 from mer_pipeline.errors import Skip
 from mer_pipeline.media import jpeg
-from mer_pipeline.section import Fraction, Section
 from mer_pipeline.transform import Source, Transform
-from mer_pipeline.vision.detector import Detections, Floats, make_detector
+from mer_pipeline.vision.detector import Detections, FaceParams, Floats, make_detector
 from mer_pipeline.vision.frames import Frames
 from mer_pipeline.vision.track import primary_track
 
@@ -36,18 +34,6 @@ Pictures = npt.NDArray[np.uint8]
 LAYOUT = np.array(
     [[0.3419, 0.4616], [0.6565, 0.4598], [0.5003, 0.6405], [0.3710, 0.8247], [0.6315, 0.8232]], dtype=np.float64
 )
-
-
-class FaceParams(Section):
-    """Face detection, and the choice of one primary face per clip."""
-
-    detector: Literal["mtcnn"] = "mtcnn"  # its weights ship with facenet-pytorch
-    detect_side: Annotated[int, Field(ge=32)] = 320  # pixels of the longer side of the copy that is searched
-    min_face: Annotated[int, Field(ge=12)] = 24  # pixels, in that copy
-    min_score: Fraction = 0.9  # of the detector; lower ones are kept as candidates only
-    margin: Annotated[float, Field(ge=0.0, le=2.0)] = 0.1  # of the face's size, on each side
-    size: Annotated[int, Field(ge=32)] = 160  # pixels, the aligned crop
-    jpeg_quality: Annotated[int, Field(ge=1, le=100)] = 95  # of the crops
 
 
 @dataclass(frozen=True)
@@ -117,7 +103,7 @@ class CropFaces(Transform[tuple[Frames, Pictures]]):
 
     def __init__(self, params: FaceParams) -> None:
         self.params: FaceParams = params
-        self.detector = make_detector(params.detector, params.min_face)
+        self.detector = make_detector(params)
 
     def files(self) -> Sequence[Path]:
         """The detector's weights."""

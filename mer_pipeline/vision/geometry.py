@@ -7,12 +7,13 @@ Three groups of numbers: where the aligned landmarks lie and how they move (expr
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from mer_pipeline.clips import Clip, Row
-from mer_pipeline.encoder import Encoder, EncoderParams, Vectors
+from mer_pipeline.encoder import PooledEncoder, PooledParams, Vectors
 from mer_pipeline.errors import Skip
 from mer_pipeline.media import jpeg
 from mer_pipeline.vision.appearance import ORIENTATIONS, change, gradients
@@ -98,10 +99,18 @@ def brow_height(crop: npt.NDArray[np.uint8]) -> float | None:
     return float(np.mean(heights)) / side if heights else None
 
 
-class FaceGeometry(Encoder[Row]):
+class FaceGeometryParams(PooledParams):
+    """Aligned landmarks and their motion, head motion, gradients of the crop."""
+
+    input: Literal["faces"]  # the face crops
+
+
+class FaceGeometry(PooledEncoder[Row]):
     """Faces to geometry, motion and appearance; all the work is in `prepare`."""
 
-    def __init__(self, name: str, params: EncoderParams) -> None:
+    Params = FaceGeometryParams
+
+    def __init__(self, name: str, params: FaceGeometryParams) -> None:
         super().__init__(name, params, DIM)
 
     def prepare(self, clip: Clip) -> Row:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
-from mer_pipeline.encoder import EncoderParams
+from mer_pipeline.encoder import ModelParams
 from mer_pipeline.errors import CheckpointError
-from mer_pipeline.models.checkpoint import resolve
-from mer_pipeline.models.huggingface import check_layers, load_config, load_model, sum_layers
+from mer_pipeline.models.checkpoint import resolve, value_files
+from mer_pipeline.models.huggingface import Layers, check_layers, load_config, load_model, sum_layers
 from mer_pipeline.vision.image_encoder import ImageEncoder, Picture
 
 if TYPE_CHECKING:
@@ -42,11 +42,20 @@ def process(processor: BaseImageProcessor, picture: Picture) -> torch.Tensor:
     return tensor
 
 
+class HfVisionParams(ModelParams):
+    """CLIP's projected features; the class token of ViT, DINOv2, DeiT, BEiT (expression models too)."""
+
+    input: Literal["frames", "faces"]  # the pictures that are read
+    layers: Layers = 1  # sum of the last n hidden layers, or of these (0 = embeddings); CLIP has its projection instead
+
+
 class HfVision(ImageEncoder):
     """Pictures to vectors. `layers` sums the class token over hidden layers; CLIP has its projection instead."""
 
-    def __init__(self, name: str, params: EncoderParams) -> None:
-        assert params.checkpoint is not None
+    Params = HfVisionParams
+    params: HfVisionParams
+
+    def __init__(self, name: str, params: HfVisionParams) -> None:
         self.folder = resolve(params.checkpoint)
         self.config = load_config(self.folder, ("clip", *CLASS_TOKEN))
         self.is_clip = self.config.model_type == "clip"
@@ -57,6 +66,10 @@ class HfVision(ImageEncoder):
     def key(self) -> Mapping[str, object]:
         """Nothing beyond `files`: the configuration is one of them."""
         return {"config": None}
+
+    def files(self) -> Sequence[Path]:
+        """The checkpoint's."""
+        return value_files(self.folder)
 
     def load(self, device: torch.device) -> None:
         """Load the model and its image processor."""

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from mer_pipeline.batching import forward_rows
 from mer_pipeline.clips import Clip, Row
-from mer_pipeline.encoder import Encoder
+from mer_pipeline.encoder import PooledEncoder
 from mer_pipeline.errors import Skip
 from mer_pipeline.media import jpeg
 from mer_pipeline.vision.faces import pictures_of
@@ -49,7 +49,7 @@ def rows_by_clip(
         yield np.stack([next(vectors).float().numpy() for _ in item])
 
 
-class ImageEncoder(Encoder["torch.Tensor"]):
+class ImageEncoder(PooledEncoder["torch.Tensor"]):
     """Frames or face crops to one vector per picture, pooled over time. An item is (pictures, 3, side, side) float32.
 
     All pictures have the network's own size, so there is no padding but of the last group's rows.

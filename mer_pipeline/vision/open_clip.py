@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from PIL import Image
 
-from mer_pipeline.encoder import EncoderParams
+from mer_pipeline.encoder import ModelParams
 from mer_pipeline.errors import CheckpointError
-from mer_pipeline.models.checkpoint import resolve
+from mer_pipeline.models.checkpoint import resolve, value_files
 from mer_pipeline.vision.image_encoder import ImageEncoder, Picture
 
 if TYPE_CHECKING:
@@ -53,13 +53,24 @@ def load_clip(folder: Path, device: torch.device) -> tuple[open_clip.CLIP, Calla
     return model.eval(), preprocess
 
 
+class OpenClipParams(ModelParams):
+    """Image features of an open_clip model."""
+
+    input: Literal["frames", "faces"]  # the pictures that are read
+
+
 class OpenClip(ImageEncoder):
     """Pictures to image features before normalisation, as linear probes use them."""
 
-    def __init__(self, name: str, params: EncoderParams) -> None:
-        assert params.checkpoint is not None
+    Params = OpenClipParams
+
+    def __init__(self, name: str, params: OpenClipParams) -> None:
         self.folder = resolve(params.checkpoint)
         super().__init__(name, params, int(str(model_config(self.folder)["embed_dim"])))
+
+    def files(self) -> Sequence[Path]:
+        """The checkpoint's."""
+        return value_files(self.folder)
 
     def load(self, device: torch.device) -> None:
         """Load the model; only its image tower is used."""

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from mer_pipeline.datasets.adapter import DatasetParams
+from mer_pipeline.datasets.folder import ColumnParams, FolderParams
 from mer_pipeline.datasets.ingest import list_dataset
 from mer_pipeline.errors import DatasetError
 
@@ -121,17 +122,17 @@ def test_a_wrong_mer_folder_is_one_sentence(tmp_path: Path, changes: dict[str, s
 def test_a_missing_folder_is_one_sentence(tmp_path: Path) -> None:
     """The path that was looked for, and which key it is."""
     with pytest.raises(DatasetError, match=r"no folder .*none \(dataset.root\)"):
-        list_dataset(DatasetParams(root=str(tmp_path / "none"), csv="x"))
+        list_dataset(FolderParams(root=str(tmp_path / "none"), csv="x"))
     with pytest.raises(DatasetError, match="neither video/ nor audio/"):
-        list_dataset(DatasetParams(root=str(tmp_path), csv="x"))
+        list_dataset(DatasetParams(root=str(tmp_path), csv=str(tmp_path)))
 
 
-def folder(root: Path, csv: str | None, files: tuple[str, ...], **columns: str) -> DatasetParams:
+def folder(root: Path, csv: str | None, files: tuple[str, ...], **columns: str) -> FolderParams:
     gen(root, dict.fromkeys(files, ""))
     if csv is not None:
         gen(root, {"clips.csv": csv})
     place = root / "clips.csv" if csv is not None else root
-    return DatasetParams(adapter="folder", root=str(root), csv=str(place), columns=columns)
+    return FolderParams(adapter="folder", root=str(root), csv=str(place), columns=ColumnParams(**columns))
 
 
 def test_folder_pairs_video_and_audio(tmp_path: Path) -> None:
@@ -194,7 +195,7 @@ def test_odd_entries_of_a_folder(tmp_path: Path) -> None:
     gen(tmp_path / "data", {"a.mp4": b""})
     (tmp_path / "data/circle").symlink_to(tmp_path / "data")
     (tmp_path / "data/gone.mp4").symlink_to(tmp_path / "nowhere.mp4")
-    params = DatasetParams(adapter="folder", root=str(tmp_path / "data"), csv=str(tmp_path / "data"))
+    params = FolderParams(adapter="folder", root=str(tmp_path / "data"), csv=str(tmp_path / "data"))
     assert sorted(list_dataset(params).entries) == ["a", "gone"]
 
 
@@ -204,7 +205,7 @@ def test_a_linked_folder_is_refused(tmp_path: Path) -> None:
     gen(tmp_path / "data", {"a.mp4": b""})
     (tmp_path / "data/linked").symlink_to(tmp_path / "elsewhere")
     with pytest.raises(DatasetError, match=r"linked is a linked folder.*dataset\.root"):
-        list_dataset(DatasetParams(adapter="folder", root=str(tmp_path / "data"), csv=str(tmp_path / "data")))
+        list_dataset(FolderParams(adapter="folder", root=str(tmp_path / "data"), csv=str(tmp_path / "data")))
 
 
 @pytest.mark.parametrize("name", ["../votes.csv", "/srv/votes.csv"])
@@ -221,7 +222,7 @@ def test_a_name_that_is_not_utf8_is_one_sentence(tmp_path: Path) -> None:
     (tmp_path / "a.mp4").write_bytes(b"")
     Path(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9.mp4")).write_bytes(b"")
     with pytest.raises(DatasetError, match="is not UTF-8; rename it"):
-        list_dataset(DatasetParams(adapter="folder", root=str(tmp_path), csv=str(tmp_path)))
+        list_dataset(FolderParams(adapter="folder", root=str(tmp_path), csv=str(tmp_path)))
 
 
 def test_a_vote_may_not_pass_for_the_given_label(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from mer_pipeline.clips import MANIFEST_SCHEMA, Clip, Row
 from mer_pipeline.datasets import probe
-from mer_pipeline.datasets.adapter import DatasetParams
+from mer_pipeline.datasets.folder import FolderParams
 from mer_pipeline.datasets.folds import FoldParams
 from mer_pipeline.datasets.ingest import IngestParams, ingest, look_ahead
 from mer_pipeline.engines.local import LocalEngine
@@ -30,7 +30,7 @@ def go(tmp_path: Path, make_film: Callable[..., Path], monkeypatch: pytest.Monke
     monkeypatch.chdir(tmp_path)
 
     def run(max_failed: float = 0.5) -> str:
-        dataset = DatasetParams(adapter="folder", root="clips", csv="clips.csv")
+        dataset = FolderParams(adapter="folder", root="clips", csv="clips.csv")
         quality = QualityParams(max_failed=max_failed)
         params = IngestParams(dataset, FoldParams(n=2), ShardParams(count=2), quality)
         return ingest(params, Project(), Runtime(workers=2))
@@ -86,7 +86,7 @@ def test_an_unchanged_file_is_not_read_again(
     go()
     assert read == []
     make_film("clips/c1.mp4", frames=7)
-    ahead = look_ahead(DatasetParams(adapter="folder", root="clips", csv="clips.csv"))
+    ahead = look_ahead(FolderParams(adapter="folder", root="clips", csv="clips.csv"))
     assert ahead.unread == {"c1"}
     go()
     assert read == ["c1"]
@@ -95,6 +95,6 @@ def test_an_unchanged_file_is_not_read_again(
 def test_what_lies_ahead_is_what_ingest_writes(go: Callable[..., str]) -> None:
     """The manifest and the digests of the transcript, without opening a file."""
     go()
-    ahead = look_ahead(DatasetParams(adapter="folder", root="clips", csv="clips.csv"))
+    ahead = look_ahead(FolderParams(adapter="folder", root="clips", csv="clips.csv"))
     assert ahead.manifest.equals(pq.read_table("data/manifest.parquet"))
     assert ahead.transcript == {row["clip_id"]: row["digest"] for row in rows_of(Path("data/transcript"))}

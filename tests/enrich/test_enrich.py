@@ -5,11 +5,11 @@ import pytest
 
 from mer_pipeline.clips import Row
 from mer_pipeline.datasets.adapter import MER_CLASSES
-from mer_pipeline.enrich.backend import EnrichParams
+from mer_pipeline.enrich.ask import ByServerParams
 from mer_pipeline.enrich.context import Neighbours, neighbours_of
 from mer_pipeline.enrich.cues import SCALES, MeasureCues, cue_words
 from mer_pipeline.enrich.request import Request
-from mer_pipeline.enrich.template import describe, polarity
+from mer_pipeline.enrich.template import ByRulesParams, describe, polarity
 from mer_pipeline.enrich.transform import Enrich
 from mer_pipeline.errors import Skip
 from mer_pipeline.vision.geometry import brow_height
@@ -119,7 +119,7 @@ def enriched(stage: Enrich, **tables: Row | None) -> Row:
 
 def test_enrichment_without_words_or_without_cues() -> None:
     """Either alone is enough; without both there is nothing to say."""
-    stage = Enrich(EnrichParams(), MER_CLASSES)
+    stage = Enrich(ByRulesParams(), MER_CLASSES)
     row = enriched(stage, transcript={"valid": False, "reason": "no subtitle"}, cue_words={"words": ["very loud"]})
     assert (row["text"], row["status"]) == ("[very loud]", "no subtitle")
     assert enriched(stage, transcript=valid(zh=None, en="Hello."), cue_words=None)["text"] == "Hello."
@@ -127,7 +127,7 @@ def test_enrichment_without_words_or_without_cues() -> None:
         stage.prepare(clip(transcript=None, cue_words=None))
 
 
-MODEL = EnrichParams(backend="openai", model="m")
+MODEL = ByServerParams(backend="openai", model="m")
 REPLY = {
     "meaning": "A greeting.",
     "cues": [{"words": "Hello", "cue": "friendly"}, {"words": "Goodbye", "cue": "cold"}],

@@ -9,8 +9,8 @@ import torch
 
 from mer_pipeline.datasets.adapter import MER_CLASSES
 from mer_pipeline.enrich import generate as module
-from mer_pipeline.enrich.backend import EnrichParams
-from mer_pipeline.enrich.generate import Generate
+from mer_pipeline.enrich.ask import ByServerParams
+from mer_pipeline.enrich.generate import ByCheckpointParams, Generate
 from mer_pipeline.enrich.prompt import RenderPrompt
 from mer_pipeline.errors import CheckpointError, ParamsError, Skip
 from mer_pipeline.models.lock import checkpoints_of, lock_models
@@ -26,8 +26,8 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_tiny("chat", tmp_path_factory.mktemp("models") / "chat")
 
 
-def params(checkpoint: Path) -> EnrichParams:
-    return EnrichParams(backend="transformers", model=f"dir:{checkpoint}", max_tokens=12, max_chars=40)
+def params(checkpoint: Path) -> ByCheckpointParams:
+    return ByCheckpointParams(backend="transformers", model=f"dir:{checkpoint}", max_tokens=12, max_chars=40)
 
 
 def ready(checkpoint: Path) -> Generate:
@@ -37,7 +37,7 @@ def ready(checkpoint: Path) -> Generate:
 
 
 def items(stage: Generate, words: list[str]) -> list[module.Conversation]:
-    render = RenderPrompt(EnrichParams(), MER_CLASSES)
+    render = RenderPrompt(ByServerParams(model="m"), MER_CLASSES)
     requests = [render.prepare(clip(transcript=valid(zh=None, en=text), cue_words=None)) for text in words]
     return [stage.prepare(clip(prompts=valid(**row))) for row in render.infer(requests) if isinstance(row, dict)]
 

@@ -9,8 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mer_pipeline.datasets.adapter import MER_CLASSES
-from mer_pipeline.enrich.ask import Ask
-from mer_pipeline.enrich.backend import EnrichParams
+from mer_pipeline.enrich.ask import Ask, ByServerParams
 from mer_pipeline.enrich.clean import RISKY, UNSEEN, as_data, plain
 from mer_pipeline.enrich.prompt import NEIGHBOUR_CHARS, SPOKEN_CHARS, RenderPrompt, user_message
 from mer_pipeline.enrich.request import Request
@@ -86,7 +85,7 @@ def test_a_model_that_obeys_gives_away_nothing(text: str, monkeypatch: pytest.Mo
         return json.dumps(reply | {"enriched_text": json.dumps([body, dict(headers)])})
 
     with FaultProxy(Canned(obey), fault_rate=0) as server:
-        params = EnrichParams(backend="openai", model="m", max_chars=4000)
+        params = ByServerParams(backend="openai", model="m", max_chars=4000)
         render, ask = RenderPrompt(params, MER_CLASSES), Ask(params, MER_CLASSES, LlmSettings(url=server.url))
         other = clip("other", transcript=valid(zh="别人的秘密", en="quixotic words"), cue_words=None)
         own = clip("own", transcript=valid(zh=text, en=None), cue_words=None)

@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from mer_pipeline.datasets.adapter import MER_CLASSES, DatasetParams
+from mer_pipeline.datasets.adapter import MER_CLASSES
 from mer_pipeline.datasets.folds import FoldParams
 from mer_pipeline.datasets.ingest import IngestParams, ingest
-from mer_pipeline.enrich.backend import EnrichParams
+from mer_pipeline.datasets.mer import MerParams
+from mer_pipeline.enrich.ask import ByServerParams
 from mer_pipeline.enrich.context import write_context
 from mer_pipeline.enrich.prompt import RenderPrompt
 from mer_pipeline.errors import ParamsError
@@ -24,13 +25,13 @@ from mer_pipeline.tables.shards import ShardParams, read_folder, read_parquet
 from tests.conftest import clip, rows_of, valid
 
 ROOT = Path(__file__).parents[2]
-PARAMS = EnrichParams(backend="openai", model="m", neighbours=2)
+PARAMS = ByServerParams(backend="openai", model="m", neighbours=2)
 
 
 def prompts_of(dataset: Path, root: Path) -> dict[str, tuple[str, str]]:
     """Ingest a dataset and render the prompt of every clip, neighbours included."""
     project = Project(root)
-    params = DatasetParams(
+    params = MerParams(
         root=str(dataset), csv=str(dataset), group_pattern=r"^(s\d\d)_", order_pattern=r"_(?:片段 )?(\d+)$",
         truth=("track1_test_dis.csv",),
     )  # fmt: skip

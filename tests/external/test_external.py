@@ -15,9 +15,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from mer_pipeline.csv_files import unmatched_names
-from mer_pipeline.encoder import EncoderParams
-from mer_pipeline.encoders import make_encoder
+from mer_pipeline.csv_files import note_unmatched
+from mer_pipeline.encoder import ENCODER, make_encoder
 from mer_pipeline.errors import BadInput, DatasetError
 from mer_pipeline.external import npy
 from mer_pipeline.external.tables import names_of
@@ -44,9 +43,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def go(name: str, out: str = "mine", **options: object) -> Summary:
     """Run the stage; its rows lie in data/features/OUT."""
-    encoder = make_encoder(
-        out, EncoderParams.model_validate({"family": "file", "input": f"external/{name}", **options})
-    )
+    encoder = make_encoder(out, ENCODER.parse({"family": "file", "input": f"external/{name}", **options}))
     return run(
         encoder,
         {"clips": Path("data/clips.parquet"), f"external/{name}": Path("data/external", name)},
@@ -269,9 +266,9 @@ def test_names_never_leave_the_folder(place: Path) -> None:
 def test_names_that_are_no_clips(place: Path) -> None:
     """Some are counted; all are an error, because it is the wrong file."""
     save(place / "x", {**VECTORS, "z": [0.0]})
-    assert unmatched_names(place / "x", names_of(place / "x"), set(VECTORS)) == ["z"]
+    assert note_unmatched(place / "x", names_of(place / "x"), set(VECTORS)).endswith("are no clips (z)")
     with pytest.raises(DatasetError, match="none of its names is a clip: it says 'a', the manifest 'q'"):
-        unmatched_names(place / "x", names_of(place / "x"), {"q"})
+        note_unmatched(place / "x", names_of(place / "x"), {"q"})
 
 
 def test_std_needs_steps(place: Path) -> None:

@@ -10,11 +10,10 @@ from pathlib import Path
 import numpy as np
 
 from mer_pipeline.clips import Clip, Row
-from mer_pipeline.encoder import EncoderParams
 from mer_pipeline.errors import Skip
 from mer_pipeline.run import run
 from mer_pipeline.runtime import Runtime, StoreSettings
-from mer_pipeline.speech.logmel import LogMel
+from mer_pipeline.speech.logmel import LogMel, LogMelParams
 from mer_pipeline.speech.track import ExtractAudio
 from mer_pipeline.store.fingerprint import fingerprint_of
 from mer_pipeline.tables.quarantine import QualityParams
@@ -44,7 +43,7 @@ class Noted(LogMel):
 
 def make() -> Noted:
     """The encoder."""
-    return Noted("voice", EncoderParams(family="logmel", input="audio"))
+    return Noted("voice", LogMelParams(family="logmel", input="audio"))
 
 
 def warm_up() -> None:

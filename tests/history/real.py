@@ -18,7 +18,7 @@ def warm_up() -> None:
     import torchaudio  # noqa: F401
 
     import mer_pipeline.cli.stage
-    import mer_pipeline.encoders
+    import mer_pipeline.encoder
     import mer_pipeline.enrich.transform
     import mer_pipeline.vision.appearance
     import mer_pipeline.vision.geometry  # noqa: F401

@@ -11,29 +11,30 @@ import torch
 
 from mer_pipeline.clips import Row
 from mer_pipeline.datasets.adapter import MER_CLASSES
-from mer_pipeline.judges.judge import JudgeParams
-from mer_pipeline.judges.make import AnyJudge, make_judge
+from mer_pipeline.judges.judge import JUDGE, Judge, make_judge
 from tests.conftest import clip, face_row, pictures, sound_row, valid
 
-# Checkpoint to kind, input and map.
-KINDS: dict[str, tuple[str, str, str | None]] = {
-    "open-clip": ("open-clip", "faces", None),
-    "vit": ("hf-image", "frames", "fer2013"),
-    "hubert-emotion": ("hf-audio", "audio", "iemocap"),
-    "wav2vec2-emotion": ("hf-audio", "audio", "iemocap"),
-    "whisper-emotion": ("hf-audio", "audio", "iemocap"),
+# Checkpoint to the section of its judge.
+KINDS: dict[str, dict[str, str]] = {
+    "open-clip": {"kind": "open-clip", "input": "faces"},
+    "vit": {"kind": "hf-image", "input": "frames", "map": "fer2013"},
+    **{
+        name: {"kind": "hf-audio", "input": "audio", "map": "iemocap"}
+        for name in ("hubert-emotion", "wav2vec2-emotion", "whisper-emotion")
+    },
 }
-Make = Callable[..., AnyJudge]
+Make = Callable[..., Judge[object]]
 
 
 @pytest.fixture
 def make(tiny: Path) -> Make:
-    """A judge on a small checkpoint, set up; options are of JudgeParams."""
+    """A judge on a small checkpoint, set up; options are of its params."""
 
-    def made(name: str, classes: tuple[str, ...] = MER_CLASSES, *, setup: bool = True, **options: object) -> AnyJudge:
-        kind, source, map_name = KINDS[name]
-        of = {"kind": kind, "input": source, "map": map_name, "checkpoint": f"dir:{tiny / name}"}
-        judge = make_judge("x", JudgeParams.model_validate({**of, **options}), classes)
+    def made(
+        name: str, classes: tuple[str, ...] = MER_CLASSES, *, setup: bool = True, **options: object
+    ) -> Judge[object]:
+        section = {**KINDS[name], "checkpoint": f"dir:{tiny / name}", **options}
+        judge = make_judge("x", JUDGE.parse(section), classes)
         if setup:
             judge.setup(torch.device("cpu"))
         return judge

@@ -14,9 +14,9 @@ from mer_pipeline.datasets.adapter import MER_CLASSES
 from mer_pipeline.errors import BadInput, CheckpointError, ParamsError, Skip
 from mer_pipeline.judges.hf_audio import CHUNK_SECONDS
 from mer_pipeline.judges.hf_image import MODELS
-from mer_pipeline.judges.judge import JudgeParams
-from mer_pipeline.judges.make import AnyJudge, make_judge
-from mer_pipeline.judges.open_clip import ZeroShot, load_tokenizer
+from mer_pipeline.judges.judge import Judge, make_judge
+from mer_pipeline.judges.llm_scores import LlmScoresParams
+from mer_pipeline.judges.open_clip import ZeroShot, ZeroShotParams, load_tokenizer
 from mer_pipeline.models.tiny import EXPRESSIONS, make_tiny
 from mer_pipeline.speech.track import Sound
 from mer_pipeline.store.fingerprint import fingerprint_of
@@ -27,7 +27,7 @@ from tests.judges.conftest import CLIPS, KINDS, Make, noise
 ROOT = Path(__file__).resolve().parent.parent.parent
 
 
-def judged(judge: AnyJudge, clips: Sequence[Clip]) -> list[Mapping[str, object]]:
+def judged(judge: Judge[object], clips: Sequence[Clip]) -> list[Mapping[str, object]]:
     """Rows in the clips' order, batched by bucket as an engine does."""
     items = [judge.prepare(c) for c in clips]
     buckets: dict[int, list[int]] = {}
@@ -135,8 +135,8 @@ class TestVerdict:
     """From weights to a row."""
 
     @pytest.fixture
-    def judge(self) -> AnyJudge:
-        params = JudgeParams(kind="llm-scores", input="enriched", min_score=0.4)
+    def judge(self) -> Judge[object]:
+        params = LlmScoresParams(kind="llm-scores", input="enriched", min_score=0.4)
         return make_judge("x", params, ("a", "b", "c"))
 
     @pytest.mark.parametrize(
@@ -148,14 +148,14 @@ class TestVerdict:
             ([0.45, 0.45, 0.1], None),  # a tie
         ],
     )
-    def test_label(self, judge: AnyJudge, weights: list[float], label: str | None) -> None:
+    def test_label(self, judge: Judge[object], weights: list[float], label: str | None) -> None:
         """The greatest, unless it is below `min_score` or has an equal; the scores are there all the same."""
         row = judge.verdict(np.array(weights, float))
         assert row["label"] == label
         np.testing.assert_allclose(scores(row), np.array(weights) / sum(weights), atol=1e-7)
 
     @pytest.mark.parametrize("weights", [[0, 0, 0], [1, -1, 1], [np.nan, 1, 1], [np.inf, 1, 1], [1, 1]])
-    def test_no_distribution_is_bad_input(self, judge: AnyJudge, weights: list[float]) -> None:
+    def test_no_distribution_is_bad_input(self, judge: Judge[object], weights: list[float]) -> None:
         """A broken number is found where it arises."""
         with pytest.raises(BadInput, match="no distribution over the 3 classes"):
             judge.verdict(np.array(weights, float))
@@ -166,7 +166,7 @@ class TestLlmScores:
 
     def test_scores_become_a_vote(self) -> None:
         """As they are; null is a skip that says why."""
-        judge = make_judge("llm", JudgeParams(kind="llm-scores", input="enriched"), MER_CLASSES)
+        judge = make_judge("llm", LlmScoresParams(kind="llm-scores", input="enriched"), MER_CLASSES)
         given = [0.1, 0.5, 0.1, 0.1, 0.1, 0.1]
         row = judged(judge, [clip(enriched=valid(scores=given, status="ok"))])[0]
         assert row["label"] == "angry"
@@ -178,7 +178,7 @@ class TestLlmScores:
 
     def test_no_checkpoint_and_no_torch(self) -> None:
         """It only reads."""
-        judge = make_judge("llm", JudgeParams(kind="llm-scores", input="enriched"), MER_CLASSES)
+        judge = make_judge("llm", LlmScoresParams(kind="llm-scores", input="enriched"), MER_CLASSES)
         assert not judge.uses_torch
         assert not judge.files()
 
@@ -186,7 +186,7 @@ class TestLlmScores:
 class TestFingerprint:
     """What makes a row decides its key, and nothing else."""
 
-    def id_of(self, judge: AnyJudge) -> str:
+    def id_of(self, judge: Judge[object]) -> str:
         return fingerprint_of(judge, "cpu").id
 
     def test_captions_count_by_their_content(self, make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -229,7 +229,7 @@ class TestCaptions:
 
     def make(self, tiny: Path, classes: tuple[str, ...] = ("a", "b")) -> ZeroShot:
         spec = f"dir:{tiny / 'open-clip'}"
-        params = JudgeParams(kind="open-clip", input="faces", checkpoint=spec, captions="mine")
+        params = ZeroShotParams(kind="open-clip", input="faces", checkpoint=spec, captions="mine")
         return ZeroShot("x", params, classes)
 
     @pytest.mark.parametrize(

@@ -9,9 +9,10 @@ import pytest
 from mer_pipeline.clips import Row
 from mer_pipeline.datasets.adapter import MER_CLASSES
 from mer_pipeline.errors import CheckpointError, ParamsError, Skip
-from mer_pipeline.judges.judge import JudgeParams
+from mer_pipeline.judges.hf_image import HfImageParams
+from mer_pipeline.judges.judge import make_judge
 from mer_pipeline.judges.label_map import Columns, columns_of, known_maps, labels_of
-from mer_pipeline.judges.make import make_judge
+from mer_pipeline.judges.llm_scores import LlmScoresParams
 from mer_pipeline.models.huggingface import load_config
 from mer_pipeline.models.tiny import EXPRESSIONS, make_tiny
 
@@ -110,7 +111,7 @@ class TestOwnMaps:
         config = json.loads((folder / "config.json").read_text())
         config["id2label"] = {str(at): f"LABEL_{at}" for at in range(7)}
         (folder / "config.json").write_text(json.dumps(config))
-        params = JudgeParams(kind="hf-image", input="faces", checkpoint=f"dir:{folder}", map="fer2013")
+        params = HfImageParams(kind="hf-image", input="faces", checkpoint=f"dir:{folder}", map="fer2013")
         with pytest.raises(ParamsError, match=r"'LABEL_0' is not in it; .*its labels: LABEL_0, LABEL_1"):
             make_judge("x", params, MER_CLASSES)
 
@@ -132,7 +133,7 @@ class TestVote:
     """From a checkpoint's logits to a row."""
 
     def vote(self, probabilities: list[float], given: dict[str, str | None]) -> Row | Skip:
-        judge = make_judge("x", JudgeParams(kind="llm-scores", input="enriched"), ("angry", "happy"))
+        judge = make_judge("x", LlmScoresParams(kind="llm-scores", input="enriched"), ("angry", "happy"))
         columns = columns_of("x", given, LABELS, judge.classes)
         with np.errstate(divide="ignore"):
             return columns.vote(judge, np.log(probabilities))

@@ -11,9 +11,9 @@ import pytest
 from mer_pipeline.cli.pipeline import find_step, steps
 from mer_pipeline.clips import MANIFEST_SCHEMA
 from mer_pipeline.errors import DatasetError
-from mer_pipeline.judges.judge import JudgeParams
-from mer_pipeline.judges.make import AnyJudge, make_judge
-from mer_pipeline.judges.outside import match_names
+from mer_pipeline.judges.fusion_head import FusionHeadParams
+from mer_pipeline.judges.judge import Judge, make_judge
+from mer_pipeline.judges.outside import OutsideParams
 from mer_pipeline.params import Params, load_params
 from mer_pipeline.run import run
 from mer_pipeline.runs import Summary
@@ -41,11 +41,11 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return path
 
 
-def outside() -> AnyJudge:
-    return make_judge("video", JudgeParams(kind="csv", input="judges/video.csv", family="video-llm"), CLASSES)
+def outside() -> Judge[object]:
+    return make_judge("video", OutsideParams(kind="csv", input="judges/video.csv", family="video-llm"), CLASSES)
 
 
-def go(judge: AnyJudge, places: Mapping[str, Path], out: str = "rows") -> Summary:
+def go(judge: Judge[object], places: Mapping[str, Path], out: str = "rows") -> Summary:
     return run(
         judge,
         places,
@@ -119,9 +119,10 @@ def test_what_is_wrong_is_said_before_any_clip(place: Path, text: str | None, sa
 def test_strange_names_are_counted_and_all_strange_is_an_error(place: Path) -> None:
     """A CSV may say more than the dataset has; one that says nothing of it is the wrong one."""
     place.write_text("name,label\na,happy\nz,angry\n")
-    assert match_names(place, {"a", "b"}) == ["z"]
+    assert outside().note(lambda: {"a", "b"}) == "1 names of data/judges/video.csv are no clips (z)"
+    assert outside().note(lambda: {"a", "z"}) == ""
     with pytest.raises(DatasetError, match="none of its names is a clip: it says 'a', the manifest 'x'"):
-        match_names(place, {"x", "y"})
+        outside().note(lambda: {"x", "y"})
 
 
 TABLES = {
@@ -172,8 +173,8 @@ class TestCommands:
     @pytest.fixture
     def params(self) -> Params:
         judges = {
-            "video": JudgeParams(kind="csv", input="judges/video.csv", family="video-llm"),
-            "own": JudgeParams(kind="fusion-head", input="features"),
+            "video": OutsideParams(kind="csv", input="judges/video.csv", family="video-llm"),
+            "own": FusionHeadParams(kind="fusion-head", input="features"),
         }
         return load_params(ROOT / "params.yaml").model_copy(update={"judges": judges})
 

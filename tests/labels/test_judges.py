@@ -12,7 +12,8 @@ import pytest
 
 from mer_pipeline.clips import VOTES_SCHEMA
 from mer_pipeline.errors import ParamsError, StageError
-from mer_pipeline.judges.judge import JudgeParams
+from mer_pipeline.judges.fusion_head import FusionHeadParams
+from mer_pipeline.judges.outside import OutsideParams
 from mer_pipeline.labels.audit import refine
 from mer_pipeline.labels.judges import ALL_VOTES_SCHEMA, HELD_OUT, OPINIONS, opinions, serving, with_judges
 from mer_pipeline.labels.refined import LabelParams
@@ -23,8 +24,8 @@ from mer_pipeline.tables.rows import stage_schema
 from mer_pipeline.tables.shards import forget_others, write_shard
 
 CLASSES = ("neutral", "angry")
-FACE = JudgeParams(kind="csv", input="face.csv", family="face")
-OWN = JudgeParams(kind="fusion-head", input="features")
+FACE = OutsideParams(kind="csv", input="face.csv", family="face")
+OWN = FusionHeadParams(kind="fusion-head", input="features")
 FOLDS = pa.table({"clip_id": ["a", "b", "c"], "fold": pa.array([0, 1, 2], pa.int32())})
 GIVEN = pa.table(
     [["a", "b", "c", "a"], ["given", "given", "given", "crowd"], ["human"] * 3 + ["crowd"], ["angry"] * 4],

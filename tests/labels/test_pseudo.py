@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mer_pipeline.clips import VOTES_SCHEMA
-from mer_pipeline.judges.judge import JudgeParams
+from mer_pipeline.judges.fusion_head import FusionHeadParams
 from mer_pipeline.labels.corroboration import (
     HEAD,
     OF_GIVEN,
@@ -250,7 +250,7 @@ class TestWitnesses:
 
     def test_families_of_own_heads_are_own(self) -> None:
         """A judge that was declared kin of the own head's stays its kin."""
-        judges = {"mine": JudgeParams(kind="fusion-head", input="features", family="colleagues")}
+        judges = {"mine": FusionHeadParams(kind="fusion-head", input="features", family="colleagues")}
         table = votes({("given", "human"): np.array([0, 1]), ("theirs", "colleagues"): np.array([0, 1])})
         assert set(as_own(table, judges)["family"].to_pylist()) == {"human", OWN}
         assert may_bear_out(table, ["c000"]) == {"colleagues"}

@@ -6,14 +6,18 @@ from pathlib import Path
 
 import pytest
 
-from mer_pipeline.encoder import EncoderParams
-from mer_pipeline.enrich.backend import EnrichParams
+from mer_pipeline.enrich.ask import ByServerParams
+from mer_pipeline.enrich.generate import ByCheckpointParams
 from mer_pipeline.errors import CheckpointError, ParamsError
-from mer_pipeline.judges.judge import JudgeParams
+from mer_pipeline.judges.llm_scores import LlmScoresParams
+from mer_pipeline.judges.open_clip import ZeroShotParams
 from mer_pipeline.models.lock import LOCK, check_locked, checkpoints_of, lock_models
 from mer_pipeline.models.tiny import make_tiny
+from mer_pipeline.speech.logmel import LogMelParams
+from mer_pipeline.text.hf_text import HfTextParams
+from mer_pipeline.vision.open_clip import OpenClipParams
 
-VOICE = EncoderParams(family="logmel", input="audio")
+VOICE = LogMelParams(family="logmel", input="audio")
 
 
 @pytest.fixture
@@ -21,7 +25,7 @@ def checkpoints(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Mapping[str,
     """Of one encoder, beside one without a checkpoint."""
     monkeypatch.chdir(tmp_path)
     spec = f"dir:{make_tiny('bert', tmp_path / 'bert', 0)}"
-    words = EncoderParams(family="hf-text", input="transcript", checkpoint=spec)
+    words = HfTextParams(family="hf-text", input="transcript", checkpoint=spec)
     return checkpoints_of({"words": words, "voice": VOICE}, {})
 
 
@@ -56,14 +60,14 @@ def test_no_lock_names_the_command(checkpoints: Mapping[str, str], text: str | N
 
 def test_without_a_checkpoint_no_lock_is_needed() -> None:
     """The demo runs as it is cloned."""
-    assert not checkpoints_of({"voice": VOICE}, {"llm": JudgeParams(kind="llm-scores", input="enriched")})
+    assert not checkpoints_of({"voice": VOICE}, {"llm": LlmScoresParams(kind="llm-scores", input="enriched")})
     check_locked({})
 
 
 def test_judges_have_names_of_their_own() -> None:
     """A judge may be called as an encoder is; what would fall together in the lock is refused."""
-    judge = JudgeParams(kind="open-clip", input="faces", checkpoint="dir:x")
-    encoder = EncoderParams(family="open-clip", input="faces", checkpoint="dir:y")
+    judge = ZeroShotParams(kind="open-clip", input="faces", checkpoint="dir:x")
+    encoder = OpenClipParams(family="open-clip", input="faces", checkpoint="dir:y")
     assert checkpoints_of({"face": encoder}, {"face": judge}) == {"face": "dir:y", "vote-face": "dir:x"}
     with pytest.raises(ParamsError, match="encoder 'vote-face' and judge 'face'"):
         checkpoints_of({"vote-face": encoder}, {"face": judge})
@@ -71,6 +75,6 @@ def test_judges_have_names_of_their_own() -> None:
 
 def test_a_checkpoint_that_enriches_is_locked_too() -> None:
     """Under a name that no encoder can have; a server's model is not here."""
-    local = EnrichParams(backend="transformers", model="dir:z")
+    local = ByCheckpointParams(backend="transformers", model="dir:z")
     assert checkpoints_of({}, {}, local) == {"enrich/model": "dir:z"}
-    assert not checkpoints_of({}, {}, EnrichParams(backend="openai", model="m"))
+    assert not checkpoints_of({}, {}, ByServerParams(backend="openai", model="m"))

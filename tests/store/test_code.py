@@ -15,19 +15,21 @@ import numpy as np
 import pytest
 
 from mer_pipeline.datasets.adapter import MER_CLASSES
-from mer_pipeline.encoder import Encoder, EncoderParams
-from mer_pipeline.enrich.backend import EnrichParams
+from mer_pipeline.encoder import Encoder
+from mer_pipeline.enrich.ask import ByServerParams
 from mer_pipeline.enrich.cues import MeasureCues
 from mer_pipeline.enrich.prompt import RenderPrompt
+from mer_pipeline.enrich.template import ByRulesParams
 from mer_pipeline.enrich.transform import Enrich
-from mer_pipeline.speech.logmel import LogMel
+from mer_pipeline.speech.logmel import LogMel, LogMelParams
 from mer_pipeline.store.code import Code, code_of
-from mer_pipeline.text.char_ngram import CharNgram
+from mer_pipeline.text.char_ngram import CharNgram, CharNgramParams
 from mer_pipeline.transform import Transform
-from mer_pipeline.vision.appearance import Appearance
-from mer_pipeline.vision.faces import CropFaces, FaceParams
+from mer_pipeline.vision.appearance import Appearance, AppearanceParams
+from mer_pipeline.vision.detector import MtcnnParams
+from mer_pipeline.vision.faces import CropFaces
 from mer_pipeline.vision.frames import FrameParams, SampleFrames
-from mer_pipeline.vision.geometry import FaceGeometry
+from mer_pipeline.vision.geometry import FaceGeometry, FaceGeometryParams
 from tests.written import Package, changed
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -543,7 +545,7 @@ HELD: dict[str, Callable[[ModuleType], tuple[object, object]]] = {
     "range": lambda m: (range(3), range(4)),
     "library function": lambda m: (np.sqrt, np.cbrt),
     "standard function": lambda m: (len, sum),
-    "section by class": lambda m: (FrameParams(), FaceParams()),
+    "section by class": lambda m: (FrameParams(), MtcnnParams()),
 }  # fmt: skip
 
 
@@ -922,21 +924,21 @@ def test_code_without_source(root: str) -> None:
 
 # --- this project
 
-FACES = EncoderParams(family="appearance", input="faces")
+FACES = AppearanceParams(family="appearance", input="faces")
 
 
 def own_transforms() -> list[Transform]:
     """All that need no checkpoint."""
     return [
         SampleFrames(FrameParams(), Path("x")),
-        CropFaces(FaceParams()),
-        Enrich(EnrichParams(), MER_CLASSES),
-        RenderPrompt(EnrichParams(), MER_CLASSES),
+        CropFaces(MtcnnParams()),
+        Enrich(ByRulesParams(), MER_CLASSES),
+        RenderPrompt(ByServerParams(model="m"), MER_CLASSES),
         MeasureCues(),
         Appearance("a", FACES),
-        FaceGeometry("g", EncoderParams(family="face-geometry", input="faces")),
-        LogMel("l", EncoderParams(family="logmel", input="audio")),
-        CharNgram("c", EncoderParams(family="char-ngram", input="transcript")),
+        FaceGeometry("g", FaceGeometryParams(family="face-geometry", input="faces")),
+        LogMel("l", LogMelParams(family="logmel", input="audio")),
+        CharNgram("c", CharNgramParams(family="char-ngram", input="transcript")),
     ]
 
 
@@ -959,7 +961,7 @@ def test_runner_and_engines_are_outside(transform: Transform) -> None:
 
 def test_template_enrichment_reads_its_lexicon() -> None:
     """Package data behind two calls and a cache."""
-    assert [path.name for path in code_of(Enrich(EnrichParams(), MER_CLASSES)).files] == ["polarity.tsv"]
+    assert [path.name for path in code_of(Enrich(ByRulesParams(), MER_CLASSES)).files] == ["polarity.tsv"]
 
 
 def test_encoders_reach_their_base() -> None:

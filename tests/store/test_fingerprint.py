@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from mer_pipeline.encoder import EncoderParams
 from mer_pipeline.store import fingerprint
 from mer_pipeline.store.code import libraries
 from mer_pipeline.store.fingerprint import Fingerprint, changed_parts, fingerprint_of, sha256_of
-from mer_pipeline.text.char_ngram import CharNgram
-from mer_pipeline.vision.faces import CropFaces, FaceParams
+from mer_pipeline.text.char_ngram import CharNgram, CharNgramParams
+from mer_pipeline.vision.detector import MtcnnParams
+from mer_pipeline.vision.faces import CropFaces
 from mer_pipeline.vision.frames import FrameParams, SampleFrames
 
 
@@ -46,7 +46,7 @@ def test_decoder_and_libraries(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_device_threads_and_rows() -> None:
     """Where torch computes: the device kind with its kernels, the precision, the thread count and the batch rows."""
-    transform, wider = CropFaces(FaceParams()), CropFaces(FaceParams())
+    transform, wider = CropFaces(MtcnnParams()), CropFaces(MtcnnParams())
     wider.batch_rows = 8
     cpu, gpu = fingerprint_of(transform, "cpu"), fingerprint_of(transform, "cuda")
     changed = [name.removeprefix("library.") for name in changed_parts(cpu.parts, gpu.parts)]
@@ -58,11 +58,12 @@ def test_device_threads_and_rows() -> None:
 
 def test_weights_by_content(tmp_path: Path) -> None:
     """A checkpoint's weights, configuration and tokeniser count by content; its README and its place do not."""
-    from mer_pipeline.encoders import make_encoder
+    from mer_pipeline.encoder import make_encoder
     from mer_pipeline.models.tiny import make_tiny
+    from mer_pipeline.text.hf_text import HfTextParams
 
     folder = make_tiny("bert", tmp_path / "bert", 0)
-    params = EncoderParams(family="hf-text", input="transcript", checkpoint=f"dir:{folder}")
+    params = HfTextParams(family="hf-text", input="transcript", checkpoint=f"dir:{folder}")
     before = fingerprint_of(make_encoder("x", params), "cpu")
     (folder / "README.md").write_text("hello")
     assert fingerprint_of(make_encoder("x", params), "cpu").id == before.id
@@ -73,7 +74,7 @@ def test_weights_by_content(tmp_path: Path) -> None:
 
 def test_the_detectors_weights_count() -> None:
     """MTCNN's three nets, in the wheel."""
-    parts = fingerprint_of(CropFaces(FaceParams()), "cpu").parts
+    parts = fingerprint_of(CropFaces(MtcnnParams()), "cpu").parts
     assert {"file.pnet.pt", "file.rnet.pt", "file.onet.pt"} <= parts.keys()
 
 
@@ -91,7 +92,7 @@ def test_a_large_file_altered_in_place_is_noticed(tmp_path: Path, monkeypatch: p
 
 def test_the_schema_and_the_declared_columns_count() -> None:
     """An encoder of another length or with frame-level vectors is another."""
-    short = EncoderParams(family="char-ngram", input="transcript", dim=8)
+    short = CharNgramParams(family="char-ngram", input="transcript", dim=8)
     prints = {
         fingerprint_of(CharNgram("x", p), "any").parts["schema"] for p in (short, short.model_copy(update={"dim": 9}))
     }

@@ -14,7 +14,7 @@ import pytest
 
 from mer_pipeline.clips import PROBLEM_SCHEMA, VOTES_SCHEMA
 from mer_pipeline.heads.base import Examples
-from mer_pipeline.judges.judge import JudgeParams
+from mer_pipeline.judges.fusion_head import FusionHeadParams
 from mer_pipeline.labels.audit import refine
 from mer_pipeline.labels.judges import with_judges
 from mer_pipeline.labels.refined import LabelParams
@@ -27,7 +27,7 @@ from mer_pipeline.training.member import fit_members, fixed_threads
 from tests.planted import CLASSES, Planted, plant, task_of, write
 from tests.training.test_cross_validation import features_of, labels_of
 
-OWN = JudgeParams(kind="fusion-head", input="features")
+OWN = FusionHeadParams(kind="fusion-head", input="features")
 SMALL = TrainParams(d=16, epochs=6, patience=3, seeds=(0, 1), lr=3e-3, logreg_c=(1e-2, 1e-1))
 
 
@@ -35,7 +35,7 @@ def run(
     root: Path,
     planted: Planted,
     params: TrainParams,
-    judge: JudgeParams = OWN,
+    judge: FusionHeadParams = OWN,
     store: Path | None = None,
     **choices: bool,
 ) -> tuple[pa.Table, str]:

@@ -17,6 +17,7 @@ import pytest
 from mer_pipeline.errors import ParamsError, StageError
 from mer_pipeline.heads import HEADS
 from mer_pipeline.judges.judge import JudgeParams, vote_schema
+from mer_pipeline.judges.outside import OutsideParams
 from mer_pipeline.labels.pseudo import PseudoParams
 from mer_pipeline.labels.pseudo_table import pseudo_schema, read_pseudo
 from mer_pipeline.labels.votes import MISSING
@@ -36,7 +37,7 @@ from tests.training.test_cross_validation import bytes_of, features_of, labels_o
 
 SMALL = TrainParams(d=16, epochs=6, patience=3, seeds=(0, 1), lr=3e-3, logreg_c=(1e-2, 1e-1))
 ON = PseudoParams(rounds=2, min_precision=0.4, min_support=4)
-JUDGE = JudgeParams(kind="csv", input="judges/face.csv", family="face")
+JUDGE = OutsideParams(kind="csv", input="judges/face.csv", family="face")
 
 
 @dataclass(frozen=True)

@@ -10,14 +10,15 @@ from PIL import Image
 
 from mer_pipeline.errors import Skip
 from mer_pipeline.media import jpeg
-from mer_pipeline.vision.faces import LAYOUT, CropFaces, FaceParams, Faces, align, similarity
+from mer_pipeline.vision.detector import MtcnnParams
+from mer_pipeline.vision.faces import LAYOUT, CropFaces, Faces, align, similarity
 from tests.conftest import clip, valid
 
 
 @pytest.fixture(scope="module")
 def crop() -> Iterator[CropFaces]:
     """The stage with its real detector."""
-    transform = CropFaces(FaceParams(margin=0.1))
+    transform = CropFaces(MtcnnParams(margin=0.1))
     transform.setup(torch.device("cpu"))
     return transform
 
@@ -51,7 +52,7 @@ def test_a_photographed_face_is_found_and_aligned(crop: CropFaces) -> None:
 
 def test_the_box_is_in_pixels_of_the_frame(crop: CropFaces) -> None:
     """Detection works on a smaller copy; what is stored refers to the frame."""
-    small = CropFaces(FaceParams(detect_side=320, min_face=20))
+    small = CropFaces(MtcnnParams(detect_side=320, min_face=20))
     small.setup(torch.device("cpu"))
     row = run(small, [scene([(340, 60, 240)])])
     assert isinstance(row, dict)

@@ -1,0 +1,28 @@
+"""`fusion-head`: a fusion head as one more source, only on clips that it has not learnt from.
+
+It sees all clips at once and has no rows of single clips, so it is no Transform: `training/fusion_head_judge.py` runs
+it.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar, Literal
+
+from mer_pipeline.judges.judge import Family, JudgeParams
+from mer_pipeline.train_params import HeadName
+
+
+class FusionHeadParams(JudgeParams):
+    """The project's own head, only on clips that it has not learnt from."""
+
+    is_head: ClassVar[bool] = True
+
+    input: Literal["features"]  # of the modalities that `train` reads
+    family: Family = "own"  # whom it is not independent of
+    head: HeadName = "logreg"  # which one; it is trained as `train` says
+
+
+class FusionHead:
+    """The entry of the table."""
+
+    Params = FusionHeadParams
