@@ -945,7 +945,10 @@ def own_transforms() -> list[Transform]:
 def test_frame_sampling() -> None:
     """From the class over the choice of frames to the decoder, with the libraries that compute."""
     code = code_of(SampleFrames(FrameParams(), Path("x")))
-    assert {"mer_pipeline.vision.frames.choose", "mer_pipeline.media.decode.read_pictures"} <= code.definitions.keys()
+    assert {
+        "mer_pipeline.vision.frames.sample_indices",
+        "mer_pipeline.media.decode.read_pictures",
+    } <= code.definitions.keys()
     assert {"av", "numpy", "PIL"} <= code.libraries
     assert not {"torch", "transformers"} & code.libraries
 
@@ -979,7 +982,7 @@ def test_it_is_fast() -> None:
 
 
 MUTANTS = [
-    ("vision/frames.py", "np.arange(params.n) + 0.5", "np.arange(params.n) + 0.4", "vision.frames.choose"),
+    ("vision/frames.py", "np.arange(params.n) + 0.5", "np.arange(params.n) + 0.4", "vision.frames.sample_indices"),
     ("vision/frames.py", "MAX_MOMENTS = 1_000_000", "MAX_MOMENTS = 1_000_001", "vision.frames.MAX_MOMENTS"),
     ("vision/frames.py", "moments + 1e-6", "moments + 1e-5", "vision.frames._shown_at"),
     ("media/jpeg.py", "subsampling=2", "subsampling=1", "media.jpeg.encode"),
@@ -996,8 +999,8 @@ def test_mutants_of_this_project_are_seen(package: Package) -> None:
         path.write_text(path.read_text().replace("mer_pipeline", package.name))
 
     def code() -> dict[str, str]:
-        frames = package.load("vision.frames")
-        return package.short(code_of(frames.SampleFrames(frames.FrameParams(), Path("x"))))
+        frames, own = package.load("vision.frames"), importlib.import_module(f"{package.name}.store.code")
+        return package.short(own.code_of(frames.SampleFrames(frames.FrameParams(), Path("x"))))
 
     before = code()
     for file, old, new, where in MUTANTS:
