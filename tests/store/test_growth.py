@@ -83,9 +83,9 @@ def step_keys(copy: Package) -> dict[str, str]:
 def head_keys(copy: Package) -> dict[str, str]:
     """Of every head but the newest, and of an ensemble of two."""
     copy.forget()
-    cache = module(copy, "training.head_cache")
-    keys = {name: cache.head_fingerprint((name,), "cpu").id for name in HEADS}
-    return {**keys, "ensemble": cache.head_fingerprint(("ensemble", "ecmf", "logreg"), "cpu").id}
+    cache, make = module(copy, "training.head_cache"), module(copy, "heads.make")
+    params = module(copy, "train_params").TrainParams(heads=["ecmf", "logreg", "ensemble"])
+    return {name: cache.head_fingerprint(make.head_of(name, params), "cpu").id for name in (*HEADS, "ensemble")}
 
 
 def test_a_new_family(copy: Package) -> None:
