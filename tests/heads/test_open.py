@@ -19,6 +19,7 @@ from mer_pipeline.heads.base import ComputeConfig, Examples
 from mer_pipeline.heads.make import check_heads, head_of
 from mer_pipeline.heads.mean_logits import MeanLogits
 from mer_pipeline.modalities import Features
+from mer_pipeline.project import Project
 from mer_pipeline.scores.confusion import Confusion
 from mer_pipeline.train_params import SearchParams, SearchSpace, TrainParams
 from mer_pipeline.training.artifacts import FUSED, load_config, load_member, member_path
@@ -28,7 +29,7 @@ from mer_pipeline.training.member import Member, fit_members, fixed_threads
 from mer_pipeline.training.predict import predict
 from mer_pipeline.training.train import train
 from mer_pipeline.training.variants import Setting, variants
-from tests.planted import CLASSES, NAMES, Planted, Project, plant
+from tests.planted import CLASSES, NAMES, Planted, plant, task_of
 from tests.training.test_cross_validation import bytes_of, features_of, labels_of
 
 # The recipe of docs/extending.md.
@@ -103,12 +104,12 @@ def test_the_recipe_goes_through_the_stages(
     own = described(params, lab(), noise=0.1).model_copy(update={"epochs": 4})
     check_heads(own)
     at = project(planted)
-    train(own, NAMES, (), CLASSES, 5, at.train)
-    predict(at.predict)
-    found = json.loads(at.train.metrics.read_text())
+    train(task_of(own), 5, at, HeadCache(None))
+    predict(at)
+    found = json.loads(at.metrics("train").read_text())
     assert set(found["heads"]) == {"mine", "logreg"}
-    assert set(json.loads(at.predict.metrics.read_text())["test"]["heads"]) == {"mine", "logreg"}
-    member = load_member(member_path(at.train.fusion, FUSED, "mine", 0, 0), load_config(at.train.fusion), FUSED, "mine")
+    assert set(json.loads(at.metrics("predict").read_text())["test"]["heads"]) == {"mine", "logreg"}
+    member = load_member(member_path(at.fusion, FUSED, "mine", 0, 0), load_config(at.fusion), FUSED, "mine")
     assert member.head is not None
     assert member.head.tensors()["gain"].shape == (3,)
 
@@ -224,12 +225,12 @@ def test_its_options_can_be_searched(lab: Callable[..., str], params: TrainParam
     own = own.model_copy(update={"epochs": 2, "seeds": (0,), "search": SearchParams(trials=3, batch=3, space=space)})
     with fixed_threads():
         found = cross_validate("mine", features_of(small), labels_of(small), 3, own)
-    assert found.studies is not None
-    for study in found.studies:
-        assert {key for trial in study.trials for key in trial} == {"lr", "mine.noise", "mine.layers"}
-        assert {trial["mine.layers"] for trial in study.trials} <= {0, 1}
-        assert study.trials[0] == {"lr": 3e-3, "mine.noise": 0.0, "mine.layers": 1}
-    assert found.members[0].member.chosen == found.studies[0].chosen
+    assert found.searches is not None
+    for one in found.searches:
+        assert {key for trial in one.trials for key in trial} == {"lr", "mine.noise", "mine.layers"}
+        assert {trial["mine.layers"] for trial in one.trials} <= {0, 1}
+        assert one.trials[0] == {"lr": 3e-3, "mine.noise": 0.0, "mine.layers": 1}
+    assert found.members[0].member.chosen == found.searches[0].chosen
 
 
 def test_it_brings_its_own_rows_of_the_ablation(lab: Callable[..., str], params: TrainParams) -> None:

@@ -139,8 +139,10 @@ def options(copy: Package) -> Iterator[type]:
 def test_an_option_that_is_off(copy: Package) -> None:
     """One more in every class of params, the base of all among them, changes no key."""
     before = step_keys(copy), head_keys(copy)
-    kinds = {base for kind in options(copy) for base in kind.__mro__ if base.__module__.startswith(copy.name)}
-    kinds.add(module(copy, "train_params").TrainParams)
+    heads = module(copy, "components").HEADS
+    every = [*options(copy), module(copy, "train_params").TrainParams, *(heads.load(name).Params for name in HEADS)]
+    kinds = {base for kind in every for base in kind.__mro__ if base.__module__.startswith(copy.name)}
+    assert {"EcmfParams", "NetworkParams", "CrossValidationParams", "LogRegParams"} <= {kind.__name__ for kind in kinds}
     assert len(kinds) > 5
     for kind in kinds:
         path = Path(inspect.getfile(kind))
