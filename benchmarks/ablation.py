@@ -13,8 +13,8 @@ import platform
 from datetime import UTC, datetime
 from pathlib import Path
 
+from mer_pipeline.components import HEADS
 from mer_pipeline.heads.base import ComputeConfig
-from mer_pipeline.heads.parts import PARTS
 from mer_pipeline.metrics.ablation import AblationMetrics
 from mer_pipeline.params import load_params
 from mer_pipeline.project import Project
@@ -30,15 +30,14 @@ import torch
 from heads import FOLDS, read
 
 HERE = Path(__file__).parent
+SINGLE = [head for head in HEADS.built_in if head != "ensemble"]
 SEEDS = (0, 1, 2)
 
 
 def on_features(path: Path, compute: ComputeConfig) -> AblationMetrics:
     """Of clips whose labels are right and whose text nobody has: what late fusion, attention and residual are worth."""
     features, labels, speaker, classes = read(path)
-    task = Task(
-        tuple(map(str, range(classes))), EncoderNames(features.names), TrainParams(heads=tuple(PARTS), seeds=SEEDS)
-    )
+    task = Task(tuple(map(str, range(classes))), EncoderNames(features.names), TrainParams(heads=SINGLE, seeds=SEEDS))
     reference, groups = Setting("ecmf", features, labels, task.train), [str(one) for one in speaker]
     with fixed_threads():
         return measure(reference, task, features, groups, HeadCache(None, compute))
@@ -47,7 +46,7 @@ def on_features(path: Path, compute: ComputeConfig) -> AblationMetrics:
 def on_demo(compute: ComputeConfig) -> AblationMetrics:
     """As the stage has it, with all heads; what `train` has trained is taken from the store."""
     params = load_params()
-    task = Task(params.dataset.classes, params.encoder_names, params.train.model_copy(update={"heads": tuple(PARTS)}))
+    task = Task(params.dataset.classes, params.encoder_names, params.train.with_heads(*SINGLE))
     asked = params.ablation.model_copy(update={"seeds": SEEDS})
     measured = measure_project(asked, task, Project(), HeadCache(load_runtime().store_url, compute))
     assert not isinstance(measured, str), measured

@@ -29,9 +29,9 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # a process per core, each with o
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parent))
 
-from mer_pipeline.heads import HEADS  # noqa: E402
+from mer_pipeline.components import HEADS  # noqa: E402
 from mer_pipeline.heads.base import Examples  # noqa: E402
-from mer_pipeline.heads.parts import PARTS  # noqa: E402
+from mer_pipeline.heads.make import head_of  # noqa: E402
 from mer_pipeline.labels.votes import MISSING  # noqa: E402
 from mer_pipeline.modalities import Features, Indices, Matrix  # noqa: E402
 from mer_pipeline.scores.confusion import Confusion  # noqa: E402
@@ -40,6 +40,7 @@ from mer_pipeline.store.fingerprint import code_parts  # noqa: E402
 from mer_pipeline.tables.rows import digest  # noqa: E402
 from mer_pipeline.train_params import HeadName, TrainParams  # noqa: E402
 from mer_pipeline.training.cross_validation import Labels, cross_validate  # noqa: E402
+from mer_pipeline.training.head_cache import head_fingerprint  # noqa: E402
 from mer_pipeline.training.member import Member, fit_members, fixed_threads  # noqa: E402
 
 import numpy as np  # noqa: E402
@@ -62,7 +63,7 @@ CURVE_SEEDS = {100: 20, 200: 20, 400: 10, 800: 10, 1600: 6, 3000: 20, 7369: 3}
 SETTINGS = {
     "default": {},
     "d 256, lr 1e-4": {"d": 256, "lr": 1e-4},
-    "late fusion off": {"late_fusion": False},
+    "late fusion off": {"heads": {"ecmf": {"late_fusion": False}}},
 }
 SETTING_SEEDS = {96: 10, 300: 6}
 OFFICIAL = {
@@ -71,8 +72,8 @@ OFFICIAL = {
 }  # and each member uses_validation the fold that it leaves out
 SPOT_NS, SPOT_SEEDS = (1000, 4000), 4
 WORLDS: dict[str, Literal["flat", "overlap"] | None] = {"main": None, "flat": "flat", "overlap": "overlap"}
-MAIN_HEADS = [head for head in HEADS if head in ("ecmf", "mertools", "logreg")]
-SPOT_HEADS = [head for head in HEADS if head in ("ecmf", "mertools", "gated", "logreg")]
+MAIN_HEADS = [head for head in HEADS.built_in if head in ("ecmf", "mertools", "logreg")]
+SPOT_HEADS = [head for head in HEADS.built_in if head in ("ecmf", "mertools", "gated", "logreg")]
 SECTIONS = ("grid", "curve", "settings", "importance")
 
 
@@ -99,9 +100,11 @@ def plan(section: str) -> Iterator[Task]:
         for seed in range(max(GRID_SEEDS.values())):
             for n, seeds in GRID_SEEDS.items():
                 for cell in GRID[n] if seed < seeds else ():
-                    heads = list(PARTS) if cell in OTHERS_AT[n] else MAIN_HEADS
+                    heads = (
+                        [head for head in HEADS.built_in if head != "ensemble"] if cell in OTHERS_AT[n] else MAIN_HEADS
+                    )
                     if cell == MIDDLE and seed < ENSEMBLE_SEEDS[n]:
-                        heads = list(HEADS)
+                        heads = list(HEADS.built_in)
                     yield Task("main", "default", n, *cell, seed, tuple(heads))
                     if n <= page.FEW:
                         yield Task("main", page.OFFICIAL, n, *cell, seed, ("mertools",))
@@ -212,9 +215,7 @@ def code_of_head(head: str) -> str:
     """Changes when the head does, or how heads are trained, or the generator; not when another head does."""
     if head == "exact":
         return digest(code_parts(World))[:8]
-    own, whole = code_parts(HEADS[head]), code_parts(cross_validate, TrainParams, World)  # type: ignore[index]
-    shared = {name: part for name, part in whole.items() if not name.startswith("code.mer_pipeline.fusion.heads.")}
-    return digest({**shared, **own})[:8]
+    return digest([head_fingerprint(head_of(head, TrainParams()), "cpu").id, code_parts(World)])[:8]
 
 
 def read(path: Path) -> Figures:
@@ -225,7 +226,7 @@ def read(path: Path) -> Figures:
         return {
             Key(world, setting, int(n), float(noise), float(missing), int(seed), head, measure): float(value)
             for world, setting, n, noise, missing, seed, head, measure, value, code in list(csv.reader(file))[1:]
-            if head in (*HEADS, "exact") and code == code_of_head(head)
+            if head in (*HEADS.built_in, "exact") and code == code_of_head(head)
         }
 
 
@@ -294,7 +295,7 @@ def compose(figures: Figures) -> str:
         believed=max(figures_of, default=float("nan")),
         middle=f"{MIDDLE[0]:.0%} wrong labels, {MIDDLE[1]:.0%} missing",
     )  # fmt: skip
-    heads = list(HEADS)
+    heads = list(HEADS.built_in)
     parts: dict[str, Callable[[], str]] = {
         "unimodal": unimodal,
         "goals": lambda: page.goals(results, [(n, *cell) for n in GRID for cell in GRID[n]], SPOT_NS),

@@ -24,8 +24,8 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent))
 
+from mer_pipeline.components import HEADS  # noqa: E402
 from mer_pipeline.csv_files import read_csv  # noqa: E402
-from mer_pipeline.heads.parts import PARTS  # noqa: E402
 from mer_pipeline.metrics.ingest import IngestMetrics  # noqa: E402
 
 import numpy as np  # noqa: E402
@@ -37,6 +37,7 @@ from benchmarks.heads import RESAMPLES, interval, resampled  # noqa: E402
 from tests.project import copy_project, repro  # noqa: E402
 
 FOLDS, SEEDS = 5, (0, 1)
+SINGLE = [head for head in HEADS.built_in if head != "ensemble"]
 SETS = (("voice",), ("words",), ("context",), ("voice", "words"), ("voice", "context"))
 PARAMS = """
 dataset:
@@ -71,7 +72,7 @@ def settle(project: Path, classes: Sequence[str], features: Sequence[str]) -> No
         classes=", ".join(classes),
         folds=FOLDS,
         features=", ".join(features),
-        heads=", ".join(PARTS),
+        heads=", ".join(SINGLE),
         seeds=", ".join(map(str, SEEDS)),
     )
     (project / "params.yaml").write_text(text, encoding="utf-8")
@@ -177,7 +178,7 @@ def table(found: Mapping[tuple[str, ...], Mapping[str, Score]]) -> list[str]:
     """A row per head, a column per set of features."""
     rows = [
         f"| `{head}` | " + " | ".join(f"{of[head][0]:.3f} {interval(of[head][1])}" for of in found.values()) + " |"
-        for head in PARTS
+        for head in SINGLE
     ]
     return [f"| head | {' | '.join(' + '.join(s) for s in found)} |", f"|---|{'---|' * len(found)}", *rows]
 
@@ -187,7 +188,7 @@ def differences(found: Mapping[tuple[str, ...], Mapping[str, Score]]) -> list[st
     with_, without = found["voice", "context"], found["voice",]
     rows = [
         f"| `{head}` | {with_[head][0] - without[head][0]:+.3f} | {interval(with_[head][1] - without[head][1], '+')} |"
-        for head in PARTS
+        for head in SINGLE
     ]
     intro = "`voice + context` minus `voice`, paired over the same resamples of speakers:"
     return [intro, "", "| head | difference | 95 % |", "|---|---|---|", *rows]

@@ -16,8 +16,9 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
-from mer_pipeline.heads import HEADS
+from mer_pipeline.components import HEADS
 from mer_pipeline.heads.base import ComputeConfig
+from mer_pipeline.heads.make import head_of
 from mer_pipeline.labels.votes import MISSING
 from mer_pipeline.modalities import Features
 from mer_pipeline.scores.bootstrap import RESAMPLES, Units, resample
@@ -37,9 +38,9 @@ SETTINGS = {
     "default": TrainParams(seeds=(0, 1)),
     "quick": TrainParams(d=256, lr=1e-4, epochs=40, patience=40, seeds=(0, 1)),
 }
-COMPARED: dict[str, Sequence[HeadName]] = {"default": list(HEADS), "quick": ("ecmf", "mertools", "logreg")}
+COMPARED: dict[str, Sequence[HeadName]] = {"default": list(HEADS.built_in), "quick": ("ecmf", "mertools", "logreg")}
 for title in tuple(SETTINGS):  # the network alone
-    SETTINGS[f"{title}, late fusion off"] = SETTINGS[title].model_copy(update={"late_fusion": False})
+    SETTINGS[f"{title}, late fusion off"] = SETTINGS[title].with_options("ecmf", late_fusion=False)
     COMPARED[f"{title}, late fusion off"] = ("ecmf", "mertools", "logreg")
 Ints = NDArray[np.int64]
 
@@ -78,7 +79,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--features", type=Path, required=True)
     parser.add_argument("--out", type=Path, default=HERE / "heads.md")
-    parser.add_argument("--without", choices=list(HEADS), nargs="*", default=[], help="heads that are left out")
+    parser.add_argument(
+        "--without", choices=list(HEADS.built_in), nargs="*", default=[], help="heads that are left out"
+    )
     parser.add_argument("--through-pipeline", action="store_true", help="only show that the real stages load the same")
     args = parser.parse_args()
     features, labels, speaker, classes = read(args.features)
@@ -98,9 +101,9 @@ def main() -> None:
                 if name == "ensemble" and which != "fused":
                     continue  # that is many trainings more, and nobody asks
                 once = name == "ensemble" or which != "fused"
-                # alone in `heads` it chooses among all of them
-                own = params.model_copy(update={"seeds": params.seeds[: 1 if once else None], "heads": (name,)})
-                key = (name, which, own.model_dump_json(exclude=set() if name == "ecmf" else {"late_fusion"}))
+                own = params.with_heads(*HEADS.built_in)  # an ensemble chooses among all of them
+                own = own.model_copy(update={"seeds": params.seeds[: 1 if once else None]})
+                key = (name, which, str((own.seeds, head_of(name, own).key)))
                 if key not in known:
                     with fixed_threads():
                         validated = cross_validate(name, chosen, labels, classes, own, compute=compute)

@@ -19,12 +19,14 @@ from importlib import metadata
 from pathlib import Path
 
 from mer_pipeline.heads.base import ComputeConfig
+from mer_pipeline.heads.make import head_of
+from mer_pipeline.heads.spec import HeadSpec
 from mer_pipeline.labels.votes import MISSING
 from mer_pipeline.modalities import Features
 from mer_pipeline.scores.confusion import Confusion
 from mer_pipeline.scores.score import score
 from mer_pipeline.train_params import SearchParams, SearchSpace, TrainParams
-from mer_pipeline.training.cross_validation import Labels, Validated, cross_validate
+from mer_pipeline.training.cross_validation import Labels, Validated, validate
 from mer_pipeline.training.member import fixed_threads
 
 import numpy as np
@@ -35,7 +37,7 @@ HERE = Path(__file__).parent
 LABELLED = 6  # speakers
 HEAD = "ecmf"
 SPACE = SearchSpace(
-    lr=(1e-4, 1e-2), weight_decay=(1e-6, 1e-1), dropout=(0.1, 0.6), modality_dropout=(0.0, 0.4), d=(16, 32)
+    lr=(1e-4, 1e-2), weight_decay=(1e-6, 1e-1), dropout=(0.1, 0.6), d=(16, 32), **{"ecmf.modality_dropout": (0.0, 0.4)}
 )
 PARAMS = TrainParams(d=32, epochs=30, patience=6, seeds=(0,), search=SearchParams(space=SPACE))
 
@@ -62,9 +64,9 @@ def take_turn(features: Features, labels: Labels, speaker: Ints, first: int, cla
     part = Labels(tuple(labels.clip_ids[i] for i in rows), fold, given, given, held_out, given)
     mine, compute = features.take(rows), ComputeConfig(workers=os.cpu_count() or 1)
 
-    def validated(params: TrainParams) -> Validated:
+    def validated(head: HeadSpec, params: TrainParams) -> Validated:
         with fixed_threads():
-            return cross_validate(HEAD, mine, part, classes, params, compute=compute)
+            return validate(head, mine, part, classes, params, compute=compute)
 
     def out_of_fold(one: Validated) -> float:
         return score(given, list(one.probabilities.argmax(axis=2)), classes).weighted_f1
@@ -75,10 +77,11 @@ def take_turn(features: Features, labels: Labels, speaker: Ints, first: int, cla
         said = [each.member.predict(unseen).probabilities.argmax(axis=1) for each in one.members]
         return float(np.mean([Confusion.of(true, predicted, classes).weighted_f1 for predicted in said]))
 
-    found = validated(params)
+    head, still = head_of(HEAD, params), params.as_they_stand
+    found = validated(head, params)
     assert found.searches is not None
     *own, plain = found.searches
-    default, unnested = validated(params.as_they_stand), validated(plain.apply(params.as_they_stand))
+    default, unnested = validated(head, still), validated(plain.apply(head), still)
     return Turn(
         out_of_fold(found), out_of_fold(unnested), out_of_fold(default), new(found), new(unnested), new(default),
         sum(one.chosen != plain.chosen for one in own),

@@ -24,6 +24,8 @@ from typing import TYPE_CHECKING, Generic, TypeVar, cast
 from mer_pipeline.errors import ComponentError, ParamsError, did_you_mean
 
 if TYPE_CHECKING:
+    from torch.nn import Module
+
     from mer_pipeline.datasets.adapter import Adapter
     from mer_pipeline.encoder import Encoder
     from mer_pipeline.engines.base import Engine
@@ -41,7 +43,7 @@ class Registry(Generic[C]):
 
     Args:
         what: the kind, as errors name it: "encoder".
-        base: "module:Class" that a component's class must derive from.
+        bases: "module:Class" each; a component's class must derive from one of them.
         built_in: name to "module:Class".
 
     Example:
@@ -49,11 +51,11 @@ class Registry(Generic[C]):
         <class 'mer_pipeline.text.char_ngram.CharNgram'>
     """
 
-    def __init__(self, what: str, base: str, built_in: Mapping[str, str]) -> None:
+    def __init__(self, what: str, bases: tuple[str, ...], built_in: Mapping[str, str]) -> None:
         self.what = what
         self.group = f"mer_pipeline.{what}s"  # of entry points
         self.built_in = built_in
-        self._base = base
+        self._bases = bases
 
     def names(self) -> tuple[str, ...]:
         """The built-in names and those of installed entry points."""
@@ -67,8 +69,7 @@ class Registry(Generic[C]):
             ComponentError: the code that the name leads to cannot be imported, or has no fitting class.
         """
         if name in self.built_in:
-            module, _, attribute = self.built_in[name].partition(":")
-            return cast("type[C]", getattr(importlib.import_module(module), attribute))
+            return cast("type[C]", _class_at(self.built_in[name]))
         return self._outside(name, self._target(name))
 
     def params_of(self, name: str, base: type[S]) -> type[S]:
@@ -99,16 +100,23 @@ class Registry(Generic[C]):
         where = f"{self.what} '{name}'"
         module = _import(place, where)
         found = getattr(module, attribute, None)
-        base_module, _, base_name = self._base.partition(":")
-        base = getattr(importlib.import_module(base_module), base_name)
+        bases = tuple(map(_class_at, self._bases))
         if not isinstance(found, type):
             classes = [
-                key for key, value in vars(module).items() if isinstance(value, type) and issubclass(value, base)
+                key for key, value in vars(module).items() if isinstance(value, type) and issubclass(value, bases)
             ]
             raise ComponentError(f"{where}: {place} has no class '{attribute}'{did_you_mean(attribute, classes)}")
-        if not issubclass(found, base):
-            raise ComponentError(f"{where}: the class '{attribute}' does not derive from {base_module}.{base_name}")
+        if not issubclass(found, bases):
+            wanted = " or ".join(self._bases).replace(":", ".")
+            raise ComponentError(f"{where}: the class '{attribute}' does not derive from {wanted}")
         return cast("type[C]", found)
+
+
+def _class_at(place: str) -> type:
+    module, _, attribute = place.partition(":")
+    found: object = getattr(importlib.import_module(module), attribute)
+    assert isinstance(found, type)
+    return found
 
 
 @cache
@@ -157,7 +165,7 @@ def _fault(where: str, error: Exception) -> str:
 
 ENCODERS: Registry[Encoder[object]] = Registry(
     "encoder",
-    "mer_pipeline.encoder:Encoder",
+    ("mer_pipeline.encoder:Encoder",),
     {
         "appearance": "mer_pipeline.vision.appearance:Appearance",
         "face-geometry": "mer_pipeline.vision.geometry:FaceGeometry",
@@ -174,7 +182,7 @@ ENCODERS: Registry[Encoder[object]] = Registry(
 
 JUDGES: Registry[Judge[object]] = Registry(
     "judge",
-    "mer_pipeline.judges.judge:Judge",
+    ("mer_pipeline.judges.judge:Judge",),
     {
         "open-clip": "mer_pipeline.judges.open_clip:ZeroShot",
         "hf-image": "mer_pipeline.judges.hf_image:HfImage",
@@ -186,9 +194,9 @@ JUDGES: Registry[Judge[object]] = Registry(
 )
 
 # A head's module loads torch, so only stages that train load this table's classes.
-HEADS: Registry[Head] = Registry(
+HEADS: Registry[Head | Module] = Registry(
     "head",
-    "mer_pipeline.heads.base:Head",
+    ("mer_pipeline.heads.base:Head", "torch.nn:Module"),
     {
         "ecmf": "mer_pipeline.heads.ecmf:Ecmf",
         "mertools": "mer_pipeline.heads.mertools:Mertools",
@@ -203,13 +211,13 @@ HEADS: Registry[Head] = Registry(
 # How a transform is carried out; .mer.toml names one.
 ENGINES: Registry[Engine[object]] = Registry(
     "engine",
-    "mer_pipeline.engines.base:Engine",
+    ("mer_pipeline.engines.base:Engine",),
     {"local": "mer_pipeline.engines.local:LocalEngine"},
 )
 
 ADAPTERS: Registry[Adapter] = Registry(
     "adapter",
-    "mer_pipeline.datasets.adapter:Adapter",
+    ("mer_pipeline.datasets.adapter:Adapter",),
     {
         "mer2025": "mer_pipeline.datasets.mer:Mer2025",
         "mer2026": "mer_pipeline.datasets.mer:Mer2026",
@@ -219,7 +227,7 @@ ADAPTERS: Registry[Adapter] = Registry(
 
 BACKENDS: Registry[Backend] = Registry(
     "backend",
-    "mer_pipeline.enrich.backend:Backend",
+    ("mer_pipeline.enrich.backend:Backend",),
     {
         "template": "mer_pipeline.enrich.template:ByRules",
         "openai": "mer_pipeline.enrich.ask:ByServer",
@@ -229,6 +237,6 @@ BACKENDS: Registry[Backend] = Registry(
 
 DETECTORS: Registry[Detector] = Registry(
     "detector",
-    "mer_pipeline.vision.detector:Detector",
+    ("mer_pipeline.vision.detector:Detector",),
     {"mtcnn": "mer_pipeline.vision.detector:Mtcnn"},
 )

@@ -25,6 +25,7 @@ from mer_pipeline.datasets.folds import FoldParams
 from mer_pipeline.encoder import ENCODER, EncoderParams
 from mer_pipeline.enrich.backend import ENRICH, EnrichParams, LanguageModelParams
 from mer_pipeline.errors import ParamsError, did_you_mean
+from mer_pipeline.judges.fusion_head import FusionHeadParams
 from mer_pipeline.judges.judge import JUDGE, JudgeParams
 from mer_pipeline.labels.pseudo import PseudoParams
 from mer_pipeline.labels.refined import LabelParams
@@ -34,7 +35,7 @@ from mer_pipeline.section import Section
 from mer_pipeline.speech.track import AudioParams
 from mer_pipeline.tables.quarantine import QualityParams
 from mer_pipeline.tables.shards import ShardParams
-from mer_pipeline.train_params import VISUAL, AblationParams, EncoderNames, TrainParams
+from mer_pipeline.train_params import VISUAL, AblationParams, EncoderNames, HeadName, TrainParams
 from mer_pipeline.vision.detector import FACES, FaceParams
 from mer_pipeline.vision.frames import FrameParams
 
@@ -46,6 +47,11 @@ ENTRIES: dict[str, Choice[Section]] = {"encoders": ENCODER, "judges": JUDGE}
 
 # What older versions called a key, or a value of a key, and what it is called now.
 RENAMED = {
+    **{
+        f"train.{name}": f"train.heads.ecmf.{name}"
+        for name in ("attention_layers", "attention_heads", "residual", "late_fusion", "modality_dropout")
+    },
+    "train.logreg_c": "train.heads.logreg.c",
     "train.search.draws": "train.search.trials",
     "judges.NAME.kind: own-head": "fusion-head",
 }
@@ -94,6 +100,9 @@ class Params(Section):
                 "pseudo.rounds: nobody can agree with the head; add a judge of another kind than fusion-head "
                 "(docs/judges.md), or set it to 0"
             )
+        for where, head in self.heads_elsewhere.items():
+            if not self.train.has(head):
+                raise ValueError(f"{where}: {self.train.unknown(head)}")
         for name in self.train.features:
             if name not in self.encoders:
                 raise ValueError(f"train.features: unknown encoder '{name}'{did_you_mean(name, self.encoders)}")
@@ -111,6 +120,13 @@ class Params(Section):
             merged=visual if self.train.visual == "merged" else (),
             plain=tuple(name for name, encoder in self.encoders.items() if encoder.input == "transcript"),
         )
+
+    @property
+    def heads_elsewhere(self) -> dict[str, HeadName]:
+        """The heads that other sections than `train` name, by where they do."""
+        judges = {name: judge for name, judge in self.judges.items() if isinstance(judge, FusionHeadParams)}
+        own = {f"judges.{name}.head": judge.head for name, judge in judges.items()}
+        return {"pseudo.head": self.pseudo.head, "ablation.head": self.ablation.head, **own}
 
 
 def load_params(path: Path = PARAMS_FILE) -> Params:

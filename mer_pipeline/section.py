@@ -6,7 +6,7 @@ A section stands in the module that it describes; `params.py` puts them together
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -23,6 +23,20 @@ class Section(BaseModel):
     """Base of every section: immutable, strict types, no unknown keys."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+T = TypeVar("T")
+
+
+def distinct(entries: tuple[T, ...]) -> tuple[T, ...]:
+    """The entries, none of which stands there twice.
+
+    Raises:
+        ValueError: one does.
+    """
+    if len(set(entries)) < len(entries):
+        raise ValueError("has an entry twice")
+    return entries
 
 
 def below_data(name: str) -> Path:

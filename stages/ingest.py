@@ -2,6 +2,7 @@
 
 from mer_pipeline.cli.stage import progress_bar, stage
 from mer_pipeline.datasets.ingest import IngestParams, ingest
+from mer_pipeline.heads.make import check_heads
 from mer_pipeline.models.lock import check_locked, checkpoints_of
 from mer_pipeline.params import load_params
 from mer_pipeline.project import Project
@@ -15,6 +16,7 @@ def main() -> str:
     """List the dataset's clips, probe their files, write the tables that everything else starts from."""
     params = load_params()
     check_locked(checkpoints_of(params.encoders, params.judges, params.enrich))
+    check_heads(params.train, *params.heads_elsewhere.values())
     read = IngestParams(params.dataset, params.folds, params.shards, params.quality)
     return ingest(read, Project(), load_runtime(), progress_bar("ingest"))
 

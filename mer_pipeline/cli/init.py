@@ -58,6 +58,9 @@ def write_params(
     dataset = _describe(data, csv, columns or {})
     params["dataset"] = dataset
     checked = parse_params(_plain(params), str(PARAMS))  # what is written must be readable
+    from mer_pipeline.heads.make import check_heads  # loads torch
+
+    check_heads(checked.train, *checked.heads_elsewhere.values())
     with PARAMS.open("w", encoding="utf-8") as file:
         yaml.dump(params, file)
     enrich = checked.enrich

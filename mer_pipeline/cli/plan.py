@@ -72,8 +72,11 @@ def make_plan(project: Project) -> list[StagePlan]:
         UsageError: the code is not the project's.
     """
     check_code(project.root)
-    stale, order, upstream = _ask_dvc(project)
     params, runtime = load_params(), load_runtime()
+    from mer_pipeline.heads.make import check_heads  # loads torch
+
+    check_heads(params.train, *params.heads_elsewhere.values())
+    stale, order, upstream = _ask_dvc(project)
     tables: dict[str, Parts | None] = {}
     ahead = None
     plans: dict[str, StagePlan] = {}

@@ -5,15 +5,14 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from mer_pipeline.heads.layers import LayerNorm, Linear, Noise, drop, masked_softmax
-from mer_pipeline.train_params import TrainParams
 
 
 class Attention(nn.Module):
     """Multi-head self-attention; starts as torch's own."""
 
-    def __init__(self, params: TrainParams) -> None:
+    def __init__(self, d: int, heads: int) -> None:
         super().__init__()
-        d, self.heads = params.d, params.attention_heads
+        self.heads = heads
         self.queries_keys_values, self.out = Linear(d, 3 * d), Linear(d, d)
         for layer in (self.queries_keys_values, self.out):
             nn.init.zeros_(layer.bias)
@@ -32,10 +31,9 @@ class Attention(nn.Module):
 class Block(nn.Module):
     """One post-LN transformer block."""
 
-    def __init__(self, params: TrainParams) -> None:
+    def __init__(self, d: int, heads: int) -> None:
         super().__init__()
-        d = params.d
-        self.attention = Attention(params)
+        self.attention = Attention(d, heads)
         self.widen, self.narrow = Linear(d, 2 * d), Linear(2 * d, d)
         self.norm_attention, self.norm_feed_forward = LayerNorm(d), LayerNorm(d)
 

@@ -14,10 +14,13 @@ from typing import ClassVar, Self
 
 import numpy as np
 import torch
+from pydantic import JsonValue
 
 from mer_pipeline.heads.scaler import Scaler
 from mer_pipeline.modalities import Features, Indices, Matrix
-from mer_pipeline.train_params import TrainParams
+from mer_pipeline.section import Section
+
+Ablations = Mapping[str, Mapping[str, JsonValue]]
 
 GROUP = 64
 NO_FOLD = -1
@@ -69,8 +72,8 @@ class Lesson:
     validation: Examples | None
     scaler: Scaler
     seed: int
-    epochs: int  # at most; exactly so many without a validation fold
-    params: TrainParams
+    params: Section  # the head's `Params`
+    epochs: int | None = None  # exactly so many; None: as the params say
 
 
 @dataclass(frozen=True)
@@ -99,17 +102,33 @@ class Logits:
 
 
 class Head(ABC):
-    """A fusion head for modalities of `dims` values and `classes` classes."""
+    """A fusion head for modalities of `dims` values and `classes` classes.
 
-    seeded: ClassVar[bool] = True  # false: every seed gives the same head, so one is enough
-    # Raised by whoever changes the default of a param: params enter the key of a trained head only where they do not
-    # stand at their defaults.
+    Attributes:
+        Params: the class of its params. Fields that `train` has as well get their values from there; the others are the
+            head's own options, given in its entry of `train.heads`.
+        ablations: rows of the ablation table by name: values of own options at which a part of the head is off.
+        seeded: false: every seed gives the same head, so one is enough.
+        searched: true: `train.search` has values for it.
+        uses_validation: false: it needs no fold for early stopping and learns from that one too.
+        version: raised by whoever changes the default of an option; params enter the key without those at default.
+    """
+
+    Params: ClassVar[type[Section]] = Section
+    ablations: ClassVar[Ablations] = {}
+    seeded: ClassVar[bool] = True
+    searched: ClassVar[bool] = False
+    uses_validation: ClassVar[bool] = True
     version: ClassVar[int] = 1
-    searched: ClassVar[bool] = False  # true: `train.search` has values for it
-    uses_validation: ClassVar[bool] = True  # false: it needs no fold for early stopping and learns from that one too
+    params: Section
 
-    def __init__(self, dims: tuple[int, ...], classes: int, params: TrainParams) -> None:
+    def __init__(self, dims: tuple[int, ...], classes: int, params: Section) -> None:
         self.dims, self.classes, self.params = dims, classes, params
+
+    @classmethod
+    def code(cls) -> tuple[type, ...]:
+        """The classes that decide what it becomes, beyond those that its own code names."""
+        return (cls,)
 
     @classmethod
     @abstractmethod

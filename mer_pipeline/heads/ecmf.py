@@ -11,29 +11,45 @@ p   = the mean of softmax(logits) and of linear late fusion, or the first alone 
 
 from __future__ import annotations
 
-from types import MappingProxyType
+from typing import Annotated, ClassVar
 
 import torch
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from mer_pipeline.heads.attention import Block
-from mer_pipeline.heads.late import LateFused
+from mer_pipeline.heads.base import Ablations
+from mer_pipeline.heads.late import LateFused, LateFusedParams
 from mer_pipeline.heads.layers import LayerNorm, Linear, Noise, drop, masked_softmax, parameter
-from mer_pipeline.heads.logreg import LogReg
 from mer_pipeline.heads.network import Network, NetworkHead, present_or_all
-from mer_pipeline.train_params import TrainParams
+from mer_pipeline.section import Count, Rate
+
+
+class EcmfParams(LateFusedParams):
+    """ECMF's options: its attention, its residuals, and what it hides in training."""
+
+    attention_layers: Annotated[int, Field(ge=0)] = 1  # 0: no token sees another
+    attention_heads: Count = 4  # of each layer; `train.d` is a multiple of it
+    residual: bool = True  # the second residual, on the tokens before attention
+    modality_dropout: Rate = 0.1  # chance to hide a present modality in training
+
+    @model_validator(mode="after")
+    def _divides(self) -> EcmfParams:
+        if self.d % self.attention_heads:
+            raise ValueError(f"d ({self.d}) must be a multiple of attention_heads ({self.attention_heads})")
+        return self
 
 
 class EcmfNetwork(Network):
     """See the module's formulas."""
 
-    def __init__(self, dims: tuple[int, ...], classes: int, params: TrainParams) -> None:
+    def __init__(self, dims: tuple[int, ...], classes: int, params: EcmfParams) -> None:
         super().__init__(dims, classes, params)
         d = params.d
         self.project = nn.ModuleList(Linear(dim, d) for dim in dims)
         self.norm = nn.ModuleList(LayerNorm(d) for _ in dims)
         self.embedding = parameter(torch.randn(len(dims), d) * 0.02)
-        self.blocks = nn.ModuleList(Block(params) for _ in range(params.attention_layers))
+        self.blocks = nn.ModuleList(Block(d, params.attention_heads) for _ in range(params.attention_layers))
         self.weigh = parameter(nn.Linear(d, 1, bias=False).weight.squeeze(0))
         self.beta = parameter(torch.full((len(dims),), 1 / len(dims))) if params.residual else None
         self.hidden, self.classify = Linear(d, d), Linear(d, classes)
@@ -57,19 +73,26 @@ class EcmfNetwork(Network):
 
 def drop_modalities(mask: Tensor, noise: Noise) -> Tensor:
     """Hide each present modality at the member's rate; a row that would lose all keeps all. bool (K, n, M)."""
-    kept = mask & noise.keep(mask.shape, noise.modality_dropout).bool()
+    kept = mask & noise.keep(mask.shape, noise.rate("modality_dropout")).bool()
     return torch.where(kept.any(dim=2, keepdim=True), kept, mask)
 
 
 class EcmfAlone(NetworkHead):
     """ECMF's network, trained with AdamW."""
 
+    Params = EcmfParams
     network_type = EcmfNetwork
     decoupled_decay = True
+    rates = NetworkHead.rates | {"modality_dropout"}
 
 
 class Ecmf(LateFused):
-    """ECMF's network, beside late fusion unless `train.late_fusion` says no."""
+    """ECMF's network, beside late fusion unless `late_fusion` says no."""
 
+    Params = EcmfParams
     network = EcmfAlone
-    kinds = MappingProxyType({"network": EcmfAlone, "late": LogReg})
+    ablations: ClassVar[Ablations] = {
+        "attention off": {"attention_layers": 0},  # α, now of the bare tokens, stays
+        "residual off": {"residual": False},
+        **LateFused.ablations,
+    }

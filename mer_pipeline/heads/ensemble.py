@@ -10,18 +10,19 @@ from typing import Self
 
 import numpy as np
 
-from mer_pipeline.heads.base import ComputeConfig, Epoch, Lesson
+from mer_pipeline.heads.base import ComputeConfig, Epoch, Head, Lesson
 from mer_pipeline.heads.inner import suited
 from mer_pipeline.heads.mean import FLOOR, Mean
-from mer_pipeline.heads.parts import PARTS
 from mer_pipeline.heads.selection import select_heads
+from mer_pipeline.heads.spec import Parts
 from mer_pipeline.modalities import Features, Matrix
 
 
 class Ensemble(Mean):
     """See the module; `parts` are the kept heads by name."""
 
-    kinds = PARTS
+    Params = Parts
+    params: Parts
 
     @classmethod
     def fit_all(
@@ -34,17 +35,23 @@ class Ensemble(Mean):
     ) -> list[tuple[Self, list[Epoch]]]:
         """See `Head`; every part learns all that the ensemble's lesson has, whatever it was kept by."""
         ensembles = [cls(features.dims, classes, lesson.params) for lesson in lessons]
-        kept = select_heads(features, lessons, classes, compute)
+        parts = ensembles[0].params.parts  # as of all others: none of an ensemble's params are searched for
+        kept = select_heads(parts, features, lessons, classes, compute)
         for ensemble in ensembles:
             ensemble.parts = {}
-        for name, part in PARTS.items():
-            at = [i for i, names in enumerate(kept) if name in names]
-            own = [suited(part, lessons[i]) for i in at]
-            for i, (head, _) in zip(at, part.fit_all(features, own, classes, compute, lambda: None), strict=True):
-                ensembles[i].parts[name] = head
+        for part in parts:
+            at = [i for i, names in enumerate(kept) if part.name in names]
+            own = [suited(part.head, lessons[i], part.params) for i in at]
+            fitted = part.head.fit_all(features, own, classes, compute, lambda: None)
+            for i, (head, _) in zip(at, fitted, strict=True):
+                ensembles[i].parts[part.name] = head
         for _ in lessons:
             tick()
         return [(ensemble, []) for ensemble in ensembles]
+
+    def fresh(self) -> dict[str, Head]:
+        """See `Mean`."""
+        return {part.name: part.head(self.dims, self.classes, part.params) for part in self.params.parts}
 
     def share(self, weights: dict[str, Matrix]) -> Matrix:
         """See `Mean`; the mean of the parts' shares."""

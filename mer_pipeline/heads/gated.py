@@ -14,13 +14,13 @@ from torch import Tensor, nn
 
 from mer_pipeline.heads.layers import Linear, Noise, drop, masked_softmax
 from mer_pipeline.heads.network import Network, NetworkHead, present_or_all
-from mer_pipeline.train_params import TrainParams
+from mer_pipeline.train_params import NetworkParams
 
 
 class GatedNetwork(Network):
     """See the module's formulas."""
 
-    def __init__(self, dims: tuple[int, ...], classes: int, params: TrainParams) -> None:
+    def __init__(self, dims: tuple[int, ...], classes: int, params: NetworkParams) -> None:
         super().__init__(dims, classes, params)
         d = params.d
         self.project = nn.ModuleList(Linear(dim, d) for dim in dims)

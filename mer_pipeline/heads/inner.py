@@ -14,11 +14,14 @@ import numpy as np
 from mer_pipeline.heads.base import NO_FOLD, ComputeConfig, Head, Lesson
 from mer_pipeline.heads.groups import probabilities
 from mer_pipeline.heads.scaler import Scaler
+from mer_pipeline.heads.spec import HeadSpec
 from mer_pipeline.modalities import Features, Mask, Matrix
+from mer_pipeline.section import Section
 
 
-def suited(head: type[Head], lesson: Lesson) -> Lesson:
-    """The lesson for a head that needs no validation fold: it learns from the validation fold as well."""
+def suited(head: type[Head], lesson: Lesson, params: Section) -> Lesson:
+    """The lesson as a head learns it: by its own params, and from the validation fold too where it needs none."""
+    lesson = replace(lesson, params=params)
     if head.uses_validation or lesson.validation is None:
         return lesson
     return replace(lesson, train=lesson.train.and_(lesson.validation), validation=None)
@@ -36,7 +39,7 @@ def without(lesson: Lesson, fold: int, features: Features) -> Lesson:
 
 
 def held_out(
-    head: type[Head], features: Features, lessons: Sequence[Lesson], classes: int, compute: ComputeConfig
+    head: HeadSpec, features: Features, lessons: Sequence[Lesson], classes: int, compute: ComputeConfig
 ) -> list[tuple[Matrix, Mask]]:
     """Of each lesson with two folds or more: probabilities float32 (n, C) of its n training rows, and where there are.
 
@@ -44,7 +47,8 @@ def held_out(
     """
     inner = [(at, fold, without(one, fold, features)) for at, one in enumerate(lessons) for fold in inner_folds(one)]
     quiet: Callable[[], None] = lambda: None  # noqa: E731  (a member of a member is no progress)
-    fitted = head.fit_all(features, [suited(head, lesson) for *_, lesson in inner], classes, compute, quiet)
+    own = [suited(head.head, lesson, head.params) for *_, lesson in inner]
+    fitted = head.head.fit_all(features, own, classes, compute, quiet)
     said = [
         (np.zeros((len(one.train.rows), classes), np.float32), np.zeros(len(one.train.rows), dtype=bool))
         for one in lessons

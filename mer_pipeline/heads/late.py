@@ -4,7 +4,7 @@
 
 The network sees all modalities at once and can learn which to believe where they disagree. Late fusion has M opinions
 and a weight for each: it needs far fewer labels, and wrong ones hardly mislead it. Trained as one, the network would
-overfit first; so each learns by itself. `train.late_fusion: false` leaves the network alone.
+overfit first; so each learns by itself. `late_fusion: false` leaves the network alone.
 
 So is it where late fusion evidently misleads it. That takes evidence: a mean seldom loses to its parts.
 """
@@ -15,23 +15,46 @@ from collections.abc import Callable, Sequence
 from typing import ClassVar, Self
 
 import numpy as np
+from pydantic import field_validator
 
-from mer_pipeline.heads.base import ComputeConfig, Epoch, Examples, Lesson
+from mer_pipeline.heads.base import Ablations, ComputeConfig, Epoch, Examples, Head, Lesson
 from mer_pipeline.heads.inner import suited
 from mer_pipeline.heads.linear import log_softmax
-from mer_pipeline.heads.logreg import LogReg
+from mer_pipeline.heads.logreg import STRENGTHS, LogReg, LogRegParams, Strengths
 from mer_pipeline.heads.mean import Mean
 from mer_pipeline.heads.network import NetworkHead
 from mer_pipeline.modalities import Features, Matrix
+from mer_pipeline.section import distinct
+from mer_pipeline.train_params import NetworkParams
 
 EVIDENT = 3  # standard errors
+
+
+class LateFusedParams(NetworkParams):
+    """Options of a network beside late fusion."""
+
+    late_fusion: bool = True  # the mean with linear late fusion, as logreg is, unless that misleads it; false: without
+    late_fusion_c: Strengths = STRENGTHS  # its candidates for the inverse regularisation
+
+    @field_validator("late_fusion_c")
+    @classmethod
+    def _distinct(cls, c: tuple[float, ...]) -> tuple[float, ...]:
+        return distinct(c)
+
+    @property
+    def late(self) -> LogRegParams:
+        """Of the late fusion."""
+        return LogRegParams(c=self.late_fusion_c)
 
 
 class LateFused(Mean):
     """See the module; the history and the reported weights are the network's."""
 
+    Params = LateFusedParams
+    ablations: ClassVar[Ablations] = {"late fusion off": {"late_fusion": False}}
     searched = True
     network: ClassVar[type[NetworkHead]]
+    params: LateFusedParams
 
     @classmethod
     def fit_all(
@@ -43,21 +66,27 @@ class LateFused(Mean):
         tick: Callable[[], None],
     ) -> list[tuple[Self, list[Epoch]]]:
         """See `Head`; seeds and trials of a search that learn the same rows share one late fusion."""
+        heads = [cls(features.dims, classes, lesson.params) for lesson in lessons]
         late: dict[tuple[object, ...], LogReg] = {}
-        keys = [(id(one.train), id(one.validation), one.params.logreg_c) for one in lessons]
-        for key, lesson in zip(keys, lessons, strict=True):
-            if lesson.params.late_fusion and key not in late:
-                own = [suited(LogReg, lesson)]
+        keys = [
+            (id(one.train), id(one.validation), head.params.late_fusion_c)
+            for one, head in zip(lessons, heads, strict=True)
+        ]
+        for key, lesson, head in zip(keys, lessons, heads, strict=True):
+            if head.params.late_fusion and key not in late:
+                own = [suited(LogReg, lesson, head.params.late)]
                 late[key] = LogReg.fit_all(features, own, classes, compute, lambda: None)[0][0]
-        fitted = []
         networks = cls.network.fit_all(features, lessons, classes, compute, tick)
-        for key, lesson, (network, history) in zip(keys, lessons, networks, strict=True):
-            head = cls(features.dims, classes, lesson.params)
+        for key, lesson, head, (network, _) in zip(keys, lessons, heads, networks, strict=True):
             head.parts = {"network": network}
-            if lesson.params.late_fusion and not misled(network, late[key], lesson.validation):
+            if head.params.late_fusion and not misled(network, late[key], lesson.validation):
                 head.parts["late"] = late[key]
-            fitted.append((head, history))
-        return fitted
+        return [(head, history) for head, (_, history) in zip(heads, networks, strict=True)]
+
+    def fresh(self) -> dict[str, Head]:
+        """See `Mean`."""
+        network = self.network(self.dims, self.classes, self.params)
+        return {"network": network, "late": LogReg(self.dims, self.classes, self.params.late)}
 
     def share(self, weights: dict[str, Matrix]) -> Matrix:
         """See `Mean`."""

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
-from mer_pipeline.train_params import TrainParams
+from mer_pipeline.train_params import NetworkParams
 
 ALIGNED = 16  # float32 values: 64 bytes
 LEAST, STEPS = -(2**15), 2**16  # of the 16-bit integers that dropout is decided by: its rate is exact to 2^-16
@@ -25,11 +25,16 @@ LEAST, STEPS = -(2**15), 2**16  # of the 16-bit integers that dropout is decided
 class Noise:
     """What K members do not see in training: random bits, each from its own generator, at rates of its own."""
 
-    def __init__(self, seeds: Sequence[int], params: Sequence[TrainParams], device: torch.device) -> None:
-        self.device = device
+    def __init__(self, seeds: Sequence[int], params: Sequence[NetworkParams], device: torch.device) -> None:
+        self.params, self.device = params, device
         self.generators = [torch.Generator(device).manual_seed(seed) for seed in seeds]
-        self.dropout = torch.tensor([each.dropout for each in params], device=device)
-        self.modality_dropout = torch.tensor([each.modality_dropout for each in params], device=device)
+        self._rates: dict[str, Tensor] = {}
+
+    def rate(self, name: str) -> Tensor:
+        """Float32 (K,): each member's value of a param."""
+        if name not in self._rates:
+            self._rates[name] = torch.tensor([getattr(each, name) for each in self.params], device=self.device)
+        return self._rates[name]
 
     def keep(self, shape: Sequence[int], p: Tensor) -> Tensor:
         """Float32 of this shape, the first axis being the members': 0 with probability p, float32 (K,), and else 1."""
@@ -46,8 +51,8 @@ def drop(x: Tensor, noise: Noise | None) -> Tensor:
     """Dropout; without noise (that is: not in training) nothing is dropped."""
     if noise is None:
         return x
-    share = (1 - noise.dropout).view(-1, *[1] * (x.dim() - 1))
-    return x * noise.keep(x.shape, noise.dropout) / share
+    rate = noise.rate("dropout")
+    return x * noise.keep(x.shape, rate) / (1 - rate).view(-1, *[1] * (x.dim() - 1))
 
 
 def parameter(values: Tensor) -> nn.Parameter:

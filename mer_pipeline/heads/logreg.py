@@ -8,22 +8,40 @@ next to nothing (no competition), and at n ≈ 100 there is little to overfit.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Self
+from typing import Annotated, Self
 
 import numpy as np
+from pydantic import Field, field_validator
 
 from mer_pipeline.heads.base import ComputeConfig, Epoch, Examples, Head, Lesson, Logits
 from mer_pipeline.heads.linear import Linear, fit_linear
 from mer_pipeline.heads.opinion_pool import OpinionPool
 from mer_pipeline.heads.strength import choose_strength
 from mer_pipeline.modalities import Features, Matrix
+from mer_pipeline.section import Section, Strength, distinct
+
+Strengths = Annotated[tuple[Strength, ...], Field(min_length=1)]
+STRENGTHS = (1e-4, 1e-3, 1e-2, 1e-1)
+
+
+class LogRegParams(Section):
+    """The options of the late fusion."""
+
+    c: Strengths = STRENGTHS  # candidates for the inverse regularisation
+
+    @field_validator("c")
+    @classmethod
+    def _distinct(cls, c: tuple[float, ...]) -> tuple[float, ...]:
+        return distinct(c)
 
 
 class LogReg(Head):
     """See the module."""
 
+    Params = LogRegParams
     seeded = False
     uses_validation = False
+    params: LogRegParams
 
     @classmethod
     def fit_all(
@@ -50,10 +68,10 @@ class LogReg(Head):
         held_out = np.zeros((len(self.dims), len(train.label), self.classes), dtype=np.float32)
         for m, x in enumerate(features.x):
             there = np.flatnonzero(features.mask[:, m])
-            own, strength = train.at(there), self.params.logreg_c[0]
+            own, strength = train.at(there), self.params.c[0]
             if len(there):
                 strength, held_out[m, there] = choose_strength(
-                    x[there], own.target, own.weight, own.fold, self.params.logreg_c
+                    x[there], own.target, own.weight, own.fold, self.params.c
                 )
             self.linear += fit_linear(x[there], own.target, own.weight, [strength])
         self.pool = OpinionPool.fit(held_out, features.mask, train)

@@ -7,23 +7,24 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Mapping
-from typing import ClassVar
 
 import numpy as np
 
 from mer_pipeline.heads.base import Head, Logits
 from mer_pipeline.heads.linear import log_softmax
 from mer_pipeline.modalities import Features, Matrix
-from mer_pipeline.train_params import HeadName
 
 FLOOR = 1e-12  # of a mean of probabilities, whose logarithm must be finite
 
 
 class Mean(Head):
-    """See the module; `parts` are those that were trained, of `kinds`."""
+    """See the module; `parts` are those that were trained, some of the `fresh` ones."""
 
-    kinds: ClassVar[Mapping[HeadName, type[Head]] | Mapping[str, type[Head]]]
     parts: dict[str, Head]
+
+    @abstractmethod
+    def fresh(self) -> dict[str, Head]:
+        """All heads that may be parts of it, by name, before they have learnt anything."""
 
     @abstractmethod
     def share(self, weights: dict[str, Matrix]) -> Matrix:
@@ -42,8 +43,8 @@ class Mean(Head):
     def restore(self, tensors: Mapping[str, Matrix]) -> None:
         """See `Head`."""
         self.parts = {}
-        for name, kind in self.kinds.items():
+        for name, part in self.fresh().items():
             own = {key.removeprefix(f"{name}."): a for key, a in tensors.items() if key.startswith(f"{name}.")}
             if own:
-                self.parts[name] = kind(self.dims, self.classes, self.params)
-                self.parts[name].restore(own)
+                part.restore(own)
+                self.parts[name] = part

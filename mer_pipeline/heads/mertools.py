@@ -15,13 +15,13 @@ from torch import Tensor, nn
 
 from mer_pipeline.heads.layers import Linear, Mlp, Noise
 from mer_pipeline.heads.network import Network, NetworkHead
-from mer_pipeline.train_params import TrainParams
+from mer_pipeline.train_params import NetworkParams
 
 
 class MertoolsNetwork(Network):
     """See the module's formulas."""
 
-    def __init__(self, dims: tuple[int, ...], classes: int, params: TrainParams) -> None:
+    def __init__(self, dims: tuple[int, ...], classes: int, params: NetworkParams) -> None:
         super().__init__(dims, classes, params)
         d = params.d
         self.encode = nn.ModuleList(Mlp(dim, d, depth=3) for dim in dims)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from abc import abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from typing import ClassVar, Self
 
@@ -13,10 +13,11 @@ import torch
 from torch import Tensor, nn
 
 from mer_pipeline.heads.base import ComputeConfig, Epoch, Head, Lesson, Logits
+from mer_pipeline.heads.early_stopping import Progress
 from mer_pipeline.heads.layers import Noise
-from mer_pipeline.heads.stack import OWN_PARAMS, Progress, train_networks
+from mer_pipeline.heads.stack import train_networks
 from mer_pipeline.modalities import Features, Matrix
-from mer_pipeline.train_params import TrainParams
+from mer_pipeline.train_params import NetworkParams
 
 STACK_VALUES = 2**21  # parameters: a larger stack saves nothing on a CPU, whose caches it leaves
 
@@ -24,7 +25,7 @@ STACK_VALUES = 2**21  # parameters: a larger stack saves nothing on a CPU, whose
 class Network(nn.Module):
     """K networks of one shape: x is M tensors float32 (K, n, D_m), mask bool (K, n, M); masked inputs are zeros."""
 
-    def __init__(self, dims: tuple[int, ...], classes: int, params: TrainParams) -> None:
+    def __init__(self, dims: tuple[int, ...], classes: int, params: NetworkParams) -> None:
         """One network (K = 1) with fresh weights from torch's global generator."""
         del dims, classes, params  # each head's own affair
         super().__init__()
@@ -35,9 +36,16 @@ class Network(nn.Module):
 
 
 class NetworkHead(Head):
-    """A head that is a network and an optimiser."""
+    """A head that is a network and an optimiser.
 
+    Attributes:
+        rates: params in which the members of one stack may differ; the network reads them from its `Noise` alone.
+    """
+
+    Params = NetworkParams
     searched = True
+    rates: ClassVar[frozenset[str]] = frozenset({"lr", "weight_decay", "dropout"})
+    params: NetworkParams
     network_type: ClassVar[type[Network]]
     decoupled_decay: ClassVar[bool]  # AdamW; false: Adam
     network: Network
@@ -59,8 +67,9 @@ class NetworkHead(Head):
         histories: list[list[Epoch]] = [[] for _ in heads]
 
         def learn(stack: list[int], own: list[Lesson]) -> list[Progress]:
-            networks = [heads[i].network for i in stack]
-            return train_networks(networks, features, own, classes, compute.device, decoupled_decay=cls.decoupled_decay)
+            networks, params = [heads[i].network for i in stack], [heads[i].params for i in stack]
+            decay = cls.decoupled_decay
+            return train_networks(networks, features, own, params, classes, compute.device, decoupled_decay=decay)
 
         def train(stack: list[int]) -> list[int]:
             fresh = [copy.deepcopy(heads[i].network) for i in stack]  # threads share the generator that drew them
@@ -69,7 +78,7 @@ class NetworkHead(Head):
             for i, one, network in zip(stack, told, fresh, strict=True):
                 histories[i] = one.history
                 heads[i].validation = None if one.best is None else one.best.logits
-                if lessons[i].params.refit and lessons[i].validation is not None:
+                if heads[i].params.refit and lessons[i].validation is not None:
                     heads[i].network, again[i] = network, one.whole()
             if again:
                 learn(list(again), list(again.values()))
@@ -77,7 +86,7 @@ class NetworkHead(Head):
 
         each = [
             [alike[i] for i in stack]
-            for alike in of_one_shape(lessons)
+            for alike in of_one_shape(lessons, cls.rates)
             for stack in stacks(heads[alike[0]].network, len(alike), compute)
         ]
         for stack in side_by_side(train, each, compute.workers):
@@ -109,11 +118,11 @@ class NetworkHead(Head):
         self.network.load_state_dict(state)
 
 
-def of_one_shape(lessons: Sequence[Lesson]) -> list[list[int]]:
-    """Which lessons may share a stack: those whose params differ in nothing but what each member has of its own."""
+def of_one_shape(lessons: Sequence[Lesson], rates: Collection[str]) -> list[list[int]]:
+    """Which lessons may share a stack: those whose params differ in nothing but rates."""
     alike: dict[str, list[int]] = {}
     for i, lesson in enumerate(lessons):
-        alike.setdefault(lesson.params.model_dump_json(exclude=set(OWN_PARAMS)), []).append(i)
+        alike.setdefault(lesson.params.model_dump_json(exclude=set(rates)), []).append(i)
     return list(alike.values())
 
 

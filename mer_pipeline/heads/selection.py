@@ -13,25 +13,21 @@ import numpy as np
 
 from mer_pipeline.heads.base import ComputeConfig, Lesson
 from mer_pipeline.heads.inner import held_out, inner_folds
-from mer_pipeline.heads.parts import PARTS
+from mer_pipeline.heads.spec import HeadSpec
 from mer_pipeline.modalities import Features, Indices, Matrix
 from mer_pipeline.scores.confusion import Confusion, FloatArray
-from mer_pipeline.train_params import HeadName, TrainParams
-
-
-def candidates(params: TrainParams) -> list[HeadName]:
-    """The heads that an ensemble may be of: those of `train.heads`, or all where it stands there alone."""
-    return [name for name in PARTS if name in params.heads] or list(PARTS)
+from mer_pipeline.train_params import HeadName
 
 
 def select_heads(
-    features: Features, lessons: Sequence[Lesson], classes: int, compute: ComputeConfig
+    parts: Sequence[HeadSpec], features: Features, lessons: Sequence[Lesson], classes: int, compute: ComputeConfig
 ) -> list[list[HeadName]]:
     """The heads to keep, of each lesson; all where there is nothing to judge by, its rows being of one fold."""
-    kept = [candidates(lesson.params) for lesson in lessons]
-    at = [i for i, lesson in enumerate(lessons) if len(inner_folds(lesson)) > 1 and len(kept[i]) > 1]
-    names = dict.fromkeys(name for i in at for name in kept[i])
-    said = {name: held_out(PARTS[name], features, [lessons[i] for i in at], classes, compute) for name in names}
+    kept = [[part.name for part in parts] for _ in lessons]
+    at = [i for i, lesson in enumerate(lessons) if len(inner_folds(lesson)) > 1 and len(parts) > 1]
+    if not at:
+        return kept
+    said = {part.name: held_out(part, features, [lessons[i] for i in at], classes, compute) for part in parts}
     for j, i in enumerate(at):
         known = said[kept[i][0]][j][1]
         opinions = {name: said[name][j][0][known] for name in kept[i]}

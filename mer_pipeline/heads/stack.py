@@ -1,9 +1,7 @@
 """Many networks of one shape trained at once: one batched product does the work of K small ones.
 
-Every member has its own weights, rows, standardisation, order, rates, moments and end. The best epoch is the one with
-the highest weighted F1 on the validation fold, of equals the one with the lowest cross-entropy there (on twenty clips
-F1 stands still while the head still learns); training ends `patience` epochs after it. Without a validation fold
-it ends after `patience` epochs, and the last weights stay. A member that has ended leaves the stack.
+Every member has its own weights, rows, standardisation, order, rates, moments and end (early_stopping.py). A member
+that has ended leaves the stack.
 
 On a CPU a member's bytes are those that it would have alone: all shapes that it meets are its own (minibatches are
 filled up with rows of weight 0), so nothing depends on who stands beside it, or on when the others leave.
@@ -13,91 +11,29 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from mer_pipeline.heads.base import GROUP, Epoch, Examples, Lesson
+from mer_pipeline.heads.base import GROUP, Examples, Lesson
+from mer_pipeline.heads.early_stopping import Progress, Seen
 from mer_pipeline.heads.layers import ALIGNED, Noise
-from mer_pipeline.modalities import Features, Matrix
+from mer_pipeline.heads.resident import Resident
+from mer_pipeline.modalities import Features
 from mer_pipeline.runtime import raise_if_stopped
-from mer_pipeline.scores.confusion import Confusion
-from mer_pipeline.train_params import TrainParams
+from mer_pipeline.train_params import NetworkParams
 
-OWN_PARAMS = frozenset({"lr", "weight_decay", "dropout", "modality_dropout"})  # members of a stack may differ in them
 STREAM = 1_000_003  # seeds of the epochs' noise are this far apart
-
-
-class Resident:
-    """Raw features on the device once, standardised for each of K members when a batch is taken."""
-
-    def __init__(self, features: Features, lessons: Sequence[Lesson], device: torch.device) -> None:
-        scalers = [lesson.scaler for lesson in lessons]
-        self.x = [torch.from_numpy(x).to(device) for x in features.x]
-        self.has_parts = [bool(np.isnan(x).any()) for x in features.x]  # of which some clips lack some
-        self.mask = torch.from_numpy(features.mask).to(device)
-        everywhere = features.mask.all(axis=0) & np.all([one.known for one in scalers], axis=0)
-        self.is_whole = [bool(here) and not parts for here, parts in zip(everywhere, self.has_parts, strict=True)]
-        modalities = range(len(features.x))
-        self.mean = [torch.from_numpy(np.stack([s.mean[m] for s in scalers])).to(device) for m in modalities]
-        self.inverse = [torch.from_numpy(np.stack([s.inverse[m] for s in scalers])).to(device) for m in modalities]
-        self.known = torch.from_numpy(np.stack([s.known for s in scalers])).to(device)
-
-    def batch(self, rows: Tensor) -> tuple[list[Tensor], Tensor]:
-        """Of rows int64 (K, n): x, M tensors (K, n, D_m) with zeros as of `Scaler.apply`; and the mask (K, n, M)."""
-        mask = self.mask[rows] & self.known[:, None]
-        x = []
-        for m, (values, mean, inverse) in enumerate(zip(self.x, self.mean, self.inverse, strict=True)):
-            drawn = values.index_select(0, rows.flatten()).view(*rows.shape, -1)  # far faster than values[rows]
-            scaled = drawn.sub_(mean[:, None]).mul_(inverse[:, None])
-            if not self.is_whole[m]:
-                absent = ~mask[:, :, m : m + 1]
-                scaled.masked_fill_(absent | scaled.isnan() if self.has_parts[m] else absent, 0)
-            x.append(scaled)
-        return x, mask
-
-    def keep(self, at: list[int]) -> None:
-        """Forget the other members."""
-        self.mean, self.inverse = [mean[at] for mean in self.mean], [inverse[at] for inverse in self.inverse]
-        self.known = self.known[at]
-
-
-@dataclass(frozen=True)
-class Seen:
-    """Of the validation rows: weighted F1 and minus the cross-entropy, and the logits float32 (n, C)."""
-
-    score: tuple[float, float]
-    logits: Matrix
-
-
-@dataclass
-class Progress:
-    """How far one member is: its index among the lessons, and its best validation epoch so far."""
-
-    index: int
-    lesson: Lesson
-    order: torch.Generator
-    history: list[Epoch] = field(default_factory=list)
-    best: Seen | None = None
-    best_epoch: int = 0
-
-    def whole(self) -> Lesson:
-        """The validation rows are learnt from as well, for as many epochs as were best."""
-        lesson = self.lesson
-        assert lesson.validation is not None
-        return replace(lesson, train=lesson.train.and_(lesson.validation), validation=None, epochs=self.best_epoch + 1)
-
-    def tired(self, epoch: int) -> bool:
-        """Its validation score has not become better for a while."""
-        return self.lesson.validation is not None and epoch - self.best_epoch >= self.lesson.params.patience
 
 
 class Stack:
     """The members that still learn: their networks as one, and its optimiser."""
 
-    def __init__(self, networks: Sequence[nn.Module], params: Sequence[TrainParams], *, decoupled_decay: bool) -> None:
+    def __init__(
+        self, networks: Sequence[nn.Module], params: Sequence[NetworkParams], *, decoupled_decay: bool
+    ) -> None:
         self.rates, self.decoupled_decay = [(each.lr, each.weight_decay) for each in params], decoupled_decay
         self.network = copy.deepcopy(networks[0])
         parts = zip(*(network.parameters() for network in networks), strict=True)
@@ -191,6 +127,7 @@ def train_networks(
     networks: Sequence[nn.Module],
     features: Features,
     lessons: Sequence[Lesson],
+    params: Sequence[NetworkParams],
     classes: int,
     device: torch.device,
     *,
@@ -198,29 +135,23 @@ def train_networks(
 ) -> list[Progress]:
     """Train each network on its lesson, with cross-entropy; the networks become their best.
 
-    The lessons' params may differ in OWN_PARAMS alone.
+    The params may differ in `NetworkHead.rates` alone.
     """
-    params = lessons[0].params
     resident = Resident(features, lessons, device)
     copies = [copy.deepcopy(network).to(device) for network in networks]
-    stack = Stack(copies, [lesson.params for lesson in lessons], decoupled_decay=decoupled_decay)
-    members = [Progress(i, one, torch.Generator().manual_seed(one.seed)) for i, one in enumerate(lessons)]
+    stack = Stack(copies, params, decoupled_decay=decoupled_decay)
+    members = [Progress.begin(i, *one) for i, one in enumerate(zip(lessons, params, strict=True))]
     told = list(members)
-    for epoch in range(max(lesson.epochs for lesson in lessons)):
+    for epoch in range(max(one.epochs for one in members)):
         raise_if_stopped()  # also in a thread, which no signal reaches
-        losses = _epoch(stack, resident, members, epoch, params.batch_size)
+        losses = _epoch(stack, resident, members, epoch)
         seen = _watch(stack, resident, members, classes)
         for k, one in enumerate(members):
-            validation = seen[k]
-            one.history.append(Epoch(epoch, losses[k], None if validation is None else validation.score[0]))
-            if validation is not None and (one.best is None or validation.score > one.best.score):
-                one.best, one.best_epoch = validation, epoch
+            if one.after(epoch, losses[k], seen[k]):
                 stack.remember(k)
-        ended = [epoch == m.lesson.epochs - 1 or m.tired(epoch) for m in members]
+        ended = [one.ends(epoch) for one in members]
         for k, one in enumerate(members):
             if ended[k]:
-                if one.lesson.validation is None:
-                    stack.remember(k)
                 stack.write_best(k, networks[one.index])
         if any(ended):
             left = [k for k, end in enumerate(ended) if not end]
@@ -232,15 +163,15 @@ def train_networks(
     return told
 
 
-def _epoch(stack: Stack, resident: Resident, members: Sequence[Progress], epoch: int, size: int) -> list[float]:
+def _epoch(stack: Stack, resident: Resident, members: Sequence[Progress], epoch: int) -> list[float]:
     """Every member goes once through its rows; returns their mean losses."""
     device = resident.mask.device
     # Noise starts anew each epoch: a member that waits for others at its end is not out of step afterwards.
-    seeds, params = [one.lesson.seed + STREAM * epoch for one in members], [one.lesson.params for one in members]
-    noise = Noise(seeds, params, device)
+    seeds = [one.lesson.seed + STREAM * epoch for one in members]
+    noise = Noise(seeds, [one.params for one in members], device)
     each = [one.lesson.train for one in members]
     orders = [torch.randperm(len(one.lesson.train.rows), generator=one.order) for one in members]
-    batches = Batches.of(each, orders, size, device)
+    batches = Batches.of(each, orders, members[0].params.batch_size, device)
     total = torch.zeros(len(members), device=device)
     for part, filled in zip(batches, batches.filled.T, strict=True):
         logits, _ = stack.network(*resident.batch(batches.rows[:, part]), noise)
@@ -269,8 +200,7 @@ def _watch(stack: Stack, resident: Resident, members: Sequence[Progress], classe
     for k, examples in enumerate(each):
         n = len(examples.rows)
         own = told[k, :n].copy()  # a view would keep what all members said
-        f1 = Confusion.of(examples.label, own.argmax(axis=1), classes).weighted_f1
-        seen.append(Seen((f1, -float(loss[k, :n].mean())), own) if n else None)
+        seen.append(Seen.of(examples, own, float(loss[k, :n].mean()), classes) if n else None)
     return seen
 
 

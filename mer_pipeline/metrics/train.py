@@ -6,7 +6,7 @@ from pydantic import ConfigDict
 
 from mer_pipeline.metrics.base import Figures, MetricFile
 from mer_pipeline.metrics.scores import Calibration, ClassScore, Counts, GroupedScore, Score
-from mer_pipeline.train_params import VISUAL
+from mer_pipeline.train_params import VISUAL, Value
 
 
 class HeadScores(Figures):
@@ -42,7 +42,7 @@ class SearchSummary(Figures):
     unnested: float
     optimism: float
     as_they_stand: float
-    chosen: tuple[dict[str, int | float], ...]
+    chosen: tuple[dict[str, Value], ...]
 
 
 class FusedScores(HeadScores):

@@ -101,7 +101,7 @@ def measure(
         tokens = features.select(encoders.all)
         other = tokens if encoders.merged else tokens.merged(encoders.visual, VISUAL)
     everything = features.merged(encoders.merged, VISUAL)
-    others = variants(reference, everything, encoders.mixed, encoders.plain, params.heads, other)
+    others = variants(reference, everything, encoders.mixed, encoders.plain, tuple(params.heads), other)
     predicted = _predict([reference, *(one.setting for one in others)], classes, cache, progress)
     labels = reference.labels
     given = _judge(labels.given, np.arange(len(labels.given)), groups, predicted, classes)

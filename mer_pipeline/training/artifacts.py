@@ -22,8 +22,9 @@ from safetensors.numpy import load_file, save_file
 
 from mer_pipeline.csv_files import write_csv as write_csv
 from mer_pipeline.errors import StageError
-from mer_pipeline.heads import HEADS
+from mer_pipeline.heads.make import head_of
 from mer_pipeline.heads.scaler import Scaler
+from mer_pipeline.heads.spec import HeadSpec
 from mer_pipeline.modalities import Matrix
 from mer_pipeline.project import CONFIG
 from mer_pipeline.section import Section
@@ -78,8 +79,7 @@ def member_from(
     names: Sequence[str],
     dims: tuple[int, ...],
     classes: int,
-    params: TrainParams,
-    head: HeadName,
+    head: HeadSpec,
 ) -> Member:
     """The member that `member_tensors` were taken from.
 
@@ -89,8 +89,10 @@ def member_from(
     mean, inverse = ([tensors[f"scaler.{name}.{part}"] for name in names] for part in ("mean", "inverse"))
     learnt = {name.removeprefix("head."): tensor for name, tensor in tensors.items() if name.startswith("head.")}
     chosen = json.loads(tensors["chosen"].tobytes()) if "chosen" in tensors else {}
-    built = HEADS[head](dims, classes, params.model_copy(update=chosen)) if learnt else None
-    if built is not None:
+    built = None
+    if learnt:
+        own = head.with_values(chosen)
+        built = own.head(dims, classes, own.params)
         built.restore(learnt)
     return Member(Scaler(tuple(mean), tuple(inverse)), built, tensors["prior"], chosen)
 
@@ -111,7 +113,7 @@ def load_member(path: Path, config: FusionConfig, modality: str | None, head: He
     names = config.modalities if modality is FUSED else (modality,)
     try:
         sizes = tuple(dims[name] for name in names)
-        return member_from(load_file(path), names, sizes, len(config.classes), config.params, head)
+        return member_from(load_file(path), names, sizes, len(config.classes), head_of(head, config.params))
     except (OSError, SafetensorError, KeyError, RuntimeError) as error:
         raise StageError(f"{path} is no member of this fusion ({error}); run `dvc repro train`") from None
 

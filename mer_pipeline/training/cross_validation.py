@@ -21,19 +21,20 @@ import numpy as np
 import pyarrow.parquet as pq
 
 from mer_pipeline.errors import StageError
-from mer_pipeline.heads import HEADS
 from mer_pipeline.heads.base import NO_FOLD, ComputeConfig, Epoch, Examples
+from mer_pipeline.heads.make import head_of
+from mer_pipeline.heads.spec import HeadSpec
 from mer_pipeline.labels.judges import FINAL
 from mer_pipeline.labels.pseudo_table import read_pseudo
 from mer_pipeline.labels.votes import MISSING
 from mer_pipeline.modalities import Features, Indices, Mask, Matrix
 from mer_pipeline.project import Project
-from mer_pipeline.train_params import HeadName, TrainParams
+from mer_pipeline.train_params import CrossValidationParams, HeadName, TrainParams
 from mer_pipeline.training.member import HERE, Member, Plan, fit_plans
 from mer_pipeline.training.search import Fold, FoldSearch, search
 from mer_pipeline.training.targets import as_asked
 
-PLAIN = TrainParams()
+PLAIN = CrossValidationParams()
 FEWEST_FOLDS = 3  # one is held out, one is voted on or scored, one is learnt from
 
 
@@ -157,18 +158,31 @@ def cross_validate(
 
     With `params.search` the params of each fold's members are chosen first, without it (search.py).
     """
-    seeds, n = seeds_of(name, params), len(labels.fold)
+    return validate(head_of(name, params), features, labels, classes, params, tick, compute)
+
+
+def validate(
+    head: HeadSpec,
+    features: Features,
+    labels: Labels,
+    classes: int,
+    params: CrossValidationParams,
+    tick: Callable[[], None] = lambda: None,
+    compute: ComputeConfig = HERE,
+) -> Validated:
+    """As `cross_validate`, of a head that was looked up before."""
+    seeds, n = head.seeds(params), len(labels.fold)
     probabilities = np.zeros((len(seeds), n, classes), dtype=np.float32)
     weights = np.zeros((len(seeds), n, len(features.names)), dtype=np.float32)
     by_prior = np.zeros(n, dtype=bool)
-    splits = [split(labels, f, HEADS[name].uses_validation, classes, params) for f in range(labels.folds)]
+    splits = [split(labels, f, head.head.uses_validation, classes, params) for f in range(labels.folds)]
     searches = None
-    if is_searched(name, labels, params):
-        asked = problems(name, labels, classes, params)
-        searches = search(name, features, labels.given, asked, classes, params, compute, tick)
-    own = [params if searches is None else searches[f].apply(params) for f in range(labels.folds)]
+    if is_searched(head, labels, params):
+        asked = problems(head, labels, classes, params)
+        searches = search(head, features, labels.given, asked, classes, params, compute, tick)
+    own = [head if searches is None else searches[f].apply(head) for f in range(labels.folds)]
     plans = [Plan(splits[f], seed, own[f]) for seed in seeds for f in range(labels.folds)]
-    fitted = iter(fit_plans(name, features, plans, classes, compute, tick))
+    fitted = iter(fit_plans(features, plans, classes, compute, tick))
     members = []
     for s, seed in enumerate(seeds):
         for f in range(labels.folds):
@@ -183,24 +197,28 @@ def cross_validate(
     return Validated(members, probabilities, weights, by_prior, searches)
 
 
-def is_searched(name: HeadName, labels: Labels, params: TrainParams) -> bool:
-    """Whether params are searched for: a network's, where without the scored fold there are two others at least."""
-    return params.search.trials > 0 and HEADS[name].searched and labels.folds >= FEWEST_FOLDS
+def is_searched(head: HeadSpec, labels: Labels, params: CrossValidationParams) -> bool:
+    """Whether params are searched for: where without the scored fold there are two others at least, and the head has
+    params that are searched."""
+    return bool(
+        params.search.trials and labels.folds >= FEWEST_FOLDS and head.head.searched and head.space(params.search)
+    )
 
 
 def members_of(name: HeadName, labels: Labels, params: TrainParams) -> int:
     """How many members `cross_validate` trains: k folds times seeds, and k inner cross-validations of a search."""
     k = labels.folds
-    return k * len(seeds_of(name, params)) + (params.search.trials * k * k if is_searched(name, labels, params) else 0)
+    head = head_of(name, params)
+    return k * len(head.seeds(params)) + (params.search.trials * k * k if is_searched(head, labels, params) else 0)
 
 
 def seeds_of(name: HeadName, params: TrainParams) -> tuple[int, ...]:
-    """The seeds that a head is trained with: the first alone where chance plays no part in it."""
-    return params.seeds if HEADS[name].seeded else params.seeds[:1]
+    """The seeds that a head is trained with."""
+    return head_of(name, params).seeds(params)
 
 
 def split(
-    labels: Labels, f: int, uses_validation: bool, classes: int, params: TrainParams = PLAIN
+    labels: Labels, f: int, uses_validation: bool, classes: int, params: CrossValidationParams = PLAIN
 ) -> tuple[Examples, Examples | None]:
     """What the member of fold f trains on and what it is validated on; targets and weights as params ask."""
     others = np.flatnonzero(labels.fold != f)
@@ -231,7 +249,7 @@ def without(labels: Labels, held_out: int) -> tuple[Indices, Labels]:
     return rows, Labels(names, fold, given, learnt, seen, unknown, posterior=posterior)
 
 
-def problems(name: HeadName, labels: Labels, classes: int, params: TrainParams) -> list[list[Fold]]:
+def problems(head: HeadSpec, labels: Labels, classes: int, params: CrossValidationParams) -> list[list[Fold]]:
     """What a search cross-validates for each fold, as if it did not exist, and last with all folds.
 
     Pseudo-labels that were made without fold f know the folds that the search of fold f scores, so only the last
@@ -245,7 +263,7 @@ def problems(name: HeadName, labels: Labels, classes: int, params: TrainParams) 
     for rows, inner in (*(without(labels, f) for f in range(labels.folds)), (np.arange(len(labels.all_ids)), labels)):
         folds = []
         for j in range(inner.folds):
-            train, validation = split(inner, j, HEADS[name].uses_validation, classes, params)
+            train, validation = split(inner, j, head.head.uses_validation, classes, params)
             seen = None if validation is None else at(rows, validation)
             folds.append(Fold((at(rows, train), seen), rows[np.flatnonzero(inner.fold == j)]))
         found.append(folds)

@@ -1,13 +1,14 @@
-"""Trained heads remembered by what they were trained on: features, labels, folds and settings, and the code.
+"""Trained heads remembered by what they were trained on: features, labels, folds, what each reads of params, its code.
 
 A head that was cross-validated before on the same rows is taken from the store: after one encoder changed, the
-others' single heads are; after switching back to an earlier state, all are; and a new head leaves the others alone.
+others' single heads are; after switching back to an earlier state, all are. A new head, or another head's option,
+changes nothing for those that there are.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict, astuple
 
@@ -16,10 +17,9 @@ import pyarrow as pa
 from safetensors.numpy import load, save
 
 from mer_pipeline.errors import ReadOnlyStore
-from mer_pipeline.heads import HEADS
 from mer_pipeline.heads.base import ComputeConfig, Epoch
-from mer_pipeline.heads.parts import PARTS
-from mer_pipeline.heads.selection import candidates
+from mer_pipeline.heads.make import head_of
+from mer_pipeline.heads.spec import HeadSpec
 from mer_pipeline.modalities import Features
 from mer_pipeline.runtime import INTRA_OP_THREADS, Runtime
 from mer_pipeline.store.code.options import options_of
@@ -27,15 +27,16 @@ from mer_pipeline.store.fingerprint import Fingerprint, code_parts
 from mer_pipeline.store.packs import PackSet
 from mer_pipeline.store.store import Store
 from mer_pipeline.tables.rows import complete_row, digest, stage_schema, to_table
-from mer_pipeline.train_params import HeadName, TrainParams
+from mer_pipeline.train_params import CrossValidationParams, HeadName, TrainParams
 from mer_pipeline.training.artifacts import member_from, member_tensors
-from mer_pipeline.training.cross_validation import Labels, Trained, Validated, cross_validate, is_searched, members_of
+from mer_pipeline.training.cross_validation import Labels, Trained, Validated, is_searched, members_of, validate
 from mer_pipeline.training.member import HERE
 from mer_pipeline.training.search import FoldSearch
 
 SCHEMA = pa.schema([pa.field("blob", pa.binary())])  # `_pack`ed
-# Params that do not change what one head becomes: `visual` shows in the features, `search` counts where it is searched.
-ELSEWHERE = frozenset({"features", "heads", "single_modality", "visual", "search"})
+# Settings of cross-validation that are in the key in another way: seeds as far as chance plays a part, and `search`
+# where there is one, with as much of its space as is the head's.
+TOLD = {"seeds", "search"}
 
 
 def head_cache(runtime: Runtime) -> HeadCache:
@@ -53,7 +54,7 @@ class HeadCache:
     def __init__(self, url: str | None, compute: ComputeConfig = HERE) -> None:
         self._compute = compute
         self._store = None if url is None else Store(url)
-        self._pack_sets: dict[tuple[HeadName, ...], PackSet] = {}
+        self._pack_sets: dict[tuple[type, ...], PackSet] = {}
 
     def cross_validate(
         self,
@@ -66,15 +67,14 @@ class HeadCache:
         *,
         search: bool = False,
     ) -> Validated:
-        """As `training.cross_validate`, with the same result to the last bit; without `search` params stay."""
-        if not (search and is_searched(name, labels, params)):
+        """As `cross_validate`, with the same result to the last bit; without `search` params stay."""
+        head = head_of(name, params)
+        if not (search and is_searched(head, labels, params)):
             params = params.as_they_stand
         if self._store is None:
-            return cross_validate(name, features, labels, classes, params, tick, self._compute)
-        pack_set = self._pack_set(self._store, name, params)
+            return validate(head, features, labels, classes, params, tick, self._compute)
+        pack_set = self._pack_set(self._store, head)
         key = key_of(name, features, labels, classes, params)
-        if params.search.trials:
-            key = digest({"key": key, "search": json.dumps(options_of(params.search))})
         found = pack_set.find([key])
         table = pack_set.read(found) if found[0] >= 0 else None
         if table is not None:
@@ -82,8 +82,8 @@ class HeadCache:
                 pack_set.open_for_writing()  # it is in use
             for _ in range(members_of(name, labels, params)):
                 tick()
-            return _unpack(table["blob"][0].as_py(), name, features, classes, params)
-        validated = cross_validate(name, features, labels, classes, params, tick, self._compute)
+            return _unpack(table["blob"][0].as_py(), head, features, classes)
+        validated = validate(head, features, labels, classes, params, tick, self._compute)
         row = complete_row(
             f"{name} on {'+'.join(features.names)}", key, {"blob": _pack(validated, features)}, None, SCHEMA
         )
@@ -96,40 +96,38 @@ class HeadCache:
             self._store = None  # a team's store that may only be read: train, and keep nothing
         return validated
 
-    def _pack_set(self, store: Store, name: HeadName, params: TrainParams) -> PackSet:
-        """What is remembered of a head; of an ensemble, as it is of these parts."""
-        names = (name, *candidates(params)) if name == "ensemble" else (name,)
-        if names not in self._pack_sets:
-            fingerprint = head_fingerprint(names, self._compute.device.type)
-            self._pack_sets[names] = store.pack_set("heads", fingerprint, stage_schema(SCHEMA))
-        return self._pack_sets[names]
+    def _pack_set(self, store: Store, head: HeadSpec) -> PackSet:
+        """What is remembered of heads that are trained by the same code."""
+        if head.code not in self._pack_sets:
+            fingerprint = head_fingerprint(head, self._compute.device.type)
+            self._pack_sets[head.code] = store.pack_set("heads", fingerprint, stage_schema(SCHEMA))
+        return self._pack_sets[head.code]
 
 
-def head_fingerprint(names: Sequence[HeadName], device: str) -> Fingerprint:
-    """What trains a head on a device kind: its code and how heads are trained, and not the other heads.
-
-    Args:
-        names: the head's; of an ensemble also those of its parts.
-        device: "cpu" or "cuda".
-    """
-    roots = [cross_validate, _pack, _unpack, *(HEADS[name] for name in names)]
-    code = code_parts(*roots, choices=(HEADS, PARTS), on_gpu=device == "cuda")
+def head_fingerprint(head: HeadSpec, device: str) -> Fingerprint:
+    """What trains a head on a device kind ("cpu" or "cuda"): its code and how heads are trained, and no other head."""
+    code = code_parts(validate, _pack, _unpack, *dict.fromkeys(head.code), on_gpu=device == "cuda")
     return Fingerprint({**code, "threads": str(INTRA_OP_THREADS), "device": device})
 
 
 def key_of(name: HeadName, features: Features, labels: Labels, classes: int, params: TrainParams) -> str:
     """Digest of all that decides what cross-validation will find, but for the code."""
-    elsewhere = ELSEWHERE - {"heads"} if name == "ensemble" else ELSEWHERE  # it is made of them
+    head, search, settings = head_of(name, params), None, CrossValidationParams.model_fields.keys() - TOLD
+    if params.search.trials:
+        how = params.search.model_dump(mode="json", exclude={"space"})
+        search = json.dumps([how, list(head.space(params.search).items())])
     return digest(
         {
-            "head": name,
+            "head": json.dumps(head.key),
+            "seeds": list(head.seeds(params)),
+            "search": search,
             "names": features.names,
             "x": [np.where(mask[:, None], x, 0) for x, mask in zip(features.x, features.mask.T, strict=True)],
             "mask": features.mask,
             "labels": [labels.fold, labels.given, labels.held_out, labels.pseudo],
             "posterior": None if params.targets == "hard" else labels.posterior,
             "classes": classes,
-            "params": json.dumps(options_of(params, elsewhere), sort_keys=True),
+            "params": json.dumps(options_of(params, TrainParams.model_fields.keys() - settings), sort_keys=True),
         }
     )
 
@@ -145,12 +143,12 @@ def _pack(validated: Validated, features: Features) -> bytes:
     return save({key: np.ascontiguousarray(a) for key, a in arrays.items()} | {"members": _text(json.dumps(histories))})
 
 
-def _unpack(blob: bytes, name: HeadName, features: Features, classes: int, params: TrainParams) -> Validated:
+def _unpack(blob: bytes, head: HeadSpec, features: Features, classes: int) -> Validated:
     arrays = load(blob)
     members = []
     for at, (seed, fold, history) in enumerate(json.loads(arrays["members"].tobytes())):
         own = {key.removeprefix(f"{at}/"): array for key, array in arrays.items() if key.startswith(f"{at}/")}
-        member = member_from(own, features.names, features.dims, classes, params, name)
+        member = member_from(own, features.names, features.dims, classes, head)
         members.append(Trained(seed, fold, member, [Epoch(*values) for values in history]))
     searches = None
     if "searches" in arrays:

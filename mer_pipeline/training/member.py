@@ -14,17 +14,18 @@ import torch
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from mer_pipeline import numerics
-from mer_pipeline.heads import HEADS
 from mer_pipeline.heads.base import GROUP, NO_FOLD, ComputeConfig, Epoch, Examples, Head, Lesson
 from mer_pipeline.heads.groups import groups
 from mer_pipeline.heads.linear import log_softmax
+from mer_pipeline.heads.make import head_of
 from mer_pipeline.heads.scaler import Scaler
+from mer_pipeline.heads.spec import HeadSpec
 from mer_pipeline.modalities import Features, Mask, Matrix
 from mer_pipeline.runtime import INTRA_OP_THREADS
-from mer_pipeline.train_params import HeadName, TrainParams
+from mer_pipeline.train_params import HeadName, TrainParams, Value
 
 HERE = ComputeConfig()
-Chosen = Mapping[str, float]
+Chosen = Mapping[str, Value]
 
 
 @dataclass(frozen=True)
@@ -77,11 +78,11 @@ class Member:
 
 @dataclass(frozen=True)
 class Plan:
-    """A member to be: the rows it learns from, those whose score says when to stop, and how."""
+    """A member to be: the rows it learns from, those whose score says when to stop, and what learns."""
 
     split: tuple[Examples, Examples | None]
     seed: int
-    params: TrainParams
+    head: HeadSpec
 
 
 def fit_members(
@@ -94,21 +95,22 @@ def fit_members(
     compute: ComputeConfig = HERE,
     tick: Callable[[], None] = lambda: None,
 ) -> list[tuple[Member, list[Epoch]]]:
-    """Train one for every seed and split, as `fit_plans` does."""
-    plans = [Plan(split, seed, params) for seed in seeds for split in splits]
-    return fit_plans(name, features, plans, classes, compute, tick)
+    """Train one of a head for every seed and split, as `fit_plans` does."""
+    head = head_of(name, params)
+    plans = [Plan(split, seed, head) for seed in seeds for split in splits]
+    return fit_plans(features, plans, classes, compute, tick)
 
 
 def fit_plans(
-    name: HeadName,
     features: Features,
     plans: Sequence[Plan],
     classes: int,
     compute: ComputeConfig = HERE,
     tick: Callable[[], None] = lambda: None,
 ) -> list[tuple[Member, list[Epoch]]]:
-    """Train on raw features; what a member becomes does not depend on the others, and `tick` follows each.
+    """Train on raw features, all of one class of heads; what a member becomes does not depend on the others.
 
+    `tick` follows each.
     Neither scaler nor prior sees a validation row.
 
     Raises:
@@ -118,9 +120,12 @@ def fit_plans(
     splits = {id(plan.split): plan.split for plan in plans}
     each = {key: _start(features, train, validation, classes) for key, (train, validation) in splits.items()}
     starts = [each[id(plan.split)] for plan in plans]
-    lessons = [start.lesson(plan) for start, plan in zip(starts, plans, strict=True)]
-    taught = [lesson for lesson in lessons if len(lesson.train.rows)]
-    fitted = iter(HEADS[name].fit_all(features, taught, classes, compute, tick) if taught else [])
+    lessons = [
+        Lesson(start.train, start.validation, start.scaler, plan.seed, plan.head.params)
+        for start, plan in zip(starts, plans, strict=True)
+        if len(start.train.rows)
+    ]
+    fitted = iter(plans[0].head.head.fit_all(features, lessons, classes, compute, tick) if lessons else [])
     members = []
     for start in starts:
         if len(start.train.rows):
@@ -140,12 +145,6 @@ class Start:
     validation: Examples | None
     scaler: Scaler
     prior: Matrix
-
-    def lesson(self, plan: Plan) -> Lesson:
-        """What a member of it learns."""
-        params = plan.params
-        epochs = params.epochs if self.validation is not None else min(params.patience, params.epochs)
-        return Lesson(self.train, self.validation, self.scaler, plan.seed, epochs, params)
 
 
 def _start(features: Features, train: Examples, validation: Examples | None, classes: int) -> Start:

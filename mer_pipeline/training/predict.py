@@ -156,7 +156,7 @@ class _Scorer:
         assert config.selected is not None
         self.sets = [FUSED, *(config.modalities if config.params.single_modality else ())]
         left_out = [config.selected] * (1 + len(config.modalities))  # all, and all but each
-        heads = [config.selected, *left_out, *(config.params.heads * len(self.sets) if scored else ())]
+        heads = [config.selected, *left_out, *(list(config.params.heads) * len(self.sets) if scored else ())]
         self.total = config.folds * sum(len(seeds_of(name, config.params)) for name in heads)
 
     def __call__(self, modality: str | None, head: HeadName, features: Features) -> Ensemble:

@@ -13,16 +13,17 @@ The first trial of each search is params as they stand. All searches × trials o
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from mer_pipeline.heads.base import ComputeConfig, Examples
+from mer_pipeline.heads.spec import HeadSpec
 from mer_pipeline.modalities import Features, Indices
 from mer_pipeline.scores.confusion import Confusion
-from mer_pipeline.train_params import CHOICES, HeadName, TrainParams
+from mer_pipeline.train_params import CrossValidationParams, Value
 from mer_pipeline.training.member import Chosen, Plan, fit_plans
 
 if TYPE_CHECKING:
@@ -56,46 +57,50 @@ class FoldSearch:
         """The settings of the best trial."""
         return self.trials[self.best]
 
-    def apply(self, params: TrainParams) -> TrainParams:
-        """Params with these settings."""
-        return params.model_copy(update=dict(self.chosen))
+    def apply(self, head: HeadSpec) -> HeadSpec:
+        """The head with these settings."""
+        return head.with_values(self.chosen)
 
 
 def search(
-    name: HeadName,
+    head: HeadSpec,
     features: Features,
     given: Indices,
     problems: Sequence[Sequence[Fold]],
     classes: int,
-    params: TrainParams,
+    params: CrossValidationParams,
     compute: ComputeConfig,
     tick: Callable[[], None] = lambda: None,
 ) -> list[FoldSearch]:
     """Search for each problem, given as its folds, with the first seed; no search knows of another.
 
     Args:
-        name: of the head.
+        head: as params stand.
         features: raw.
         given: int64 (n,), the labels that trials are scored on.
         problems: the folds of each search.
         classes: how many there are.
-        params: how heads are trained and what is searched.
+        params: the first seed, and what is searched.
         compute: device and threads of the training.
         tick: follows each member; there are trials times all folds of all problems.
     """
-    samplers, searches = [_start(params) for _ in problems], [FoldSearch() for _ in problems]
-    space = _space(params)
+    space = {key: _distribution(head, key, entry) for key, entry in head.space(params.search).items()}
+    samplers, searches = [_start(head, space, params) for _ in problems], [FoldSearch() for _ in problems]
+    # The sampler knows options by their bare names: its draws follow the names, whatever the head is called.
+    names = {key.rpartition(".")[2]: key for key in space}
+    drawn = {bare: space[key] for bare, key in names.items()}
     while (left := params.search.trials - len(searches[0].trials)) > 0:
-        asked = [[sampler.ask(space) for _ in range(min(left, params.search.batch))] for sampler in samplers]
+        asked = [[sampler.ask(drawn) for _ in range(min(left, params.search.batch))] for sampler in samplers]
+        chosen = [[{names[bare]: value for bare, value in one.params.items()} for one in trials] for trials in asked]
         plans = [
-            Plan(fold.split, params.seeds[0], params.model_copy(update=trial.params))
-            for folds, trials in zip(problems, asked, strict=True)
-            for trial in trials
+            Plan(fold.split, params.seeds[0], own)
+            for folds, each in zip(problems, chosen, strict=True)
+            for own in map(head.with_values, each)
             for fold in folds
         ]
-        fitted = iter(fit_plans(name, features, plans, classes, compute, tick))
-        for found, sampler, folds, trials in zip(searches, samplers, problems, asked, strict=True):
-            for trial in trials:
+        fitted = iter(fit_plans(features, plans, classes, compute, tick))
+        for found, sampler, folds, trials, each in zip(searches, samplers, problems, asked, chosen, strict=True):
+            for trial, values in zip(trials, each, strict=True):
                 predicted = []
                 for fold in folds:
                     member, _ = next(fitted)
@@ -103,23 +108,21 @@ def search(
                 true = given[np.concatenate([fold.scored for fold in folds])]
                 value = Confusion.of(true, np.concatenate(predicted), classes).weighted_f1
                 sampler.tell(trial, value)
-                found.trials.append(trial.params)
+                found.trials.append(values)
                 found.values.append(value)
     return searches
 
 
-def _space(params: TrainParams) -> dict[str, optuna.distributions.BaseDistribution]:
+def _distribution(head: HeadSpec, key: str, entry: tuple[Value, ...]) -> optuna.distributions.BaseDistribution:
     from optuna.distributions import CategoricalDistribution, FloatDistribution
 
-    def of(key: str, entry: tuple[float, ...]) -> optuna.distributions.BaseDistribution:
-        if key in CHOICES:
-            return CategoricalDistribution(entry)
-        return FloatDistribution(entry[0], entry[1], log=key in LOGARITHMIC)
-
-    return {key: of(key, entry) for key, entry in params.search.space.entries.items()}
+    if not head.is_range(key):
+        return CategoricalDistribution(entry)
+    low, high = map(float, entry)
+    return FloatDistribution(low, high, log=key in LOGARITHMIC)
 
 
-def _start(params: TrainParams) -> optuna.Study:
+def _start(head: HeadSpec, space: Iterable[str], params: CrossValidationParams) -> optuna.Study:
     """A seeded study in memory that asks for params as they stand first."""
     import optuna
 
@@ -129,5 +132,5 @@ def _start(params: TrainParams) -> optuna.Study:
     if params.search.sampler == "tpe":
         sampler = optuna.samplers.TPESampler(seed=params.seeds[0], multivariate=True, constant_liar=True)
     study = optuna.create_study(direction="maximize", sampler=sampler)
-    study.enqueue_trial({key: getattr(params, key) for key in params.search.space.entries})
+    study.enqueue_trial({key.rpartition(".")[2]: head.value(key) for key in space})
     return study

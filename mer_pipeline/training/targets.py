@@ -19,10 +19,10 @@ import numpy as np
 
 from mer_pipeline.heads.base import NO_FOLD, Examples
 from mer_pipeline.modalities import Indices, Matrix
-from mer_pipeline.train_params import TrainParams
+from mer_pipeline.train_params import CrossValidationParams
 
 
-def as_asked(learnt: Examples, posterior: Matrix | None, params: TrainParams) -> Examples:
+def as_asked(learnt: Examples, posterior: Matrix | None, params: CrossValidationParams) -> Examples:
     """The rows that one member learns from and is validated on, with the targets and weights that params ask for.
 
     Args:

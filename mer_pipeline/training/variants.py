@@ -1,8 +1,6 @@
 """The variants of an ablation: one part of a reference system changed, all else equal.
 
-    part       attention off       ecmf without self-attention; α, now of the bare tokens, stays
-               residual off        ecmf without Σ β_m h_m
-               late fusion off     ecmf's network alone
+    part       NAME                a part of the head off, as its class says in `ablations`
                enrichment off      the enriched text's encoders replaced by those of the plain words
                refinement off      trained on the given labels
                pseudo off           without the clips of the pool that were labelled by agreement
@@ -20,14 +18,18 @@ to the same setting (with two modalities, `without a` and `b alone`) are one row
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+from pydantic import JsonValue
 
+from mer_pipeline.heads.base import Head
+from mer_pipeline.heads.make import head_of
 from mer_pipeline.labels.votes import MISSING
 from mer_pipeline.metrics.ablation import Kind
 from mer_pipeline.modalities import Features
+from mer_pipeline.section import Section
 from mer_pipeline.train_params import VISUAL, HeadName, TrainParams
 from mer_pipeline.training.cross_validation import Labels
 
@@ -45,6 +47,16 @@ class Setting:
         """Other settings of training."""
         return replace(self, params=self.params.model_copy(update=changes))
 
+    def with_options(self, options: Mapping[str, JsonValue]) -> Setting:
+        """Other options of its head."""
+        return replace(self, params=self.params.with_options(self.head, **options))
+
+    @property
+    def trained(self) -> tuple[str, Section, TrainParams]:
+        """What is trained and how: the head's kind and params, whatever its name is, and what is the same for all."""
+        spec = head_of(self.head, self.params)
+        return spec.kind, spec.params, self.params.model_copy(update={"heads": {}})
+
     def on(self, names: Sequence[str]) -> Setting:
         """Other modalities."""
         return replace(self, features=self.features.select(names))
@@ -52,7 +64,7 @@ class Setting:
     def equals(self, other: Setting) -> bool:
         """Whether they would find the same, given that both are made of one dataset."""
         return (
-            (self.head, self.params, self.features.names) == (other.head, other.params, other.features.names)
+            (self.trained, self.features.names) == (other.trained, other.features.names)
             and np.array_equal(self.labels.held_out, other.labels.held_out)
             and np.array_equal(self.labels.pseudo, other.labels.pseudo)
             and (self.params.targets == "hard" or (self.labels.posterior is None) == (other.labels.posterior is None))
@@ -71,20 +83,13 @@ class Variant:
 Part = Callable[[Setting], Setting | None]
 
 
-def attention_off(system: Setting) -> Setting | None:
-    """No token sees another."""
-    has = system.head == "ecmf" and system.params.attention_layers > 0
-    return system.with_params(attention_layers=0) if has else None
+def head_parts(head: type[Head]) -> dict[str, Part]:
+    """The parts that a head's class names, by the name of the row."""
 
+    def off(options: Mapping[str, JsonValue]) -> Part:
+        return lambda system: system.with_options(options)
 
-def residual_off(system: Setting) -> Setting | None:
-    """What attention made of the tokens, and nothing beside it."""
-    return system.with_params(residual=False) if system.head == "ecmf" and system.params.residual else None
-
-
-def late_fusion_off(system: Setting) -> Setting | None:
-    """The network's opinion alone."""
-    return system.with_params(late_fusion=False) if system.head == "ecmf" and system.params.late_fusion else None
+    return {name: off(options) for name, options in head.ablations.items()}
 
 
 def refinement_off(system: Setting) -> Setting | None:
@@ -141,9 +146,7 @@ def variants(
         return None if visual is None else replace(system, features=visual)
 
     parts: dict[str, Part] = {
-        "attention off": attention_off,
-        "residual off": residual_off,
-        "late fusion off": late_fusion_off,
+        **head_parts(head_of(reference.head, reference.params).head),
         "enrichment off": enrichment_off,
         "refinement off": refinement_off,
         "pseudo off": pseudo_off,

@@ -7,12 +7,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from mer_pipeline.components import HEADS
 from mer_pipeline.heads.base import Examples, Lesson
 from mer_pipeline.heads.ensemble import Ensemble
 from mer_pipeline.heads.inner import held_out, inner_folds, without
-from mer_pipeline.heads.parts import PARTS
+from mer_pipeline.heads.make import head_of
 from mer_pipeline.heads.scaler import Scaler
-from mer_pipeline.heads.selection import candidates, keep
+from mer_pipeline.heads.selection import keep
 from mer_pipeline.train_params import HeadName, TrainParams
 from mer_pipeline.training.cross_validation import cross_validate
 from mer_pipeline.training.head_cache import key_of
@@ -48,15 +49,19 @@ def test_a_rise_on_some_folds_is_no_evidence() -> None:
 
 def test_it_is_made_of_the_heads_that_are_trained_or_of_all() -> None:
     """It stands among others in `train.heads`, or alone."""
-    assert candidates(TrainParams(heads=("ensemble", "logreg", "ecmf"))) == ["ecmf", "logreg"]
-    assert candidates(TrainParams(heads=("ensemble",))) == list(PARTS)
+
+    def parts(*heads: HeadName) -> list[HeadName]:
+        return [part.name for part in head_of("ensemble", TrainParams(heads=heads)).parts]
+
+    assert parts("ensemble", "logreg", "ecmf") == ["ecmf", "logreg"]
+    assert parts("ensemble") == [name for name in HEADS.built_in if name != "ensemble"]
 
 
 @pytest.mark.parametrize("name", ["ecmf", "concat"])
 def test_an_ensemble_of_one_is_that_head(name: HeadName, planted: Planted, params: TrainParams) -> None:
     """Its answer is the head's own, to rounding."""
     labels, features = labels_of(planted), features_of(planted)
-    params = params.model_copy(update={"heads": (name, "ensemble"), "seeds": (0,)})
+    params = params.with_heads(name, "ensemble").model_copy(update={"seeds": (0,)})
     with fixed_threads():
         one, alone = (cross_validate(n, features, labels, len(CLASSES), params) for n in ("ensemble", name))
     np.testing.assert_allclose(one.probabilities, alone.probabilities, atol=1e-6)
@@ -66,7 +71,7 @@ def test_an_ensemble_of_one_is_that_head(name: HeadName, planted: Planted, param
 def test_what_is_kept_never_depends_on_the_scored_fold(planted: Planted, params: TrainParams) -> None:
     """With fold 2's labels and features turned into nonsense the member that is scored on it has the same bytes."""
     labels, features = labels_of(planted), features_of(planted)
-    params = params.model_copy(update={"heads": ("ecmf", "concat", "logreg", "ensemble"), "seeds": (0,)})
+    params = params.with_heads("ecmf", "concat", "logreg", "ensemble").model_copy(update={"seeds": (0,)})
     there = labels.fold == 2
     lies = replace(
         labels,
@@ -88,14 +93,14 @@ def test_inner_opinions_are_of_heads_that_did_not_see_the_row(planted: Planted, 
     features, n = features_of(planted), int((planted.fold >= 0).sum())
     every = Examples.of(np.arange(n), planted.given[:n], planted.fold[:n], len(CLASSES))
     train = every.at(np.flatnonzero(every.fold < 3))
-    lesson = Lesson(train, None, Scaler.fit(features.take(train.rows)), 0, 5, params)
+    lesson = Lesson(train, None, Scaler.fit(features.take(train.rows)), 0, params)
     label = train.label.copy()
     label[0] = (label[0] + 1) % 3
     lie = replace(lesson, train=Examples.of(train.rows, label, train.fold, len(CLASSES)))
     assert inner_folds(lesson) == [0, 1, 2]
     assert (without(lesson, 1, features).train.fold != 1).all()
     with fixed_threads():
-        (one, known), (two, _) = held_out(PARTS["logreg"], features, [lesson, lie], len(CLASSES), HERE)
+        (one, known), (two, _) = held_out(head_of("logreg", params), features, [lesson, lie], len(CLASSES), HERE)
     same = train.fold == train.fold[0]
     assert (one[same] == two[same]).all()
     assert (one[~same & known] != two[~same & known]).any()
@@ -107,7 +112,7 @@ def test_a_remembered_ensemble_is_of_the_heads_that_are_asked_for(planted: Plant
     asked: list[tuple[HeadName, ...]] = [("ecmf", "ensemble"), ("ecmf", "logreg", "ensemble")]
 
     def keys(name: HeadName) -> set[str]:
-        return {key_of(name, features, labels, 3, params.model_copy(update={"heads": heads})) for heads in asked}
+        return {key_of(name, features, labels, 3, params.with_heads(*heads)) for heads in asked}
 
     assert len(keys("ensemble")) == 2
     assert len(keys("ecmf")) == 1

@@ -11,11 +11,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
+from mer_pipeline.components import HEADS
 from mer_pipeline.errors import StageError
-from mer_pipeline.heads import HEADS
 from mer_pipeline.heads.base import Examples
 from mer_pipeline.heads.concat import ConcatNetwork
-from mer_pipeline.heads.ecmf import EcmfNetwork, drop_modalities
+from mer_pipeline.heads.ecmf import EcmfNetwork, EcmfParams, drop_modalities
 from mer_pipeline.heads.gated import GatedNetwork
 from mer_pipeline.heads.layers import Noise
 from mer_pipeline.heads.linear import fit_linear, log_softmax
@@ -31,6 +31,7 @@ from tests.planted import CLASSES, NAMES, Planted
 
 NETWORKS = [EcmfNetwork, MertoolsNetwork, ConcatNetwork, GatedNetwork, MeanLogitsNetwork]
 PARAMS = TrainParams(d=16, epochs=5, patience=5, lr=3e-3)
+OWN = EcmfParams(d=16)  # all that the other networks read, too
 
 
 def fitted(name: HeadName, planted: Planted, seed: int = 0) -> Member:
@@ -51,7 +52,7 @@ def one_hot(label: np.ndarray, classes: int) -> np.ndarray:
     return np.eye(classes, dtype=np.float32)[label]
 
 
-@pytest.fixture(params=HEADS)
+@pytest.fixture(params=list(HEADS.built_in))
 def member(request: pytest.FixtureRequest, planted: Planted) -> Member:
     """Each head's."""
     return fitted(request.param, planted)
@@ -88,7 +89,7 @@ def test_a_clip_alone_and_in_any_batch_has_the_same_bytes(member: Member, plante
         assert alone.probabilities.tobytes() == whole.probabilities[i : i + 1].tobytes()
 
 
-@pytest.mark.parametrize("name", HEADS)
+@pytest.mark.parametrize("name", HEADS.built_in)
 def test_fitting_twice_gives_the_same_bytes(name: HeadName, planted: Planted) -> None:
     """Whatever was drawn from torch's global generator in between, which training leaves as it was."""
     one = fitted(name, planted)
@@ -106,7 +107,7 @@ def test_fitting_twice_gives_the_same_bytes(name: HeadName, planted: Planted) ->
         assert (other != one.predict(planted.features).probabilities).any()
 
 
-@pytest.mark.parametrize("name", HEADS)
+@pytest.mark.parametrize("name", HEADS.built_in)
 def test_a_loaded_member_is_the_saved_one(name: HeadName, planted: Planted, tmp_path: Path) -> None:
     """Same predictions to the bit, same bytes when saved again, and a torn file is one clear error."""
     member = fitted(name, planted)
@@ -138,8 +139,8 @@ def test_the_order_of_the_modalities_is_a_name_only(network: type[EcmfNetwork | 
     """Permuting the modalities together with their parameters gives the same logits and permuted weights."""
     dims, order, d = (4, 6, 8), [2, 0, 1], PARAMS.d
     torch.manual_seed(0)
-    one = network(dims, 3, PARAMS)
-    two = network(tuple(dims[m] for m in order), 3, PARAMS)
+    one = network(dims, 3, OWN)
+    two = network(tuple(dims[m] for m in order), 3, OWN)
     state = {}
     for key, tensor in one.state_dict().items():
         part, _, rest = key.partition(".")
@@ -164,7 +165,7 @@ def test_the_order_of_the_modalities_is_a_name_only(network: type[EcmfNetwork | 
 @given(mask=arrays(np.bool_, (20, 4)), p=st.floats(0, 0.99))
 def test_modality_dropout_hides_only_what_is_there_and_never_all(mask: np.ndarray, p: float) -> None:
     """A row that has something keeps something."""
-    noise = Noise([0], [TrainParams(modality_dropout=p)], torch.device("cpu"))
+    noise = Noise([0], [EcmfParams(modality_dropout=p)], torch.device("cpu"))
     kept = drop_modalities(torch.from_numpy(mask)[None], noise)[0].numpy()
     assert (kept <= mask).all()
     assert (kept.any(axis=1) == mask.any(axis=1)).all()
@@ -172,7 +173,7 @@ def test_modality_dropout_hides_only_what_is_there_and_never_all(mask: np.ndarra
 
 def test_modality_dropout_has_its_rate() -> None:
     """0 hides nothing; 0.3 hides about three in ten."""
-    mask, rates = torch.ones(2, 4000, 6, dtype=torch.bool), [TrainParams(modality_dropout=p) for p in (0.0, 0.3)]
+    mask, rates = torch.ones(2, 4000, 6, dtype=torch.bool), [EcmfParams(modality_dropout=p) for p in (0.0, 0.3)]
     kept = drop_modalities(mask, Noise([0, 0], rates, torch.device("cpu")))
     assert torch.equal(kept[0], mask[0])
     assert kept[1].float().mean() == pytest.approx(0.7, abs=0.02)
@@ -182,8 +183,8 @@ def test_modality_dropout_has_its_rate() -> None:
 def test_inputs_are_dropped_in_training_only(network: type[Network]) -> None:
     """A value that is dropped has no slope."""
     torch.manual_seed(0)
-    one, mask = network((40, 30), 3, PARAMS), torch.ones(1, 64, 2, dtype=torch.bool)
-    params = PARAMS.model_copy(update={"modality_dropout": 0.0})
+    one, mask = network((40, 30), 3, OWN), torch.ones(1, 64, 2, dtype=torch.bool)
+    params = OWN.model_copy(update={"modality_dropout": 0.0})
     for noise, dropped in ((None, 0.0), (Noise([0], [params], torch.device("cpu")), params.dropout)):
         x = [torch.randn(1, 64, dim, requires_grad=True) for dim in (40, 30)]
         one(x, mask, noise)[0].logsumexp(dim=2).sum().backward()
@@ -222,7 +223,7 @@ def test_the_pool_trusts_the_modality_that_knows() -> None:
 def test_the_network_itself_lets_nothing_through_the_mask(network: type[Network]) -> None:
     """Even where masked inputs are not zeros, as the scaler would make them."""
     torch.manual_seed(0)
-    built = network((4, 6, 8), 3, PARAMS)
+    built = network((4, 6, 8), 3, OWN)
     x, mask = [torch.randn(1, 9, dim) for dim in (4, 6, 8)], torch.rand(1, 9, 3) > 0.4
     mask[..., 0] = True
     lies = [torch.where(mask[..., m : m + 1], matrix, matrix + 5) for m, matrix in enumerate(x)]

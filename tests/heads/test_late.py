@@ -10,10 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mer_pipeline.heads.base import Examples
-from mer_pipeline.heads.ecmf import Ecmf, EcmfAlone
+from mer_pipeline.heads.ecmf import Ecmf, EcmfAlone, EcmfParams
 from mer_pipeline.heads.late import misled
 from mer_pipeline.heads.linear import UNSEEN, fit_linear, log_shares, log_softmax
-from mer_pipeline.heads.logreg import LogReg
+from mer_pipeline.heads.logreg import LogReg, LogRegParams
+from mer_pipeline.heads.make import head_of
 from mer_pipeline.heads.opinion_pool import SHARPER, OpinionPool, likeliest
 from mer_pipeline.heads.strength import choose_strength
 from mer_pipeline.modalities import Features, Indices, Matrix
@@ -139,7 +140,7 @@ def test_ecmf_is_the_mean_of_its_network_and_late_fusion(planted: Planted, quick
     features, labels = features_of(planted), labels_of(planted)
     with fixed_threads():
         both = cross_validate("ecmf", features, labels, 3, quick)
-        network = cross_validate("ecmf", features, labels, 3, quick.model_copy(update={"late_fusion": False}))
+        network = cross_validate("ecmf", features, labels, 3, quick.with_options("ecmf", late_fusion=False))
         for one, other in zip(both.members, network.members, strict=True):
             head = one.member.head
             assert isinstance(head, Ecmf)
@@ -189,7 +190,7 @@ OPINIONS = {  # of the network and of late fusion, where class 0 is right
 def test_late_fusion_is_left_out_where_it_evidently_misleads(clips: str, expected: bool) -> None:
     """By the validation rows, which are the last of those that late fusion has learnt from."""
     network, late = np.log(np.array([OPINIONS[clip] for clip in clips], dtype=np.float32)).transpose(1, 0, 2)
-    one, other = EcmfAlone((2,), 2, TrainParams()), LogReg((2,), 2, TrainParams())
+    one, other = EcmfAlone((2,), 2, EcmfParams()), LogReg((2,), 2, LogRegParams())
     one.validation, other.held_out = network + 7, np.concatenate([-late, late])
     rows = np.arange(len(clips))
     validation = Examples.of(rows, np.zeros_like(rows), np.zeros_like(rows), 2)
@@ -201,7 +202,7 @@ def test_what_late_fusion_says_of_a_watched_row_it_has_not_learnt_from_it() -> N
     """Labels that are drawn by lot are learnt by heart, and said right by chance where they are held out."""
     rng = np.random.default_rng(0)
     x, label = rng.normal(size=(100, 200)).astype(np.float32), np.arange(100) // 5 % 3
-    head = LogReg((200,), 3, TrainParams(logreg_c=(10.0,)))
+    head = LogReg((200,), 3, LogRegParams(c=(10.0,)))
     features = Features(("face",), (x,), np.ones((100, 1), bool))
     head.fit(features, examples(label))
     assert (head.score(features).values.argmax(axis=1) == label).mean() > 0.9
@@ -221,7 +222,7 @@ def test_what_no_sum_of_opinions_can_say_is_left_to_the_network(params: TrainPar
         ((member, _),) = fit_members("ecmf", features, [(train, validation)], [0], 2, params)
         assert isinstance(member.head, Ecmf)
         assert set(member.head.parts) == {"network"}
-        again = Ecmf(features.dims, 2, params)
+        again = Ecmf(features.dims, 2, head_of("ecmf", params).params)
         again.restore(member.head.tensors())
         said, same = (replace(member, head=head).predict(features).probabilities for head in (member.head, again))
     assert (said.argmax(axis=1) == every.label).mean() > 0.9

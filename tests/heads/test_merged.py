@@ -13,11 +13,11 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
+from mer_pipeline.components import HEADS
 from mer_pipeline.errors import ParamsError, UsageError
-from mer_pipeline.heads import HEADS
 from mer_pipeline.heads.base import ComputeConfig, Examples, Lesson
+from mer_pipeline.heads.resident import Resident
 from mer_pipeline.heads.scaler import Scaler
-from mer_pipeline.heads.stack import Resident
 from mer_pipeline.labels.pseudo import PseudoParams
 from mer_pipeline.metrics.train import TrainMetrics
 from mer_pipeline.modalities import Features, load_features
@@ -104,7 +104,7 @@ def test_minibatches_are_what_the_scaler_makes(merged: Features, params: TrainPa
     """Each member by its own scaler, absent parts and absent modalities among them."""
     nothing = Examples.of(*[np.zeros(0, np.int64)] * 3, 3)
     scalers = [Scaler.fit(merged.take(rows)) for rows in (np.arange(40), np.arange(20, 60))]
-    lessons = [Lesson(nothing, None, scaler, 0, 1, params) for scaler in scalers]
+    lessons = [Lesson(nothing, None, scaler, 0, params) for scaler in scalers]
     rows = torch.arange(100).expand(2, 100)
     x, mask = Resident(merged, lessons, torch.device("cpu")).batch(rows)
     for k, scaler in enumerate(scalers):
@@ -115,7 +115,7 @@ def test_minibatches_are_what_the_scaler_makes(merged: Features, params: TrainPa
 
 
 @pytest.mark.parametrize("workers", [1, 2])
-@pytest.mark.parametrize("name", HEADS)
+@pytest.mark.parametrize("name", HEADS.built_in)
 def test_a_member_of_a_stack_is_the_member_trained_alone(name: HeadName, workers: int, params: TrainParams) -> None:
     """To the bit, at sizes that are no round numbers."""
     rng = np.random.default_rng(0)
@@ -125,8 +125,8 @@ def test_a_member_of_a_stack_is_the_member_trained_alone(name: HeadName, workers
     features = Features(("a", "b", "c"), x, mask).merged(("a", "c"), VISUAL)
     every = Examples.of(np.arange(n), np.arange(n) % classes, np.arange(n) % 5, classes)
     splits = [(every.at(np.arange(n - 9 - f)), every.at(np.arange(n - 9, n))) for f in range(2)]
-    changed = {"epochs": 4, "patience": 2, "batch_size": 11, "d": 20, "attention_heads": 2}
-    params = params.model_copy(update=changed)
+    changed = {"epochs": 4, "patience": 2, "batch_size": 11, "d": 20}
+    params = params.with_options("ecmf", attention_heads=2).model_copy(update=changed)
     with fixed_threads():
         together = fit_members(name, features, splits, (0, 1), classes, params, ComputeConfig(workers=workers))
         alone = [fit_members(name, features, [one], [s], classes, params)[0] for s in range(2) for one in splits]
@@ -134,7 +134,7 @@ def test_a_member_of_a_stack_is_the_member_trained_alone(name: HeadName, workers
     assert all(np.isfinite(tensor).all() for one, _ in together for tensor in one.head.tensors().values())  # type: ignore[union-attr]
 
 
-@pytest.mark.parametrize("name", HEADS)
+@pytest.mark.parametrize("name", HEADS.built_in)
 def test_a_clip_alone_and_in_any_batch_has_the_same_bytes(
     name: HeadName, planted: Planted, merged: Features, params: TrainParams
 ) -> None:
@@ -166,7 +166,7 @@ def test_predict_loads_what_was_trained_on(
 ) -> None:
     """config.json says which encoders, in which order; weights, scores and plots are of `visual`."""
     at = project(planted)
-    quick = params.model_copy(update={"epochs": 2, "heads": ("ecmf",)})
+    quick = params.with_heads("ecmf").model_copy(update={"epochs": 2})
     both(at, quick)
     config = load_config(at.fusion)
     assert (config.modalities, config.dims) == ((VISUAL, "voice"), (22, 8))
@@ -224,7 +224,7 @@ def test_the_ablation_has_the_other_one(
 ) -> None:
     """A row with the branches as the reference does not have them; its other rows are of the reference's tokens."""
     at = project(planted)
-    quick = params.model_copy(update={"epochs": 2, "seeds": (0,), "visual": visual, "heads": ("ecmf",)})
+    quick = params.with_heads("ecmf").model_copy(update={"epochs": 2, "seeds": (0,), "visual": visual})
     seen = ENCODERS.merged
     encoders = EncoderNames(NAMES, ("voice",), seen, seen if visual == "merged" else (), plain=("voice",))
     ablate(AblationParams(enabled=True), task_of(quick, encoders), at, HeadCache(None))
@@ -269,7 +269,7 @@ def test_the_files_say_nothing_of_where_they_are(
     planted: Planted, project: Callable[..., Project], params: TrainParams, tmp_path: Path
 ) -> None:
     """Twice the same bytes; and read back from disk the features are those that were planted."""
-    quick = params.model_copy(update={"epochs": 2, "seeds": (0,), "heads": ("gated",)})
+    quick = params.with_heads("gated").model_copy(update={"epochs": 2, "seeds": (0,)})
     found = []
     for name in ("one", "two"):
         at = project(planted, name)

@@ -9,10 +9,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from mer_pipeline.heads import HEADS
+from mer_pipeline.components import HEADS
 from mer_pipeline.heads.attention import Attention
 from mer_pipeline.heads.base import ComputeConfig, Examples
 from mer_pipeline.heads.layers import LayerNorm, Linear, Noise, drop
+from mer_pipeline.heads.make import head_of
 from mer_pipeline.heads.mertools import MertoolsNetwork
 from mer_pipeline.modalities import Features
 from mer_pipeline.train_params import HeadName, TrainParams
@@ -21,7 +22,7 @@ from mer_pipeline.training.member import Member, Plan, fit_members, fit_plans, f
 from tests.planted import CLASSES, Planted, plant
 from tests.training.test_cross_validation import bytes_of, features_of, labels_of
 
-NETWORK_HEADS = [name for name, head in HEADS.items() if head.searched]
+NETWORK_HEADS = [name for name in HEADS.built_in if head_of(name, TrainParams()).head.searched]
 CPU = torch.device("cpu")
 
 
@@ -65,8 +66,8 @@ def test_nothing_need_be_a_round_number(
     features = Features(tuple(f"m{m}" for m in range(len(dims))), x, mask)
     every = Examples.of(np.arange(n), np.arange(n) % classes, np.arange(n) % 5, classes)
     splits = [(every.at(np.arange(n - 9 - f)), every.at(np.arange(n - 9, n))) for f in range(5)]
-    changed = {"epochs": 4, "patience": 2, "batch_size": 11, "d": 20, "attention_heads": 2, "refit": True}
-    params = params.model_copy(update=changed)
+    changed = {"epochs": 4, "patience": 2, "batch_size": 11, "d": 20, "refit": True}
+    params = params.with_options("ecmf", attention_heads=2).model_copy(update=changed)
     with fixed_threads():
         together = fit_members(name, features, splits, (0, 1, 2), classes, params, ComputeConfig(workers=workers))
         alone = [fit_members(name, features, [one], [s], classes, params)[0] for s in range(3) for one in splits]
@@ -76,11 +77,12 @@ def test_nothing_need_be_a_round_number(
 def test_members_of_a_stack_may_have_rates_of_their_own(params: TrainParams) -> None:
     """Learning rate, decay and dropouts: each is what it would have become alone; other sizes go to another stack."""
     _, features, splits = uneven()
-    others = ({}, {"lr": 1e-2}, {"dropout": 0.6}, {"modality_dropout": 0.4}, {"weight_decay": 0.1}, {"d": 8})
-    plans = [Plan(splits[0], 3, params.model_copy(update=change)) for change in others]
+    others = ({}, {"lr": 1e-2}, {"dropout": 0.6}, {"ecmf.modality_dropout": 0.4}, {"weight_decay": 0.1}, {"d": 8})
+    head = head_of("ecmf", params)
+    plans = [Plan(splits[0], 3, head.with_values(change)) for change in others]
     with fixed_threads():
-        together = [bytes_of(member) for member, _ in fit_plans("ecmf", features, plans, len(CLASSES))]
-        alone = [bytes_of(m) for plan in plans for m, _ in fit_plans("ecmf", features, [plan], len(CLASSES))]
+        together = [bytes_of(member) for member, _ in fit_plans(features, plans, len(CLASSES))]
+        alone = [bytes_of(m) for plan in plans for m, _ in fit_plans(features, [plan], len(CLASSES))]
     assert together == alone
     assert len({b"".join(each.values()) for each in together}) == len(plans)
 
@@ -123,9 +125,8 @@ def test_every_member_has_dropout_of_its_own_at_its_rate() -> None:
 def test_stacked_layers_are_torchs_layers() -> None:
     """Member by member the values of nn.Linear, nn.LayerNorm and nn.MultiheadAttention with the same parameters."""
     torch.manual_seed(0)
-    params = TrainParams(d=8, attention_heads=2)
     x, present = torch.randn(1, 6, 3, 8), torch.tensor([True, True, False]).expand(1, 6, 3)
-    linear, norm, attention = Linear(8, 5), LayerNorm(8), Attention(params)
+    linear, norm, attention = Linear(8, 5), LayerNorm(8), Attention(8, 2)
     norm.weight.data.normal_()
     norm.bias.data.normal_()
     inner = attention.queries_keys_values

@@ -83,9 +83,9 @@ def step_keys(copy: Package) -> dict[str, str]:
 def head_keys(copy: Package) -> dict[str, str]:
     """Of every head but the newest, and of an ensemble of two."""
     copy.forget()
-    cache = module(copy, "training.head_cache")
-    keys = {name: cache.head_fingerprint((name,), "cpu").id for name in HEADS}
-    return {**keys, "ensemble": cache.head_fingerprint(("ensemble", "ecmf", "logreg"), "cpu").id}
+    cache, make = module(copy, "training.head_cache"), module(copy, "heads.make")
+    params = module(copy, "train_params").TrainParams(heads=["ecmf", "logreg", "ensemble"])
+    return {name: cache.head_fingerprint(make.head_of(name, params), "cpu").id for name in (*HEADS, "ensemble")}
 
 
 def test_a_new_family(copy: Package) -> None:
@@ -139,8 +139,10 @@ def options(copy: Package) -> Iterator[type]:
 def test_an_option_that_is_off(copy: Package) -> None:
     """One more in every class of params, the base of all among them, changes no key."""
     before = step_keys(copy), head_keys(copy)
-    kinds = {base for kind in options(copy) for base in kind.__mro__ if base.__module__.startswith(copy.name)}
-    kinds.add(module(copy, "train_params").TrainParams)
+    heads = module(copy, "components").HEADS
+    every = [*options(copy), module(copy, "train_params").TrainParams, *(heads.load(name).Params for name in HEADS)]
+    kinds = {base for kind in every for base in kind.__mro__ if base.__module__.startswith(copy.name)}
+    assert {"EcmfParams", "NetworkParams", "CrossValidationParams", "LogRegParams"} <= {kind.__name__ for kind in kinds}
     assert len(kinds) > 5
     for kind in kinds:
         path = Path(inspect.getfile(kind))

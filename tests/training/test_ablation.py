@@ -63,7 +63,7 @@ def test_the_reference_is_the_train_stages_head(
 ) -> None:
     """The same scores to the digit; of what that stage has trained nothing is trained again, nor the reverse."""
     at, store = project(planted), str(tmp_path / "store")
-    quick = params.model_copy(update={"epochs": 2, "heads": ("ecmf", "logreg")})
+    quick = params.with_heads("ecmf", "logreg").model_copy(update={"epochs": 2})
     ticks: list[tuple[int, int]] = []
     train(task_of(quick), 5, at, HeadCache(store))
     of_train = json.loads(at.metrics("train").read_text())
@@ -100,8 +100,8 @@ def test_what_matters_is_marked_and_what_does_not_is_not(project: Callable[..., 
     x = (*planted.features.x[:2], np.where(planted.features.mask[:, 2:], noise, 0))
     at = project(replace(planted, features=replace(planted.features, x=x)))
     for head in ("logreg", "ecmf"):
-        changes = {"heads": (head,), "seeds": (0, 1, 2), "epochs": 30, "patience": 10}
-        found = run(at, params.model_copy(update=changes), head)
+        changes = {"seeds": (0, 1, 2), "epochs": 30, "patience": 10}
+        found = run(at, params.with_heads(head).model_copy(update=changes), head)
         assert (found["over"], found["units"]) == ("groups", 10)
         rows = found["variants"]
         assert isinstance(rows, dict)
@@ -120,7 +120,7 @@ def test_without_truth_there_is_one_yardstick(
     planted: Planted, project: Callable[..., Project], params: TrainParams
 ) -> None:
     """And what is scored against given labels is what it was with a truth."""
-    quick = params.model_copy(update={"heads": ("logreg",)})
+    quick = params.with_heads("logreg")
     one, two = (run(project(planted, name=str(truth), truth=truth), quick, "logreg") for truth in (True, False))
     for found in (one["reference"], *one["variants"].values()):  # type: ignore[attr-defined]
         assert found["true"] is not None

@@ -7,10 +7,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from mer_pipeline.heads import HEADS
+from mer_pipeline.components import HEADS
 from mer_pipeline.heads.base import ComputeConfig, Lesson
 from mer_pipeline.heads.ecmf import Ecmf
 from mer_pipeline.heads.linear import fit_linear
+from mer_pipeline.heads.make import head_of
 from mer_pipeline.heads.scaler import Scaler
 from mer_pipeline.labels.votes import MISSING
 from mer_pipeline.modalities import Features
@@ -43,7 +44,7 @@ def bytes_of(member: Member) -> dict[str, bytes]:
     return {"prior": member.prior.tobytes(), **scaler, **{k: v.tobytes() for k, v in member.head.tensors().items()}}
 
 
-@pytest.mark.parametrize("name", HEADS)
+@pytest.mark.parametrize("name", HEADS.built_in)
 def test_the_scored_fold_does_not_influence_its_head(name: HeadName, planted: Planted, params: TrainParams) -> None:
     """Other given labels and other features on fold 2: its member is the same to the bit, others are not."""
     labels, features = labels_of(planted), features_of(planted)
@@ -85,9 +86,8 @@ def test_the_watched_fold_is_the_next_one_and_is_not_trained_on(planted: Planted
 def test_early_stopping_keeps_the_best_watched_epoch(planted: Planted, params: TrainParams) -> None:
     """Training ends `patience` epochs after it; without refit the member scores that fold as its history says."""
     labels, features = labels_of(planted), features_of(planted)
-    params = params.model_copy(
-        update={"epochs": 60, "patience": 4, "seeds": (0,), "refit": False, "late_fusion": False}
-    )
+    params = params.with_options("ecmf", late_fusion=False)
+    params = params.model_copy(update={"epochs": 60, "patience": 4, "seeds": (0,), "refit": False})
     with fixed_threads():
         for one in cross_validate("ecmf", features, labels, 3, params).members:
             validation = [epoch.validation_f1 for epoch in one.history if epoch.validation_f1 is not None]
@@ -111,7 +111,7 @@ def test_the_scaler_sees_training_rows_only(planted: Planted, params: TrainParam
     np.testing.assert_allclose(member.prior, np.bincount(labels.given[rows], minlength=3) / len(rows), atol=1e-6)
 
 
-@pytest.mark.parametrize("name", HEADS)
+@pytest.mark.parametrize("name", HEADS.built_in)
 def test_two_folds_and_lone_classes_still_train(name: HeadName, params: TrainParams) -> None:
     """Nothing is validation then: training takes `patience` epochs on all that is not scored."""
     two = plant(labelled=24, others=5, folds=2)
@@ -130,7 +130,7 @@ def test_two_folds_and_lone_classes_still_train(name: HeadName, params: TrainPar
         assert np.isfinite(cross_validate(name, features_of(lone), labels, 3, params).probabilities).all()
 
 
-@pytest.mark.parametrize("name", HEADS)
+@pytest.mark.parametrize("name", HEADS.built_in)
 def test_a_modality_that_nobody_has_gives_the_prior(name: HeadName, planted: Planted, params: TrainParams) -> None:
     """Alone it has no head; beside others it has no weight."""
     labels, features = labels_of(planted), features_of(planted)
@@ -149,7 +149,7 @@ def test_heads_learn(planted: Planted, params: TrainParams) -> None:
     labels, features = labels_of(planted), features_of(planted)
     params = params.model_copy(update={"epochs": 40, "patience": 20, "lr": 1e-2, "dropout": 0.1, "seeds": (0,)})
     with fixed_threads():
-        for name in HEADS:
+        for name in HEADS.built_in:
             predicted = cross_validate(name, features, labels, len(CLASSES), params).probabilities.argmax(axis=2)
             assert (predicted == labels.true).mean() > 0.7
 
@@ -159,7 +159,8 @@ def test_refit_learns_anew_from_the_watched_fold_too(planted: Planted, params: T
     labels, features = labels_of(planted), features_of(planted)
     train, validation = split(labels, 0, True, len(CLASSES))
     assert validation is not None
-    lesson = Lesson(train, validation, Scaler.fit(features.take(train.rows)), 0, params.epochs, params)
+    own = head_of("ecmf", params).params
+    lesson = Lesson(train, validation, Scaler.fit(features.take(train.rows)), 0, own)
 
     def learn(lesson: Lesson) -> tuple[bytes, list[float]]:
         with fixed_threads():

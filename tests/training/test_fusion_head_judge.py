@@ -28,7 +28,10 @@ from tests.planted import CLASSES, Planted, plant, task_of, write
 from tests.training.test_cross_validation import features_of, labels_of
 
 OWN = FusionHeadParams(kind="fusion-head", input="features")
-SMALL = TrainParams(d=16, epochs=6, patience=3, seeds=(0, 1), lr=3e-3, logreg_c=(1e-2, 1e-1))
+C = [1e-2, 1e-1]
+SMALL = TrainParams(
+    d=16, epochs=6, patience=3, seeds=(0, 1), lr=3e-3, heads={"ecmf": {"late_fusion_c": C}, "logreg": {"c": C}}
+)
 
 
 def run(

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mer_pipeline.heads import HEADS
+from mer_pipeline.components import HEADS
 from mer_pipeline.train_params import HeadName, TrainParams
 from mer_pipeline.training import head_cache
 from mer_pipeline.training.head_cache import HeadCache
@@ -31,7 +31,7 @@ def trained(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return names
 
 
-@pytest.mark.parametrize("name", HEADS)
+@pytest.mark.parametrize("name", HEADS.built_in)
 def test_the_second_time_is_the_first_to_the_bit(
     name: HeadName, planted: Planted, params: TrainParams, tmp_path: Path, trained: list[str]
 ) -> None:
@@ -69,10 +69,10 @@ def test_what_it_learns_from_decides(planted: Planted, params: TrainParams, tmp_
 
     assert go() == 1
     assert go(labels=replace(labels, true=np.zeros_like(labels.true))) == 1
-    assert go(params=params.model_copy(update={"heads": ("logreg",)})) == 1
+    assert go(params=params.with_heads("logreg")) == 1
     x = (features.x[0] + 1, *features.x[1:])
     assert go(features=replace(features, x=x)) == 2
     assert go(features=replace(features, mask=np.ones_like(features.mask))) == 3
     assert go(labels=replace(labels, given=(labels.given + 1) % 3)) == 4
-    assert go(params=params.model_copy(update={"logreg_c": (0.5,)})) == 5
+    assert go(params=params.with_options("logreg", c=[0.5])) == 5
     assert go() == 5

@@ -14,8 +14,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
+from mer_pipeline.components import HEADS
 from mer_pipeline.errors import ParamsError, StageError
-from mer_pipeline.heads import HEADS
 from mer_pipeline.judges.judge import JudgeParams, vote_schema
 from mer_pipeline.judges.outside import OutsideParams
 from mer_pipeline.labels.pseudo import PseudoParams
@@ -35,7 +35,10 @@ from mer_pipeline.training.train import train
 from tests.planted import CLASSES, Planted, plant, task_of, write
 from tests.training.test_cross_validation import bytes_of, features_of, labels_of
 
-SMALL = TrainParams(d=16, epochs=6, patience=3, seeds=(0, 1), lr=3e-3, logreg_c=(1e-2, 1e-1))
+C = [1e-2, 1e-1]
+SMALL = TrainParams(
+    d=16, epochs=6, patience=3, seeds=(0, 1), lr=3e-3, heads={"ecmf": {"late_fusion_c": C}, "logreg": {"c": C}}
+)
 ON = PseudoParams(rounds=2, min_precision=0.4, min_support=4)
 JUDGE = OutsideParams(kind="csv", input="judges/face.csv", family="face")
 
@@ -245,7 +248,7 @@ def test_twice_the_same_bytes(made: tuple[Planted, Made], tmp_path: Path) -> Non
         assert again.metrics == at.metrics
 
 
-@pytest.mark.parametrize("name", HEADS)
+@pytest.mark.parametrize("name", HEADS.built_in)
 def test_pseudo_rows_are_trained_on_and_nothing_else(name: HeadName, planted: Planted, params: TrainParams) -> None:
     """Never validation, scored or counted in a prior; each fold's head sees its own, and the key covers them."""
     whole, labels = planted.features.take(np.arange(70)), with_pseudo(planted)
@@ -279,7 +282,7 @@ def test_pseudo_rows_are_trained_on_and_nothing_else(name: HeadName, planted: Pl
 def test_the_ablation_takes_them_away(made: tuple[Planted, Made], tmp_path: Path, params: TrainParams) -> None:
     """Its reference learns from them as the train stage does; a row is that stage's score without them."""
     planted, at = made
-    quick = params.model_copy(update={"seeds": (0,), "single_modality": False, "heads": ("mertools",)})
+    quick = params.with_heads("mertools").model_copy(update={"seeds": (0,), "single_modality": False})
     scores = []
     for name in ("without", "with"):
         project = write(tmp_path / name, planted)

@@ -26,7 +26,8 @@ judges:
   expression: {{kind: csv, input: judges/expression.csv, family: face}}
   own: {{kind: fusion-head, input: features}}
 pseudo: {{rounds: ROUNDS, min_precision: 0.4, min_support: 4}}
-train: {{heads: [logreg, mertools], seeds: [0], epochs: 2, patience: 2, single_modality: false, d: 16, logreg_c: [0.1]}}
+train:
+  {{heads: {{logreg: {{c: [0.1]}}, mertools: }}, seeds: [0], epochs: 2, patience: 2, single_modality: false, d: 16}}
 shards: {{count: 2}}
 """
 

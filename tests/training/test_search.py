@@ -13,6 +13,7 @@ from safetensors.numpy import load_file
 
 from mer_pipeline.errors import ParamsError
 from mer_pipeline.heads.base import ComputeConfig
+from mer_pipeline.heads.make import check_heads, head_of
 from mer_pipeline.labels.votes import MISSING
 from mer_pipeline.modalities import Features
 from mer_pipeline.params import parse_params
@@ -21,7 +22,7 @@ from mer_pipeline.scores.confusion import Confusion
 from mer_pipeline.scores.score import score
 from mer_pipeline.train_params import SearchParams, SearchSpace, TrainParams
 from mer_pipeline.training.artifacts import FUSED, load_config, load_member, member_path
-from mer_pipeline.training.cross_validation import Labels, Validated, cross_validate, members_of, problems
+from mer_pipeline.training.cross_validation import Labels, Validated, cross_validate, members_of, problems, validate
 from mer_pipeline.training.head_cache import HeadCache
 from mer_pipeline.training.member import HERE, fit_plans, fixed_threads
 from mer_pipeline.training.member import Plan as MemberPlan
@@ -31,7 +32,9 @@ from mer_pipeline.training.train import train
 from tests.planted import CLASSES, Planted, plant, task_of
 from tests.training.test_cross_validation import bytes_of, features_of, labels_of
 
-SPACE = SearchSpace(lr=(1e-5, 1e-2), weight_decay=(1e-6, 1e-1), dropout=(0.0, 0.6), modality_dropout=(0.0, 0.5))
+SPACE = SearchSpace(
+    lr=(1e-5, 1e-2), weight_decay=(1e-6, 1e-1), dropout=(0.0, 0.6), **{"ecmf.modality_dropout": (0.0, 0.5)}
+)
 
 
 @pytest.fixture
@@ -91,7 +94,7 @@ def test_no_study_of_a_fold_scores_or_learns_its_clips(small: Planted) -> None:
     k = labels.folds
     refined = np.where(labels.held_out == MISSING, MISSING, (labels.given + 1 + np.arange(k)[:, None]) % 3)
     labels = replace(labels, held_out=refined, pseudo_ids=("p",), pseudo=np.zeros((k, 1), np.int64))
-    each = problems("ecmf", labels, len(CLASSES), TrainParams())
+    each = problems(head_of("ecmf", TrainParams()), labels, len(CLASSES), TrainParams())
     assert len(each) == k + 1
     for f, folds in enumerate(each[:-1]):
         assert sorted(np.concatenate([fold.scored for fold in folds])) == np.flatnonzero(labels.fold != f).tolist()
@@ -111,13 +114,16 @@ def test_the_first_draw_is_params_as_they_stand(small: Planted, params: TrainPar
     labels, features = labels_of(small), features_of(small)
     validated = go(features, labels, params)
     plain = go(features, labels, params.as_they_stand)
+    ecmf = head_of("ecmf", params)
     for one in searches_of(validated):
-        assert one.trials[0] == {key: getattr(params, key) for key in params.search.space.entries}
+        assert one.trials[0] == {key: ecmf.value(key) for key in params.search.space.entries}
         assert len(one.trials) == len(one.values) == params.search.trials
         assert one.values[one.best] >= one.values[0]
         assert len({repr(trial) for trial in one.trials}) == params.search.trials
         for trial in one.trials:
-            assert all(params.search.space.has(key, value) for key, value in trial.items())
+            for key, value in trial.items():
+                entry = params.search.space.entries[key]
+                assert value in entry if key == "d" else entry[0] <= value <= entry[1]
     first = Confusion.of(labels.given, plain.probabilities[0].argmax(axis=1), 3).weighted_f1
     assert searches_of(validated)[-1].values[0] == first
 
@@ -128,14 +134,14 @@ def test_draws_together_are_draws_alone(sampler: str, small: Planted, params: Tr
     labels, features = labels_of(small), features_of(small)
     params = searched(params, sampler=sampler)
     validated = go(features, labels, params)
-    searches = searches_of(validated)
+    head, searches = head_of("ecmf", params), searches_of(validated)
     for f in (1, 4):
         for trial, value in zip(searches[f].trials, searches[f].values, strict=True):
             scored, said = [], []
-            for fold in problems("ecmf", labels, 3, TrainParams())[f]:
+            for fold in problems(head, labels, 3, TrainParams())[f]:
                 with fixed_threads():
-                    plan = MemberPlan(fold.split, 0, params.model_copy(update=dict(trial)))
-                    ((member, _),) = fit_plans("ecmf", features, [plan], 3)
+                    plan = MemberPlan(fold.split, 0, head.with_values(trial))
+                    ((member, _),) = fit_plans(features, [plan], 3)
                 scored.append(labels.given[fold.scored])
                 said.append(member.predict(features.take(fold.scored)).probabilities.argmax(axis=1))
             assert Confusion.of(np.concatenate(scored), np.concatenate(said), 3).weighted_f1 == value
@@ -150,7 +156,9 @@ def test_a_fold_is_trained_as_was_chosen_for_it(small: Planted, params: TrainPar
     validated = go(features, labels, params)
     searches = searches_of(validated)
     for one in validated.members:
-        own = go(features, labels, searches[one.fold].apply(params.as_they_stand)).members
+        head = searches[one.fold].apply(head_of("ecmf", params))
+        with fixed_threads():
+            own = validate(head, features, labels, len(CLASSES), params.as_they_stand).members
         twin = next(other for other in own if (other.seed, other.fold) == (one.seed, one.fold))
         assert one.member.chosen == searches[one.fold].chosen
         assert bytes_of(one.member) == bytes_of(twin.member)
@@ -160,7 +168,8 @@ def test_a_good_rate_is_chosen_where_the_first_is_bad() -> None:
     """A head that hardly learns as params stand learns after a search."""
     planted = plant(labelled=60, folds=4)
     wanted = SearchParams(trials=8, batch=8, space=SearchSpace(lr=(1e-7, 1e-1)))
-    params = TrainParams(d=16, epochs=20, patience=6, seeds=(0,), lr=1e-7, late_fusion=False, search=wanted)
+    heads = {"ecmf": {"late_fusion": False}}
+    params = TrainParams(d=16, epochs=20, patience=6, seeds=(0,), lr=1e-7, heads=heads, search=wanted)
     validated = go(features_of(planted), labels_of(planted), params)
     assert all(one.chosen["lr"] > 1e-4 for one in searches_of(validated))
     plain = go(features_of(planted), labels_of(planted), params.as_they_stand)
@@ -173,7 +182,7 @@ def test_few_folds(params: TrainParams) -> None:
     """Three: two inner folds, and nothing is validation. Two: none is left to choose on, and params stay."""
     params = searched(params, trials=2)
     three = plant(labelled=30, folds=3)
-    assert all(fold.split[1] is None for fold in problems("ecmf", labels_of(three), 3, TrainParams())[0])
+    assert all(fold.split[1] is None for fold in problems(head_of("ecmf", params), labels_of(three), 3, params)[0])
     assert len(searches_of(go(features_of(three), labels_of(three), params))) == 4
     two = plant(labelled=30, folds=2)
     assert go(features_of(two), labels_of(two), params).searches is None
@@ -222,7 +231,7 @@ def test_through_the_stages(
 ) -> None:
     """Members of different sizes are loaded again, and the summary says what was found; nothing is printed."""
     planted = plant(labelled=36, folds=4)
-    params = params.model_copy(update={"heads": ("ecmf", "logreg"), "seeds": (0,)})
+    params = params.with_heads("ecmf", "logreg").model_copy(update={"seeds": (0,)})
     done = project(planted)
     heads = run(done, params)["heads"]
     assert capfd.readouterr() == ("", "")
@@ -248,7 +257,7 @@ def test_through_the_stages(
 def test_without_draws_nothing_changes(project: Callable[..., Project], params: TrainParams) -> None:
     """What is written is the same to the byte, whatever the space; only config.json repeats the space."""
     planted = plant(labelled=36, folds=4)
-    params = params.model_copy(update={"seeds": (0,), "heads": ("ecmf",)})
+    params = params.with_heads("ecmf").model_copy(update={"seeds": (0,)})
     one, two = project(planted, "one"), project(planted, "two")
     off = searched(params, trials=0)
     assert run(one, off) == run(two, off.as_they_stand)
@@ -263,7 +272,7 @@ def test_without_draws_nothing_changes(project: Callable[..., Project], params: 
 
 def test_two_folds_say_why_nothing_is_searched_for(project: Callable[..., Project], params: TrainParams) -> None:
     """In metrics/train.json."""
-    whole = run(project(plant(labelled=30, folds=2)), params.model_copy(update={"heads": ("ecmf",), "seeds": (0,)}))
+    whole = run(project(plant(labelled=30, folds=2)), params.with_heads("ecmf").model_copy(update={"seeds": (0,)}))
     assert "params are as they stand" in str(whole["search_note"])
 
 
@@ -273,9 +282,21 @@ def test_two_folds_say_why_nothing_is_searched_for(project: Callable[..., Projec
         ({"trials": 4}, "search.space is empty"),
         (
             {"trials": 4, "space": {"lr": [1e-5, 1e-4]}},
-            "search.space.lr does not have lr (0.001), where the search begins",
+            "search.space.lr does not have 0.001, where the search begins",
         ),
-        ({"trials": 4, "space": {"d": [64, 66]}}, "search.space.d: 66 is no multiple of attention_heads (4)"),
+        (
+            {"trials": 4, "space": {"d": [64, 66]}},
+            "go together: 'head ecmf': d (66) must be a multiple of attention_heads (4)",
+        ),
+        (
+            {"trials": 4, "space": {"ecmf.residual": [True, False], "ecmf.attention_layers": [0, 2]}},
+            "search.space.ecmf.attention_layers does not have 1, where the search begins",
+        ),
+        ({"space": {"ecmf.modality_dropout": [0.2, 0.1]}}, "the first of [low, high] must be below the second"),
+        ({"space": {"ecmf.modality_dropout": [0.2, 1.0]}}, "modality_dropout': Input should be less than 1"),
+        ({"space": {"ecmf.residual": [True, True]}}, "ecmf.residual has an entry twice"),
+        ({"space": {"ecmf.residuel": [True]}}, "head 'ecmf' has no option 'residuel' (did you mean 'residual'?)"),
+        ({"space": {"logreg.c": [1.0]}}, "'head logreg.c': Input should be a valid"),
         ({"space": {"lr": [1e-3, 1e-4]}}, "lr: the first of [low, high] must be below the second"),
         ({"space": {"weight_decay": [0, 0.1]}}, "greater than 0"),
         ({"space": {"dropout": [0.1, 1.0]}}, "less than 1"),
@@ -293,7 +314,7 @@ def test_a_wrong_search_is_an_error_that_says_so(search: dict[str, object], says
         "encoders": {"voice": {"family": "logmel", "input": "audio"}},
     }
     with pytest.raises(ParamsError, match="train") as error:
-        parse_params({**base, "train": {"search": search}})
+        check_heads(parse_params({**base, "train": {"search": search}}).train)
     assert says in str(error.value)
 
 

@@ -250,13 +250,13 @@ def test_nothing_to_learn_is_an_empty_head(
 def test_ties_are_won_by_the_earlier_head(
     planted: Planted, project: Callable[..., Project], quick: TrainParams
 ) -> None:
-    """Where nothing separates them, the order of params.heads decides."""
+    """Where nothing separates them, the order of the table of heads decides, and not that of params.yaml's keys."""
     first = (np.arange(100) == 0)[:, None]
     same = replace(planted, features=replace(planted.features, mask=planted.features.mask & first))
     for heads in (("mertools", "ecmf"), ("ecmf", "mertools")):
         at = project(same, name=heads[0])
-        both(at, quick.model_copy(update={"heads": heads}))
-        assert load_config(at.fusion).selected == heads[0]
+        both(at, TrainParams.model_validate({**quick.model_dump(), "heads": heads}))
+        assert load_config(at.fusion).selected == "ecmf"
 
 
 def test_labels_of_other_folds_are_an_error(
@@ -266,7 +266,7 @@ def test_labels_of_other_folds_are_an_error(
     at = project(planted)
     folds = pq.read_table(at.folds)
     pq.write_table(folds.slice(1), at.folds)
-    train(task_of(quick.model_copy(update={"heads": ("logreg",)})), 5, at, HeadCache(None))
+    train(task_of(quick.with_heads("logreg")), 5, at, HeadCache(None))
     pq.write_table(folds.set_column(1, "fold", folds["fold"].take([*range(1, 60), 0])), at.folds)
     with pytest.raises(StageError, match="dvc repro labels"):
         train(task_of(quick), 5, at, HeadCache(None))

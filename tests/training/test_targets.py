@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from mer_pipeline.heads import HEADS
+from mer_pipeline.components import HEADS
 from mer_pipeline.heads.base import NO_FOLD
 from mer_pipeline.labels.judges import FINAL
 from mer_pipeline.labels.votes import MISSING
@@ -68,7 +68,7 @@ def test_targets_are_made_without_the_scored_fold(labels: Labels, params: TrainP
 
 
 @pytest.mark.parametrize("how", SOFT)
-@pytest.mark.parametrize("name", HEADS)
+@pytest.mark.parametrize("name", HEADS.built_in)
 def test_only_its_own_posteriors_reach_a_head(name: HeadName, how: str, planted: Planted, labels: Labels) -> None:
     """Those made without fold 2 changed: fold 2's member alone changes; the final ones reach nobody."""
     params = TrainParams(d=16, epochs=3, seeds=(0,), lr=3e-3, targets=how)  # type: ignore[arg-type]
@@ -136,7 +136,7 @@ def test_balanced_classes_weigh_the_same(planted: Planted, params: TrainParams, 
         assert (flat.weight == 1).all()
 
 
-@pytest.mark.parametrize("name", HEADS)
+@pytest.mark.parametrize("name", HEADS.built_in)
 def test_weights_change_what_is_learnt(name: HeadName, planted: Planted, params: TrainParams) -> None:
     """A rare class is said more often where it counts as much as the others."""
     labels, features = labels_of(planted), features_of(planted)

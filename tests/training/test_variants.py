@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from mer_pipeline.heads.ecmf import Ecmf, EcmfAlone
+from mer_pipeline.heads.make import head_of
 from mer_pipeline.labels.votes import MISSING
 from mer_pipeline.modalities import Features
 from mer_pipeline.train_params import TrainParams
@@ -105,7 +106,7 @@ def test_without_the_residual_beta_is_not_there(system: Setting) -> None:
     off = by_name(system)["residual off"].setting
     head = trained(off)
     assert "beta" not in head.tensors()
-    whole = EcmfAlone(DIMS, 3, system.params)
+    whole = EcmfAlone(DIMS, 3, head_of("ecmf", system.params).params)
     whole.restore({**head.tensors(), "beta": np.zeros(3, np.float32)})
     x = [torch.randn(1, 5, dim, generator=torch.Generator().manual_seed(1)) for dim in DIMS]
     mask = torch.ones(1, 5, 3, dtype=torch.bool)
@@ -148,8 +149,8 @@ def test_parts_are_those_of_the_head(system: Setting) -> None:
     parts = {"attention off", "residual off"}
     assert not parts & by_name(replace(system, head="logreg")).keys()
     assert by_name(replace(system, head="logreg")).keys() >= {"ecmf", "mertools"}
-    assert parts & by_name(system.with_params(attention_layers=0)).keys() == {"residual off"}
-    assert parts & by_name(system.with_params(residual=False)).keys() == {"attention off"}
+    assert parts & by_name(system.with_options({"attention_layers": 0})).keys() == {"residual off"}
+    assert parts & by_name(system.with_options({"residual": False})).keys() == {"attention off"}
 
 
 def test_what_is_learnt_is_a_part(system: Setting) -> None:

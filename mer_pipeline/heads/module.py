@@ -1,0 +1,216 @@
+"""An ordinary `torch.nn.Module` as a head: built and trained member by member, by a plain loop.
+
+    class MyHead(nn.Module):
+        def __init__(self, dims: tuple[int, ...], classes: int, params: NetworkParams): ...
+        def forward(self, x: list[Tensor], mask: Tensor) -> Tensor | tuple[Tensor, Tensor]: ...
+
+    x       one tensor per modality, float32 (n, D_m): standardised, zeros where a clip has no such modality
+    mask    bool (n, M), true where it has
+    gives   logits (n, C); or logits and modality weights (n, M), which are reported. Each row on its own.
+
+`train` and `eval` are called as usual, so `nn.Dropout` and the like work. The optimiser is AdamW, the loss is
+cross-entropy; standardisation, order of the rows, early stopping and the refit are those of the built-in networks.
+Options of its own are the fields of a class `Params`, derived from NetworkParams; rows of the ablation table stand in
+`ablations` (base.py).
+
+A member's seed decides its weights and all that its module draws from torch. So it is the same whatever is trained
+beside it, and since torch's generator is shared by all threads, one member is trained after the other. The built-in
+networks are trained many at once instead (network.py), which is several times as fast and takes layers of its own.
+"""
+
+from __future__ import annotations
+
+import copy
+import inspect
+import traceback
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import cache
+from typing import ClassVar, Self
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from mer_pipeline.errors import ComponentError, MerError
+from mer_pipeline.heads.base import GROUP, ComputeConfig, Epoch, Examples, Head, Lesson, Logits
+from mer_pipeline.heads.early_stopping import Progress, Seen
+from mer_pipeline.heads.resident import Resident
+from mer_pipeline.modalities import Features, Matrix
+from mer_pipeline.runtime import raise_if_stopped
+from mer_pipeline.train_params import NetworkParams
+
+
+class ModuleHead(Head):
+    """See the module."""
+
+    Params = NetworkParams
+    searched = True
+    module_type: ClassVar[type[nn.Module]]
+    params: NetworkParams
+    module: nn.Module
+
+    @classmethod
+    def code(cls) -> tuple[type, ...]:
+        """See `Head`; the author's class comes last."""
+        return (ModuleHead, cls.module_type)
+
+    @classmethod
+    def fit_all(
+        cls,
+        features: Features,
+        lessons: Sequence[Lesson],
+        classes: int,
+        compute: ComputeConfig,
+        tick: Callable[[], None],
+    ) -> list[tuple[Self, list[Epoch]]]:
+        """See `Head`."""
+        fitted = []
+        for lesson in lessons:
+            head = cls(features.dims, classes, lesson.params)
+            progress = head.train_on(features, lesson, compute.device)
+            if head.params.refit and lesson.validation is not None:
+                head.train_on(features, progress.whole(), compute.device)
+            fitted.append((head, progress.history))
+            tick()
+        return fitted
+
+    def train_on(self, features: Features, lesson: Lesson, device: torch.device) -> Progress:
+        """Build the module and train it; it becomes what it was after its best epoch."""
+        with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+            torch.manual_seed(lesson.seed)
+            module = self.build().to(device)
+            with self.own_faults():  # it may have no parameters
+                optimiser = torch.optim.AdamW(
+                    module.parameters(), lr=self.params.lr, weight_decay=self.params.weight_decay
+                )
+            resident, progress = Resident(features, [lesson], device), Progress.begin(0, lesson, self.params)
+            best = module.state_dict()
+            for epoch in range(progress.epochs):
+                raise_if_stopped()
+                loss = self._epoch(module, optimiser, resident, progress)
+                if progress.after(epoch, loss, self._watch(module, resident, lesson.validation)):
+                    best = copy.deepcopy(module.state_dict())
+                if progress.ends(epoch):
+                    break
+        module.load_state_dict(best)
+        self.module = module.cpu().eval()
+        return progress
+
+    def build(self) -> nn.Module:
+        """A fresh module, with weights from torch's global generator."""
+        with self.own_faults():
+            return self.module_type(self.dims, self.classes, self.params)
+
+    def call(self, module: nn.Module, x: list[Tensor], mask: Tensor) -> tuple[Tensor, Tensor]:
+        """Logits (n, C) and weights (n, M), which are equal among the present modalities where it gives none.
+
+        Raises:
+            ComponentError: it fails, or gives something else.
+        """
+        with self.own_faults():
+            given = module(x, mask)
+        logits, weights = given if isinstance(given, tuple) else (given, None)
+        weights = mask / mask.sum(dim=1, keepdim=True).clamp(min=1) if weights is None else weights
+        for what, tensor, width in (("logits", logits, self.classes), ("modality weights", weights, mask.shape[1])):
+            if not isinstance(tensor, Tensor) or tensor.shape != (len(mask), width):
+                found = tuple(tensor.shape) if isinstance(tensor, Tensor) else type(tensor).__name__
+                raise ComponentError(f"{self._where}: forward gives {what} {found}, not ({len(mask)}, {width})")
+        if not logits.isfinite().all():
+            raise ComponentError(f"{self._where}: forward gives logits that are infinite or no numbers")
+        return logits, weights
+
+    def _epoch(
+        self, module: nn.Module, optimiser: torch.optim.Optimizer, resident: Resident, progress: Progress
+    ) -> float:
+        """Once through the rows that it learns from; returns the mean loss."""
+        train, total = progress.lesson.train, 0.0
+        rows, device = torch.from_numpy(train.rows), resident.mask.device
+        target, weight = torch.from_numpy(train.target), torch.from_numpy(train.weight)
+        module.train()
+        for at in batches(torch.randperm(len(rows), generator=progress.order), progress.params.batch_size):
+            x, mask = resident.batch(rows[None, at].to(device))
+            logits, _ = self.call(module, [matrix[0] for matrix in x], mask[0])
+            each = nn.functional.cross_entropy(logits, target[at].to(device), reduction="none")
+            loss = (each * weight[at].to(device)).mean()
+            optimiser.zero_grad()
+            with self.own_faults():
+                loss.backward()  # type: ignore[no-untyped-call]
+            optimiser.step()
+            total += float(loss.detach()) * len(at)
+        return total / len(rows)
+
+    def _watch(self, module: nn.Module, resident: Resident, examples: Examples | None) -> Seen | None:
+        """Its score on the validation fold."""
+        if examples is None:
+            return None
+        module.eval()
+        device, said = resident.mask.device, []
+        with torch.no_grad():
+            for at in torch.split(torch.from_numpy(examples.rows), GROUP):
+                x, mask = resident.batch(at[None].to(device))
+                said.append(self.call(module, [matrix[0] for matrix in x], mask[0])[0])
+        logits = torch.cat(said).cpu()
+        loss = nn.functional.cross_entropy(logits, torch.from_numpy(examples.target))
+        return Seen.of(examples, logits.numpy(), float(loss), self.classes)
+
+    def score(self, group: Features) -> Logits:
+        """See `Head`."""
+        with torch.no_grad():
+            x = [torch.from_numpy(matrix) for matrix in group.x]
+            logits, weights = self.call(self.module, x, torch.from_numpy(group.mask))
+        return Logits(logits.numpy(), weights.float().numpy())
+
+    def tensors(self) -> dict[str, Matrix]:
+        """See `Head`."""
+        return {name: tensor.numpy() for name, tensor in self.module.state_dict().items()}
+
+    def restore(self, tensors: Mapping[str, Matrix]) -> None:
+        """See `Head`."""
+        with torch.random.fork_rng(devices=[]):
+            self.module = self.build().eval()
+        state = {name: torch.from_numpy(np.copy(array)) for name, array in tensors.items()}
+        shapes = self.module.state_dict()  # a file has no tensors without an axis, such as batch norm's count
+        self.module.load_state_dict({name: values.view(shapes[name].shape) for name, values in state.items()})
+
+    @property
+    def _where(self) -> str:
+        return f"head '{self.module_type.__module__}:{self.module_type.__qualname__}'"
+
+    @contextmanager
+    def own_faults(self) -> Iterator[None]:
+        """What goes wrong in the author's code is told with its file and line."""
+        try:
+            yield
+        except MerError:
+            raise
+        except Exception as error:
+            file = inspect.getsourcefile(self.module_type)
+            own = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename == file]
+            at = f"{file}, line {own[-1].lineno}, in {own[-1].name} (`{own[-1].line}`): " if own else ""
+            raise ComponentError(f"{self._where}: {at}{type(error).__name__}: {error}") from error
+
+
+def batches(order: Tensor, size: int) -> list[Tensor]:
+    """The order in parts of this size; a last row that would be alone joins those before it, as batch norm asks."""
+    parts = list(torch.split(order, size))
+    if len(parts) > 1 and len(parts[-1]) == 1:
+        parts[-2:] = [torch.cat(parts[-2:])]
+    return parts
+
+
+@cache
+def head_of_module(module: type[nn.Module]) -> type[ModuleHead]:
+    """The head that a module's class is.
+
+    Raises:
+        ComponentError: its `Params` do not derive from NetworkParams.
+    """
+    params = getattr(module, "Params", NetworkParams)
+    if not (isinstance(params, type) and issubclass(params, NetworkParams)):
+        raise ComponentError(
+            f"head '{module.__module__}:{module.__qualname__}': its Params must derive from "
+            f"{NetworkParams.__module__}.{NetworkParams.__qualname__}"
+        )
+    own = {name: getattr(module, name) for name in ("ablations", "version") if hasattr(module, name)}
+    return type(module.__name__, (ModuleHead,), {"module_type": module, "Params": params, **own})

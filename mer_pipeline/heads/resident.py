@@ -1,0 +1,46 @@
+"""Features on the device that trains: raw and once for all members, standardised as a batch of them is taken."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mer_pipeline.heads.base import Lesson
+from mer_pipeline.modalities import Features
+
+
+class Resident:
+    """Raw features on the device once, standardised for each of K members when a batch is taken."""
+
+    def __init__(self, features: Features, lessons: Sequence[Lesson], device: torch.device) -> None:
+        scalers = [lesson.scaler for lesson in lessons]
+        self.x = [torch.from_numpy(x).to(device) for x in features.x]
+        self.has_parts = [bool(np.isnan(x).any()) for x in features.x]  # of which some clips lack some
+        self.mask = torch.from_numpy(features.mask).to(device)
+        everywhere = features.mask.all(axis=0) & np.all([one.known for one in scalers], axis=0)
+        self.is_whole = [bool(here) and not parts for here, parts in zip(everywhere, self.has_parts, strict=True)]
+        modalities = range(len(features.x))
+        self.mean = [torch.from_numpy(np.stack([s.mean[m] for s in scalers])).to(device) for m in modalities]
+        self.inverse = [torch.from_numpy(np.stack([s.inverse[m] for s in scalers])).to(device) for m in modalities]
+        self.known = torch.from_numpy(np.stack([s.known for s in scalers])).to(device)
+
+    def batch(self, rows: Tensor) -> tuple[list[Tensor], Tensor]:
+        """Of rows int64 (K, n): x, M tensors (K, n, D_m) with zeros as of `Scaler.apply`; and the mask (K, n, M)."""
+        mask = self.mask[rows] & self.known[:, None]
+        x = []
+        for m, (values, mean, inverse) in enumerate(zip(self.x, self.mean, self.inverse, strict=True)):
+            drawn = values.index_select(0, rows.flatten()).view(*rows.shape, -1)  # far faster than values[rows]
+            scaled = drawn.sub_(mean[:, None]).mul_(inverse[:, None])
+            if not self.is_whole[m]:
+                absent = ~mask[:, :, m : m + 1]
+                scaled.masked_fill_(absent | scaled.isnan() if self.has_parts[m] else absent, 0)
+            x.append(scaled)
+        return x, mask
+
+    def keep(self, at: list[int]) -> None:
+        """Forget the other members."""
+        self.mean, self.inverse = [mean[at] for mean in self.mean], [inverse[at] for inverse in self.inverse]
+        self.known = self.known[at]
