@@ -68,7 +68,7 @@ SETTING_SEEDS = {96: 10, 300: 6}
 OFFICIAL = {
     "refit": False,
     "patience": TrainParams().epochs,
-}  # and each member uses_validation the fold that it leaves out
+}  # and each member validates on the fold that it leaves out
 SPOT_NS, SPOT_SEEDS = (1000, 4000), 4
 WORLDS: dict[str, Literal["flat", "overlap"] | None] = {"main": None, "flat": "flat", "overlap": "overlap"}
 MAIN_HEADS = [head for head in HEADS if head in ("ecmf", "mertools", "logreg")]
@@ -213,7 +213,7 @@ def code_of_head(head: str) -> str:
     if head == "exact":
         return digest(code_parts(World))[:8]
     own, whole = code_parts(HEADS[head]), code_parts(cross_validate, TrainParams, World)  # type: ignore[index]
-    shared = {name: part for name, part in whole.items() if not name.startswith("code.mer_pipeline.fusion.heads.")}
+    shared = {name: part for name, part in whole.items() if not name.startswith("code.mer_pipeline.heads.")}
     return digest({**shared, **own})[:8]
 
 
