@@ -12,7 +12,7 @@ help:
 	@echo "make repro   set up .venv, run the pipeline on params.yaml, say where the report is"
 	@echo "make test    set up .venv, then lint, types and tests"
 	@echo "make setup   only set up .venv (make dev: with the tools for tests)"
-	@echo "make measure DATA=DIR   every page of benchmarks/ that docs/method.md quotes anew, in hours: benchmarks/README.md"
+	@echo "make measure DATA=DIR   every page of benchmarks/ that docs/results.md quotes anew, in hours: benchmarks/README.md"
 	@echo "make clean   remove .venv and caches; data and the DVC cache stay"
 
 repro: setup

@@ -69,7 +69,7 @@ SETTING_SEEDS = {96: 10, 300: 6}
 OFFICIAL = {
     "refit": False,
     "patience": TrainParams().epochs,
-}  # and each member uses_validation the fold that it leaves out
+}  # and each member validates on the fold that it leaves out
 SPOT_NS, SPOT_SEEDS = (1000, 4000), 4
 WORLDS: dict[str, Literal["flat", "overlap"] | None] = {"main": None, "flat": "flat", "overlap": "overlap"}
 MAIN_HEADS = [head for head in HEADS.built_in if head in ("ecmf", "mertools", "logreg")]

@@ -284,7 +284,7 @@ on that one, and never anew.
 Here one modality of each clip, drawn evenly, tells the class: chance is .25. Clean labels, nothing missing, four
 modalities of equal strength. α is the largest of the weights that a head reports (`mertools`: by size); *left out*
 is the largest drop of a class's log-probability when a modality is masked at prediction time
-(`fusion/importance.py`), of the true class or of the predicted one. *exact* is what the features allow: for α the
+(`scores/importance.py`), of the true class or of the predicted one. *exact* is what the features allow: for α the
 probability that a modality is the one, for the rest the exact posterior.
 
 **Flat**: the others show nothing.

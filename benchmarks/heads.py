@@ -158,7 +158,7 @@ def section(
         f"d {params.d}, lr {params.lr:g}, at most {params.epochs} epochs, patience {params.patience}, "
         f"{len(params.seeds)} seeds; one for single modalities and for the ensemble, which trains many.", "",
         f"| head | {' | '.join(sets)} |", f"|---|{'---|' * len(sets)}", *rows, "",
-        "Refined minus another head fused, paired over the same resamples of speakers:", "",
+        "The column's head minus the row's, both on all modalities, paired over the same resamples of speakers:", "",
         "| against | `ecmf` | `ensemble` |", "|---|---|---|", *pairs, "",
     ]  # fmt: skip
 

@@ -1,4 +1,4 @@
-"""How well label fusion recovers what people agree on who saw and heard a clip, from sources that did not; how fast.
+"""How well label refinement recovers what people agree on who saw and heard a clip, from sources that did not; speed.
 
     python benchmarks/labels.py --cremad DIR
 
@@ -27,7 +27,7 @@ sys.path.insert(0, str(HERE.parent))
 
 from mer_pipeline.labels.dawid_skene import dawid_skene  # noqa: E402
 from mer_pipeline.labels.refined import LabelParams  # noqa: E402
-from mer_pipeline.labels.refinement import fuse  # noqa: E402
+from mer_pipeline.labels.refinement import refine  # noqa: E402
 from mer_pipeline.labels.votes import MISSING, Votes  # noqa: E402
 
 import numpy as np  # noqa: E402
@@ -117,10 +117,10 @@ def recovery(crowd: Crowd) -> list[str]:
         hard = votes_of(crowd, ties, soft=False)
         how = f"hard, ties: {ties}"
         lines += [f"| {how} | {name} alone | {judge(hard.matrix[:, w])} |" for w, name in ((1, "voice"), (2, "face"))]
-        lines += [f"| {how} | {m} | {judge(fuse(hard, classes, of(m)).label)} |" for m in METHODS]
+        lines += [f"| {how} | {m} | {judge(refine(hard, classes, of(m)).label)} |" for m in METHODS]
         lines.append(
             f"| {how} | human-anchored, `model: one-coin` | "
-            f"{judge(fuse(hard, classes, of('human-anchored', model='one-coin')).label)} |"
+            f"{judge(refine(hard, classes, of('human-anchored', model='one-coin')).label)} |"
         )
         if util.find_spec("crowdkit"):
             lines.append(f"| {how} | crowd-kit's Dawid–Skene | {judge(crowd_kit(hard.matrix).argmax(axis=1))} |")
@@ -128,14 +128,14 @@ def recovery(crowd: Crowd) -> list[str]:
             lines.append(f"| {how} | cleanlab's multi-annotator | {judge(crowdlab(hard.matrix, crowd.counts))} |")
         counts = votes_of(crowd, ties, soft=True)
         if ties == "no vote":
-            label = fuse(counts, classes, of("dirichlet-multinomial")).label
+            label = refine(counts, classes, of("dirichlet-multinomial")).label
             lines.append(f"| counts | **dirichlet-multinomial** | {judge(label)} |")
-        fused = fuse(counts, classes, of("human-anchored"))
-        moved = (fused.label != crowd.intended) & judge.known
-        right = (fused.label[moved] == crowd.truth[moved]).mean()
+        refined = refine(counts, classes, of("human-anchored"))
+        moved = (refined.label != crowd.intended) & judge.known
+        right = (refined.label[moved] == crowd.truth[moved]).mean()
         lines.append(
             f"| counts, ties: {ties} | **human-anchored** (changes {moved.sum() / judge.known.sum():.1%}, "
-            f"{right:.0%} of them right) | {judge(fused.label)} |"
+            f"{right:.0%} of them right) | {judge(refined.label)} |"
         )
     return lines
 
@@ -243,7 +243,7 @@ def trap(rows: int, seeds: int) -> list[str]:
         human = float((matrix[:, 0] == true).mean())
         humans.append(human)
         for name, (families, params) in ways.items():
-            label = fuse(as_votes(matrix, 6, families), classes, LabelParams.model_validate(params)).label
+            label = refine(as_votes(matrix, 6, families), classes, LabelParams.model_validate(params)).label
             right[name].append(float((label == true).mean()))
             gain[name].append(right[name][-1] - human)
     lines = ["| | accuracy | least gain over the given label |", "| --- | ---: | ---: |"]
@@ -272,7 +272,7 @@ def main() -> None:
     crowd = read_cremad(args.cremad)
     tied = "; ".join(f"“{name}”: {what}" for name, what in TIES.items())
     single = int((crowd.truth != MISSING).sum())
-    page = f"""# Label fusion
+    page = f"""# Label refinement
 
 {datetime.now(UTC):%Y-%m-%d}, `python benchmarks/labels.py --cremad DIR`. {os.cpu_count()} cores, one thread, load
 average {busy:.1f} at the start. {versions()}.

@@ -50,7 +50,7 @@ class Figures(NamedTuple):
 class Drawn(NamedTuple):
     """One division of the speakers: what is known, the rows of the test, the true labels."""
 
-    study: PseudoInputs
+    inputs: PseudoInputs
     test: Features
     pool_true: Ints
     test_true: Ints
@@ -81,23 +81,23 @@ def draw(path: Path, seed: int, right: float) -> Drawn:
     index = tuple(str(c) for c in range(classes))
     groups = np.array([str(s) for s in speaker])
     said, pool_said = (said_by(votes, tuple(names[at]), index) for at in (known, pool))
-    study = PseudoInputs(
+    inputs = PseudoInputs(
         labels=Labels(tuple(names[known]), fold, given[known], given[known], held_out, true[known]),
         features=features.take(known), groups=groups[known],
         pool_ids=tuple(names[pool]), pool=features.take(pool), pool_groups=groups[pool],
         votes=votes, said=said, pool_said=pool_said,
     )  # fmt: skip
-    return Drawn(study, features.take(test), true[pool], true[test], classes)
+    return Drawn(inputs, features.take(test), true[pool], true[test], classes)
 
 
 def figures(drawn: Drawn, head: HeadName, pseudo: Ints | None) -> Figures:
     """Train with these pseudo-labels (k, m), or without."""
-    study = drawn.study
-    labels, features = study.labels, study.features
+    inputs = drawn.inputs
+    labels, features = inputs.labels, inputs.features
     if pseudo is not None:
-        x = tuple(np.concatenate(pair) for pair in zip(features.x, study.pool.x, strict=True))
-        features = Features(features.names, x, np.concatenate([features.mask, study.pool.mask]))
-        labels = replace(labels, pseudo_ids=study.pool_ids, pseudo=pseudo)
+        x = tuple(np.concatenate(pair) for pair in zip(features.x, inputs.pool.x, strict=True))
+        features = Features(features.names, x, np.concatenate([features.mask, inputs.pool.mask]))
+        labels = replace(labels, pseudo_ids=inputs.pool_ids, pseudo=pseudo)
     validated = cross_validate(head, features, labels, drawn.classes, TRAIN)
     said = np.mean([one.member.predict(drawn.test).probabilities for one in validated.members], axis=0)
     pairs = ((labels.given, validated.probabilities.mean(axis=0)), (drawn.test_true, said))
@@ -108,7 +108,7 @@ def labelled_pool(drawn: Drawn, asked: PseudoParams) -> tuple[Ints, Ints, float]
     """The stage's pseudo-labels by held-out fold, the final ones for all of them, and how many of these are right."""
     classes = tuple(str(c) for c in range(drawn.classes))
     means = Means(asked, TRAIN, classes, True, HeadCache(None))
-    each = [decide(f, drawn.study, means).decided.selection.label for f in (FINAL, *range(FOLDS))]
+    each = [decide(f, drawn.inputs, means).decided.selection.label for f in (FINAL, *range(FOLDS))]
     final = each[0]
     taken = final != MISSING
     precision = float((final[taken] == drawn.pool_true[taken]).mean()) if taken.any() else float("nan")

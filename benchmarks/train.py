@@ -189,8 +189,8 @@ def main() -> None:
         f"{machine}, Python {platform.python_version()}, torch {torch.__version__}. {idle}", "",
         f"The official head on generated features of MER2025's size: {LABELLED:,} labelled clips, {CANDIDATES:,} "
         f"candidates, {' + '.join(map(str, DIMS))} values; {args.folds} folds, batches of 32. Seconds are of "
-        "everything: training, watching the fold, and the candidates (the plain loop: every epoch; ours: once). F1 is "
-        "of the held-out folds at each one's best epoch there, for both; nothing is trained anew "
+        "everything: training, evaluating the fold, and the candidates (the plain loop: every epoch; ours: once). F1 "
+        "is of the held-out folds at each one's best epoch there, for both; nothing is trained anew "
         "afterwards (`train.refit`), as in the official recipe.", "",
         "| | member-epochs | s | s per member-epoch | weighted F1 | times faster |",
         "| --- | ---: | ---: | ---: | ---: | ---: |", *rows, "",

@@ -132,6 +132,6 @@ def make_encoder(name: str, params: EncoderParams) -> Encoder[object]:
 
     Raises:
         CheckpointError: its model's files are missing or unfit.
-        DatasetError: what a person brought is not as described.
+        DatasetError: external features are not as described.
     """
     return ENCODERS.load(params.family)(name, params)  # type: ignore[call-arg]  # a family knows its dim itself

@@ -138,7 +138,7 @@ class Transform(ABC, Generic[Item]):
             clip_ids: gives the clips of the first source.
 
         Raises:
-            DatasetError: what a person brought has nothing to do with these clips.
+            DatasetError: a table from outside names none of these clips.
         """
         del clip_ids
         return ""

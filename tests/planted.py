@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from mer_pipeline.labels.audit import refine
+from mer_pipeline.labels.audit import label_table
 from mer_pipeline.labels.pseudo_table import write_pseudo
 from mer_pipeline.labels.refined import LabelParams
 from mer_pipeline.modalities import Features
@@ -83,7 +83,7 @@ def write(root: Path, planted: Planted, labelled: bool = True, truth: bool = Tru
     ids = pa.array([planted.clip_ids[i] for i in train], pa.string())
     folds = pa.table({"clip_id": ids, "fold": pa.array([planted.fold[i] for i in train], pa.int32())})
     write_table(project.folds, folds)
-    write_table(project.labels, refine(votes, folds, CLASSES, LabelParams()))
+    write_table(project.labels, label_table(votes, folds, CLASSES, LabelParams()))
     known = planted.clip_ids if truth else ()
     truths = {
         "clip_id": pa.array(known, pa.string()),

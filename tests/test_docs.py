@@ -5,15 +5,18 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
+RESULTS = (ROOT / "docs/results.md").read_text(encoding="utf-8")
 PAGES = sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md")])
 
 
-def writer() -> object:
-    spec = importlib.util.spec_from_file_location("docs_write", ROOT / "docs/write.py")
+def script(name: str) -> ModuleType:
+    """A script of docs/ as a module."""
+    spec = importlib.util.spec_from_file_location(f"docs_{name}", ROOT / f"docs/{name}.py")
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
@@ -23,14 +26,24 @@ def writer() -> object:
 
 def test_params_page_is_current() -> None:
     """Mend: python docs/write.py."""
-    assert (ROOT / "docs/params.md").read_text() == writer().params_page()  # type: ignore[attr-defined]
+    assert (ROOT / "docs/params.md").read_text() == script("write").params_page()
 
 
-def test_measured_tables_are_those_of_the_benchmarks() -> None:
-    """Mend: python docs/write.py."""
-    tables, page = writer().BENCHMARK_TABLES, (ROOT / "docs/method.md").read_text()  # type: ignore[attr-defined]
-    for lines in (table() for table in tables):
-        assert "\n" + "\n".join(lines) + "\n\n" in page
+@pytest.mark.parametrize("name", script("tables").TABLES)
+def test_tables_of_results_are_those_of_the_benchmarks(name: str) -> None:
+    """Each stands at its place in the page. Mend: python docs/write.py."""
+    place = re.search(rf"^<!-- {name} -->\n(.*?)^<!-- /{name} -->$", RESULTS, re.M | re.S)
+    assert place is not None
+    tables = script("tables").BENCHMARK_TABLES
+    assert name not in tables or place[1] == "\n".join(tables[name]()) + "\n"
+
+
+def test_no_table_of_results_is_written_by_hand() -> None:
+    """Each has a function in docs/tables.py; only figures of simulations stand beside the tests that made them."""
+    by_hand = re.sub(r"^<!-- (.+?) -->$.*?^<!-- /\1 -->$", "", RESULTS, flags=re.M | re.S)
+    assert [line for line in by_hand.splitlines() if line.startswith("| ") and "`tests/" not in line] == [
+        "| promise | simulation | found | test |"
+    ]
 
 
 def test_every_param_has_a_meaning() -> None:
@@ -42,9 +55,13 @@ def test_every_param_has_a_meaning() -> None:
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda path: path.name)
 def test_links_lead_somewhere(page: Path) -> None:
-    """Relative links name files that are there."""
-    for target in re.findall(r"\]\((?!https?:)([^)#]+)\)", page.read_text()):
-        assert (page.parent / target).exists(), target
+    """Relative links name files that are there, and headings that are in them."""
+    for target, heading in re.findall(r"\]\((?!https?:)([^)#]*)(?:#([^)]+))?\)", page.read_text()):
+        place = page.parent / target if target else page
+        assert place.exists(), target
+        if heading:
+            titles = re.findall(r"^#+ (.+)$", place.read_text(), re.M)
+            assert heading in {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}, heading
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda path: path.name)
@@ -75,6 +92,46 @@ def test_mer_commands_of_the_docs_run(tmp_path: Path) -> None:
         words = [sys.executable, "-m", "mer_pipeline.cli.main", *command.split()[1:]]
         done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True)
         assert done.returncode == 0, (command, done.stderr)
+
+
+TERMS = dict(re.findall(r"^- \*\*(.+?)\*\*: (.+)$", (ROOT / "docs/glossary.md").read_text(encoding="utf-8"), re.M))
+SPOKEN = {
+    path: path.read_text(encoding="utf-8")
+    for path in [
+        *PAGES,
+        ROOT / "CHANGELOG.md",
+        *(p for folder in ("mer_pipeline", "stages") for p in (ROOT / folder).rglob("*.*")),
+    ]
+    if path.suffix in {".py", ".md", ".jinja", ".yaml"} and path.name != "glossary.md"
+}
+# Words that meant something in this project alone, and what is said instead.
+PRIVATE = {
+    r"strangers?": "unmatched names",
+    r"witness(es)?": "corroborating families",
+    r"bought(?!\")": "external response",  # in quotes it is a name in the key of stored replies
+    r"brought": "external features",
+    r"ballots?": "held-out votes",
+    r"shel(f|ves)": "pack set",
+    r"watched": "validation fold",
+    r"own heads?": "fusion-head judge",
+    r"known ?heads": "head cache",
+}
+
+
+@pytest.mark.parametrize("term", TERMS)
+def test_a_term_of_the_glossary_is_used(term: str) -> None:
+    """In the code as a word or a name (row cache, row_cache, RowCache), or in another page; and it has one sentence."""
+    spelled = re.compile(r"[ _-]?".join(re.escape(word) for word in re.split(r"[ -]", term)), re.I)
+    assert any(spelled.search(text) for text in SPOKEN.values())
+    assert TERMS[term].endswith(".")
+    assert TERMS[term].count(". ") == 0
+
+
+@pytest.mark.parametrize("word", PRIVATE)
+def test_private_words_are_not_used(word: str) -> None:
+    """One thing has one name, and it is the field's."""
+    found = [path.name for path, text in SPOKEN.items() if re.search(rf"\b{word}\b", text, re.I)]
+    assert not found, f"say '{PRIVATE[word]}'"
 
 
 def test_every_dependency_has_a_reason() -> None:

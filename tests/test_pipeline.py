@@ -343,8 +343,8 @@ class TestWhatReruns:
         assert (project / "dvc.lock").read_text() == before
 
     def test_a_language_model_and_judges(self, project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        """A server with a grammar writes the context; its scores, predictions from outside and the own head vote. Only
-        what follows runs, and once the server is gone nobody misses it."""
+        """A server with a grammar writes the context; its scores, predictions from outside and a fusion-head judge
+        vote. Only what follows runs, and once the server is gone nobody misses it."""
         edit(project, "enrich: {backend: template,", "enrich: {backend: openai, model: tiny, max_chars: 40,")
         judges = {
             "llm": "{kind: llm-scores, input: enriched}",

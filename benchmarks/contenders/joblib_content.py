@@ -1,4 +1,4 @@
-"""`joblib.RowCache`, the careful way: the cached function takes the file's bytes and the weights themselves."""
+"""`joblib.Memory`, the careful way: the cached function takes the file's bytes and the weights themselves."""
 
 from pathlib import Path
 
@@ -10,7 +10,7 @@ from contenders.job import WEIGHTS, clips, measure, params, write_result
 
 def work() -> None:
     """Call the cached function for every clip."""
-    cached = joblib.RowCache("cache", verbose=0).cache(features)
+    cached = joblib.Memory("cache", verbose=0).cache(features)
     weights, settings, rows = weights_of(str(WEIGHTS)), params(), clips()
     vectors = [cached(Path(path).read_bytes(), weights, **settings) for _, path in rows]
     write_result([clip_id for clip_id, _ in rows], vectors)

@@ -182,6 +182,6 @@ def _row(folder: Path, clip: str, shards: int) -> Row | None:
 
 
 def _quoted(value: object) -> str:
-    """Lines of a stranger's text, indented; what could steer a terminal is shown as an escape."""
+    """Lines of a text that others wrote, indented; what could steer a terminal is shown as an escape."""
     text = "".join(c if c.isprintable() or c == "\n" else c.encode("unicode_escape").decode() for c in str(value or ""))
     return textwrap.indent(text, "  ")

@@ -173,9 +173,9 @@ def _transcript_row(entry: Entry) -> Row:
 
 def _write_transcripts(entries: Sequence[Entry], shards: ShardParams, out: Path) -> None:
     schema = stage_schema(TRANSCRIPT_SCHEMA)
-    buckets: list[list[Row]] = [[] for _ in range(shards.count)]
+    rows_of: list[list[Row]] = [[] for _ in range(shards.count)]
     for entry in entries:
-        buckets[shard_of(entry.clip_id, shards.count)].append(_transcript_row(entry))
+        rows_of[shard_of(entry.clip_id, shards.count)].append(_transcript_row(entry))
     with new_folder(out) as folder:
-        for shard, rows in enumerate(buckets):
+        for shard, rows in enumerate(rows_of):
             write_shard(folder, shard, rows, schema, {"transform": "ingest", "shard": str(shard)})

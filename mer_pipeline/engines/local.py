@@ -26,7 +26,7 @@ TICK_S = 0.5
 
 @dataclass(frozen=True)
 class _Done(Generic[Item]):
-    """What a thread brings back: an item to infer, or outcomes; and the seconds that it took."""
+    """What a thread returns: an item to infer, or outcomes; and the seconds that it took."""
 
     result: Prepared[Item] | list[Outcome]
     prepare_s: float = 0.0

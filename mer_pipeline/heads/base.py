@@ -28,7 +28,7 @@ NO_FOLD = -1
 
 @dataclass(frozen=True)
 class Examples:
-    """n clips to learn from or to watch.
+    """n clips to learn from or to validate on.
 
     Attributes:
         rows: int64 (n,), among all features.

@@ -13,7 +13,7 @@ from mer_pipeline.train_params import HeadName
 
 
 class FusionHeadParams(JudgeParams):
-    """The project's own head, only on clips that it has not learnt from."""
+    """A fusion head, only on clips that it has not learnt from."""
 
     is_head: ClassVar[bool] = True
 

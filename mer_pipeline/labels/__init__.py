@@ -1,1 +1,1 @@
-"""From the votes of several sources to the label that is trained on: votes, fusion, audit."""
+"""From the votes of several sources to the label that is trained on: votes, refinement, audit."""

@@ -22,7 +22,7 @@ from mer_pipeline.judges.judge import JudgeParams
 from mer_pipeline.labels.confident import suspects
 from mer_pipeline.labels.judges import FINAL, OPINIONS, opinions, serving, with_judges
 from mer_pipeline.labels.refined import LabelParams
-from mer_pipeline.labels.refinement import fuse
+from mer_pipeline.labels.refinement import refine
 from mer_pipeline.labels.summary import agree
 from mer_pipeline.labels.votes import MISSING, Votes, read_votes
 from mer_pipeline.metrics.labels import LabelMetrics
@@ -58,14 +58,14 @@ def write_labels(
     """
     given, folds = pq.read_table(project.given), pq.read_table(project.folds)
     votes = with_judges(given, project.votes, judges, folds)
-    labels = refine(votes, folds, classes, params, opinions(project.votes, judges, folds))
+    labels = label_table(votes, folds, classes, params, opinions(project.votes, judges, folds))
     metrics = agree(votes, labels, classes, params, judges)
     write_table(project.labels, labels, {"stage": "labels", "params": params.model_dump_json()})
     metrics.write(project.metrics("labels"))
     return metrics
 
 
-def refine(
+def label_table(
     votes: pa.Table, folds: pa.Table, classes: tuple[str, ...], params: LabelParams, said: pa.Table | None = None
 ) -> pa.Table:
     """The rows of data/labels.parquet, sorted by held_out_fold and clip.
@@ -113,16 +113,16 @@ def _table(
     params: LabelParams,
     schema: pa.Schema,
 ) -> pa.Table:
-    fused = fuse(votes, classes, params)
-    posterior = pa.array(fused.posterior.astype(np.float32).ravel(), pa.float32())
+    refined = refine(votes, classes, params)
+    posterior = pa.array(refined.posterior.astype(np.float32).ravel(), pa.float32())
     columns = [
         pa.array(votes.clip_ids, pa.string()),
         pa.array(np.full(len(votes.given), held_out), pa.int32()),
         pa.array([classes[c] for c in votes.given], pa.string()),
-        pa.array([classes[c] for c in fused.label], pa.string()),
+        pa.array([classes[c] for c in refined.label], pa.string()),
         pa.FixedSizeListArray.from_arrays(posterior, len(classes)),
-        pa.array(fused.label != votes.given, pa.bool_()),
-        pa.array(fused.reason, pa.string()),
+        pa.array(refined.label != votes.given, pa.bool_()),
+        pa.array(refined.reason, pa.string()),
         pa.array(votes.spoken, pa.string()),
         pa.array(flags, pa.string()),
     ]

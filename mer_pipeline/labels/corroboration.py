@@ -1,10 +1,12 @@
-"""The families that may bear a head out, because they are not the head's own and not the given label's.
+"""Corroborating families: those whose votes may support a pseudo-label, because they are independent of its head.
 
-    not independent of the head            the own head's family, and what agrees with it beyond what accuracy explains
-    not independent of the given labels    the family of the given label likewise: the rule is measured by that label
+    not independent of the head            the fusion-head judge's family, and each family that agrees with the head
+                                           more than their accuracies explain
+    not independent of the given labels    the family of the given label, and each family that agrees with it
+                                           more than their accuracies explain: thresholds are measured with that label
 
-The head takes part in the test of dependence (dependence.py) as one more source of the family `own`, by its votes on
-the labelled clips that it has not learnt from; only labelled clips of the folds that may be seen decide.
+The head takes part in the test of dependence (dependence.py) as one more source of the family `own`, with its votes on
+the labelled clips that it has not learnt from. Only labelled clips of the folds that may be seen decide.
 """
 
 from __future__ import annotations
@@ -54,7 +56,7 @@ class CorroboratingFamilies:
 
 
 def may_bear_out(votes: pa.Table, clip_ids: Collection[str]) -> set[str]:
-    """The families, dependent or not, that vote on any of these clips, without the own head's and the given label's."""
+    """The families, dependent or not, that vote on any of these clips, without the head's and the given label's."""
     table = votes.select(["source", "family"]).group_by(["source", "family"]).aggregate([]).to_pylist()
     given = {row["family"] for row in table if row["source"] == GIVEN}
     here = votes.filter(pc.is_in(votes["clip_id"], value_set=pa.array(sorted(clip_ids), pa.string())))
@@ -67,7 +69,7 @@ def may_bear_out(votes: pa.Table, clip_ids: Collection[str]) -> set[str]:
 
 
 def as_own(votes: pa.Table, judges: Mapping[str, JudgeParams]) -> pa.Table:
-    """The votes with the own heads' families called `own`: their other members are the head's kin too."""
+    """The votes with the families of fusion-head judges called `own`: no member of them is independent of the head."""
     kin = {judge.home for judge in judges.values() if judge.is_head}
     families = [OWN if family in kin else family for family in votes["family"].to_pylist()]
     at = votes.schema.get_field_index("family")
@@ -77,7 +79,7 @@ def as_own(votes: pa.Table, judges: Mapping[str, JudgeParams]) -> pa.Table:
 def find_corroborating(
     votes: pa.Table, clip_ids: Sequence[str], head: Ints, classes: tuple[str, ...], *, join: bool
 ) -> CorroboratingFamilies:
-    """Which families may bear the head out.
+    """Which families may support the head's pseudo-labels.
 
     Args:
         votes: VOTES_SCHEMA and, if it likes, SCORES.

@@ -27,7 +27,7 @@ from mer_pipeline.labels.votes import MISSING, Votes
 T = TypeVar("T")
 
 EXCESS = 0.15  # of agreement; sources that err independently stay below it from a few hundred clips on, and below
-Z = 5.0  # standard errors on fewer (docs/method.md has the simulation)
+Z = 5.0  # standard errors on fewer (docs/results.md has the simulation)
 NEEDED = 3  # columns of votes that confusions can be told from
 
 

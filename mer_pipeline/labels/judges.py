@@ -1,8 +1,8 @@
 """The votes of the judges that params name, beside those that the dataset came with.
 
 A judge's table `data/votes/NAME/` has a row per clip, which serves every fold. A judge that learnt from the given
-labels (fusion/own.py) has a row per clip and `held_out_fold` instead: a vote that is used without fold f must not
-know fold f's labels. Either way a clip without a valid row or without a label in it has no vote.
+labels (training/fusion_head_judge.py) has a row per clip and `held_out_fold` instead: a vote that is used without
+fold f must not know fold f's labels. Either way a clip without a valid row or without a label in it has no vote.
 """
 
 from __future__ import annotations
@@ -55,11 +55,11 @@ def serving(votes: pa.Table, held_out: int) -> pa.Table:
 
 
 def opinions(folder: Path, judges: Mapping[str, JudgeParams], folds: pa.Table) -> pa.Table | None:
-    """The out-of-fold class probabilities of the own head: OPINIONS and HELD_OUT, on labelled clips.
+    """The out-of-fold class probabilities of a fusion-head judge: OPINIONS and HELD_OUT, on labelled clips.
 
     Args:
         folder: see `with_judges`, which has to have passed.
-        judges: by name; of several own heads the first is taken, and without one there is None.
+        judges: by name; of several fusion-head judges the first is taken, and without one there is None.
         folds: clip_id, fold (int32): the labelled training clips.
     """
     name = next((name for name, judge in judges.items() if judge.is_head), None)

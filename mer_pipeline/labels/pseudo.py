@@ -7,7 +7,7 @@ independent of the head say c too, and no other class has as many on its side. O
     k_c <= max_ratio * n_c  and  (n_c + k_c) / (N + K) <= (1 + max_drift) n_c / N,     n_c of N labelled, k_c of K taken
 
 The second limit keeps the classes' proportions. Without it the few classes that are easy to be sure of swamp the
-others, and labels nearly all of which are right make a head worse (docs/method.md).
+others, and labels nearly all of which are right make a head worse (docs/decisions.md).
 
 `low` is the lower end of Wilson's interval (1927), one-sided at 95%. Labelled clips pass by the same rule, with
 probabilities of heads that have not seen them, and are right where the class is the given label: a refined one was

@@ -25,35 +25,38 @@ from mer_pipeline.labels.votes import MISSING, Votes
 from mer_pipeline.labels.weighted import weighted
 
 
-def fuse(votes: Votes, classes: tuple[str, ...], params: LabelParams) -> Refined:
-    """One label per clip. Gold stands in every method but "given"; else a given label without company stands."""
+def refine(votes: Votes, classes: tuple[str, ...], params: LabelParams) -> Refined:
+    """One label per clip.
+
+    Gold stands in every method but "given". A given label stands where no other family votes.
+    """
     if params.method == "given":
         return _as_given(votes, classes, "as given: labels.method is 'given'")
     if not len(votes.given):
         return _as_given(votes, classes, "")
     if len(votes.families) < 2:
-        fused = _as_given(votes, classes, "as given: there is no vote of another family")
+        refined = _as_given(votes, classes, "as given: there is no vote of another family")
     elif params.method == "majority":
-        fused = majority(votes, classes)
+        refined = majority(votes, classes)
     elif params.method == "weighted":
-        fused = weighted(votes, classes)
+        refined = weighted(votes, classes)
     elif params.method == "human-anchored":
-        fused = human_anchored(votes, classes, params)
+        refined = human_anchored(votes, classes, params)
     else:
-        fused = most_likely(estimate(params.method, votes, len(classes)), votes, classes)
-    return _with_gold(fused, votes, classes)
+        refined = most_likely(estimate(params.method, votes, len(classes)), votes, classes)
+    return _with_gold(refined, votes, classes)
 
 
 def _as_given(votes: Votes, classes: tuple[str, ...], reason: str) -> Refined:
     return Refined(votes.given, np.eye(len(classes))[votes.given], (reason,) * len(votes.given))
 
 
-def _with_gold(fused: Refined, votes: Votes, classes: tuple[str, ...]) -> Refined:
+def _with_gold(refined: Refined, votes: Votes, classes: tuple[str, ...]) -> Refined:
     """Gold, certain and with its own reason."""
     settled = votes.gold != MISSING
-    label = np.where(settled, votes.gold, fused.label)
-    posterior = np.where(settled[:, None], np.eye(len(classes))[votes.gold], fused.posterior)
+    label = np.where(settled, votes.gold, refined.label)
+    posterior = np.where(settled[:, None], np.eye(len(classes))[votes.gold], refined.posterior)
     reason = tuple(
-        f"{classes[c]} is gold" if sure else why for c, sure, why in zip(label, settled, fused.reason, strict=True)
+        f"{classes[c]} is gold" if sure else why for c, sure, why in zip(label, settled, refined.reason, strict=True)
     )
-    return replace(fused, label=label, posterior=posterior, reason=reason)
+    return replace(refined, label=label, posterior=posterior, reason=reason)

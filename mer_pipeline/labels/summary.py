@@ -24,7 +24,7 @@ def agree(
 ) -> LabelMetrics:
     """How far the families agree with each other, and what refining changed; floats to 6 digits.
 
-    `votes` and `labels` are what `refine` took and gave; `judges` are the sources whose coverage is counted.
+    `votes` and `labels` are what `label_table` took and gave; `judges` are the sources whose coverage is counted.
     """
     final = labels.filter(pc.equal(labels["held_out_fold"], FINAL))
     votes = serving(votes, FINAL)

@@ -1,4 +1,4 @@
-"""A weighted vote, without EM: how reliable a family is, is told by how often the others say the same.
+"""A weighted vote, without EM: a family weighs as much as the other families agree with it.
 
 a_w = mean over its votes of the share of the other families' votes that name the same class (a pseudo-count on
 either side); its vote then weighs log(a_w (C - 1) / (1 - a_w)), the best weight for independent families of that

@@ -10,7 +10,7 @@ The bootstrap alone takes the members as they are. But the question is about the
 member worse on all clips at once; V_s sees that, and what of it is chance clip by clip, which V_g has counted, is
 taken off again (two-way clustering: Cameron, Gelbach & Miller 2011). T_f is Student's t, f by Satterthwaite (1946) from
 G − 1 and S − 1. It stands in for percentiles of the resamples, which are too sure of themselves where groups are few.
-Both were measured on systems that do not differ: docs/method.md.
+Both were measured on systems that do not differ: docs/results.md.
 """
 
 from __future__ import annotations

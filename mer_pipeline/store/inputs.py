@@ -42,7 +42,7 @@ class Keys:
 class Inputs:
     """Clips made of one row of each source's table.
 
-    A table is a stage's folder of shards, or one table (the manifest, or what a person brought) whose rows are dealt to
+    A table is a stage's folder of shards, or one table (the manifest, or external features) whose rows are dealt to
     the same shards. The first source decides which clips there are; a clip that another lacks has None there.
     """
 

@@ -210,18 +210,18 @@ def _write(
         whole = complete_row(data.clip_ids[i], key, said, None if said else silence, values)
         return {**whole, HELD_OUT: held_out_votes.held_out}
 
-    buckets: dict[int, list[int]] = {bucket: [] for bucket in range(shards)}
+    clips_of: dict[int, list[int]] = {shard: [] for shard in range(shards)}
     for i, clip_id in enumerate(data.clip_ids):
-        buckets[shard_of(clip_id, shards)].append(i)
+        clips_of[shard_of(clip_id, shards)].append(i)
     # Its family says how a vote counts and not what it is.
     footer = {"transform": f"vote-{judge.name}", "judge": judge.params.model_dump_json(exclude={"family"})}
     write_problems(project.quarantine(f"vote-{judge.name}"), [])
     with new_folder(project.table(f"votes/{judge.name}")) as folder:
-        for bucket, clips in buckets.items():
+        for shard, clips in clips_of.items():
             rows = []
             for i in clips:
                 present = zip(data.features.x, data.features.mask[i], strict=True)
                 own = digest([x[i] if there else None for x, there in present])
                 fold = data.fold[i]
                 rows += [row(i, own, b) for b in held_out_votes if fold == MISSING or b.held_out != fold]
-            write_shard(folder, bucket, rows, own_schema(len(classes)), footer)
+            write_shard(folder, shard, rows, own_schema(len(classes)), footer)

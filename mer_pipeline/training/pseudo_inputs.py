@@ -38,7 +38,7 @@ class PseudoInputs:
         pool_ids: sorted.
         pool: their features.
         pool_groups: (m,).
-        votes: of everybody but own heads, on both.
+        votes: of all sources but fusion-head judges, on both.
         said, pool_said: the same as int64 (n,) and (m,) by source.
     """
 
@@ -67,7 +67,7 @@ def read_pseudo_inputs(
     splits = {"pool", "test"} if params.candidates else {"pool"}
     pool_ids = tuple(sorted(row["clip_id"] for row in manifest if row["split"] in splits))
     both = pa.table({"clip_id": pa.array([*labels.clip_ids, *pool_ids], pa.string())})
-    # The own heads' votes on labelled clips are the head's here; what is asked for is whether others agree with it.
+    # The head itself votes on labelled clips here, so fusion-head judges are left out: others must agree with it.
     others = {name: judge for name, judge in judges.items() if not judge.is_head}
     votes = as_own(with_judges(pq.read_table(project.given), project.votes, others, both), judges)
     return PseudoInputs(

@@ -203,7 +203,7 @@ def test_a_part_of_another_length_is_an_error(
 
 
 def test_other_stages_see_the_same(planted: Planted, project: Callable[..., Project], merged: Features) -> None:
-    """The own head's dataset, and the labelled clips and the pool of the pseudo stage."""
+    """The fusion-head judge's dataset, and the labelled clips and the pool of the pseudo stage."""
     at = project(planted)
     task = task_of(TrainParams(), ENCODERS)
     found = [read_dataset(task, at).features]

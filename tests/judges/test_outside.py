@@ -180,7 +180,7 @@ class TestCommands:
 
     @pytest.mark.parametrize("name", ["vote@video", "vote-video", "votes/video", "video"])
     def test_a_judge_has_its_step(self, params: Params, name: str) -> None:
-        """By DVC's name, the transform's, the table's or its own; the own head has no rows of single clips."""
+        """By DVC's name, the transform's, the table's or its own; the fusion-head judge has no rows of single clips."""
         step = find_step(name, params)
         assert (step.stage, step.name, step.folder) == ("vote@video", "vote-video", Path("data/votes/video"))
         assert not [step for step in steps(params) if step.name == "vote-own"]

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 from sklearn.metrics import cohen_kappa_score
 
-from mer_pipeline.labels.audit import label_schema, refine, write_labels
+from mer_pipeline.labels.audit import label_schema, label_table, write_labels
 from mer_pipeline.labels.confident import suspects
 from mer_pipeline.labels.refined import LabelParams
 from mer_pipeline.labels.summary import agree
@@ -52,7 +52,7 @@ def part(labels: pa.Table, fold: int) -> pa.Table:
 def test_rows_are_those_of_the_contract() -> None:
     """Fold -1 has every clip, fold f all but its own; `changed` and the sentence say what happened."""
     votes, folds = tables(planted())
-    labels = refine(votes, folds, CLASSES, LabelParams())
+    labels = label_table(votes, folds, CLASSES, LabelParams())
     assert labels.schema == label_schema(3)
     assert part(labels, -1)["clip_id"].to_pylist() == sorted(folds["clip_id"].to_pylist())
     for f in range(3):
@@ -69,11 +69,11 @@ def test_rows_are_those_of_the_contract() -> None:
 def test_a_fold_held_out_has_no_say() -> None:
     """Other votes on fold 1's clips leave every label, posterior and word of held_out_fold=1 as they are."""
     said = planted()
-    before = refine(*tables(said), CLASSES, LabelParams())
+    before = label_table(*tables(said), CLASSES, LabelParams())
     own = np.arange(N) % 3 == 1
     other = {s: np.where(own, (column + 1) % 3, column) for s, column in said.items() if s != "crowd"}
     other["crowd"] = said["crowd"]
-    after = refine(*tables(other), CLASSES, LabelParams())
+    after = label_table(*tables(other), CLASSES, LabelParams())
     assert part(before, 1).equals(part(after, 1))
     assert not part(before, -1).equals(part(after, -1))
     assert not part(before, 0).equals(part(after, 0))
@@ -84,7 +84,7 @@ def test_agreement_is_scikit_learns_kappa() -> None:
     said = planted()
     votes, folds = tables(said)
     votes = votes.filter(pc.invert(pc.and_(pc.equal(votes["source"], "crowd"), pc.less(votes["clip_id"], "c030"))))
-    labels = refine(votes, folds, CLASSES, LabelParams())
+    labels = label_table(votes, folds, CLASSES, LabelParams())
     summary = agree(votes, labels, CLASSES, LabelParams())
     assert [(p.a, p.b) for p in summary.pairs][:2] == [("human", "crowd"), ("human", "listener")]
     pair = summary.pairs[0]
@@ -99,7 +99,7 @@ def test_agreement_is_scikit_learns_kappa() -> None:
 def test_the_summary_says_how_far_each_source_can_be_trusted() -> None:
     """An accuracy with its interval around it, rounded; four independent families raise no warning."""
     votes, folds = tables(planted())
-    summary = agree(votes, refine(votes, folds, CLASSES, LabelParams()), CLASSES, LabelParams())
+    summary = agree(votes, label_table(votes, folds, CLASSES, LabelParams()), CLASSES, LabelParams())
     assert list(summary.sources) == ["given", "crowd", "listener", "reader"]
     for source in summary.sources.values():
         assert source.votes == N
@@ -117,19 +117,19 @@ def test_a_copying_family_is_a_warning() -> None:
     rng = np.random.default_rng(5)
     said["reader"] = np.where(rng.random(N) < 0.95, said["crowd"], said["reader"])
     votes, folds = tables(said)
-    labels = refine(votes, folds, CLASSES, LabelParams())
+    labels = label_table(votes, folds, CLASSES, LabelParams())
     summary = agree(votes, labels, CLASSES, LabelParams())
     assert [(pair.a, pair.b) for pair in summary.dependent] == [("crowd", "reader")]
     assert summary.warnings[0].startswith("the families 'crowd' and 'reader' agree on 9")
     both = [{"reader": "crowd"}.get(family, family) for family in votes["family"].to_pylist()]
     votes = votes.set_column(2, "family", pa.array(both))
-    summary = agree(votes, refine(votes, folds, CLASSES, LabelParams()), CLASSES, LabelParams())
+    summary = agree(votes, label_table(votes, folds, CLASSES, LabelParams()), CLASSES, LabelParams())
     assert summary.dependent == ()
     assert summary.warnings[0].startswith("the sources of one family 'crowd' and 'reader' agree on 9")
 
 
 def test_suspects_are_told_and_change_nothing() -> None:
-    """The own head's out-of-fold opinion of each held-out fold flags that fold's rows alone."""
+    """The fusion-head judge's out-of-fold opinion of each held-out fold flags that fold's rows alone."""
     said = planted()
     votes, folds = tables(said)
     rng = np.random.default_rng(2)
@@ -142,7 +142,7 @@ def test_suspects_are_told_and_change_nothing() -> None:
             "held_out_fold": pa.array([-1] * N, pa.int32()),
         }
     )
-    plain, labels = (refine(votes, folds, CLASSES, LabelParams(), opinion) for opinion in (None, head))
+    plain, labels = (label_table(votes, folds, CLASSES, LabelParams(), opinion) for opinion in (None, head))
     assert plain["suspect"].null_count == plain.num_rows
     assert labels.drop_columns("suspect").equals(plain.drop_columns("suspect"))
     found = suspects(scores.astype(np.float32).astype(np.float64), said["given"])

@@ -8,7 +8,7 @@ import pytest
 from mer_pipeline.labels.dawid_skene import dawid_skene
 from mer_pipeline.labels.dependence import expected_agreement, join_dependent, most_named, within
 from mer_pipeline.labels.refined import LabelParams
-from mer_pipeline.labels.refinement import fuse
+from mer_pipeline.labels.refinement import refine
 from mer_pipeline.labels.votes import MISSING
 from tests.labels.make import as_votes, clique, planted
 
@@ -58,7 +58,7 @@ def test_joining_is_declaring() -> None:
     np.testing.assert_array_equal(found.evidence, declared.evidence)
     params = LabelParams()
     np.testing.assert_array_equal(
-        fuse(as_votes(matrix, 6), SIX, params).posterior, fuse(declared, SIX, params).posterior
+        refine(as_votes(matrix, 6), SIX, params).posterior, refine(declared, SIX, params).posterior
     )
 
 
@@ -94,7 +94,7 @@ def below_human(n: int, seed: int, pair: tuple[int, int]) -> list[float]:
     true, matrix = clique(n, seed, copier=pair[0], original=pair[1])
     human = (matrix[:, 0] == true).mean()
     both = (as_votes(matrix, 6, DECLARED[pair]), as_votes(matrix, 6))
-    return [human - (fuse(votes, SIX, LabelParams()).label == true).mean() for votes in both]
+    return [human - (refine(votes, SIX, LabelParams()).label == true).mean() for votes in both]
 
 
 @pytest.mark.parametrize("pair", DECLARED)
@@ -116,7 +116,7 @@ def test_without_joining_the_clique_does_beat_the_person() -> None:
     true, matrix = clique(7369, 0)
     human = (matrix[:, 0] == true).mean()
     trusting = LabelParams(join_dependent=False)
-    assert (fuse(as_votes(matrix, 6), SIX, trusting).label == true).mean() < human
-    plain = fuse(as_votes(matrix, 6), SIX, LabelParams(method="dawid-skene"))
+    assert (refine(as_votes(matrix, 6), SIX, trusting).label == true).mean() < human
+    plain = refine(as_votes(matrix, 6), SIX, LabelParams(method="dawid-skene"))
     assert (plain.label == true).mean() < human
     assert plain.posterior.max(axis=1).mean() > 0.95

@@ -14,7 +14,7 @@ from mer_pipeline.clips import VOTES_SCHEMA
 from mer_pipeline.errors import ParamsError, StageError
 from mer_pipeline.judges.fusion_head import FusionHeadParams
 from mer_pipeline.judges.outside import OutsideParams
-from mer_pipeline.labels.audit import refine
+from mer_pipeline.labels.audit import label_table
 from mer_pipeline.labels.judges import ALL_VOTES_SCHEMA, HELD_OUT, OPINIONS, opinions, serving, with_judges
 from mer_pipeline.labels.refined import LabelParams
 from mer_pipeline.labels.summary import agree
@@ -112,7 +112,7 @@ def test_a_judge_with_held_out_folds_serves_each_with_its_own_votes(tmp_path: Pa
         assert set(own["label"].to_pylist()) == {"angry" if held_out == 1 else "neutral"}
         assert set(own["family"].to_pylist()) == {"own"}
         assert here.num_rows == 5 + len(clips)
-    labels = refine(votes, FOLDS, CLASSES, LabelParams(method="majority"))
+    labels = label_table(votes, FOLDS, CLASSES, LabelParams(method="majority"))
     assert {(row["clip_id"], row["held_out_fold"]): row["votes"].split()[-1] for row in labels.to_pylist()} == {
         (clip_id, held): f"own={'angry' if held == 1 else 'neutral'}" for clip_id, held in EVERY
     }
@@ -133,7 +133,7 @@ def test_the_summary_counts_votes_and_abstentions(tmp_path: Path) -> None:
     write_own(tmp_path)
     judges = {"face": FACE, "mute": FACE, "own": OWN}
     votes = with_judges(GIVEN, tmp_path, judges, FOLDS)
-    summary = agree(votes, refine(votes, FOLDS, CLASSES, LabelParams()), CLASSES, LabelParams(), judges)
+    summary = agree(votes, label_table(votes, FOLDS, CLASSES, LabelParams()), CLASSES, LabelParams(), judges)
     assert summary.judges == {
         "face": JudgeVotes(votes=1, abstentions=2),
         "mute": JudgeVotes(votes=0, abstentions=3),

@@ -249,7 +249,7 @@ class TestWitnesses:
         assert heard.tolist() == [[said["face"][3]], [said["face"][1]], [MISSING]]
 
     def test_families_of_own_heads_are_own(self) -> None:
-        """A judge that was declared kin of the own head's stays its kin."""
+        """A judge that was declared kin of the fusion-head judge's stays its kin."""
         judges = {"mine": FusionHeadParams(kind="fusion-head", input="features", family="colleagues")}
         table = votes({("given", "human"): np.array([0, 1]), ("theirs", "colleagues"): np.array([0, 1])})
         assert set(as_own(table, judges)["family"].to_pylist()) == {"human", OWN}

@@ -12,7 +12,7 @@ from hypothesis.extra.numpy import arrays
 
 from mer_pipeline.labels.dawid_skene import dawid_skene
 from mer_pipeline.labels.refined import LabelParams
-from mer_pipeline.labels.refinement import fuse
+from mer_pipeline.labels.refinement import refine
 from mer_pipeline.labels.votes import MISSING
 from mer_pipeline.labels.weighted import agreement_with_others
 from tests.labels.make import as_votes, planted
@@ -60,8 +60,8 @@ def test_what_em_found_is_a_fixed_point() -> None:
 @given(arrays(np.int64, st.tuples(st.integers(1, 30), st.just(2)), elements=st.integers(0, 3)))
 def test_one_other_family_never_changes_a_label(matrix: np.ndarray) -> None:
     """Two families in agreement are needed beside the given one."""
-    fused = fuse(as_votes(matrix), CLASSES, LabelParams(min_posterior=0.0, max_changed=1.0))
-    assert (fused.label == matrix[:, 0]).all()
+    refined = refine(as_votes(matrix), CLASSES, LabelParams(min_posterior=0.0, max_changed=1.0))
+    assert (refined.label == matrix[:, 0]).all()
 
 
 @given(
@@ -71,13 +71,13 @@ def test_one_other_family_never_changes_a_label(matrix: np.ndarray) -> None:
 def test_a_change_has_company_certainty_and_room(matrix: np.ndarray, cap: float) -> None:
     """Every change meets all three conditions, and a change that was refused was no surer than one that was made."""
     params = LabelParams(min_posterior=0.6, max_changed=cap)
-    fused = fuse(as_votes(matrix), CLASSES, params)
-    changed = fused.label != matrix[:, 0]
-    sure = fused.posterior.max(axis=1)
+    refined = refine(as_votes(matrix), CLASSES, params)
+    changed = refined.label != matrix[:, 0]
+    sure = refined.posterior.max(axis=1)
     wanted = (
-        (fused.posterior.argmax(axis=1) != matrix[:, 0])
+        (refined.posterior.argmax(axis=1) != matrix[:, 0])
         & (sure >= 0.6)
-        & ((matrix[:, 1:] == fused.posterior.argmax(axis=1)[:, None]).sum(axis=1) >= 2)
+        & ((matrix[:, 1:] == refined.posterior.argmax(axis=1)[:, None]).sum(axis=1) >= 2)
     )
     assert (changed <= wanted).all()
     for c in range(4):
@@ -90,10 +90,10 @@ def test_a_change_has_company_certainty_and_room(matrix: np.ndarray, cap: float)
 def test_refined_labels_are_better_than_given_ones() -> None:
     """On planted votes the changes are mostly right."""
     true, matrix = planted(400, (0.8, 0.7, 0.75, 0.75))
-    fused = fuse(as_votes(matrix), CLASSES, LabelParams())
-    changed = fused.label != matrix[:, 0]
+    refined = refine(as_votes(matrix), CLASSES, LabelParams())
+    changed = refined.label != matrix[:, 0]
     assert changed.sum() >= 20
-    assert (fused.label[changed] == true[changed]).mean() > 0.85
+    assert (refined.label[changed] == true[changed]).mean() > 0.85
 
 
 METHODS = ["given", "majority", "weighted", "one-coin", "dawid-skene", "dirichlet-multinomial", "human-anchored"]
@@ -103,17 +103,17 @@ METHODS = ["given", "majority", "weighted", "one-coin", "dawid-skene", "dirichle
 def test_the_given_family_alone_changes_nothing(method: str) -> None:
     """Nor does method 'given' ever."""
     _, matrix = planted(30, (0.8, 0.7, 0.7))
-    alone = fuse(as_votes(matrix[:, :1]), CLASSES, LabelParams.model_validate({"method": method}))
+    alone = refine(as_votes(matrix[:, :1]), CLASSES, LabelParams.model_validate({"method": method}))
     assert (alone.label == matrix[:, 0]).all()
-    assert (fuse(as_votes(matrix), CLASSES, LabelParams(method="given")).label == matrix[:, 0]).all()
+    assert (refine(as_votes(matrix), CLASSES, LabelParams(method="given")).label == matrix[:, 0]).all()
 
 
 def test_the_majority_wins_and_a_tie_keeps_the_given_label() -> None:
     """Three against one is clear; one each, or two against two, is not."""
     matrix = np.array([[0, 1, 1, 1], [0, 1, 2, MISSING], [0, 0, 3, 3], [0, 3, 3, 1]])
-    fused = fuse(as_votes(matrix), CLASSES, LabelParams(method="majority"))
-    assert fused.label.tolist() == [1, 0, 0, 3]
-    np.testing.assert_allclose(fused.posterior[3], [0.25, 0.25, 0, 0.5])
+    refined = refine(as_votes(matrix), CLASSES, LabelParams(method="majority"))
+    assert refined.label.tolist() == [1, 0, 0, 3]
+    np.testing.assert_allclose(refined.posterior[3], [0.25, 0.25, 0, 0.5])
 
 
 @pytest.mark.parametrize("method", METHODS[1:])
@@ -123,13 +123,13 @@ def test_gold_stands(method: str) -> None:
     matrix[:5] = 1
     gold = np.where(np.arange(60) < 5, 3, MISSING)
     params = {"method": method, "max_changed": 0.0}
-    fused = fuse(replace(as_votes(matrix), gold=gold), CLASSES, LabelParams.model_validate(params))
-    assert (fused.label[:5] == 3).all()
-    assert (fused.posterior[:5] == np.eye(4)[3]).all()
-    assert set(fused.reason[:5]) == {"sad is gold"}
-    as_given = fuse(replace(as_votes(matrix), gold=gold), CLASSES, LabelParams(method="given"))
+    refined = refine(replace(as_votes(matrix), gold=gold), CLASSES, LabelParams.model_validate(params))
+    assert (refined.label[:5] == 3).all()
+    assert (refined.posterior[:5] == np.eye(4)[3]).all()
+    assert set(refined.reason[:5]) == {"sad is gold"}
+    as_given = refine(replace(as_votes(matrix), gold=gold), CLASSES, LabelParams(method="given"))
     assert (as_given.label == matrix[:, 0]).all()
-    alone = fuse(replace(as_votes(matrix[:, :1]), gold=gold), CLASSES, LabelParams.model_validate(params))
+    alone = refine(replace(as_votes(matrix[:, :1]), gold=gold), CLASSES, LabelParams.model_validate(params))
     assert alone.label.tolist() == [3] * 5 + matrix[5:, 0].tolist()
 
 
@@ -139,9 +139,9 @@ def test_the_order_of_clips_does_not_matter(method: str) -> None:
     _, matrix = planted(80, (0.8, 0.7, 0.75, 0.6))
     params = LabelParams.model_validate({"method": method, "max_changed": 1.0})
     shuffled = np.random.default_rng(1).permutation(80)
-    fused, again = (fuse(as_votes(m), CLASSES, params) for m in (matrix, matrix[shuffled]))
-    assert (fused.posterior[shuffled] == again.posterior).all()
-    assert (fused.label[shuffled] == again.label).all()
+    refined, again = (refine(as_votes(m), CLASSES, params) for m in (matrix, matrix[shuffled]))
+    assert (refined.posterior[shuffled] == again.posterior).all()
+    assert (refined.label[shuffled] == again.label).all()
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -149,12 +149,12 @@ def test_the_names_of_classes_and_the_order_of_sources_do_not_matter(method: str
     """Renaming the classes renames the answer; the other families may stand in any order."""
     _, matrix = planted(80, (0.8, 0.7, 0.75, 0.6))
     params = LabelParams.model_validate({"method": method, "max_changed": 1.0})
-    fused = fuse(as_votes(matrix), CLASSES, params)
+    refined = refine(as_votes(matrix), CLASSES, params)
     renamed = np.array([2, 0, 3, 1])
-    other = fuse(as_votes(np.where(matrix == MISSING, MISSING, renamed[matrix])), CLASSES, params)
-    np.testing.assert_allclose(other.posterior[:, renamed], fused.posterior, atol=1e-5)
-    moved = fuse(as_votes(matrix[:, [0, 3, 1, 2]]), CLASSES, params)
-    np.testing.assert_allclose(moved.posterior, fused.posterior, atol=1e-5)
+    other = refine(as_votes(np.where(matrix == MISSING, MISSING, renamed[matrix])), CLASSES, params)
+    np.testing.assert_allclose(other.posterior[:, renamed], refined.posterior, atol=1e-5)
+    moved = refine(as_votes(matrix[:, [0, 3, 1, 2]]), CLASSES, params)
+    np.testing.assert_allclose(moved.posterior, refined.posterior, atol=1e-5)
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -163,9 +163,9 @@ def test_a_family_that_never_votes_does_not_matter(method: str) -> None:
     _, matrix = planted(80, (0.8, 0.7, 0.75))
     silent = np.column_stack([matrix, np.full(80, MISSING)])
     params = LabelParams.model_validate({"method": method})
-    fused, again = (fuse(as_votes(m), CLASSES, params) for m in (matrix, silent))
-    np.testing.assert_allclose(again.posterior, fused.posterior, atol=1e-9)
-    assert (again.label == fused.label).all()
+    refined, again = (refine(as_votes(m), CLASSES, params) for m in (matrix, silent))
+    np.testing.assert_allclose(again.posterior, refined.posterior, atol=1e-9)
+    assert (again.label == refined.label).all()
 
 
 def test_weights_tell_good_from_bad() -> None:
@@ -173,14 +173,14 @@ def test_weights_tell_good_from_bad() -> None:
     true, matrix = planted(600, (0.85, 0.85, 0.4, 0.4, 0.4), missing=0.0)
     told = agreement_with_others(matrix, 4)
     assert told[:2].min() > told[2:].max() + 0.1
-    better = fuse(as_votes(matrix), CLASSES, LabelParams(method="weighted")).label
-    plain = fuse(as_votes(matrix), CLASSES, LabelParams(method="majority")).label
+    better = refine(as_votes(matrix), CLASSES, LabelParams(method="weighted")).label
+    plain = refine(as_votes(matrix), CLASSES, LabelParams(method="majority")).label
     assert (better == true).mean() > (plain == true).mean() + 0.01
 
 
 def test_two_tie_for_weight_and_the_given_label_is_one() -> None:
     """It stays; and a family that agrees with nobody weighs nothing."""
     matrix = np.array([[0, 1], [1, 0], [2, 3]])
-    fused = fuse(as_votes(matrix), CLASSES, LabelParams(method="weighted"))
-    assert fused.label.tolist() == [0, 1, 2]
-    np.testing.assert_allclose(fused.posterior, 0.25)
+    refined = refine(as_votes(matrix), CLASSES, LabelParams(method="weighted"))
+    assert refined.label.tolist() == [0, 1, 2]
+    np.testing.assert_allclose(refined.posterior, 0.25)

@@ -241,9 +241,9 @@ class Maker:
             made = make(at)
             values, reason = (None, made) if isinstance(made, str) else (made, None)
             rows[shard_of(clip, SHARDS)].append(complete_row(clip, "0", values, reason, schema))
-        for bucket, members in enumerate(rows):
-            provenance = {"transform": name, "params": "{}", "shard": str(bucket)}
-            write_shard(self.paths.data / name, bucket, members, stage_schema(schema), provenance)
+        for shard, members in enumerate(rows):
+            provenance = {"transform": name, "params": "{}", "shard": str(shard)}
+            write_shard(self.paths.data / name, shard, members, stage_schema(schema), provenance)
 
     def _decisions(self) -> None:
         """Labels, out-of-fold and submitted predictions."""

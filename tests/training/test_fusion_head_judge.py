@@ -1,4 +1,4 @@
-"""The own head votes on clips that it has not learnt from, and a vote for held-out fold f knows nothing of fold f."""
+"""The fusion-head judge votes on clips that it has not learnt from; a vote for held-out fold f knows nothing of it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import pytest
 from mer_pipeline.clips import PROBLEM_SCHEMA, VOTES_SCHEMA
 from mer_pipeline.heads.base import Examples
 from mer_pipeline.judges.fusion_head import FusionHeadParams
-from mer_pipeline.labels.audit import refine
+from mer_pipeline.labels.audit import label_table
 from mer_pipeline.labels.judges import with_judges
 from mer_pipeline.labels.refined import LabelParams
 from mer_pipeline.project import Project
@@ -106,7 +106,7 @@ def test_a_held_out_fold_has_no_say(relabelled: list[tuple[Planted, Path]]) -> N
     for planted, root in relabelled:
         folds = pq.read_table(root / "folds.parquet")
         votes = with_judges(votes_of(planted), root / "votes", {"own": OWN}, folds)
-        labels = refine(votes, folds, CLASSES, LabelParams(max_changed=1.0, min_posterior=0.5))
+        labels = label_table(votes, folds, CLASSES, LabelParams(max_changed=1.0, min_posterior=0.5))
         refined.append({f: labels.filter(pc.equal(labels["held_out_fold"], f)) for f in range(-1, 5)})
     one, two = (read_folder(root / "votes/own") for _, root in relabelled)
     assert cells(one, 2) == cells(two, 2)
@@ -157,7 +157,7 @@ def test_votes_are_those_of_a_head_trained_by_hand(planted: Planted, tmp_path: P
 
 
 def test_votes_are_better_than_chance(planted: Planted, tmp_path: Path) -> None:
-    """On planted data the own head is right more often than not, on labelled clips and on the pool."""
+    """On planted data the fusion-head judge is right more often than not, on labelled clips and on the pool."""
     table, _ = run(tmp_path, planted, SMALL)
     true = {c: CLASSES[t] for c, t in zip(planted.clip_ids, planted.true, strict=True)}
     for f in (-1, 0, 4):
@@ -209,7 +209,7 @@ def test_without_labels_it_abstains(planted: Planted, tmp_path: Path) -> None:
 
 
 def test_three_folds_are_enough(tmp_path: Path) -> None:
-    """Each head then learns from one fold, whether it uses_validation or not."""
+    """Each head then learns from one fold, whether it uses a validation fold or not."""
     three = plant(labelled=45, others=5, folds=3)
     for head in ("logreg", "mertools"):
         table, _ = run(tmp_path / head, three, SMALL, OWN.model_copy(update={"head": head}))
