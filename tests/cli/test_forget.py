@@ -17,8 +17,9 @@ from mer_pipeline.errors import UsageError
 from mer_pipeline.runtime import load_runtime
 from mer_pipeline.speech.track import ExtractAudio
 from mer_pipeline.store.row_cache import row_cache_of
+from mer_pipeline.store.store import Store
 from mer_pipeline.tables.rows import complete_row, to_table
-from mer_pipeline.tables.shards import read_folder
+from mer_pipeline.tables.shards import read_folder, sorted_by_clip
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 PARAMS = """
@@ -62,8 +63,10 @@ def wrong(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, float]:
     for row in read_folder(Path("data/audio")).to_pylist():
         row["rms_dbfs"] += 1
         rows.append(complete_row(row["clip_id"], row["input_digest"], row, None, schema))
-    cache = row_cache_of(find_step("audio").make(), load_runtime())
-    cache.keep(to_table(rows, cache.schema), cache.rows, "0")
+    runtime = load_runtime()
+    cache = row_cache_of(find_step("audio").make(), runtime)
+    packs = Store(str(runtime.store_url)).pack_set("audio", cache.fingerprint, cache.schema)
+    packs.put(sorted_by_clip(to_table(rows, cache.schema)), cache.fingerprint.provenance())
     run("audio")
     assert loudness() == {clip: pytest.approx(value + 1) for clip, value in right.items()}
     return right

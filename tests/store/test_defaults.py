@@ -29,7 +29,7 @@ def defaults() -> dict[str, str]:
         for field, info in kind.model_fields.items():
             if not info.is_required():
                 value = info.get_default(call_default_factory=True)
-                said = value.model_dump(mode="json") if isinstance(value, Section) else value
+                said = value.model_dump(mode="json", exclude_defaults=True) if isinstance(value, Section) else value
                 found[f"{name}.{field}"] = json.dumps(said, ensure_ascii=False, default=str)
     return found
 
