@@ -97,21 +97,18 @@ def _said(transform: Transform[Item], name: str, value: object) -> str:
         raise Undigestible(f"{type(transform).__name__}.key()['{name}']: {error}") from None
 
 
-def code_parts(
-    *roots: object, told: Collection[str] = (), choices: Sequence[object] = (), on_gpu: bool = False
-) -> dict[str, str]:
+def code_parts(*roots: object, told: Collection[str] = (), on_gpu: bool = False) -> dict[str, str]:
     """The parts of a fingerprint that come from code: its definitions, package data, and libraries.
 
     Args:
         roots: objects, functions and classes that make the rows.
         told: attributes of the roots that the caller digests itself.
-        choices: tables of which the roots have what is taken.
         on_gpu: whether they compute on a GPU.
 
     Raises:
         Undigestible: what a root holds, or its code has or reads, cannot be digested.
     """
-    code = code_of(*roots, told=told, choices=choices)
+    code = code_of(*roots, told=told)
     return {
         "format": str(FORMAT),
         "python": ".".join(platform.python_version_tuple()[:2]),

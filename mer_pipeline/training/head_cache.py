@@ -114,8 +114,7 @@ def key_of(name: HeadName, features: Features, labels: Labels, classes: int, par
     """Digest of all that decides what cross-validation will find, but for the code."""
     head, search, settings = head_of(name, params), None, CrossValidationParams.model_fields.keys() - TOLD
     if params.search.trials:
-        how = params.search.model_dump(mode="json", exclude={"space"})
-        search = json.dumps([how, list(head.space(params.search).items())])
+        search = json.dumps([options_of(params.search, {"space"}), list(head.space(params.search).items())])
     return digest(
         {
             "head": json.dumps(head.key),

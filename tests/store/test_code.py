@@ -600,26 +600,6 @@ def test_what_the_caller_digests(package: Package) -> None:
     assert first == second
 
 
-def test_a_table_of_which_the_caller_says_what_is_taken(package: Package) -> None:
-    """Neither what else is in it counts nor how it is written, wherever it is named or held."""
-    package.write(
-        b="def one(): return 1\ndef two(): return 2\nTABLE = {'one': one, 'two': two}\n",
-        a="from PKG import b\nfrom PKG.b import TABLE\nclass Run:\n    all = TABLE\n"
-        "    def go(self, x): return TABLE[x]() + b.TABLE[x]()\n",
-    )
-
-    def of_one() -> dict[str, str]:
-        a = package.load("a")
-        return package.short(code_of(a.Run, a.b.one, choices=[a.TABLE]))
-
-    before = of_one()
-    assert not {"b.two", "b.TABLE"} & before.keys()
-    package.edit("b", "return 2\nTABLE = {", "return 3\ndef three(): return 3\nTABLE = {'three': three, ")
-    assert of_one() == before
-    package.edit("b", "return 1", "return 4")
-    assert changed(before, of_one()) == {"b.one"}
-
-
 def test_cycles(package: Package) -> None:
     """Objects that hold, functions that call and modules that import each other come to an end."""
     package.write(

@@ -67,10 +67,10 @@ class Definitions(Protocol):
 class Values:
     """The values that one call of `code_of` has seen."""
 
-    def __init__(self, definitions: Definitions, choices: Sequence[object]) -> None:
+    def __init__(self, definitions: Definitions) -> None:
         self._definitions = definitions
         # With the object itself: an id stands for it only while it lives.
-        self._states: dict[int, tuple[object, str]] = {id(table): (table, "choice") for table in choices}
+        self._states: dict[int, tuple[object, str]] = {}
 
     def state(self, value: object) -> str:
         """A digest of a value, or the path of what is not the project's.

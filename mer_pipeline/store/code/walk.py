@@ -9,7 +9,7 @@ from __future__ import annotations
 import builtins
 import os
 import sys
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 from types import FunctionType, ModuleType
@@ -60,7 +60,7 @@ class Code:
     files: tuple[Path, ...]
 
 
-def code_of(*roots: object, told: Collection[str] = (), choices: Sequence[object] = ()) -> Code:
+def code_of(*roots: object, told: Collection[str] = ()) -> Code:
     """The code that objects reach: transforms with what they hold, functions, classes.
 
     Project modules that a reached function imports are imported; what fails to import counts by its name only.
@@ -69,13 +69,11 @@ def code_of(*roots: object, told: Collection[str] = (), choices: Sequence[object
         roots: what is started from.
         told: attributes of the roots, such as "params" or "detector.net", of which only the class counts, since the
             caller says what else does.
-        choices: tables of a module, such as all heads by name, of which the caller says what is taken: its entry is
-            one of the roots, and the others do not count.
 
     Raises:
         Undigestible: a root holds, or code that it reaches has or reads, what cannot be digested.
     """
-    walk = _Walk(frozenset(told), choices)
+    walk = _Walk(frozenset(told))
     for root in roots:
         walk.root(root)
     walk.finish()
@@ -85,9 +83,8 @@ def code_of(*roots: object, told: Collection[str] = (), choices: Sequence[object
 class _Walk:
     """One call of `code_of`: the definitions that are reached and not done yet, and what has been found."""
 
-    def __init__(self, told: frozenset[str], choices: Sequence[object]) -> None:
+    def __init__(self, told: frozenset[str]) -> None:
         self._told = told
-        self._choices = frozenset(map(id, choices))
         self.digests: dict[str, str] = {}
         self.libraries: set[str] = set()
         self.files: set[Path] = set()
@@ -95,7 +92,7 @@ class _Walk:
         self._queued: set[tuple[Space, str]] = set()
         self._spaces: dict[int, Space] = {}
         self._resolved: dict[tuple[Space, str, tuple[str, ...], bool], str] = {}
-        self._values = Values(self, choices)
+        self._values = Values(self)
         self._held: dict[int, str] = {}
 
     # --- roots and definitions
@@ -270,7 +267,7 @@ class _Walk:
 
     def _resolve(self, space: Space, name: str, chain: tuple[str, ...], soft: bool) -> str:
         tree, value = space.tree, space.names.get(name, ABSENT)
-        if name in PLACES or isinstance(value, Registry) or id(value) in self._choices:
+        if name in PLACES or isinstance(value, Registry):
             return name
         found = [self.reach(space, name)] if tree and name in tree.bindings else []
         if value is ABSENT:
