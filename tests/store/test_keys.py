@@ -107,11 +107,10 @@ def test_version_makes_another_key(step: ModuleType) -> None:
 def test_a_reply_that_was_paid_for_keeps_its_key() -> None:
     """Exactly this one: an upgrade of this project may not ask a server again for what it has answered."""
     from mer_pipeline.datasets.adapter import MER_CLASSES
-    from mer_pipeline.enrich.ask import Ask
-    from mer_pipeline.enrich.backend import EnrichParams
+    from mer_pipeline.enrich.ask import Ask, ByServerParams
     from mer_pipeline.runtime import LlmSettings
 
-    params = EnrichParams(backend="openai", model="some-model")
+    params = ByServerParams(backend="openai", model="some-model")
     assert key(Ask(params, MER_CLASSES, LlmSettings(url="http://localhost:1"))) == "3f8e5307863234436c4c9ef47b1649b2"
 
 
