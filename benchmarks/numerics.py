@@ -86,7 +86,7 @@ def mtcnn() -> Work:
 
 def logmel() -> Work:
     """The encoder `logmel` on a clip's sound."""
-    encoder = LogMel("voice", EncoderParams(family="logmel", input="audio"))
+    encoder = LogMel("voice", LogMelParams(family="logmel", input="audio"))
     set_up(encoder, Runtime(device="cpu"))
     sound = torch.from_numpy(read_sound(FILM, 120.0))
     return lambda: np.asarray(encoder.infer([sound])[0]["vector"])  # type: ignore[index]

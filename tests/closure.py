@@ -1,13 +1,15 @@
 """The import closure of a stage's script: the project files whose change may change its outputs.
 
 Imports inside functions count, and so do the packages' `__init__`s and data files that lie in an imported
-package (prompts, templates, tables). `python tests/closure.py` writes the closures into dvc.yaml's deps;
+package (prompts, templates, tables). Who imports a function that makes components (`make_encoder`) may run all that
+its table names. `python tests/closure.py` writes the closures into dvc.yaml's deps;
 test_dvc_yaml.py compares.
 """
 
 from __future__ import annotations
 
 import ast
+from functools import cache
 from pathlib import Path
 
 from ruamel.yaml import YAML
@@ -55,6 +57,33 @@ def package_data(path: Path) -> set[Path]:
     return {p for p in path.parent.iterdir() if p.is_file() and p.suffix not in {".py", ".pyc"}}
 
 
+def tables() -> dict[str, set[str]]:
+    """The modules of each table of components, by the table's name."""
+    tree = ast.parse((ROOT / PACKAGE / "components.py").read_text(encoding="utf-8"))
+    found: dict[str, set[str]] = {}
+    for node in tree.body:
+        if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name) and node.value is not None:
+            texts = [leaf.value for leaf in ast.walk(node.value) if isinstance(leaf, ast.Constant)]
+            found[node.target.id] = {
+                text.partition(":")[0] for text in texts if isinstance(text, str) and text.startswith(f"{PACKAGE}.")
+            }
+    return found
+
+
+@cache
+def makers() -> dict[str, set[str]]:
+    """The functions that make components, as "module.name", to the modules of the table that they use."""
+    listed, found = tables(), {}
+    for path in (ROOT / PACKAGE).rglob("*.py"):
+        module = ".".join(path.relative_to(ROOT).with_suffix("").parts)
+        for node in ast.parse(path.read_text(encoding="utf-8")).body:
+            if isinstance(node, ast.FunctionDef):
+                used = {leaf.id for leaf in ast.walk(node) if isinstance(leaf, ast.Name)} & listed.keys()
+                if used:
+                    found[f"{module}.{node.name}"] = set().union(*(listed[name] for name in used))
+    return found
+
+
 def closure(script: Path) -> list[str]:
     """Paths relative to the project's root, sorted; the script is one of them."""
     todo, done = {script}, set()
@@ -64,7 +93,8 @@ def closure(script: Path) -> list[str]:
         done.add(path)
         data |= package_data(path)
         for name in imported_modules(path.read_text(encoding="utf-8")):
-            todo |= module_files(name) - done
+            for module in {name, *makers().get(name, ())}:
+                todo |= module_files(module) - done
     return sorted(path.relative_to(ROOT).as_posix() for path in done | data)
 
 

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from fractions import Fraction
 from pathlib import Path
+from typing import Literal, get_args, get_origin
 
 import av
 import numpy as np
@@ -15,6 +16,7 @@ from hypothesis import settings
 from mer_pipeline.clips import Clip, Row
 from mer_pipeline.media import jpeg
 from mer_pipeline.media.container import file_sha256
+from mer_pipeline.section import Section
 
 # A first call may load a library; time is measured in benchmarks/, not here.
 settings.register_profile("project", deadline=None)
@@ -47,6 +49,12 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for kind in KINDS:
         make_tiny(kind, folder / kind)
     return folder
+
+
+def tables_of(params: type[Section]) -> tuple[str, ...]:
+    """The tables that a component may read by its params; none where it reads what a person brought."""
+    kind = params.model_fields["input"].annotation
+    return get_args(kind) if get_origin(kind) is Literal else ()
 
 
 @pytest.fixture

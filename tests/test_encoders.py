@@ -1,7 +1,7 @@
 """Facts about every encoder family, driven through the real loading code on small seeded checkpoints."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -9,32 +9,38 @@ import pytest
 import torch
 
 from mer_pipeline.clips import Clip, Row
+from mer_pipeline.components import ENCODERS
 from mer_pipeline.encoder import ENCODER, Encoder, make_encoder
 from mer_pipeline.errors import BadInput, CheckpointError, Skip
-from mer_pipeline.models.tiny import KINDS, make_tiny
+from mer_pipeline.models.tiny import make_tiny
 from mer_pipeline.tables.rows import to_table
-from tests.conftest import clip, face_row, pictures, sound_row, valid
+from tests.conftest import clip, face_row, pictures, sound_row, tables_of, valid
 
-FAMILIES: dict[str, tuple[str, str]] = {
-    "appearance": ("appearance", "frames"),
-    "face-geometry": ("face-geometry", "faces"),
-    "logmel": ("logmel", "audio"),
-    "char-ngram": ("char-ngram", "transcript"),
-    "open-clip": ("open-clip", "frames"),
-    "facenet": ("facenet", "faces"),
-    "clip": ("hf-vision", "frames"),
-    "vit": ("hf-vision", "faces"),
-    "dinov2": ("hf-vision", "frames"),
-    "bert": ("hf-text", "transcript"),
-    "llama": ("hf-text", "transcript"),
-    **dict.fromkeys(("hubert", "wav2vec2", "wavlm", "data2vec-audio", "whisper"), ("hf-speech", "audio")),
+# The small checkpoints that a family loads. One without a line here needs none.
+CHECKPOINTS = {
+    "open-clip": ("open-clip",),
+    "facenet": ("facenet",),
+    "hf-vision": ("clip", "vit", "dinov2"),
+    "hf-text": ("bert", "llama"),
+    "hf-speech": ("hubert", "wav2vec2", "wavlm", "data2vec-audio", "whisper"),
 }
+
+
+def families() -> Iterator[tuple[str, tuple[str, str]]]:
+    """Of every line of the table that reads a stage's table: checkpoint (or its own name) to family and input."""
+    for family in ENCODERS.built_in:
+        tables = tables_of(ENCODERS.load(family).Params)
+        for at, kind in enumerate(CHECKPOINTS.get(family, (family,)) if tables else ()):
+            yield kind, (family, tables[at % len(tables)])
+
+
+FAMILIES = dict(families())
 
 
 def encoder(tiny: Path, kind: str, **options: object) -> Encoder[object]:
     """An encoder, set up."""
     family, source = FAMILIES[kind]
-    model = {"checkpoint": f"dir:{tiny / kind}"} if kind in KINDS else {}
+    model = {"checkpoint": f"dir:{tiny / kind}"} if family in CHECKPOINTS else {}
     made = make_encoder("x", ENCODER.parse({"family": family, "input": source, **model, **options}))
     made.setup(torch.device("cpu"))
     return made
@@ -51,7 +57,7 @@ def noise(seconds: float, seed: int = 0) -> Row:
 
 CLIPS = [
     clip(str(at), frames=valid(jpegs=pictures(n, at), times=[0.1 * i for i in range(n)]), faces=face_row(n, at),
-         audio=noise(seconds, at), transcript=valid(zh=words, en=None))
+         audio=noise(seconds, at), transcript=valid(zh=words, en=None), enriched=valid(text=f"{words} [calm]"))
     for at, (n, seconds, words) in enumerate([
         (3, 1.0, "今天天气真好"),
         (8, 2.7, "你为什么不告诉我？我很生气，我真的很生气。"),
@@ -79,7 +85,7 @@ def embed(made: Encoder[object], clips: Sequence[Clip]) -> list[np.ndarray]:
 # Digital silence, as a companion: the audio stage would skip it, but nothing may depend on that.
 CLIPS.append(
     clip("silent", frames=CLIPS[0].rows["frames"], faces=face_row(2, 9), audio=sound_row(np.zeros(16_000)),
-         transcript=valid(zh="嗯", en=None))
+         transcript=valid(zh="嗯", en=None), enriched=valid(text="嗯"))
 )  # fmt: skip
 
 
@@ -99,7 +105,7 @@ def test_a_clip_alone_and_in_any_company_gives_the_same_bytes(tiny: Path, kind: 
 @pytest.mark.parametrize("dtype", ["float16", "float32"])
 def test_rows_fit_the_schema(tiny: Path, kind: str, dtype: str) -> None:
     """Vectors have the promised length and type; the frame-level vectors' mean is the utterance vector."""
-    made = encoder(tiny, kind, dtype=dtype, frame_level=True, std=kind != "logmel")
+    made = encoder(tiny, kind, dtype=dtype, frame_level=True, **({} if kind == "logmel" else {"std": True}))
     row = made.infer([made.prepare(CLIPS[1])])[0]
     assert isinstance(row, dict)
     table = to_table([row], made.schema)

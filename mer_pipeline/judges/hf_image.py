@@ -27,7 +27,7 @@ MODELS = ("vit", "deit", "beit", "dinov2", "swin", "convnext")
 class HfImageParams(MappedParams):
     """A Hugging Face image classifier: ViT, DeiT, BEiT, DINOv2, Swin, ConvNeXt."""
 
-    input: Literal["faces", "frames"]  # the pictures that are read
+    input: Literal["frames", "faces"]  # the pictures that are read
 
 
 class HfImage(PictureJudge):

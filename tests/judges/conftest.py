@@ -10,18 +10,24 @@ import pytest
 import torch
 
 from mer_pipeline.clips import Row
+from mer_pipeline.components import JUDGES
 from mer_pipeline.datasets.adapter import MER_CLASSES
 from mer_pipeline.judges.judge import JUDGE, Judge, make_judge
-from tests.conftest import clip, face_row, pictures, sound_row, valid
+from tests.conftest import clip, face_row, pictures, sound_row, tables_of, valid
 
-# Checkpoint to the section of its judge.
+# The small checkpoints that a kind of judge loads, and the map of their labels.
+CHECKPOINTS: dict[str, tuple[tuple[str, ...], dict[str, str]]] = {
+    "open-clip": (("open-clip",), {}),
+    "hf-image": (("vit",), {"map": "fer2013"}),
+    "hf-audio": (("hubert-emotion", "wav2vec2-emotion", "whisper-emotion"), {"map": "iemocap"}),
+}
+
+# Of every line of the table that loads a model: checkpoint to the section of its judge.
 KINDS: dict[str, dict[str, str]] = {
-    "open-clip": {"kind": "open-clip", "input": "faces"},
-    "vit": {"kind": "hf-image", "input": "frames", "map": "fer2013"},
-    **{
-        name: {"kind": "hf-audio", "input": "audio", "map": "iemocap"}
-        for name in ("hubert-emotion", "wav2vec2-emotion", "whisper-emotion")
-    },
+    name: {"kind": kind, "input": tables_of(params)[0], **CHECKPOINTS[kind][1]}
+    for kind in JUDGES.built_in
+    if "checkpoint" in (params := JUDGES.load(kind).Params).model_fields
+    for name in CHECKPOINTS[kind][0]
 }
 Make = Callable[..., Judge[object]]
 

@@ -73,7 +73,7 @@ def test_a_row_is_a_distribution_and_its_greatest_class(make: Make, name: str) -
 @pytest.mark.parametrize("name", ["open-clip", "vit"])
 def test_pictures_logits_are_averaged(make: Make, name: str) -> None:
     """A clip's scores are the geometric mean of its pictures', so the same picture twice changes nothing."""
-    judge, table = make(name), KINDS[name][1]
+    judge, table = make(name), KINDS[name]["input"]
     key = {"faces": "crops", "frames": "jpegs"}[table]
     row = CLIPS[0].rows[table]
     assert row is not None

@@ -145,7 +145,7 @@ def test_every_kind_runs_as_a_stage(make: Make, name: str, tmp_path: Path, monke
     """Real tables, runner and store: a row per clip; a second run of a new process computes nothing."""
     shutil.copytree(ROOT / "prompts", tmp_path / "prompts")
     monkeypatch.chdir(tmp_path)
-    table = KINDS[name][1]
+    table = KINDS[name]["input"]
     write_stage(Path(table), table, TABLES[table])
     first = go(make(name, setup=False), {table: Path(table)})
     assert (first.clips, first.computed, first.done) == (len(CLIPS), len(CLIPS), len(CLIPS))
