@@ -8,7 +8,6 @@ a revision's tables are read from DVC's cache. Exit code 0: equal within the tol
 
 from __future__ import annotations
 
-import io
 import json
 import math
 import re
@@ -20,12 +19,10 @@ from functools import partial
 from pathlib import Path
 from typing import IO, Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
 from mer_pipeline.errors import StageError, UsageError
 from mer_pipeline.project import Project
 from mer_pipeline.tables.compare import DIGESTS, TableDiff, compare_tables
+from mer_pipeline.tables.leaves import leaves_part
 from mer_pipeline.tables.parts import ParquetSide, Part
 
 WORKSPACE = "workspace"
@@ -164,25 +161,6 @@ def _readable(what: str, remedy: str) -> Iterator[None]:
         if library not in FOREIGN and not isinstance(error, OSError | ValueError | ImportError):
             raise
         raise StageError(f"{what} cannot be read ({error}); get it with {remedy}") from None
-
-
-def leaves_part(path: str, document: object) -> Part:
-    """A JSON document as a table with a row per leaf: where it is, and the number or text that is there."""
-    leaves = list(_leaves(document, ""))
-    numbers = [leaf if isinstance(leaf, int | float) and not isinstance(leaf, bool) else None for _, leaf in leaves]
-    texts = [json.dumps(leaf) if number is None else None for (_, leaf), number in zip(leaves, numbers, strict=True)]
-    schema = pa.schema([("path", pa.string()), ("number", pa.float64()), ("text", pa.string())])
-    sink = io.BytesIO()
-    pq.write_table(pa.table([[name for name, _ in leaves], numbers, texts], schema=schema), sink)
-    return Part(path, lambda: io.BytesIO(sink.getvalue()))
-
-
-def _leaves(value: object, path: str) -> Iterator[tuple[str, object]]:
-    if isinstance(value, dict | list) and value:
-        for name, inner in value.items() if isinstance(value, dict) else enumerate(value):
-            yield from _leaves(inner, f"{path}.{name}".lstrip("."))
-    else:
-        yield path, value
 
 
 def compare(a: Tables, b: Tables, tolerance: float) -> list[TableDiff]:
