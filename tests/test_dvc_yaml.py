@@ -82,6 +82,7 @@ def test_every_stage_says_what_it_does(name: str) -> None:
 LAYERS = [
     *(
         "errors",
+        "atomic",
         "csv_files",
         "section",
         "components",

@@ -12,6 +12,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap
 from ruamel.yaml.error import YAMLError
 
+from mer_pipeline.atomic import replacing
 from mer_pipeline.csv_files import clean, present
 from mer_pipeline.datasets.adapter import MER_CLASSES
 from mer_pipeline.datasets.mer import TRAIN
@@ -56,7 +57,7 @@ def write_params(
     dataset = _describe(data, csv, columns or {})
     params["dataset"] = dataset
     checked = parse_params(_plain(params), str(PARAMS))  # what is written must be readable
-    with PARAMS.open("w", encoding="utf-8") as file:
+    with replacing(PARAMS, durable=True) as temporary, temporary.open("w", encoding="utf-8") as file:
         yaml.dump(params, file)
     asked = checked.enrich.backend == "openai"
     return _story(profile, dataset, checked.enrich.model if asked else None)

@@ -19,6 +19,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
+from mer_pipeline.atomic import atomic_write
 from mer_pipeline.clips import GIVEN, MANIFEST_SCHEMA, SPLITS, VOTES_SCHEMA, Row
 from mer_pipeline.datasets.adapter import DatasetParams
 from mer_pipeline.datasets.folder import list_folder
@@ -156,8 +157,7 @@ def ingest(
         "broken": len(broken),
         "notes": len(notes),
     }
-    paths.metrics.parent.mkdir(parents=True, exist_ok=True)
-    paths.metrics.write_text(json.dumps(metrics, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    atomic_write(paths.metrics, json.dumps(metrics, indent=1, ensure_ascii=False) + "\n")
     split = ", ".join(f"{counts[name]} {name}" for name in SPLITS)
     seen = f" (see {paths.quarantine})" if broken or notes else ""
     return f"ingest: {len(rows)} clips ({split}); {len(broken)} broken; {len(notes)} notes{seen}"

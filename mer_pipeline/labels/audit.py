@@ -21,6 +21,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from mer_pipeline.atomic import atomic_write
 from mer_pipeline.judges.judge import JudgeParams
 from mer_pipeline.labels.confident import suspects
 from mer_pipeline.labels.judges import FINAL, OPINIONS, opinions, serving, with_judges
@@ -72,9 +73,7 @@ def write_labels(
     labels = refine(votes, folds, classes, params, opinions(paths.votes, judges, folds))
     agreement = agree(votes, labels, classes, params, judges)
     write_table(paths.labels, labels, {"stage": "labels", "params": params.model_dump_json()})
-    paths.metrics.parent.mkdir(parents=True, exist_ok=True)
-    text = json.dumps(agreement, indent=2, sort_keys=True, ensure_ascii=False)
-    paths.metrics.write_text(text + "\n", encoding="utf-8")
+    atomic_write(paths.metrics, json.dumps(agreement, indent=2, sort_keys=True, ensure_ascii=False) + "\n")
     return agreement
 
 

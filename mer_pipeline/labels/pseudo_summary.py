@@ -13,6 +13,7 @@ from typing import TypedDict
 import numpy as np
 from numpy.typing import NDArray
 
+from mer_pipeline.atomic import atomic_write
 from mer_pipeline.labels.pseudo import Choice, ClassRule, PseudoParams
 from mer_pipeline.labels.votes import MISSING
 
@@ -145,9 +146,7 @@ def nothing(params: PseudoParams, why: str, pool: int = 0, labelled: int = 0) ->
 
 def write_summary(path: Path, summary: Mapping[str, object]) -> None:
     """Write it, keys sorted."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    text = json.dumps(summary, indent=2, sort_keys=True, ensure_ascii=False)
-    path.write_text(text + "\n", encoding="utf-8")
+    atomic_write(path, json.dumps(summary, indent=2, sort_keys=True, ensure_ascii=False) + "\n")
 
 
 def share(part: int, whole: int) -> float | None:

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.resources import files
@@ -21,6 +20,7 @@ from pathlib import Path
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
+from mer_pipeline.atomic import atomic_write
 from mer_pipeline.datasets.adapter import MER_CLASSES
 from mer_pipeline.report import views
 from mer_pipeline.report.ablation import forests
@@ -76,14 +76,8 @@ def build(
     paths = paths or ReportPaths()
     facts = collect(paths, classes)
     page = render(facts, gallery(facts, paths, clips), title, _inputs(paths), _made(paths, facts))
-    paths.out.mkdir(parents=True, exist_ok=True)
     out = paths.out / "index.html"
-    temporary = out.with_name(f".{out.name}.{os.getpid()}.tmp")
-    try:
-        temporary.write_text(page, encoding="utf-8", newline="\n")
-        temporary.replace(out)
-    finally:
-        temporary.unlink(missing_ok=True)
+    atomic_write(out, page)
     return out
 
 
