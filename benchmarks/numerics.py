@@ -25,11 +25,10 @@ ROOT = HERE.parent
 sys.path.insert(0, str(ROOT))
 
 from mer_pipeline import numerics  # noqa: E402
-from mer_pipeline.encoder import EncoderParams  # noqa: E402
 from mer_pipeline.engines.base import set_up  # noqa: E402
 from mer_pipeline.media.decode import read_pictures, read_sound  # noqa: E402
 from mer_pipeline.runtime import INTRA_OP_THREADS, Runtime  # noqa: E402
-from mer_pipeline.speech.logmel import LogMel  # noqa: E402
+from mer_pipeline.speech.logmel import LogMel, LogMelParams  # noqa: E402
 from mer_pipeline.train_params import TrainParams  # noqa: E402
 from mer_pipeline.vision.detector import Mtcnn  # noqa: E402
 

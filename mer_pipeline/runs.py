@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-import uuid
 from collections import Counter
 from contextlib import suppress
 from dataclasses import dataclass, field
 
+from mer_pipeline.atomic import atomic_write
 from mer_pipeline.project import Project
 
 RUNS = Project().runs
@@ -88,10 +88,7 @@ def remember_run(summary: Summary) -> None:
         summary.rate, summary.rated = summary.computed / summary.streamed, summary.computed
     text = json.dumps({**vars(summary), "spent": vars(summary.spent)}, indent=1, ensure_ascii=False)
     with suppress(OSError):  # the work is done; that nobody can say how is no reason to fail
-        RUNS.mkdir(parents=True, exist_ok=True)
-        temporary = RUNS / f".{uuid.uuid4().hex}.tmp"
-        temporary.write_text(text + "\n", encoding="utf-8")
-        temporary.replace(RUNS / f"{summary.stage}.json")
+        atomic_write(RUNS / f"{summary.stage}.json", text + "\n", shared=True)
 
 
 def read_run(stage: str) -> Summary | None:

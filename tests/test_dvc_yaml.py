@@ -79,6 +79,7 @@ def test_every_stage_says_what_it_does(name: str) -> None:
 LAYERS = [
     *(
         "errors",
+        "atomic",
         "project",
         "numerics",
         "csv_files",

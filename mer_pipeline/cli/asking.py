@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TypeAlias
 
+from mer_pipeline.atomic import atomic_write
 from mer_pipeline.cli.stage import inputs_of, run_stage
 from mer_pipeline.clips import Clip
 from mer_pipeline.enrich import replies
@@ -93,8 +94,7 @@ def _refuse_misses(transform: AnyReplier, shards: ShardParams, runtime: Runtime,
     missing = sorted(unknown(transform, shards, runtime, journal), key=lambda clip: clip.clip_id)
     if not missing:
         return
-    MISSING.parent.mkdir(parents=True, exist_ok=True)
-    MISSING.write_text("".join(f"{clip.clip_id}\n" for clip in missing), encoding="utf-8")
+    atomic_write(MISSING, "".join(f"{clip.clip_id}\n" for clip in missing))
     names = ", ".join(clip.clip_id for clip in missing[:NAMED])
     more = f" and {len(missing) - NAMED} more" if len(missing) > NAMED else ""
     raise StageError(

@@ -12,6 +12,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap
 from ruamel.yaml.error import YAMLError
 
+from mer_pipeline.atomic import replacing
 from mer_pipeline.components import ADAPTERS
 from mer_pipeline.csv_files import clean, present
 from mer_pipeline.datasets.adapter import MER_CLASSES
@@ -61,7 +62,7 @@ def write_params(
     from mer_pipeline.heads.make import check_heads  # loads torch
 
     check_heads(checked.train, *checked.heads_elsewhere.values())
-    with PARAMS.open("w", encoding="utf-8") as file:
+    with replacing(PARAMS, durable=True) as temporary, temporary.open("w", encoding="utf-8") as file:
         yaml.dump(params, file)
     enrich = checked.enrich
     model = enrich.model if isinstance(enrich, LanguageModelParams) and enrich.by_server else None

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import json
 import threading
-import uuid
 from collections import Counter
 from contextlib import suppress
 from dataclasses import dataclass, field
 
+from mer_pipeline.atomic import atomic_write
 from mer_pipeline.project import Project
 
 LEDGER = Project().state / "ledger.json"
@@ -73,10 +73,7 @@ class Ledger:
         """Write `.mer/ledger.json`."""
         values = {name: getattr(self, name) for name in self.__dataclass_fields__}
         with suppress(OSError):  # the replies are there; that nobody can say what they cost is no reason to fail
-            LEDGER.parent.mkdir(parents=True, exist_ok=True)
-            temporary = LEDGER.with_name(f".{uuid.uuid4().hex}.tmp")
-            temporary.write_text(json.dumps(values, indent=1) + "\n", encoding="utf-8")
-            temporary.replace(LEDGER)
+            atomic_write(LEDGER, json.dumps(values, indent=1) + "\n", shared=True)
 
 
 def load_ledger() -> Ledger | None:

@@ -15,6 +15,7 @@ from typing import ClassVar, Self
 
 from pydantic import BaseModel, ConfigDict, JsonValue, ValidationError
 
+from mer_pipeline.atomic import atomic_write
 from mer_pipeline.errors import StageError
 
 
@@ -45,8 +46,7 @@ class MetricFile(Figures):
     def write(self, path: Path) -> None:
         """Write the file; its folder is made where there is none."""
         text = json.dumps(self.plain(), indent=self.INDENT, sort_keys=self.SORTED, ensure_ascii=False)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text + "\n", encoding="utf-8")
+        atomic_write(path, text + "\n")
 
     @classmethod
     def read(cls, path: Path) -> Self:

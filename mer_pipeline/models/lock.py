@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 
+from mer_pipeline.atomic import atomic_write
 from mer_pipeline.errors import CheckpointError, ParamsError
 from mer_pipeline.models.checkpoint import resolve, value_files
 from mer_pipeline.project import Project
@@ -49,7 +50,7 @@ def lock_models(checkpoints: Checkpoints) -> Locked:
         CheckpointError: a checkpoint is missing or unfit.
     """
     locked = {name: hashes_of(spec) for name, spec in checkpoints.items()}
-    LOCK.write_text(json.dumps(locked, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+    atomic_write(LOCK, json.dumps(locked, indent=1, sort_keys=True) + "\n", durable=True)
     return locked
 
 

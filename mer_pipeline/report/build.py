@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.resources import files
@@ -21,6 +20,7 @@ from pathlib import Path
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
+from mer_pipeline.atomic import atomic_write
 from mer_pipeline.datasets.adapter import MER_CLASSES
 from mer_pipeline.project import Project
 from mer_pipeline.report import modality_maps, views
@@ -78,13 +78,7 @@ def build(
     facts = collect(project, classes)
     page = render(facts, gallery(facts, project, clips), title, _inputs(project), _made(project, facts))
     out = project.report
-    out.parent.mkdir(parents=True, exist_ok=True)
-    temporary = out.with_name(f".{out.name}.{os.getpid()}.tmp")
-    try:
-        temporary.write_text(page, encoding="utf-8", newline="\n")
-        temporary.replace(out)
-    finally:
-        temporary.unlink(missing_ok=True)
+    atomic_write(out, page)
     return out
 
 

@@ -12,7 +12,6 @@ import hashlib
 import json
 import os
 import platform
-import uuid
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from functools import cached_property
 from pathlib import Path
 
 from mer_pipeline import numerics
+from mer_pipeline.atomic import atomic_write
 from mer_pipeline.errors import Undigestible
 from mer_pipeline.project import Project
 from mer_pipeline.runtime import INTRA_OP_THREADS
@@ -175,10 +175,7 @@ def sha256_of(path: Path) -> str:
         value = hashlib.file_digest(file, "sha256").hexdigest()
     known[str(path.absolute())] = [*mark, value]
     with suppress(OSError):  # only a shortcut
-        HASHES.parent.mkdir(parents=True, exist_ok=True)
-        temporary = HASHES.with_name(f".{uuid.uuid4().hex}.tmp")
-        temporary.write_text(json.dumps(known), encoding="utf-8")
-        temporary.replace(HASHES)
+        atomic_write(HASHES, json.dumps(known), shared=True)
     return value
 
 

@@ -11,7 +11,6 @@ import fcntl
 import os
 import shutil
 import stat
-import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -19,12 +18,12 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
+from mer_pipeline.atomic import TEMPORARY, replacing
 from mer_pipeline.errors import ReadOnlyStore, StageError, StoreError, UsageError
 
 if TYPE_CHECKING:
     from fsspec import AbstractFileSystem
 
-TEMPORARY = ".tmp"
 _FICLONE = 0x40049409  # Linux: share the blocks of another file
 
 
@@ -130,15 +129,9 @@ class StorageRoot:
                     raise StoreError(f"store {self}: {error}; make the bucket first") from None
                 return
             _make_folders(path.parent)
-            temporary = path.with_name(f".{uuid.uuid4().hex}{TEMPORARY}")
-            try:
+            with replacing(path, shared=True) as temporary:
                 temporary.write_bytes(data)
                 _share(temporary)
-                temporary.replace(path)
-            except BaseException:
-                with suppress(OSError):
-                    temporary.unlink()
-                raise
 
     def remove(self, name: str) -> None:
         """Remove a file or a folder; nothing happens where there is none.

@@ -196,8 +196,9 @@ class RowCache(KnownRows):
             raise StoreError(
                 f"{self.name}: an index of the store names rows that are others'; remove its *.index files"
             )
-        # The same content may have been seen under another name.
-        return table.set_column(0, self.schema.field("clip_id"), pa.array(keys.clip_ids, pa.string()))
+        # The same content may have been seen under another name. Parquet calls the items of a list otherwise.
+        names = pa.array(keys.clip_ids, pa.string())
+        return table.set_column(0, self.schema.field("clip_id"), names).cast(self.schema)
 
     def close(self) -> None:
         """Make the next opening cheap."""

@@ -18,6 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import Field
 
+from mer_pipeline.atomic import atomic_write
 from mer_pipeline.clips import Row
 from mer_pipeline.errors import StageError
 from mer_pipeline.section import Section
@@ -62,13 +63,7 @@ def write_table(path: Path, table: pa.Table, provenance: Mapping[str, str] | Non
 
     `provenance` goes to the footer's key-value metadata, its keys prefixed with "mer.".
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.tmp")
-    try:
-        temporary.write_bytes(table_bytes(table, provenance))
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    atomic_write(path, table_bytes(table, provenance))
 
 
 def table_bytes(table: pa.Table, provenance: Mapping[str, str] | None = None) -> bytes:

@@ -14,12 +14,12 @@ from mer_pipeline.cli.pipeline import find_step
 from mer_pipeline.cli.store import forget
 from mer_pipeline.cli.verify import verify
 from mer_pipeline.errors import UsageError
+from mer_pipeline.outcome import Outcome
 from mer_pipeline.runtime import load_runtime
 from mer_pipeline.speech.track import ExtractAudio
 from mer_pipeline.store.row_cache import row_cache_of
-from mer_pipeline.store.store import Store
-from mer_pipeline.tables.rows import complete_row, to_table
-from mer_pipeline.tables.shards import read_folder, sorted_by_clip
+from mer_pipeline.tables.rows import complete_row
+from mer_pipeline.tables.shards import read_folder
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 PARAMS = """
@@ -59,14 +59,12 @@ def wrong(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, float]:
     run("audio")
     right = loudness()
     forget("audio", [])
-    schema, rows = ExtractAudio.schema, []
+    cache = row_cache_of(find_step("audio").make(), load_runtime())
     for row in read_folder(Path("data/audio")).to_pylist():
         row["rms_dbfs"] += 1
-        rows.append(complete_row(row["clip_id"], row["input_digest"], row, None, schema))
-    runtime = load_runtime()
-    cache = row_cache_of(find_step("audio").make(), runtime)
-    packs = Store(str(runtime.store_url)).pack_set("audio", cache.fingerprint, cache.schema)
-    packs.put(sorted_by_clip(to_table(rows, cache.schema)), cache.fingerprint.provenance())
+        whole = complete_row(row["clip_id"], row["input_digest"], row, None, ExtractAudio.schema)
+        cache.add([Outcome(row["clip_id"], row["input_digest"], whole)])
+    cache.flush()
     run("audio")
     assert loudness() == {clip: pytest.approx(value + 1) for clip, value in right.items()}
     return right

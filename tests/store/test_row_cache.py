@@ -27,7 +27,7 @@ class Number(Transform[int]):
 
     name = "number"
     sources = ()
-    schema = pa.schema([pa.field("y", pa.int64())])
+    schema = pa.schema([pa.field("y", pa.int64()), pa.field("words", pa.list_(pa.string()))])
     params = Section()
 
     def prepare(self, clip: Clip) -> int:
@@ -56,7 +56,9 @@ def keys(numbers: Sequence[int]) -> Keys:
 
 
 def row(n: int) -> Outcome:
-    return Outcome(f"c{n}", digest(n), complete_row(f"c{n}", digest(n), {"y": n}, None, Number.schema))
+    return Outcome(
+        f"c{n}", digest(n), complete_row(f"c{n}", digest(n), {"y": n, "words": ["w"] * n}, None, Number.schema)
+    )
 
 
 def broken(n: int, lasts: bool) -> Outcome:
