@@ -5,7 +5,7 @@ a line of a table here besides. Nothing is imported before its name is asked for
 line. They are named by where their class is:
 
     my_lab.encoders:Gaze          a module that can be imported
-    components/gaze.py:Gaze       a file below the project
+    components/gaze.py:Gaze       a file of the project, below components/, where DVC sees that it changes
     gaze                          an installed package's entry point, of the group that the table names
 """
 
@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from mer_pipeline.heads.base import Head
     from mer_pipeline.judges.judge import Judge
     from mer_pipeline.vision.detector import Detector
+
+FOLDER = "components"  # of a project's own components
 
 C = TypeVar("C", covariant=True)
 S = TypeVar("S")
@@ -125,9 +127,11 @@ def _entry_points(group: str) -> dict[str, EntryPoint]:
 
 
 def _import(place: str, where: str) -> ModuleType:
-    """Import a dotted name, or a file below the project as the module that it is from there."""
+    """Import a dotted name, or a file below components/ as the module that it is from the project's root."""
     file = Path(place) if place.endswith(".py") else None
     name = place if file is None else ".".join(file.with_suffix("").parts)
+    if file is not None and (file.parts[0] != FOLDER or ".." in file.parts):
+        raise ComponentError(f"{where}: the file must lie below {FOLDER}/, where DVC sees that it changes")
     if file is not None and not file.is_file():
         raise ComponentError(f"{where}: there is no file {place}; it is looked for from the project's root")
     if not all(part.isidentifier() for part in name.split(".")):
@@ -189,6 +193,7 @@ JUDGES: Registry[Judge[object]] = Registry(
         "hf-audio": "mer_pipeline.judges.hf_audio:HfAudio",
         "llm-scores": "mer_pipeline.judges.llm_scores:LlmScores",
         "csv": "mer_pipeline.judges.outside:Outside",
+        # It sees all clips at once and is no `Judge`: stages/vote.py runs it.
         "fusion-head": "mer_pipeline.judges.fusion_head:FusionHead",
     },
 )

@@ -2,7 +2,7 @@
 
 from mer_pipeline.cli.stage import progress_bar, run_stage, stage
 from mer_pipeline.errors import ParamsError, did_you_mean
-from mer_pipeline.judges.fusion_head import FusionHeadParams
+from mer_pipeline.judges.fusion_head import FusionHead, FusionHeadParams
 from mer_pipeline.judges.judge import make_judge
 from mer_pipeline.models.lock import check_locked, checkpoints_of
 from mer_pipeline.params import load_params
@@ -21,7 +21,7 @@ def main(name: str) -> str:
         raise ParamsError(f"params.yaml has no judge '{name}'{did_you_mean(name, params.judges)}")
     judge = params.judges[name]
     if isinstance(judge, FusionHeadParams):
-        from mer_pipeline.training.fusion_head_judge import FusionHead, vote
+        from mer_pipeline.training.fusion_head_judge import vote
         from mer_pipeline.training.head_cache import head_cache
         from mer_pipeline.training.task import Task
 

@@ -6,9 +6,11 @@ it.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 from mer_pipeline.judges.judge import Family, JudgeParams
+from mer_pipeline.tables.shards import ShardParams
 from mer_pipeline.train_params import HeadName
 
 
@@ -22,7 +24,19 @@ class FusionHeadParams(JudgeParams):
     head: HeadName = "logreg"  # which one; it is trained as `train` says
 
 
+@dataclass(frozen=True)
 class FusionHead:
-    """The entry of the table."""
+    """The judge.
 
-    Params = FusionHeadParams
+    Attributes:
+        Params: the class of its section of params.yaml.
+        name: its key there.
+        params: which head, and when it abstains; its scores are the mean of the softmax over the seeds.
+        shards: of its table.
+    """
+
+    Params: ClassVar = FusionHeadParams
+
+    name: str
+    params: FusionHeadParams
+    shards: ShardParams

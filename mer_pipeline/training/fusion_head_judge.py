@@ -19,7 +19,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from mer_pipeline.clips import Row
-from mer_pipeline.judges.fusion_head import FusionHeadParams
+from mer_pipeline.judges.fusion_head import FusionHead, FusionHeadParams
 from mer_pipeline.judges.judge import label_of, vote_schema
 from mer_pipeline.labels.judges import FINAL, HELD_OUT
 from mer_pipeline.labels.votes import MISSING
@@ -27,7 +27,7 @@ from mer_pipeline.modalities import Features, Indices, Mask, Matrix
 from mer_pipeline.project import Project
 from mer_pipeline.tables.quarantine import write_problems
 from mer_pipeline.tables.rows import complete_row, digest, stage_schema
-from mer_pipeline.tables.shards import ShardParams, new_folder, shard_of, write_shard
+from mer_pipeline.tables.shards import new_folder, shard_of, write_shard
 from mer_pipeline.training.cross_validation import FEWEST_FOLDS, Labels, seeds_of, without
 from mer_pipeline.training.head_cache import HeadCache
 from mer_pipeline.training.member import fixed_threads
@@ -87,21 +87,6 @@ class HeldOutVotes:
 def own_schema(classes: int) -> pa.Schema:
     """The schema of the table: one row per clip and held-out fold, but for fold f's clips where f is held out."""
     return stage_schema(vote_schema(classes)).insert(1, pa.field(HELD_OUT, pa.int32(), nullable=False))
-
-
-@dataclass(frozen=True)
-class FusionHead:
-    """The judge.
-
-    Attributes:
-        name: its own, of params.yaml.
-        params: which head, and when it abstains; its scores are the mean of the softmax over the seeds.
-        shards: of its table.
-    """
-
-    name: str
-    params: FusionHeadParams
-    shards: ShardParams
 
 
 def vote(judge: FusionHead, task: Task, project: Project, cache: HeadCache, progress: Progress = quiet) -> str:

@@ -1,7 +1,8 @@
 """Whose a module is: the project's, a library's or the standard library's; what it is called and where its data lies.
 
 Project code is what lies in this package or in a `.py` file outside of the standard library and of folders into which
-an installer put it (plug-ins, scripts). Other packages are only named; `libraries.py` knows their versions.
+an installer put it (plug-ins, scripts), and the installed package of a component that is run (`looking_into`). Other
+packages are only named; `libraries.py` knows their versions.
 """
 
 from __future__ import annotations
@@ -11,7 +12,9 @@ import importlib
 import importlib.util
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -26,6 +29,9 @@ TOLD = frozenset({f"{PROJECT}.numerics"})  # a part of every fingerprint says wh
 EFFECTS, WHOLE = "<effects>", ""  # instead of a definition's name
 
 Origin = Literal["project", "library", "stdlib"]
+
+# Installed packages that are looked into all the same, by their top-level names.
+_LOOKED_INTO: ContextVar[frozenset[str]] = ContextVar("looked_into", default=frozenset())
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,7 +71,7 @@ def origin_of(names: Mapping[str, object]) -> Origin:
         return "stdlib"
     if place is None and name not in sys.modules:
         return "project"  # made by exec: whoever wrote it, it has no version
-    return _origin(name.partition(".")[0], place)
+    return _whose(name.partition(".")[0], place)
 
 
 def origin_named(module: str) -> Origin:
@@ -80,7 +86,22 @@ def origin_named(module: str) -> Origin:
         spec = None
     if spec is None:
         return "library"
-    return _origin(top, spec.origin or next(iter(spec.submodule_search_locations or ()), None))
+    return _whose(top, spec.origin or next(iter(spec.submodule_search_locations or ()), None))
+
+
+@contextmanager
+def looking_into(packages: frozenset[str]) -> Iterator[None]:
+    """For a while, these installed packages are project code too: their components are what is run, and whoever works
+    on one does not raise its version at each edit."""
+    token = _LOOKED_INTO.set(packages)
+    try:
+        yield
+    finally:
+        _LOOKED_INTO.reset(token)
+
+
+def _whose(top: str, place: str | None) -> Origin:
+    return "project" if top in _LOOKED_INTO.get() else _origin(top, place)
 
 
 @functools.cache

@@ -24,6 +24,7 @@ from mer_pipeline.store.code.origins import (
     WHOLE,
     Space,
     load,
+    looking_into,
     names_around,
     origin_named,
     origin_of,
@@ -74,10 +75,27 @@ def code_of(*roots: object, told: Collection[str] = ()) -> Code:
         Undigestible: a root holds, or code that it reaches has or reads, what cannot be digested.
     """
     walk = _Walk(frozenset(told))
-    for root in roots:
-        walk.root(root)
-    walk.finish()
+    with looking_into(frozenset(map(_installed_package, roots)) - {""}):
+        for root in roots:
+            walk.root(root)
+        walk.finish()
     return Code(dict(sorted(walk.digests.items())), frozenset(walk.libraries), tuple(sorted(walk.files)))
+
+
+def _kind_of(root: object) -> type | FunctionType:
+    return root if isinstance(root, type | FunctionType) else type(root)
+
+
+def _names_of(root: object) -> Mapping[str, object]:
+    """The names of the module that a root's class or function is from."""
+    kind = _kind_of(root)
+    return kind.__globals__ if isinstance(kind, FunctionType) else names_around(kind)
+
+
+def _installed_package(root: object) -> str:
+    """The package of a root that an installer put there; empty where its module is the project's anyway."""
+    names = _names_of(root)
+    return str(names["__name__"]).partition(".")[0] if origin_of(names) == "library" else ""
 
 
 class _Walk:
@@ -99,8 +117,7 @@ class _Walk:
 
     def root(self, value: object) -> None:
         """Add what a root reaches."""
-        kind = value if isinstance(value, type | FunctionType) else type(value)
-        names = kind.__globals__ if isinstance(kind, FunctionType) else names_around(kind)
+        kind, names = _kind_of(value), _names_of(value)
         module = self.space(names).label if origin_of(names) == "project" else kind.__module__
         path = name = f"{module}.{kind.__qualname__}"
         count = 1
