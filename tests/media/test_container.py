@@ -18,15 +18,28 @@ def test_probe_reads_the_header(make_film: Make) -> None:
 
 
 def test_sound_alone_has_no_size(make_film: Make) -> None:
-    """A sound file is a clip without pictures."""
+    """A sound file is a clip without pictures, as long as its sound."""
     info = probe(make_film(frames=0, seconds=1.0))
     assert (info.width, info.has_sound) == (None, True)
+    assert info.seconds == pytest.approx(1.0, abs=0.07)
+
+
+def test_a_film_whose_streams_do_not_say_how_long_they_are(make_film: Make) -> None:
+    """Matroska says it of the file as a whole."""
+    info = probe(make_film("a.mkv", frames=20, rate=10))
+    assert info.seconds == pytest.approx(2.0, abs=0.11)
+
+
+def test_the_picture_decides_how_long_a_film_is(make_film: Make) -> None:
+    """Not the sound that goes on."""
+    assert probe(make_film(frames=20, rate=10, seconds=5.0)).seconds == pytest.approx(2.0, abs=0.11)
 
 
 @pytest.mark.parametrize(
     ("content", "says"),
     [
         (b"", "is empty"),
+        (b"\xff", "not a known media container"),
         (b"hello, this is text", "not a known media container"),
         (b"\0\0\0\x20ftypisom" + b"x" * 400, "decoded"),
     ],
@@ -68,7 +81,7 @@ def test_a_name_that_looks_like_an_address_is_a_file(make_film: Make) -> None:
 
 
 def test_limits(make_film: Make, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Length and size of a clip are bounded before it is decoded."""
+    """Length, size and streams of a clip are bounded before it is decoded."""
     path = make_film(frames=20)
     monkeypatch.setattr(container, "MAX_SECONDS", 1.0)
     with pytest.raises(BadInput, match="longer than 1 s"):
@@ -76,6 +89,9 @@ def test_limits(make_film: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(container, "MAX_SECONDS", 60.0)
     monkeypatch.setattr(container, "MAX_PIXELS", 100)
     with pytest.raises(BadInput, match="larger than 100 pixels"):
+        probe(path)
+    monkeypatch.setattr(container, "MAX_STREAMS", 1)
+    with pytest.raises(BadInput, match="2 streams, more than 1"):
         probe(path)
 
 

@@ -45,6 +45,14 @@ def test_variable_frame_rate_keeps_its_own_times(make_film: Make) -> None:
     assert [p.time for p in found] == pytest.approx([t / 1000 for t in times], abs=2e-3)
 
 
+def test_times_are_from_the_clips_start(make_film: Make) -> None:
+    """A clock that begins at five seconds is no five seconds of nothing."""
+    times = [5000 + 100 * at for at in range(20)]
+    path = make_film("late.mkv", frames=20, times=times, tone=None)
+    assert [p.time for p in read_pictures(path, every)] == pytest.approx([0.1 * at for at in range(20)], abs=2e-3)
+    assert end_of(path) == pytest.approx(2.0, abs=2e-3)
+
+
 def test_only_chosen_frames_are_given(make_film: Make) -> None:
     """A frame in the middle is the same whether or not its neighbours were asked for."""
     path = make_film(frames=20)
@@ -162,6 +170,7 @@ def test_edited_films_start_where_they_are_shown(real: Path) -> None:
     [
         ({"frames": 20, "rate": 10}, {}, 2.0),
         ({"frames": 6, "times": [0, 40, 80, 500, 540, 1500]}, {}, 1.54),  # the step that most frames have
+        ({"frames": 2, "rate": 10}, {}, 0.2),
         ({"frames": 1, "seconds": 1.0}, {}, 0.0),
         ({"frames": 15, "rate": 5}, {"fps": 4.0}, 3.75),
         ({"frames": 15, "rate": 5}, {"duration": 3.6}, 3.6),
@@ -196,6 +205,17 @@ def test_channels_are_averaged(tmp_path: Path, channels: int, name: str) -> None
     sound = read_sound(write_sound(tmp_path / name, channels, "pcm_s16le"), 10)
     assert np.abs(sound[2000:-2000]).max() == pytest.approx(0.9, abs=0.01)
     assert len(sound) == pytest.approx(16_000, abs=40)
+
+
+@pytest.mark.parametrize("rate", [8000, 44_100, 48_000])
+@pytest.mark.parametrize("channels", [1, 2])
+def test_other_rates_are_resampled_to_the_last_sample(tmp_path: Path, rate: int, channels: int) -> None:
+    """The same sine at 16 kHz, in phase, up to its end: what the resampler holds back is not lost."""
+    sound = read_sound(write_sound(tmp_path / "a.wav", channels, "pcm_s16le", rate), 10)
+    assert len(sound) == pytest.approx(16_000, abs=2)
+    expected = 0.9 * np.sin(2 * np.pi * 200 * np.arange(len(sound)) / 16_000)
+    np.testing.assert_allclose(sound[100:-100], expected[100:-100], atol=0.01)
+    np.testing.assert_allclose(sound[-100:], expected[-100:], atol=0.2)  # the filter sees nothing beyond the end
 
 
 def test_frames_that_the_decoder_drops_do_not_shift_the_others(make_film: Make, tmp_path: Path) -> None:

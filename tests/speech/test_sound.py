@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 
 from mer_pipeline.errors import Skip
-from mer_pipeline.speech.logmel import PROSODY_DIM, prosody, prosody_functionals
+from mer_pipeline.speech.logmel import PROSODY_DIM, Prosody, prosody, prosody_functionals
+from mer_pipeline.speech.logmel import _median3 as median3
 from mer_pipeline.speech.track import AudioParams, ExtractAudio, Sound, dbfs, loudest_dbfs
 from tests.conftest import clip, listed
 
@@ -21,7 +22,7 @@ def voice(hertz: float, seconds: float = 1.0) -> np.ndarray:
     return sum(tone(hertz * k, seconds, 0.2 / k) for k in range(1, 9))
 
 
-@pytest.mark.parametrize("hertz", [75, 110, 147, 220, 330, 450])
+@pytest.mark.parametrize("hertz", [62, 75, 110, 147, 220, 330, 450, 490])
 def test_pitch_of_a_buzz(hertz: float) -> None:
     """Within a quarter tone, without octave errors."""
     found = prosody(voice(hertz))
@@ -55,6 +56,40 @@ def test_functionals_are_always_finite(samples: np.ndarray) -> None:
     numbers = prosody_functionals(prosody(samples.astype(np.float32)))
     assert numbers.shape == (PROSODY_DIM,)
     assert np.isfinite(numbers).all()
+
+
+def test_a_contour_has_a_value_every_10_ms_at_its_own_time() -> None:
+    """Sound from 0.5 to 0.8 s: the frames there sound, are voiced, and have its level."""
+    sound = np.concatenate([np.zeros(RATE // 2), tone(200, 0.3, 0.5), np.zeros(RATE // 5)]).astype(np.float32)
+    found = prosody(sound)
+    assert len(found.level) == len(found.pitch) == 101
+    assert np.flatnonzero(found.sounding)[[0, -1]] == pytest.approx([50, 80], abs=2)
+    assert np.flatnonzero(found.voiced)[[0, -1]] == pytest.approx([50, 80], abs=2)
+    assert found.level[55:75] == pytest.approx(20 * np.log10(0.5 / np.sqrt(2)), abs=0.1)
+
+
+def test_a_single_octave_jump_is_taken_out() -> None:
+    """The median of three neighbours, where all are voiced; the first and the last stay."""
+    nan = float("nan")
+    contour = np.array([100, 100, 200, 101, 102, nan, 103, 206, 104])
+    expected = np.array([100, 100, 101, 102, 102, nan, 103, 104, 104])
+    np.testing.assert_array_equal(median3(contour), expected)
+    np.testing.assert_array_equal(median3(np.array([100.0, 200, 100])), [100, 100, 100])
+    np.testing.assert_array_equal(median3(np.array([100.0, 200])), [100, 200])
+
+
+def test_functionals_by_hand() -> None:
+    """Mean, deviation, percentiles, slope over the whole and mean step of the voiced pitch in semitones and of the
+    sounding level; then pace, pauses, voiced share and seconds."""
+    nan = float("nan")
+    pitch = np.array([110, 110, nan, 220, nan, 220, nan, nan, nan, nan])  # 12, 12, 24 and 24 semitones above 55 Hz
+    level = np.array([-20.0, -21, -22, -23, -24, -25, -90, -90, -90, -90])
+    found = prosody_functionals(Prosody(level, level > -50, pitch))
+    tones, loud = np.array([12, 12, 24, 24.0]), level[:6]
+    for numbers, contour, slope, step in ((found[:7], tones, 14.4, 4.0), (found[7:14], loud, -5.0, 1.0)):
+        percentiles = np.percentile(contour, [10, 50, 90])
+        np.testing.assert_allclose(numbers, [contour.mean(), contour.std(), *percentiles, slope, step], atol=1e-9)
+    assert found[14:].tolist() == pytest.approx([found[14], 0.4, 0.4, 0.1])
 
 
 def test_levels() -> None:

@@ -85,8 +85,9 @@ def test_no_face_is_a_skip(crop: CropFaces) -> None:
 
 
 def test_a_tiny_picture_has_no_face(crop: CropFaces) -> None:
-    """Below the detector's window it is not even asked."""
-    assert isinstance(run(crop, [np.zeros((8, 8, 3), np.uint8)]), Skip)
+    """Below the detector's window it is not even asked, be it low or narrow."""
+    for size in ((8, 8), (8, 400), (400, 8)):
+        assert isinstance(run(crop, [np.zeros((*size, 3), np.uint8)]), Skip)
 
 
 def test_a_clip_does_not_depend_on_its_companions(crop: CropFaces) -> None:
@@ -125,3 +126,21 @@ def test_alignment_turns_a_tilted_head_upright() -> None:
     aligned = align(picture, points, 160, 0.1)
     for x, y in ((LAYOUT + 0.1) / 1.2 * 160).round().astype(int):
         assert aligned[y - 1 : y + 2, x - 1 : x + 2].mean() > 120
+
+
+@pytest.mark.parametrize("degrees", [0, 45, 90])
+def test_a_face_larger_than_its_crop_is_averaged(degrees: int) -> None:
+    """Stripes of one pixel on a face four times the crop's size become grey, whatever way the head is turned."""
+    angle = np.deg2rad(degrees)
+    turn = 640 * np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    points = ((LAYOUT - 0.5) @ turn.T + 500).astype(np.float32)
+    stripes = np.tile(np.array([[[0] * 3, [255] * 3]], np.uint8), (1000, 500, 1))
+    assert align(stripes, points, 160, 0.0)[60:100, 60:100].std() < 10
+
+
+def test_what_lies_beyond_the_picture_is_black() -> None:
+    """A face at the edge is not stretched."""
+    points = (LAYOUT * 160 - [80, 0]).astype(np.float32)
+    aligned = align(np.full((160, 160, 3), 255, np.uint8), points, 160, 0.0)
+    assert not aligned[:, :75].any()
+    assert (aligned[5:-5, 85:] == 255).all()

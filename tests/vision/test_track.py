@@ -36,6 +36,30 @@ def test_a_face_may_move_and_be_lost_for_a_while() -> None:
     assert track.frames == [0, 2]
 
 
+def test_a_face_that_is_suddenly_another_size_is_another_face() -> None:
+    """Twice the side is still the same; more is not."""
+    for side, frames in ((118, [0, 1]), (125, [1])):
+        track = primary_track([found((100, 100, 60, 0.99)), found((100, 100, side, 0.99))], 0.9)
+        assert track is not None
+        assert track.frames == frames
+
+
+def test_a_face_moves_by_its_own_size_at_most() -> None:
+    """In sides of the larger box of the two: from 60 to 100 pixels wide, 90 away is the same and 110 another face."""
+    for move, frames in ((90, [0, 1]), (110, [1])):
+        track = primary_track([found((100, 100, 60, 0.99)), found((100 + move, 100, 100, 0.99))], 0.9)
+        assert track is not None
+        assert track.frames == frames
+
+
+def test_the_nearest_is_linked_first() -> None:
+    """Two faces come nearer to each other: each stays itself."""
+    frames = [found((100, 100, 60, 0.99), (200, 100, 80, 0.95)), found((165, 100, 80, 0.99), (125, 100, 60, 0.95))]
+    track = primary_track(frames, 0.9)
+    assert track is not None
+    assert track.picks == [1, 0]
+
+
 def test_no_face_is_no_track() -> None:
     """Nor are faces below the score."""
     assert primary_track([found(), found()], 0.9) is None
