@@ -40,6 +40,7 @@ measure: repro dev
 	python benchmarks/enrichment.py --goemotions "$(DATA)/goemotions"
 	python benchmarks/competition.py
 	python benchmarks/train.py
+	python benchmarks/numerics.py
 	python docs/write.py
 
 setup: .venv/.base

@@ -44,8 +44,8 @@ def golden_of(root: Path = ROOT) -> Golden:
         table = pa.concat_tables(pq.read_table(path) for path in sorted(folder.glob("part-*.parquet")))
         found[folder.relative_to(root / "data").as_posix()] = table_golden(table)
     for name in METRICS:
-        metrics = json.loads((root / name).read_text(encoding="utf-8"))
-        found[name] = dict(scores(metrics))
+        if (root / name).exists():
+            found[name] = dict(scores(json.loads((root / name).read_text(encoding="utf-8"))))
     return found
 
 
@@ -133,6 +133,9 @@ def held_here(names: frozenset[str]) -> tuple[frozenset[str], str]:
 def main(*words: str) -> int:
     """Compare, or `--accept`; the exit code."""
     found = golden_of()
+    if not any((ROOT / "data").glob("features/*/part-*.parquet")):
+        print("error: there are no tables in data/; run `make repro` first", file=sys.stderr)
+        return 2
     if words == ("--accept",):
         if note := held_here(frozenset(found))[1]:
             print(f"error: {note.removeprefix('note: ')}; accept on an AMD x86-64 machine", file=sys.stderr)
