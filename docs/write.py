@@ -8,12 +8,15 @@ import ast
 import inspect
 from pathlib import Path
 
+from mer_pipeline.components import HEADS
 from mer_pipeline.datasets.adapter import MER_CLASSES
 from mer_pipeline.encoder import EncoderParams
+from mer_pipeline.heads.spec import Parts
 from mer_pipeline.judges.judge import JudgeParams
 from mer_pipeline.judges.label_map import known_maps
 from mer_pipeline.params import Params
 from mer_pipeline.section import Section
+from mer_pipeline.train_params import HeadEntry, TrainParams
 
 ROOT = Path(__file__).resolve().parent.parent
 PARAMS_PAGE = ROOT / "docs/params.md"
@@ -21,6 +24,9 @@ JUDGES_PAGE = ROOT / "docs/judges.md"
 MAPS = "| map |"  # the beginning of the label maps' table
 ENTRIES: dict[str, type[Section]] = {"encoders": EncoderParams, "judges": JudgeParams}  # sections of named entries
 TOLD = "columns"  # each key means what it says
+TABLE = "| key | default | meaning |\n|---|---|---|"
+# Settings that heads read and `train` has, and what is none of a person's options.
+ELSEWHERE = {*TrainParams.model_fields, *Parts.model_fields}
 HEAD = """# params.yaml
 
 Every key with its default and meaning. An unknown key is an error that names the nearest known one. What belongs to
@@ -34,14 +40,27 @@ def params_page() -> str:
     """One table per section, the meanings taken from the comments in the source."""
     sections = _sections(Params)
     alone = [_row(*item) for item in _items_of(Params) if _name_of(item[0]) not in {*sections, *ENTRIES}]
-    parts = [HEAD, "| key | default | meaning |\n|---|---|---|", *alone, ""]
+    parts = [HEAD, TABLE, *alone, ""]
     for name, kind in sections.items():
         title = f"{name}.NAME" if name in ENTRIES else name
         parts.append(f"## {title}\n\n{inspect.getdoc(kind)}\n")
-        parts.append("| key | default | meaning |\n|---|---|---|")
+        parts.append(TABLE)
         parts += [_row(*item) for item in _items_of(kind)]
         parts.append("")
+        if kind is TrainParams:
+            parts += _heads_parts()
     return "\n".join(parts)
+
+
+def _heads_parts() -> list[str]:
+    """The options of each head that has any of its own."""
+    parts = [f"## train.heads.NAME\n\n{inspect.getdoc(HeadEntry)}\n", TABLE]
+    parts += [*(_row(*item) for item in _items_of(HeadEntry)), ""]
+    for name in HEADS.built_in:
+        items = [item for item in _items_of(HEADS.load(name).Params) if _name_of(item[0]) not in ELSEWHERE]
+        if items:
+            parts += [f"### Options of `{name}`\n", TABLE, *(_row(*item) for item in items), ""]
+    return parts
 
 
 def _sections(kind: type[Section], below: str = "") -> dict[str, type[Section]]:
@@ -57,12 +76,16 @@ def _sections(kind: type[Section], below: str = "") -> dict[str, type[Section]]:
 
 
 def _items_of(kind: type[Section]) -> list[tuple[ast.AnnAssign, list[str]]]:
-    """The keys of a section in the order of its class, each with the source that it stands in."""
-    source = inspect.getsource(kind)
-    lines = source.splitlines()
-    (node,) = ast.parse(source).body
-    assert isinstance(node, ast.ClassDef)
-    return [(item, lines) for item in node.body if isinstance(item, ast.AnnAssign)]
+    """The keys of a section, each with the source that it stands in: those of its class, then those of its bases."""
+    items = []
+    for one in kind.__mro__[: kind.__mro__.index(Section)]:
+        source = inspect.getsource(one)
+        lines = source.splitlines()
+        (node,) = ast.parse(source).body
+        assert isinstance(node, ast.ClassDef)
+        found = [(item, lines) for item in node.body if isinstance(item, ast.AnnAssign)]
+        items += [item for item in found if _name_of(item[0]) in kind.model_fields]
+    return items
 
 
 def _name_of(item: ast.AnnAssign) -> str:

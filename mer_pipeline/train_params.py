@@ -53,6 +53,9 @@ class HeadEntry(Section):
         return dict(self.__pydantic_extra__)
 
 
+BY_DEFAULT = {"ecmf": HeadEntry(), "mertools": HeadEntry(), "logreg": HeadEntry()}
+
+
 class SearchSpace(Section):
     """What is searched. What is left out stays as `train` says. An option of one head is named `HEAD.OPTION`, with
     [low, high] where it is a number with a fraction, else with choices."""
@@ -117,7 +120,7 @@ class CrossValidationParams(Section):
     # what is learnt of a clip: its refined label, the refinement's posterior, or the mean posterior of its label's rows
     targets: Literal["hard", "posterior", "smoothed"] = "hard"
     class_weights: Literal["none", "balanced"] = "none"  # balanced: every class counts the same
-    search: SearchParams = SearchParams()  # for better values of some of these: the next section
+    search: SearchParams = SearchParams()  # for better values of some of these: section train.search
 
     @field_validator("seeds")
     @classmethod
@@ -129,11 +132,9 @@ class TrainParams(NetworkParams, CrossValidationParams):
     """The fusion heads. Values are ours where the paper is silent (docs/method.md)."""
 
     features: tuple[str, ...] = ()  # encoder names, each one modality token; empty: all, in params' order
-    # name to own options (train.heads.NAME), or a list of names; cross-validation selects among them; ensemble: the
-    # mean of those that it keeps
-    heads: Annotated[dict[HeadName, HeadEntry], Field(min_length=1)] = Field(
-        default_factory=lambda: {"ecmf": HeadEntry(), "mertools": HeadEntry(), "logreg": HeadEntry()}
-    )
+    # name to own options (train.heads.NAME), or a list of names; by default ecmf, mertools and logreg. Cross-validation
+    # selects among them; ensemble: the mean of those that it keeps.
+    heads: Annotated[dict[HeadName, HeadEntry], Field(min_length=1)] = BY_DEFAULT
     single_modality: bool = True  # also train every head on each modality alone, for the report
     # encoders that see frames or faces: a token each, or merged into one (`visual`)
     visual: Literal["tokens", "merged"] = "tokens"

@@ -48,6 +48,9 @@ def test_params_are_those_that_the_script_reads(name: str) -> None:
         "encoders": {"embed": {"encoders.${key}"}, "ingest": set()}.get(name, {"encoders"}),
         "judges": {"vote": {"judges.${key}"}, "ingest": set()}.get(name, {"judges"}),
         "enrich": {"ingest": set()}.get(name, {"enrich"}),
+        # It also looks whether the options of heads are known.
+        "train": {"ingest": set()}.get(name, {"train"}),
+        "heads_elsewhere": set(),
     }
     read = {key for chain in params_read(stage_script(PIPELINE[name])) for key in made_from.get(chain, {chain})}
     if name not in {"ingest", "report"}:  # decided when mer_pipeline is imported; those two compute nothing

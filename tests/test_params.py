@@ -7,8 +7,10 @@ from pathlib import Path
 import pytest
 from ruamel.yaml import YAML
 
+from mer_pipeline.components import HEADS
 from mer_pipeline.errors import ParamsError
 from mer_pipeline.params import Params, load_params, parse_params
+from mer_pipeline.train_params import TrainParams
 
 ROOT = Path(__file__).resolve().parent.parent
 GOOD = {
@@ -38,6 +40,8 @@ def test_profiles_state_every_section(name: str) -> None:
     raw = YAML(typ="safe").load(ROOT / f"profiles/{name}.yaml")
     assert set(raw) == set(Params.model_fields)
     assert set(raw["train"]) | {"features"} == set(Params.model_fields["train"].annotation.model_fields)
+    for head, options in raw["train"]["heads"].items():
+        assert set(options) == HEADS.load(head).Params.model_fields.keys() - TrainParams.model_fields.keys()
 
 
 @pytest.mark.parametrize(

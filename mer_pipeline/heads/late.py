@@ -20,7 +20,7 @@ from pydantic import field_validator
 from mer_pipeline.heads.base import Ablations, ComputeConfig, Epoch, Examples, Head, Lesson
 from mer_pipeline.heads.inner import suited
 from mer_pipeline.heads.linear import log_softmax
-from mer_pipeline.heads.logreg import STRENGTHS, LogReg, LogRegParams, Strengths
+from mer_pipeline.heads.logreg import LogReg, LogRegParams, Strengths
 from mer_pipeline.heads.mean import Mean
 from mer_pipeline.heads.network import NetworkHead
 from mer_pipeline.modalities import Features, Matrix
@@ -34,7 +34,7 @@ class LateFusedParams(NetworkParams):
     """Options of a network beside late fusion."""
 
     late_fusion: bool = True  # the mean with linear late fusion, as logreg is, unless that misleads it; false: without
-    late_fusion_c: Strengths = STRENGTHS  # its candidates for the inverse regularisation
+    late_fusion_c: Strengths = (1e-4, 1e-3, 1e-2, 1e-1)  # its candidates for the inverse regularisation
 
     @field_validator("late_fusion_c")
     @classmethod

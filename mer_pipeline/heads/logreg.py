@@ -21,13 +21,12 @@ from mer_pipeline.modalities import Features, Matrix
 from mer_pipeline.section import Section, Strength, distinct
 
 Strengths = Annotated[tuple[Strength, ...], Field(min_length=1)]
-STRENGTHS = (1e-4, 1e-3, 1e-2, 1e-1)
 
 
 class LogRegParams(Section):
     """The options of the late fusion."""
 
-    c: Strengths = STRENGTHS  # candidates for the inverse regularisation
+    c: Strengths = (1e-4, 1e-3, 1e-2, 1e-1)  # candidates for the inverse regularisation
 
     @field_validator("c")
     @classmethod

@@ -51,7 +51,7 @@ def faces(boxes: list[list[float]], rolls: list[float]) -> Faces:
 
 
 def test_head_motion_by_hand() -> None:
-    """Sides 10, 10 and 20: moves are in units of 10, growth is a logarithm, and the roll goes to 0.3 and back to 0.2."""
+    """Sides 10, 10 and 20: moves count in units of 10, growth as a logarithm; roll .3, then .2."""
     found = head_motion(faces([[0, 0, 10, 10], [4, 2, 14, 12], [4, 2, 24, 22]], [0.0, 0.3, 0.2]))
     across, down, growth, roll = (0.4 + 0.5) / 2, (0.2 + 0.5) / 2, np.log(2) / 2, (0.3 + 0.1) / 2
     np.testing.assert_allclose(found, [across, down, growth, roll, np.std([0, 0.3, 0.2]), 0.75], atol=1e-5)
