@@ -116,12 +116,16 @@ class PackSet:
             if data is None:
                 self.refresh()
                 return None
-            tables.append(read_parquet(data, columns).take(pa.array(rows, pa.int32())))
+            tables.append(self._in_form(read_parquet(data, columns)).take(pa.array(rows, pa.int32())))
             order.append(chosen)
         if not tables:
             return self.schema.empty_table()
         back = np.argsort(np.concatenate(order))
         return pa.concat_tables(tables).take(pa.array(back, pa.int64()))
+
+    def _in_form(self, table: pa.Table) -> pa.Table:
+        """A table that was read, with the names of the items of lists that the schema has; Parquet has its own."""
+        return pa.concat_tables([self.schema.empty_table().select(table.column_names), table])
 
     def read_pack(self, name: str) -> bytes | None:
         """A pack's bytes, checked; None where they cannot be trusted (then it is set aside) or are gone."""
@@ -207,7 +211,9 @@ class PackSet:
             if data is None:
                 continue
             table = read_parquet(data)
-            others = table.filter(pc.invert(pc.is_in(table["input_digest"], pa.array(wanted, pa.string()))))
+            others = self._in_form(table).filter(
+                pc.invert(pc.is_in(table["input_digest"], pa.array(wanted, pa.string())))
+            )
             if len(others):
                 metadata = table.schema.metadata or {}
                 self.put(others, {key.decode().removeprefix("mer."): metadata[key].decode() for key in metadata})

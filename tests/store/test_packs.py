@@ -231,3 +231,25 @@ def test_a_reader_that_was_there_before_finds_the_others(tmp_path: Path) -> None
     assert reader.read(places) is None
     assert read(reader, [1, 3, 7]) == [1, 3, 7]
     assert (reader.find([digest(2)]) == -1).all()
+
+
+def test_rows_of_a_pack_have_the_form_in_which_they_were_put(tmp_path: Path) -> None:
+    """Also where a row is a list, of whose items Parquet has a name of its own: what is put together from packs, and
+    what is left of a pack, is byte for byte what those rows would be by themselves."""
+    values = pa.schema([pa.field("y", pa.list_(pa.float32(), 2)), pa.field("z", pa.list_(pa.binary()))])
+    schema = stage_schema(values)
+
+    def lists(numbers: Sequence[int]) -> pa.Table:
+        made = [{"y": np.array([n, 0], np.float32), "z": [b"%d" % n] * n} for n in numbers]
+        rows = [complete_row(f"c{n}", digest(n), row, None, values) for n, row in zip(numbers, made, strict=True)]
+        return to_table(rows, schema)
+
+    on = Store(str(tmp_path)).pack_set("t", PRINT, schema)
+    on.put(lists([1, 2]), PROVENANCE)
+    on.put(lists([3]), PROVENANCE)
+    found = on.read(on.find([digest(n) for n in (1, 2, 3)]))
+    assert found is not None
+    assert table_bytes(found, PROVENANCE) == table_bytes(lists([1, 2, 3]), PROVENANCE)
+    on.forget([digest(1)])
+    alone = hashlib.sha256(table_bytes(lists([2]), PROVENANCE)).hexdigest() + PACK
+    assert alone in [path.name for path in packs(tmp_path)]
