@@ -206,7 +206,8 @@ def main() -> None:
             values = {mode: np.load(Path(place, mode, "values.npy")) for mode in MODES}
             held, native = (1000 * statistics.median(seconds[mode]) for mode in MODES)
             ratio = statistics.median(a / b for a, b in zip(*(seconds[mode] for mode in MODES), strict=True))
-            rows.append(f"| {name} | {native:.3g} | {held:.3g} | {ratio:.2f} × | {difference(values)} |")
+            shown = (f"{value:,.0f}" if value >= 100 else f"{value:.3g}" for value in (native, held))
+            rows.append(f"| {name} | {' | '.join(shown)} | {ratio:.2f} × | {difference(values)} |")
             print(rows[-1], flush=True)
         for server in servers.values():
             server.communicate()
