@@ -62,7 +62,8 @@ def _items_of(kind: type[Section]) -> list[tuple[ast.AnnAssign, list[str]]]:
     lines = source.splitlines()
     (node,) = ast.parse(source).body
     assert isinstance(node, ast.ClassDef)
-    return [(item, lines) for item in node.body if isinstance(item, ast.AnnAssign)]
+    items = (item for item in node.body if isinstance(item, ast.AnnAssign))
+    return [(item, lines) for item in items if not _name_of(item).startswith("_")]
 
 
 def _name_of(item: ast.AnnAssign) -> str:
