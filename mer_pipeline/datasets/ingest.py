@@ -29,7 +29,7 @@ from mer_pipeline.metrics.ingest import IngestMetrics
 from mer_pipeline.project import Project
 from mer_pipeline.run import Progress
 from mer_pipeline.runtime import Runtime
-from mer_pipeline.tables.quarantine import QualityParams, check_quality, write_problems
+from mer_pipeline.tables.quarantine import QualityParams, check_quality, problem_row, write_problems
 from mer_pipeline.tables.rows import complete_row, digest, stage_schema, to_table
 from mer_pipeline.tables.shards import ShardParams, new_folder, shard_of, write_shard, write_table
 
@@ -161,7 +161,7 @@ def _manifest_row(entry: Entry, probed: Row) -> Row:
 
 
 def _problem(clip_id: str, kind: str, message: str) -> Row:
-    return {"clip_id": clip_id, "error": kind, "message": message, "input_digest": digest(message), "traceback": None}
+    return problem_row(clip_id, kind, message, digest(message))
 
 
 def _transcript_row(entry: Entry) -> Row:

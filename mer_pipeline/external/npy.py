@@ -86,9 +86,14 @@ def read_array(path: Path, content: object) -> Values:
         Transient: it is not the file that was listed, or cannot be read.
     """
     with listed_content(path, content):
-        if path.stat().st_size > MAX_BYTES:
+        try:
+            is_small = path.stat().st_size <= MAX_BYTES
+            data = path.read_bytes() if is_small else b""
+        except OSError as error:
+            raise Transient(f"the file cannot be read: {error.strerror}") from None
+        if not is_small:
             raise BadInput(f"the file has more than {MAX_BYTES >> 20} MB")
-        return parse(path.read_bytes())
+        return parse(data)
 
 
 def parse(data: bytes) -> Values:

@@ -109,12 +109,13 @@ def picture_stream(container: InputContainer) -> VideoStream | None:
     """The first video stream that is a film and no cover picture.
 
     Raises:
-        BadInput: its frames are larger than the limit.
+        BadInput: its frames are larger than the limit, or of a kind that FFmpeg does not know.
     """
     from av.stream import Disposition
 
     for stream in container.streams.video:
         if not stream.disposition & Disposition.attached_pic:
+            check_codec(stream, "picture")
             if stream.width * stream.height > MAX_PIXELS:
                 raise BadInput(f"frames of {stream.width}x{stream.height} are larger than {MAX_PIXELS} pixels")
             stream.thread_count = 1  # clips run in parallel, not the frames of one
@@ -125,6 +126,16 @@ def picture_stream(container: InputContainer) -> VideoStream | None:
 def sound_stream(container: InputContainer) -> AudioStream | None:
     """The first sound stream."""
     return container.streams.audio[0] if container.streams.audio else None
+
+
+def check_codec(stream: VideoStream | AudioStream, what: str) -> None:
+    """Make sure that a stream can be decoded.
+
+    Raises:
+        BadInput: it is of a kind that FFmpeg does not know.
+    """
+    if stream.codec_context is None:  # PyAV gives none where FFmpeg has no decoder, whatever the types say
+        raise BadInput(f"the file's {what} is of a kind that FFmpeg cannot decode; convert it, for instance to mp4")
 
 
 def probe(path: Path) -> MediaInfo:

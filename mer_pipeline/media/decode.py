@@ -7,8 +7,9 @@ thread: bit-exact, while clips run in parallel.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from itertools import chain, groupby
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,9 +17,10 @@ import numpy as np
 import numpy.typing as npt
 
 from mer_pipeline.errors import BadInput, Skip
-from mer_pipeline.media.container import open_media, picture_stream, sound_stream
+from mer_pipeline.media.container import check_codec, open_media, picture_stream, sound_stream
 
 if TYPE_CHECKING:
+    from av.audio.frame import AudioFrame
     from av.audio.stream import AudioStream
     from av.video.stream import VideoStream
 
@@ -106,30 +108,45 @@ def read_sound(path: Path, max_seconds: float) -> npt.NDArray[np.float32]:
         BadInput: as `open_media`; or the file is cut off; or longer than `max_seconds`.
         Skip: it has no sound track.
     """
-    import av
-
     with open_media(path) as container:
         stream = sound_stream(container)
         if stream is None:
             raise Skip("no sound track")
-        # The channels are averaged here: the resampler's own mix to mono would make stereo 3 dB louder and clip it.
-        resampler = av.AudioResampler(format="fltp", rate=SAMPLE_RATE)
+        check_codec(stream, "sound")
         pieces: list[npt.NDArray[np.float32]] = []
         samples = packets = 0
-        for packet in container.demux(stream):
-            packets += bool(packet.size)
-            for frame in packet.decode():
-                for resampled in resampler.resample(frame):
-                    pieces.append(resampled.to_ndarray().mean(axis=0))
-                    samples += pieces[-1].size
+
+        def frames() -> Iterator[AudioFrame]:
+            nonlocal packets
+            for packet in container.demux(stream):
+                packets += bool(packet.size)
+                yield from packet.decode()
+
+        for piece in _mono(frames()):
+            pieces.append(piece)
+            samples += piece.size
             if samples > max_seconds * SAMPLE_RATE:
                 raise BadInput(f"more than {max_seconds:g} s of sound (audio.max_seconds)")
-        pieces += [frame.to_ndarray().mean(axis=0) for frame in resampler.resample(None)]
         _check_complete(path, packets, stream, "packets of sound")
         sound = np.concatenate(pieces) if pieces else np.zeros(0, np.float32)
         if not sound.size:
             raise BadInput("the file has a sound track without sound in it; convert it again")
         return sound
+
+
+def _mono(frames: Iterable[AudioFrame]) -> Iterator[npt.NDArray[np.float32]]:
+    """Frames at 16 kHz, their channels averaged: (samples,) float32 each.
+
+    The resampler's own mix to mono would make stereo 3 dB louder and clip it. A file may change its channels or its
+    rate midway, and a resampler takes one kind of frames.
+    """
+    import av
+
+    for _, alike in groupby(frames, lambda frame: (frame.format.name, frame.layout.name, frame.sample_rate)):
+        resampler = av.AudioResampler(format="fltp", rate=SAMPLE_RATE)
+        for frame in chain(alike, (None,)):  # with None it gives what it still holds
+            for resampled in resampler.resample(frame):
+                yield resampled.to_ndarray().mean(axis=0)
 
 
 def _true_times(

@@ -26,6 +26,7 @@ from mer_pipeline.store.known import KnownRows
 from mer_pipeline.store.root import clone
 from mer_pipeline.store.store import Store
 from mer_pipeline.store.whole import find_whole, settle
+from mer_pipeline.tables.quarantine import problem_row
 from mer_pipeline.tables.rows import to_table
 from mer_pipeline.tables.shards import shard_of, sorted_by_clip, table_bytes
 from mer_pipeline.transform import Item, Transform
@@ -84,7 +85,7 @@ class RowCache(KnownRows):
             if clip_id in self._failed:
                 failed[clip_id] = self._failed[clip_id]
             elif (problem := self.problem(key)) is not None:
-                failed[clip_id] = _problem(clip_id, key, *problem)
+                failed[clip_id] = problem_row(clip_id, *problem, key)
         return failed
 
     def open(self, missing: int) -> None:
@@ -118,7 +119,8 @@ class RowCache(KnownRows):
             if outcome.row is not None:
                 self._waiting[shard_of(clip_id, self.shards)][clip_id] = outcome.row
             elif (failure := outcome.failed) is not None:
-                problem = _problem(clip_id, outcome.input_digest, failure.error, failure.message, failure.traceback)
+                told = (failure.error, failure.message, outcome.input_digest, failure.traceback)
+                problem = problem_row(clip_id, *told)
                 self._failed[clip_id] = problem
                 if failure.lasts:  # of anything else nobody knows whether it will happen again
                     self._untold.append(problem)
@@ -253,13 +255,3 @@ def row_cache_of(transform: Transform[Item], runtime: Runtime, shards: int = 1) 
     url = runtime.store_url
     device = runtime.device_kind() if transform.uses_torch else "any"
     return RowCache(None if url is None else Store(url), transform, device, shards, runtime.store.flush_s)
-
-
-def _problem(clip_id: str, input_digest: str, error: str, message: str, traceback: str | None = None) -> Row:
-    return {
-        "clip_id": clip_id,
-        "error": error,
-        "message": message,
-        "input_digest": input_digest,
-        "traceback": traceback,
-    }

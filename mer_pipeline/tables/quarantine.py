@@ -18,6 +18,12 @@ class QualityParams(Section):
     max_failed: Fraction = 0.05  # of a stage's clips; above it the stage fails
 
 
+def problem_row(clip_id: str, error: str, message: str, input_digest: str, traceback: str | None = None) -> Row:
+    """A row of PROBLEM_SCHEMA."""
+    row = (clip_id, error, message, input_digest, traceback)
+    return dict(zip(PROBLEM_SCHEMA.names, row, strict=True))
+
+
 def write_problems(path: Path, problems: Sequence[Row]) -> None:
     """Write a quarantine file, sorted by clip."""
     ordered = sorted(problems, key=lambda row: (str(row["clip_id"]), str(row["message"])))

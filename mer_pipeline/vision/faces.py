@@ -27,7 +27,7 @@ from mer_pipeline.vision.track import primary_track
 if TYPE_CHECKING:
     import torch
 
-Pictures = npt.NDArray[np.uint8]
+Picture = npt.NDArray[np.uint8]  # (height, width, 3)
 
 # Where the landmarks come to lie, in fractions of the crop's side, at margin 0: the five-point layout that
 # face-recognition crops of 112 pixels share.
@@ -76,7 +76,7 @@ def pictures_of(clip: Clip, table: str) -> Sequence[bytes]:
     return Faces.of(row).crops if table == "faces" else Frames.of(row).jpegs
 
 
-class CropFaces(Transform[tuple[Frames, Pictures]]):
+class CropFaces(Transform[tuple[Frames, list[Picture]]]):
     """Frames to aligned crops of the primary face. An item is a clip's frames and their decoded pictures."""
 
     name = "faces"
@@ -113,19 +113,26 @@ class CropFaces(Transform[tuple[Frames, Pictures]]):
         """Load the detector."""
         self.detector.setup(device)
 
-    def prepare(self, clip: Clip) -> tuple[Frames, Pictures]:
+    def prepare(self, clip: Clip) -> tuple[Frames, list[Picture]]:
         """Decode the frames."""
         frames = Frames.of(clip.need("frames"))
-        return frames, np.stack([jpeg.decode(data) for data in frames.jpegs])
+        return frames, [jpeg.decode(data) for data in frames.jpegs]
 
-    def infer(self, items: Sequence[tuple[Frames, Pictures]]) -> list[Row | Skip]:
-        """One detector call per clip."""
+    def infer(self, items: Sequence[tuple[Frames, list[Picture]]]) -> list[Row | Skip]:
+        """One detector call per clip, and per size of its pictures: a film may change it midway."""
         return [self._faces(frames, pictures) for frames, pictures in items]
 
-    def _faces(self, frames: Frames, pictures: Pictures) -> Row | Skip:
-        small = np.stack([jpeg.shrink(picture, self.params.detect_side) for picture in pictures])
-        factor = pictures.shape[2] / small.shape[2]
-        detections = [found.scaled(factor) for found in self.detector.detect(small)]
+    def _detect(self, pictures: Sequence[Picture]) -> list[Detections]:
+        detections = [Detections.none()] * len(pictures)
+        for shape in dict.fromkeys(picture.shape for picture in pictures):
+            alike = [at for at, picture in enumerate(pictures) if picture.shape == shape]
+            small = np.stack([jpeg.shrink(pictures[at], self.params.detect_side) for at in alike])
+            for at, found in zip(alike, self.detector.detect(small), strict=True):
+                detections[at] = found.scaled(shape[1] / small.shape[2])
+        return detections
+
+    def _faces(self, frames: Frames, pictures: Sequence[Picture]) -> Row | Skip:
+        detections = self._detect(pictures)
         track = primary_track(detections, self.params.min_score)
         if track is None:
             return Skip("no face found")
@@ -154,7 +161,7 @@ def _pick(found: Detections, at: int) -> Detections:
     return Detections(found.boxes[at : at + 1], found.scores[at : at + 1], found.landmarks[at : at + 1])
 
 
-def align(picture: Pictures, landmarks: Floats, size: int, margin: float) -> Pictures:
+def align(picture: Picture, landmarks: Floats, size: int, margin: float) -> Picture:
     """Crop a face so that its landmarks lie as near to LAYOUT as a similarity transform can bring them.
 
     Args:

@@ -184,10 +184,12 @@ def test_the_last_frame_ends_a_step_after_it_begins(
     assert end_of(make_film(**options), **true) == pytest.approx(end, abs=2e-3)
 
 
-def write_sound(path: Path, channels: int, codec: str, rate: int = 16_000, loudness: float = 0.9) -> Path:
+def write_sound(
+    path: Path, channels: int, codec: str, rate: int = 16_000, loudness: float = 0.9, **options: str
+) -> Path:
     """The same sine on every channel."""
     wave = (loudness * np.sin(2 * np.pi * 200 * np.arange(rate) / rate)).astype(np.float32)
-    with av.open(str(path), "w") as out:
+    with av.open(str(path), "w", options=options) as out:
         layout = {1: "mono", 2: "stereo", 6: "5.1"}[channels]
         stream = out.add_stream(codec, rate=rate, layout=layout)
         sound = np.round(np.repeat(wave[:, None], channels, axis=1) * 32767).astype(np.int16).reshape(1, -1)
@@ -216,6 +218,32 @@ def test_other_rates_are_resampled_to_the_last_sample(tmp_path: Path, rate: int,
     expected = 0.9 * np.sin(2 * np.pi * 200 * np.arange(len(sound)) / 16_000)
     np.testing.assert_allclose(sound[100:-100], expected[100:-100], atol=0.01)
     np.testing.assert_allclose(sound[-100:], expected[-100:], atol=0.2)  # the filter sees nothing beyond the end
+
+
+BARE = {"id3v2_version": "0", "write_xing": "0"}  # frames alone
+
+
+def test_channels_may_change_midway(tmp_path: Path) -> None:
+    """An mp3 that is stereo first and mono then, as two that were put together are: all of its sound is there."""
+    parts = [write_sound(tmp_path / f"{n}.mp3", n, "mp3", **BARE).read_bytes() for n in (2, 1)]
+    (tmp_path / "both.mp3").write_bytes(b"".join(parts))
+    sound = read_sound(tmp_path / "both.mp3", 10)
+    assert len(sound) == pytest.approx(2 * 16_000, abs=3000)  # mp3 pads its ends
+    for half in (sound[4000:12_000], sound[-12_000:-4000]):
+        assert np.abs(half).max() == pytest.approx(0.9, abs=0.08)
+
+
+@pytest.mark.parametrize("what", ["picture", "sound"])
+def test_a_codec_that_nobody_knows_is_bad_input(make_film: Make, what: str) -> None:
+    """One sentence, for good; the file's other half is read."""
+    path = make_film(frames=5)
+    names = {b"avc1": b"zzz1"} if what == "picture" else {b"mp4a": b"zzz1", b"\x40\x15": b"\xfe\x15"}
+    for name, other in names.items():
+        assert name in path.read_bytes()
+        path.write_bytes(path.read_bytes().replace(name, other))
+    with pytest.raises(BadInput, match=f"the file's {what} is of a kind that FFmpeg cannot decode"):
+        list(read_pictures(path, every)) if what == "picture" else read_sound(path, 10)
+    assert len(read_sound(path, 10) if what == "picture" else list(read_pictures(path, every))) >= 5
 
 
 def test_frames_that_the_decoder_drops_do_not_shift_the_others(make_film: Make, tmp_path: Path) -> None:

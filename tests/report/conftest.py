@@ -301,6 +301,7 @@ class Maker:
             },
             {"clip_id": "pool_0001", "error": "BadInput", "message": "no video stream", "input_digest": "0"},
         ]
+        rows = [{**row, "traceback": None} for row in rows]
         table = to_table(rows if self.variant.quarantine else [], PROBLEM_SCHEMA)
         write_table(self.paths.data / "quarantine" / "frames.parquet", table)
 

@@ -50,6 +50,18 @@ def test_a_photographed_face_is_found_and_aligned(crop: CropFaces) -> None:
         assert np.abs(points - target).max() < 0.06
 
 
+def test_the_size_of_the_pictures_may_change(crop: CropFaces) -> None:
+    """As in a recorded call: the face is found in both sizes, and what each picture shows is what it shows alone."""
+    large, small = scene([(40, 40, 240)]), scene([(40, 40, 120)], (240, 320))
+    row = run(crop, [large, small])
+    assert isinstance(row, dict)
+    found = {candidate["frame"]: candidate["box"] for candidate in row["candidates"] if candidate["score"] > 0.9}
+    for at, alone in enumerate((large, small)):
+        only = run(crop, [alone])
+        assert isinstance(only, dict)
+        assert found[at] == pytest.approx(only["boxes"][0].tolist())
+
+
 def test_the_box_is_in_pixels_of_the_frame(crop: CropFaces) -> None:
     """Detection works on a smaller copy; what is stored refers to the frame."""
     small = CropFaces(MtcnnParams(detect_side=320, min_face=20))
