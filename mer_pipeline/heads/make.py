@@ -50,15 +50,19 @@ def head_of(name: HeadName, train: TrainParams) -> HeadSpec:
     return HeadSpec(name, kind, head, params)
 
 
-def check_heads(train: TrainParams, *others: HeadName) -> None:
-    """Look at the options of all heads of `train`, and of those that other sections name, before any work is done.
+def check_heads(train: TrainParams, others: Mapping[str, HeadName]) -> None:
+    """Look at the options of all heads before any work is done: of those of `train`, and of those that others name.
+
+    Args:
+        train: the section.
+        others: heads by where they are named.
 
     Raises:
         ParamsError: as `head_of`; or what is searched of a head has no such option, is no range or no choices, lacks
             the value that it begins with, or has values that do not go together.
         ComponentError: as `head_of`.
     """
-    for name in dict.fromkeys((*train.heads, *others)):
+    for name in dict.fromkeys((*train.heads, *others.values())):
         _check_space(head_of(name, train), train)
 
 

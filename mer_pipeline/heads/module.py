@@ -21,8 +21,7 @@ networks are trained many at once instead (network.py), which is several times a
 from __future__ import annotations
 
 import copy
-import inspect
-import traceback
+import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache
@@ -32,13 +31,16 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from mer_pipeline.errors import ComponentError, MerError
+from mer_pipeline.errors import Bug, ComponentError, MerError
 from mer_pipeline.heads.base import GROUP, ComputeConfig, Epoch, Examples, Head, Lesson, Logits
 from mer_pipeline.heads.early_stopping import Progress, Seen
 from mer_pipeline.heads.resident import Resident
 from mer_pipeline.modalities import Features, Matrix
+from mer_pipeline.outcome import trace
 from mer_pipeline.runtime import raise_if_stopped
 from mer_pipeline.train_params import NetworkParams
+
+log = logging.getLogger(__name__)
 
 
 class ModuleHead(Head):
@@ -106,7 +108,8 @@ class ModuleHead(Head):
         """Logits (n, C) and weights (n, M), which are equal among the present modalities where it gives none.
 
         Raises:
-            ComponentError: it fails, or gives something else.
+            Bug: it fails.
+            ComponentError: it gives something else.
         """
         with self.own_faults():
             given = module(x, mask)
@@ -179,16 +182,15 @@ class ModuleHead(Head):
 
     @contextmanager
     def own_faults(self) -> Iterator[None]:
-        """What goes wrong in the author's code is told with its file and line."""
+        """What goes wrong in the author's code is told with its file and line; its traceback goes to the log."""
         try:
             yield
         except MerError:
             raise
         except Exception as error:
-            file = inspect.getsourcefile(self.module_type)
-            own = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename == file]
-            at = f"{file}, line {own[-1].lineno}, in {own[-1].name} (`{own[-1].line}`): " if own else ""
-            raise ComponentError(f"{self._where}: {at}{type(error).__name__}: {error}") from error
+            place, text = trace(error, __file__)
+            log.info("%s failed at %s", self._where, place, extra={"details": text})
+            raise Bug(f"{self._where}: {type(error).__name__} at {place}: {error}") from error
 
 
 def batches(order: Tensor, size: int) -> list[Tensor]:
