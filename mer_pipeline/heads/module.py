@@ -32,9 +32,9 @@ import torch
 from torch import Tensor, nn
 
 from mer_pipeline.errors import Bug, ComponentError, MerError
-from mer_pipeline.heads.base import GROUP, ComputeConfig, Epoch, Examples, Head, Lesson, Logits
-from mer_pipeline.heads.early_stopping import Progress, Seen
-from mer_pipeline.heads.resident import Resident
+from mer_pipeline.heads.base import GROUP, ComputeConfig, Epoch, Examples, Head, Logits, TrainingJob
+from mer_pipeline.heads.device_features import DeviceFeatures
+from mer_pipeline.heads.early_stopping import Progress, ValidationScore
 from mer_pipeline.modalities import Features, Matrix
 from mer_pipeline.outcome import trace
 from mer_pipeline.runtime import raise_if_stopped
@@ -61,37 +61,37 @@ class ModuleHead(Head):
     def fit_all(
         cls,
         features: Features,
-        lessons: Sequence[Lesson],
+        jobs: Sequence[TrainingJob],
         classes: int,
         compute: ComputeConfig,
         tick: Callable[[], None],
     ) -> list[tuple[Self, list[Epoch]]]:
         """See `Head`."""
         fitted = []
-        for lesson in lessons:
-            head = cls(features.dims, classes, lesson.params)
-            progress = head.train_on(features, lesson, compute.device)
-            if head.params.refit and lesson.validation is not None:
+        for job in jobs:
+            head = cls(features.dims, classes, job.params)
+            progress = head.train_on(features, job, compute.device)
+            if head.params.refit and job.validation is not None:
                 head.train_on(features, progress.whole(), compute.device)
             fitted.append((head, progress.history))
             tick()
         return fitted
 
-    def train_on(self, features: Features, lesson: Lesson, device: torch.device) -> Progress:
+    def train_on(self, features: Features, job: TrainingJob, device: torch.device) -> Progress:
         """Build the module and train it; it becomes what it was after its best epoch."""
         with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-            torch.manual_seed(lesson.seed)
+            torch.manual_seed(job.seed)
             module = self.build().to(device)
             with self.own_faults():  # it may have no parameters
                 optimiser = torch.optim.AdamW(
                     module.parameters(), lr=self.params.lr, weight_decay=self.params.weight_decay
                 )
-            resident, progress = Resident(features, [lesson], device), Progress.begin(0, lesson, self.params)
+            on_device, progress = DeviceFeatures(features, [job], device), Progress.begin(0, job, self.params)
             best = module.state_dict()
             for epoch in range(progress.epochs):
                 raise_if_stopped()
-                loss = self._epoch(module, optimiser, resident, progress)
-                if progress.after(epoch, loss, self._watch(module, resident, lesson.validation)):
+                loss = self._epoch(module, optimiser, on_device, progress)
+                if progress.after(epoch, loss, self._validate(module, on_device, job.validation)):
                     best = copy.deepcopy(module.state_dict())
                 if progress.ends(epoch):
                     break
@@ -124,15 +124,15 @@ class ModuleHead(Head):
         return logits, weights
 
     def _epoch(
-        self, module: nn.Module, optimiser: torch.optim.Optimizer, resident: Resident, progress: Progress
+        self, module: nn.Module, optimiser: torch.optim.Optimizer, on_device: DeviceFeatures, progress: Progress
     ) -> float:
         """Once through the rows that it learns from; returns the mean loss."""
-        train, total = progress.lesson.train, 0.0
-        rows, device = torch.from_numpy(train.rows), resident.mask.device
+        train, total = progress.job.train, 0.0
+        rows, device = torch.from_numpy(train.rows), on_device.mask.device
         target, weight = torch.from_numpy(train.target), torch.from_numpy(train.weight)
         module.train()
         for at in batches(torch.randperm(len(rows), generator=progress.order), progress.params.batch_size):
-            x, mask = resident.batch(rows[None, at].to(device))
+            x, mask = on_device.batch(rows[None, at].to(device))
             logits, _ = self.call(module, [matrix[0] for matrix in x], mask[0])
             each = nn.functional.cross_entropy(logits, target[at].to(device), reduction="none")
             loss = (each * weight[at].to(device)).mean()
@@ -143,19 +143,21 @@ class ModuleHead(Head):
             total += float(loss.detach()) * len(at)
         return total / len(rows)
 
-    def _watch(self, module: nn.Module, resident: Resident, examples: Examples | None) -> Seen | None:
+    def _validate(
+        self, module: nn.Module, on_device: DeviceFeatures, examples: Examples | None
+    ) -> ValidationScore | None:
         """Its score on the validation fold."""
         if examples is None:
             return None
         module.eval()
-        device, said = resident.mask.device, []
+        device, said = on_device.mask.device, []
         with torch.no_grad():
             for at in torch.split(torch.from_numpy(examples.rows), GROUP):
-                x, mask = resident.batch(at[None].to(device))
+                x, mask = on_device.batch(at[None].to(device))
                 said.append(self.call(module, [matrix[0] for matrix in x], mask[0])[0])
         logits = torch.cat(said).cpu()
         loss = nn.functional.cross_entropy(logits, torch.from_numpy(examples.target))
-        return Seen.of(examples, logits.numpy(), float(loss), self.classes)
+        return ValidationScore.of(examples, logits.numpy(), float(loss), self.classes)
 
     def score(self, group: Features) -> Logits:
         """See `Head`."""

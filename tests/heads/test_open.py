@@ -435,11 +435,11 @@ class Majority(Head):
     uses_validation = False
 
     @classmethod
-    def fit_all(cls, features, lessons, classes, compute, tick):
+    def fit_all(cls, features, jobs, classes, compute, tick):
         fitted = []
-        for lesson in lessons:
-            head = cls(features.dims, classes, lesson.params)
-            head.prior = np.bincount(lesson.train.label, minlength=classes).astype(np.float32)
+        for job in jobs:
+            head = cls(features.dims, classes, job.params)
+            head.prior = np.bincount(job.train.label, minlength=classes).astype(np.float32)
             fitted.append((head, []))
             tick()
         return fitted
