@@ -70,7 +70,8 @@ class TooManyFailed(StageError):
 
 
 class Bug(StageError):
-    """The code that computes is at fault: something undocumented was raised for every clip of the first batch."""
+    """The code that computes is at fault: it raised something undocumented, for every clip of the first batch or as a
+    head's module."""
 
 
 class StoreError(StageError):

@@ -16,7 +16,7 @@ def main() -> str:
     """List the dataset's clips, probe their files, write the tables that everything else starts from."""
     params = load_params()
     check_locked(checkpoints_of(params.encoders, params.judges, params.enrich))
-    check_heads(params.train, *params.heads_elsewhere.values())
+    check_heads(params.train, params.heads_elsewhere)
     read = IngestParams(params.dataset, params.folds, params.shards, params.quality)
     return ingest(read, Project(), load_runtime(), progress_bar("ingest"))
 

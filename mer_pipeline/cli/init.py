@@ -61,7 +61,7 @@ def write_params(
     checked = parse_params(_plain(params), str(PARAMS))  # what is written must be readable
     from mer_pipeline.heads.make import check_heads  # loads torch
 
-    check_heads(checked.train, *checked.heads_elsewhere.values())
+    check_heads(checked.train, checked.heads_elsewhere)
     with replacing(PARAMS, durable=True) as temporary, temporary.open("w", encoding="utf-8") as file:
         yaml.dump(params, file)
     enrich = checked.enrich

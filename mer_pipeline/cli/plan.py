@@ -75,7 +75,7 @@ def make_plan(project: Project) -> list[StagePlan]:
     params, runtime = load_params(), load_runtime()
     from mer_pipeline.heads.make import check_heads  # loads torch
 
-    check_heads(params.train, *params.heads_elsewhere.values())
+    check_heads(params.train, params.heads_elsewhere)
     stale, order, upstream = _ask_dvc(project)
     tables: dict[str, Parts | None] = {}
     ahead = None

@@ -65,7 +65,7 @@ class Examples:
 
 
 @dataclass(frozen=True)
-class Lesson:
+class TrainingJob:
     """What one head learns from, and how; every row has at least one modality that the scaler lets through."""
 
     train: Examples
@@ -135,12 +135,12 @@ class Head(ABC):
     def fit_all(
         cls,
         features: Features,
-        lessons: Sequence[Lesson],
+        jobs: Sequence[TrainingJob],
         classes: int,
         compute: ComputeConfig,
         tick: Callable[[], None],
     ) -> list[tuple[Self, list[Epoch]]]:
-        """Learn every lesson on raw features. What one becomes does not depend on the others; each ends with `tick`."""
+        """Do every job, on raw features. What one head becomes does not depend on the others; `tick` follows each."""
 
     @abstractmethod
     def score(self, group: Features) -> Logits:

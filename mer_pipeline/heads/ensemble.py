@@ -1,6 +1,6 @@
 """The mean opinion of those of `train.heads` that nested cross-validation keeps (selection.py).
 
-They are chosen on the lesson's own rows, so the fold that the ensemble is scored on has no part in it.
+They are chosen on the job's own rows, so the fold that the ensemble is scored on has no part in it.
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ from typing import Self
 
 import numpy as np
 
-from mer_pipeline.heads.base import ComputeConfig, Epoch, Head, Lesson
-from mer_pipeline.heads.inner import suited
+from mer_pipeline.heads.base import ComputeConfig, Epoch, Head, TrainingJob
+from mer_pipeline.heads.inner import job_for
 from mer_pipeline.heads.mean import FLOOR, Mean
 from mer_pipeline.heads.selection import select_heads
 from mer_pipeline.heads.spec import Parts
@@ -28,24 +28,24 @@ class Ensemble(Mean):
     def fit_all(
         cls,
         features: Features,
-        lessons: Sequence[Lesson],
+        jobs: Sequence[TrainingJob],
         classes: int,
         compute: ComputeConfig,
         tick: Callable[[], None],
     ) -> list[tuple[Self, list[Epoch]]]:
-        """See `Head`; every part learns all that the ensemble's lesson has, whatever it was kept by."""
-        ensembles = [cls(features.dims, classes, lesson.params) for lesson in lessons]
+        """See `Head`; every part learns all that the ensemble's job has, whatever it was kept by."""
+        ensembles = [cls(features.dims, classes, job.params) for job in jobs]
         parts = ensembles[0].params.parts  # as of all others: none of an ensemble's params are searched for
-        kept = select_heads(parts, features, lessons, classes, compute)
+        kept = select_heads(parts, features, jobs, classes, compute)
         for ensemble in ensembles:
             ensemble.parts = {}
         for part in parts:
             at = [i for i, names in enumerate(kept) if part.name in names]
-            own = [suited(part.head, lessons[i], part.params) for i in at]
+            own = [job_for(part.head, jobs[i], part.params) for i in at]
             fitted = part.head.fit_all(features, own, classes, compute, lambda: None)
             for i, (head, _) in zip(at, fitted, strict=True):
                 ensembles[i].parts[part.name] = head
-        for _ in lessons:
+        for _ in jobs:
             tick()
         return [(ensemble, []) for ensemble in ensembles]
 

@@ -17,8 +17,8 @@ from typing import ClassVar, Self
 import numpy as np
 from pydantic import field_validator
 
-from mer_pipeline.heads.base import Ablations, ComputeConfig, Epoch, Examples, Head, Lesson
-from mer_pipeline.heads.inner import suited
+from mer_pipeline.heads.base import Ablations, ComputeConfig, Epoch, Examples, Head, TrainingJob
+from mer_pipeline.heads.inner import job_for
 from mer_pipeline.heads.linear import log_softmax
 from mer_pipeline.heads.logreg import LogReg, LogRegParams, Strengths
 from mer_pipeline.heads.mean import Mean
@@ -60,26 +60,26 @@ class LateFused(Mean):
     def fit_all(
         cls,
         features: Features,
-        lessons: Sequence[Lesson],
+        jobs: Sequence[TrainingJob],
         classes: int,
         compute: ComputeConfig,
         tick: Callable[[], None],
     ) -> list[tuple[Self, list[Epoch]]]:
         """See `Head`; seeds and trials of a search that learn the same rows share one late fusion."""
-        heads = [cls(features.dims, classes, lesson.params) for lesson in lessons]
+        heads = [cls(features.dims, classes, job.params) for job in jobs]
         late: dict[tuple[object, ...], LogReg] = {}
         keys = [
             (id(one.train), id(one.validation), head.params.late_fusion_c)
-            for one, head in zip(lessons, heads, strict=True)
+            for one, head in zip(jobs, heads, strict=True)
         ]
-        for key, lesson, head in zip(keys, lessons, heads, strict=True):
+        for key, job, head in zip(keys, jobs, heads, strict=True):
             if head.params.late_fusion and key not in late:
-                own = [suited(LogReg, lesson, head.params.late)]
+                own = [job_for(LogReg, job, head.params.late)]
                 late[key] = LogReg.fit_all(features, own, classes, compute, lambda: None)[0][0]
-        networks = cls.network.fit_all(features, lessons, classes, compute, tick)
-        for key, lesson, head, (network, _) in zip(keys, lessons, heads, networks, strict=True):
+        networks = cls.network.fit_all(features, jobs, classes, compute, tick)
+        for key, job, head, (network, _) in zip(keys, jobs, heads, networks, strict=True):
             head.parts = {"network": network}
-            if head.params.late_fusion and not misled(network, late[key], lesson.validation):
+            if head.params.late_fusion and not misled(network, late[key], job.validation):
                 head.parts["late"] = late[key]
         return [(head, history) for head, (_, history) in zip(heads, networks, strict=True)]
 

@@ -13,7 +13,7 @@ from typing import Annotated, Self
 import numpy as np
 from pydantic import Field, field_validator
 
-from mer_pipeline.heads.base import ComputeConfig, Epoch, Examples, Head, Lesson, Logits
+from mer_pipeline.heads.base import ComputeConfig, Epoch, Examples, Head, Logits, TrainingJob
 from mer_pipeline.heads.linear import Linear, fit_linear
 from mer_pipeline.heads.opinion_pool import OpinionPool
 from mer_pipeline.heads.strength import choose_strength
@@ -46,7 +46,7 @@ class LogReg(Head):
     def fit_all(
         cls,
         features: Features,
-        lessons: Sequence[Lesson],
+        jobs: Sequence[TrainingJob],
         classes: int,
         compute: ComputeConfig,
         tick: Callable[[], None],
@@ -54,9 +54,9 @@ class LogReg(Head):
         """See `Head`; there is neither chance nor early stopping in it, and it needs no compute."""
         del compute
         fitted = []
-        for lesson in lessons:
-            head = cls(features.dims, classes, lesson.params)
-            head.fit(lesson.scaler.apply(features.take(lesson.train.rows)), lesson.train)
+        for job in jobs:
+            head = cls(features.dims, classes, job.params)
+            head.fit(job.scaler.apply(features.take(job.train.rows)), job.train)
             fitted.append((head, list[Epoch]()))
             tick()
         return fitted

@@ -50,29 +50,33 @@ def head_of(name: HeadName, train: TrainParams) -> HeadSpec:
     return HeadSpec(name, kind, head, params)
 
 
-def check_heads(train: TrainParams, *others: HeadName) -> None:
-    """Look at the options of all heads of `train`, and of those that other sections name, before any work is done.
+def check_heads(train: TrainParams, others: Mapping[str, HeadName]) -> None:
+    """Look at the options of all heads before any work is done: of those of `train`, and of those that others name.
+
+    Args:
+        train: the section.
+        others: heads by where they are named.
 
     Raises:
         ParamsError: as `head_of`; or what is searched of a head has no such option, is no range or no choices, lacks
             the value that it begins with, or has values that do not go together.
         ComponentError: as `head_of`.
     """
-    for name in dict.fromkeys((*train.heads, *others)):
+    for name in dict.fromkeys((*train.heads, *others.values())):
         _check_space(head_of(name, train), train)
 
 
-def _check_space(head: HeadSpec, train: TrainParams) -> None:
-    search, own = train.search, _own_options(head.head)
+def _check_space(spec: HeadSpec, train: TrainParams) -> None:
+    search, own = train.search, _own_options(spec.head)
     for name in search.space.entries:
         of, _, option = name.rpartition(".")
-        if of == head.name and option not in own:
+        if of == spec.name and option not in own:
             raise ParamsError(
                 f"train.search.space.{name}: head '{of}' has no option '{option}'{did_you_mean(option, own)}"
             )
-    space = head.space(search)
+    space = spec.space(search)
     for name, entry in space.items():
-        is_range, value = head.is_range(name), head.value(name)
+        is_range, value = spec.is_range(name), spec.value(name)
         try:
             check_entry(f"train.search.space.{name}", entry, is_range=is_range)
         except ValueError as error:
@@ -81,9 +85,9 @@ def _check_space(head: HeadSpec, train: TrainParams) -> None:
             raise ParamsError(f"train.search.space.{name} does not have {value}, where the search begins")
     for values in itertools.product(*space.values()):
         try:
-            head.with_values(dict(zip(space, values, strict=True)))
+            spec.with_values(dict(zip(space, values, strict=True)))
         except ValidationError as error:
-            told = "; ".join(_sentence(f"head {head.name}", item) for item in error.errors())
+            told = "; ".join(_sentence(f"head {spec.name}", item) for item in error.errors())
             raise ParamsError(f"train.search.space has values that do not go together: {told}") from None
 
 

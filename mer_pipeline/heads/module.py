@@ -21,8 +21,7 @@ networks are trained many at once instead (network.py), which is several times a
 from __future__ import annotations
 
 import copy
-import inspect
-import traceback
+import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache
@@ -32,13 +31,16 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from mer_pipeline.errors import ComponentError, MerError
-from mer_pipeline.heads.base import GROUP, ComputeConfig, Epoch, Examples, Head, Lesson, Logits
-from mer_pipeline.heads.early_stopping import Progress, Seen
-from mer_pipeline.heads.resident import Resident
+from mer_pipeline.errors import Bug, ComponentError, MerError
+from mer_pipeline.heads.base import GROUP, ComputeConfig, Epoch, Examples, Head, Logits, TrainingJob
+from mer_pipeline.heads.device_features import DeviceFeatures
+from mer_pipeline.heads.early_stopping import Progress, ValidationScore
 from mer_pipeline.modalities import Features, Matrix
+from mer_pipeline.outcome import trace
 from mer_pipeline.runtime import raise_if_stopped
 from mer_pipeline.train_params import NetworkParams
+
+log = logging.getLogger(__name__)
 
 
 class ModuleHead(Head):
@@ -59,37 +61,37 @@ class ModuleHead(Head):
     def fit_all(
         cls,
         features: Features,
-        lessons: Sequence[Lesson],
+        jobs: Sequence[TrainingJob],
         classes: int,
         compute: ComputeConfig,
         tick: Callable[[], None],
     ) -> list[tuple[Self, list[Epoch]]]:
         """See `Head`."""
         fitted = []
-        for lesson in lessons:
-            head = cls(features.dims, classes, lesson.params)
-            progress = head.train_on(features, lesson, compute.device)
-            if head.params.refit and lesson.validation is not None:
+        for job in jobs:
+            head = cls(features.dims, classes, job.params)
+            progress = head.train_on(features, job, compute.device)
+            if head.params.refit and job.validation is not None:
                 head.train_on(features, progress.whole(), compute.device)
             fitted.append((head, progress.history))
             tick()
         return fitted
 
-    def train_on(self, features: Features, lesson: Lesson, device: torch.device) -> Progress:
+    def train_on(self, features: Features, job: TrainingJob, device: torch.device) -> Progress:
         """Build the module and train it; it becomes what it was after its best epoch."""
         with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-            torch.manual_seed(lesson.seed)
+            torch.manual_seed(job.seed)
             module = self.build().to(device)
             with self.own_faults():  # it may have no parameters
                 optimiser = torch.optim.AdamW(
                     module.parameters(), lr=self.params.lr, weight_decay=self.params.weight_decay
                 )
-            resident, progress = Resident(features, [lesson], device), Progress.begin(0, lesson, self.params)
+            on_device, progress = DeviceFeatures(features, [job], device), Progress.begin(0, job, self.params)
             best = module.state_dict()
             for epoch in range(progress.epochs):
                 raise_if_stopped()
-                loss = self._epoch(module, optimiser, resident, progress)
-                if progress.after(epoch, loss, self._watch(module, resident, lesson.validation)):
+                loss = self._epoch(module, optimiser, on_device, progress)
+                if progress.after(epoch, loss, self._validate(module, on_device, job.validation)):
                     best = copy.deepcopy(module.state_dict())
                 if progress.ends(epoch):
                     break
@@ -106,7 +108,8 @@ class ModuleHead(Head):
         """Logits (n, C) and weights (n, M), which are equal among the present modalities where it gives none.
 
         Raises:
-            ComponentError: it fails, or gives something else.
+            Bug: it fails.
+            ComponentError: it gives something else.
         """
         with self.own_faults():
             given = module(x, mask)
@@ -121,15 +124,15 @@ class ModuleHead(Head):
         return logits, weights
 
     def _epoch(
-        self, module: nn.Module, optimiser: torch.optim.Optimizer, resident: Resident, progress: Progress
+        self, module: nn.Module, optimiser: torch.optim.Optimizer, on_device: DeviceFeatures, progress: Progress
     ) -> float:
         """Once through the rows that it learns from; returns the mean loss."""
-        train, total = progress.lesson.train, 0.0
-        rows, device = torch.from_numpy(train.rows), resident.mask.device
+        train, total = progress.job.train, 0.0
+        rows, device = torch.from_numpy(train.rows), on_device.mask.device
         target, weight = torch.from_numpy(train.target), torch.from_numpy(train.weight)
         module.train()
         for at in batches(torch.randperm(len(rows), generator=progress.order), progress.params.batch_size):
-            x, mask = resident.batch(rows[None, at].to(device))
+            x, mask = on_device.batch(rows[None, at].to(device))
             logits, _ = self.call(module, [matrix[0] for matrix in x], mask[0])
             each = nn.functional.cross_entropy(logits, target[at].to(device), reduction="none")
             loss = (each * weight[at].to(device)).mean()
@@ -140,19 +143,21 @@ class ModuleHead(Head):
             total += float(loss.detach()) * len(at)
         return total / len(rows)
 
-    def _watch(self, module: nn.Module, resident: Resident, examples: Examples | None) -> Seen | None:
+    def _validate(
+        self, module: nn.Module, on_device: DeviceFeatures, examples: Examples | None
+    ) -> ValidationScore | None:
         """Its score on the validation fold."""
         if examples is None:
             return None
         module.eval()
-        device, said = resident.mask.device, []
+        device, said = on_device.mask.device, []
         with torch.no_grad():
             for at in torch.split(torch.from_numpy(examples.rows), GROUP):
-                x, mask = resident.batch(at[None].to(device))
+                x, mask = on_device.batch(at[None].to(device))
                 said.append(self.call(module, [matrix[0] for matrix in x], mask[0])[0])
         logits = torch.cat(said).cpu()
         loss = nn.functional.cross_entropy(logits, torch.from_numpy(examples.target))
-        return Seen.of(examples, logits.numpy(), float(loss), self.classes)
+        return ValidationScore.of(examples, logits.numpy(), float(loss), self.classes)
 
     def score(self, group: Features) -> Logits:
         """See `Head`."""
@@ -179,16 +184,15 @@ class ModuleHead(Head):
 
     @contextmanager
     def own_faults(self) -> Iterator[None]:
-        """What goes wrong in the author's code is told with its file and line."""
+        """What goes wrong in the author's code is told with its file and line; its traceback goes to the log."""
         try:
             yield
         except MerError:
             raise
         except Exception as error:
-            file = inspect.getsourcefile(self.module_type)
-            own = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename == file]
-            at = f"{file}, line {own[-1].lineno}, in {own[-1].name} (`{own[-1].line}`): " if own else ""
-            raise ComponentError(f"{self._where}: {at}{type(error).__name__}: {error}") from error
+            place, text = trace(error, __file__)
+            log.info("%s failed at %s", self._where, place, extra={"details": text})
+            raise Bug(f"{self._where}: {type(error).__name__} at {place}: {error}") from error
 
 
 def batches(order: Tensor, size: int) -> list[Tensor]:

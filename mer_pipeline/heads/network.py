@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from mer_pipeline.heads.base import ComputeConfig, Epoch, Head, Lesson, Logits
+from mer_pipeline.heads.base import ComputeConfig, Epoch, Head, Logits, TrainingJob
 from mer_pipeline.heads.early_stopping import Progress
 from mer_pipeline.heads.layers import Noise
 from mer_pipeline.heads.stack import train_networks
@@ -55,30 +55,30 @@ class NetworkHead(Head):
     def fit_all(
         cls,
         features: Features,
-        lessons: Sequence[Lesson],
+        jobs: Sequence[TrainingJob],
         classes: int,
         compute: ComputeConfig,
         tick: Callable[[], None],
     ) -> list[tuple[Self, list[Epoch]]]:
-        """See `Head`. A lesson's seed decides the weights, the dropout and the order of the rows."""
-        heads = [cls(features.dims, classes, lesson.params) for lesson in lessons]
-        for head, lesson in zip(heads, lessons, strict=True):
-            head.network = head.build(lesson.seed)
+        """See `Head`. A job's seed decides the weights, the dropout and the order of the rows."""
+        heads = [cls(features.dims, classes, job.params) for job in jobs]
+        for head, job in zip(heads, jobs, strict=True):
+            head.network = head.build(job.seed)
         histories: list[list[Epoch]] = [[] for _ in heads]
 
-        def learn(stack: list[int], own: list[Lesson]) -> list[Progress]:
+        def learn(stack: list[int], own: list[TrainingJob]) -> list[Progress]:
             networks, params = [heads[i].network for i in stack], [heads[i].params for i in stack]
             decay = cls.decoupled_decay
             return train_networks(networks, features, own, params, classes, compute.device, decoupled_decay=decay)
 
         def train(stack: list[int]) -> list[int]:
             fresh = [copy.deepcopy(heads[i].network) for i in stack]  # threads share the generator that drew them
-            told = learn(stack, [lessons[i] for i in stack])
-            again: dict[int, Lesson] = {}
+            told = learn(stack, [jobs[i] for i in stack])
+            again: dict[int, TrainingJob] = {}
             for i, one, network in zip(stack, told, fresh, strict=True):
                 histories[i] = one.history
                 heads[i].validation = None if one.best is None else one.best.logits
-                if heads[i].params.refit and lessons[i].validation is not None:
+                if heads[i].params.refit and jobs[i].validation is not None:
                     heads[i].network, again[i] = network, one.whole()
             if again:
                 learn(list(again), list(again.values()))
@@ -86,7 +86,7 @@ class NetworkHead(Head):
 
         each = [
             [alike[i] for i in stack]
-            for alike in of_one_shape(lessons, cls.rates)
+            for alike in of_one_shape(jobs, cls.rates)
             for stack in stacks(heads[alike[0]].network, len(alike), compute)
         ]
         for stack in side_by_side(train, each, compute.workers):
@@ -118,11 +118,11 @@ class NetworkHead(Head):
         self.network.load_state_dict(state)
 
 
-def of_one_shape(lessons: Sequence[Lesson], rates: Collection[str]) -> list[list[int]]:
-    """Which lessons may share a stack: those whose params differ in nothing but rates."""
+def of_one_shape(jobs: Sequence[TrainingJob], rates: Collection[str]) -> list[list[int]]:
+    """Which jobs may share a stack: those whose params differ in nothing but rates."""
     alike: dict[str, list[int]] = {}
-    for i, lesson in enumerate(lessons):
-        alike.setdefault(lesson.params.model_dump_json(exclude=set(rates)), []).append(i)
+    for i, job in enumerate(jobs):
+        alike.setdefault(job.params.model_dump_json(exclude=set(rates)), []).append(i)
     return list(alike.values())
 
 

@@ -1,4 +1,4 @@
-"""Which heads an ensemble keeps: backward elimination on opinions that are held out inside the lesson.
+"""Which heads an ensemble keeps: backward elimination on opinions held out inside a training job.
 
 A head may go if the mean without it has a higher weighted F1 on every inner fold. Beginning with all heads, the one
 whose absence raises it most goes, until none may. A mean seldom loses to its parts, so it takes evidence to be dropped,
@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from mer_pipeline.heads.base import ComputeConfig, Lesson
+from mer_pipeline.heads.base import ComputeConfig, TrainingJob
 from mer_pipeline.heads.inner import held_out, inner_folds
 from mer_pipeline.heads.spec import HeadSpec
 from mer_pipeline.modalities import Features, Indices, Matrix
@@ -20,18 +20,18 @@ from mer_pipeline.train_params import HeadName
 
 
 def select_heads(
-    parts: Sequence[HeadSpec], features: Features, lessons: Sequence[Lesson], classes: int, compute: ComputeConfig
+    parts: Sequence[HeadSpec], features: Features, jobs: Sequence[TrainingJob], classes: int, compute: ComputeConfig
 ) -> list[list[HeadName]]:
-    """The heads to keep, of each lesson; all where there is nothing to judge by, its rows being of one fold."""
-    kept = [[part.name for part in parts] for _ in lessons]
-    at = [i for i, lesson in enumerate(lessons) if len(inner_folds(lesson)) > 1 and len(parts) > 1]
+    """The heads to keep, of each job; all where there is nothing to judge by, its rows being of one fold."""
+    kept = [[part.name for part in parts] for _ in jobs]
+    at = [i for i, job in enumerate(jobs) if len(inner_folds(job)) > 1 and len(parts) > 1]
     if not at:
         return kept
-    said = {part.name: held_out(part, features, [lessons[i] for i in at], classes, compute) for part in parts}
+    said = {part.name: held_out(part, features, [jobs[i] for i in at], classes, compute) for part in parts}
     for j, i in enumerate(at):
         known = said[kept[i][0]][j][1]
         opinions = {name: said[name][j][0][known] for name in kept[i]}
-        kept[i] = keep(opinions, lessons[i].train.label[known], lessons[i].train.fold[known], classes)
+        kept[i] = keep(opinions, jobs[i].train.label[known], jobs[i].train.fold[known], classes)
     return kept
 
 

@@ -17,10 +17,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from mer_pipeline.heads.base import GROUP, Examples, Lesson
-from mer_pipeline.heads.early_stopping import Progress, Seen
+from mer_pipeline.heads.base import GROUP, Examples, TrainingJob
+from mer_pipeline.heads.device_features import DeviceFeatures
+from mer_pipeline.heads.early_stopping import Progress, ValidationScore
 from mer_pipeline.heads.layers import ALIGNED, Noise
-from mer_pipeline.heads.resident import Resident
 from mer_pipeline.modalities import Features
 from mer_pipeline.runtime import raise_if_stopped
 from mer_pipeline.train_params import NetworkParams
@@ -126,26 +126,26 @@ class Batches:
 def train_networks(
     networks: Sequence[nn.Module],
     features: Features,
-    lessons: Sequence[Lesson],
+    jobs: Sequence[TrainingJob],
     params: Sequence[NetworkParams],
     classes: int,
     device: torch.device,
     *,
     decoupled_decay: bool,
 ) -> list[Progress]:
-    """Train each network on its lesson, with cross-entropy; the networks become their best.
+    """Do each network's job, with cross-entropy; the networks become their best.
 
     The params may differ in `NetworkHead.rates` alone.
     """
-    resident = Resident(features, lessons, device)
+    on_device = DeviceFeatures(features, jobs, device)
     copies = [copy.deepcopy(network).to(device) for network in networks]
     stack = Stack(copies, params, decoupled_decay=decoupled_decay)
-    members = [Progress.begin(i, *one) for i, one in enumerate(zip(lessons, params, strict=True))]
+    members = [Progress.begin(i, *one) for i, one in enumerate(zip(jobs, params, strict=True))]
     told = list(members)
     for epoch in range(max(one.epochs for one in members)):
         raise_if_stopped()  # also in a thread, which no signal reaches
-        losses = _epoch(stack, resident, members, epoch)
-        seen = _watch(stack, resident, members, classes)
+        losses = _epoch(stack, on_device, members, epoch)
+        seen = _validate(stack, on_device, members, classes)
         for k, one in enumerate(members):
             if one.after(epoch, losses[k], seen[k]):
                 stack.remember(k)
@@ -159,48 +159,50 @@ def train_networks(
                 break
             members = [members[k] for k in left]
             stack.keep(left)
-            resident.keep(left)
+            on_device.keep(left)
     return told
 
 
-def _epoch(stack: Stack, resident: Resident, members: Sequence[Progress], epoch: int) -> list[float]:
+def _epoch(stack: Stack, on_device: DeviceFeatures, members: Sequence[Progress], epoch: int) -> list[float]:
     """Every member goes once through its rows; returns their mean losses."""
-    device = resident.mask.device
+    device = on_device.mask.device
     # Noise starts anew each epoch: a member that waits for others at its end is not out of step afterwards.
-    seeds = [one.lesson.seed + STREAM * epoch for one in members]
+    seeds = [one.job.seed + STREAM * epoch for one in members]
     noise = Noise(seeds, [one.params for one in members], device)
-    each = [one.lesson.train for one in members]
-    orders = [torch.randperm(len(one.lesson.train.rows), generator=one.order) for one in members]
+    each = [one.job.train for one in members]
+    orders = [torch.randperm(len(one.job.train.rows), generator=one.order) for one in members]
     batches = Batches.of(each, orders, members[0].params.batch_size, device)
     total = torch.zeros(len(members), device=device)
     for part, filled in zip(batches, batches.filled.T, strict=True):
-        logits, _ = stack.network(*resident.batch(batches.rows[:, part]), noise)
+        logits, _ = stack.network(*on_device.batch(batches.rows[:, part]), noise)
         losses = (_cross_entropy(logits, batches.target[:, part]) * batches.weight[:, part]).sum(dim=1)
         stack.step(losses, filled.nonzero().flatten().tolist())
         total += losses.detach() * filled.to(device)
     return [loss / len(one.rows) for loss, one in zip(total.tolist(), each, strict=True)]
 
 
-def _watch(stack: Stack, resident: Resident, members: Sequence[Progress], classes: int) -> list[Seen | None]:
+def _validate(
+    stack: Stack, on_device: DeviceFeatures, members: Sequence[Progress], classes: int
+) -> list[ValidationScore | None]:
     """Of each member that has a validation fold."""
-    if all(one.lesson.validation is None for one in members):
+    if all(one.job.validation is None for one in members):
         return [None] * len(members)
     none = np.zeros(0, dtype=np.int64)
-    each = [one.lesson.validation or Examples.of(none, none, none, classes) for one in members]
-    device = resident.mask.device
+    each = [one.job.validation or Examples.of(none, none, none, classes) for one in members]
+    device = on_device.mask.device
     batches = Batches.of(each, [None] * len(each), GROUP, device)
     losses, said = [], []
     with torch.no_grad():
         for part in batches:
-            logits, _ = stack.network(*resident.batch(batches.rows[:, part]))
+            logits, _ = stack.network(*on_device.batch(batches.rows[:, part]))
             losses.append(_cross_entropy(logits, batches.target[:, part]))
             said.append(logits)
     loss, told = torch.cat(losses, dim=1).cpu(), torch.cat(said, dim=1).cpu().numpy()
-    seen: list[Seen | None] = []
+    seen: list[ValidationScore | None] = []
     for k, examples in enumerate(each):
         n = len(examples.rows)
         own = told[k, :n].copy()  # a view would keep what all members said
-        seen.append(Seen.of(examples, own, float(loss[k, :n].mean()), classes) if n else None)
+        seen.append(ValidationScore.of(examples, own, float(loss[k, :n].mean()), classes) if n else None)
     return seen
 
 

@@ -79,7 +79,7 @@ def member_from(
     names: Sequence[str],
     dims: tuple[int, ...],
     classes: int,
-    head: HeadSpec,
+    spec: HeadSpec,
 ) -> Member:
     """The member that `member_tensors` were taken from.
 
@@ -91,7 +91,7 @@ def member_from(
     chosen = json.loads(tensors["chosen"].tobytes()) if "chosen" in tensors else {}
     built = None
     if learnt:
-        own = head.with_values(chosen)
+        own = spec.with_values(chosen)
         built = own.head(dims, classes, own.params)
         built.restore(learnt)
     return Member(Scaler(tuple(mean), tuple(inverse)), built, tensors["prior"], chosen)

@@ -162,7 +162,7 @@ def cross_validate(
 
 
 def validate(
-    head: HeadSpec,
+    spec: HeadSpec,
     features: Features,
     labels: Labels,
     classes: int,
@@ -171,16 +171,16 @@ def validate(
     compute: ComputeConfig = HERE,
 ) -> Validated:
     """As `cross_validate`, of a head that was looked up before."""
-    seeds, n = head.seeds(params), len(labels.fold)
+    seeds, n = spec.seeds(params), len(labels.fold)
     probabilities = np.zeros((len(seeds), n, classes), dtype=np.float32)
     weights = np.zeros((len(seeds), n, len(features.names)), dtype=np.float32)
     by_prior = np.zeros(n, dtype=bool)
-    splits = [split(labels, f, head.head.uses_validation, classes, params) for f in range(labels.folds)]
+    splits = [split(labels, f, spec.head.uses_validation, classes, params) for f in range(labels.folds)]
     searches = None
-    if is_searched(head, labels, params):
-        asked = problems(head, labels, classes, params)
-        searches = search(head, features, labels.given, asked, classes, params, compute, tick)
-    own = [head if searches is None else searches[f].apply(head) for f in range(labels.folds)]
+    if is_searched(spec, labels, params):
+        asked = problems(spec, labels, classes, params)
+        searches = search(spec, features, labels.given, asked, classes, params, compute, tick)
+    own = [spec if searches is None else searches[f].apply(spec) for f in range(labels.folds)]
     plans = [Plan(splits[f], seed, own[f]) for seed in seeds for f in range(labels.folds)]
     fitted = iter(fit_plans(features, plans, classes, compute, tick))
     members = []
@@ -197,19 +197,19 @@ def validate(
     return Validated(members, probabilities, weights, by_prior, searches)
 
 
-def is_searched(head: HeadSpec, labels: Labels, params: CrossValidationParams) -> bool:
+def is_searched(spec: HeadSpec, labels: Labels, params: CrossValidationParams) -> bool:
     """Whether params are searched for: where without the scored fold there are two others at least, and the head has
     params that are searched."""
     return bool(
-        params.search.trials and labels.folds >= FEWEST_FOLDS and head.head.searched and head.space(params.search)
+        params.search.trials and labels.folds >= FEWEST_FOLDS and spec.head.searched and spec.space(params.search)
     )
 
 
 def members_of(name: HeadName, labels: Labels, params: TrainParams) -> int:
     """How many members `cross_validate` trains: k folds times seeds, and k inner cross-validations of a search."""
     k = labels.folds
-    head = head_of(name, params)
-    return k * len(head.seeds(params)) + (params.search.trials * k * k if is_searched(head, labels, params) else 0)
+    spec = head_of(name, params)
+    return k * len(spec.seeds(params)) + (params.search.trials * k * k if is_searched(spec, labels, params) else 0)
 
 
 def seeds_of(name: HeadName, params: TrainParams) -> tuple[int, ...]:
@@ -249,7 +249,7 @@ def without(labels: Labels, held_out: int) -> tuple[Indices, Labels]:
     return rows, Labels(names, fold, given, learnt, seen, unknown, posterior=posterior)
 
 
-def problems(head: HeadSpec, labels: Labels, classes: int, params: CrossValidationParams) -> list[list[Fold]]:
+def problems(spec: HeadSpec, labels: Labels, classes: int, params: CrossValidationParams) -> list[list[Fold]]:
     """What a search cross-validates for each fold, as if it did not exist, and last with all folds.
 
     Pseudo-labels that were made without fold f know the folds that the search of fold f scores, so only the last
@@ -263,7 +263,7 @@ def problems(head: HeadSpec, labels: Labels, classes: int, params: CrossValidati
     for rows, inner in (*(without(labels, f) for f in range(labels.folds)), (np.arange(len(labels.all_ids)), labels)):
         folds = []
         for j in range(inner.folds):
-            train, validation = split(inner, j, head.head.uses_validation, classes, params)
+            train, validation = split(inner, j, spec.head.uses_validation, classes, params)
             seen = None if validation is None else at(rows, validation)
             folds.append(Fold((at(rows, train), seen), rows[np.flatnonzero(inner.fold == j)]))
         found.append(folds)

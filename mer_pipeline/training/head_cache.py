@@ -68,13 +68,16 @@ class HeadCache:
         search: bool = False,
     ) -> Validated:
         """As `cross_validate`, with the same result to the last bit; without `search` params stay."""
-        head = head_of(name, params)
-        if not (search and is_searched(head, labels, params)):
+        spec = head_of(name, params)
+        if not (search and is_searched(spec, labels, params)):
             params = params.as_they_stand
         if self._store is None:
-            return validate(head, features, labels, classes, params, tick, self._compute)
-        pack_set = self._pack_set(self._store, head)
+            return validate(spec, features, labels, classes, params, tick, self._compute)
+        pack_set = self._pack_set(self._store, spec)
         key = key_of(name, features, labels, classes, params)
+        if params.search.trials:
+            space = list(spec.space(params.search).items())
+            key = digest({"key": key, "search": json.dumps([options_of(params.search, {"space"}), space])})
         found = pack_set.find([key])
         table = pack_set.read(found) if found[0] >= 0 else None
         if table is not None:
@@ -82,8 +85,8 @@ class HeadCache:
                 pack_set.open_for_writing()  # it is in use
             for _ in range(members_of(name, labels, params)):
                 tick()
-            return _unpack(table["blob"][0].as_py(), head, features, classes)
-        validated = validate(head, features, labels, classes, params, tick, self._compute)
+            return _unpack(table["blob"][0].as_py(), spec, features, classes)
+        validated = validate(spec, features, labels, classes, params, tick, self._compute)
         row = complete_row(
             f"{name} on {'+'.join(features.names)}", key, {"blob": _pack(validated, features)}, None, SCHEMA
         )
@@ -96,30 +99,27 @@ class HeadCache:
             self._store = None  # a team's store that may only be read: train, and keep nothing
         return validated
 
-    def _pack_set(self, store: Store, head: HeadSpec) -> PackSet:
+    def _pack_set(self, store: Store, spec: HeadSpec) -> PackSet:
         """What is remembered of heads that are trained by the same code."""
-        if head.code not in self._pack_sets:
-            fingerprint = head_fingerprint(head, self._compute.device.type)
-            self._pack_sets[head.code] = store.pack_set("heads", fingerprint, stage_schema(SCHEMA))
-        return self._pack_sets[head.code]
+        if spec.code not in self._pack_sets:
+            fingerprint = head_fingerprint(spec, self._compute.device.type)
+            self._pack_sets[spec.code] = store.pack_set("heads", fingerprint, stage_schema(SCHEMA))
+        return self._pack_sets[spec.code]
 
 
-def head_fingerprint(head: HeadSpec, device: str) -> Fingerprint:
+def head_fingerprint(spec: HeadSpec, device: str) -> Fingerprint:
     """What trains a head on a device kind ("cpu" or "cuda"): its code and how heads are trained, and no other head."""
-    code = code_parts(validate, _pack, _unpack, *dict.fromkeys(head.code), on_gpu=device == "cuda")
+    code = code_parts(validate, _pack, _unpack, *dict.fromkeys(spec.code), on_gpu=device == "cuda")
     return Fingerprint({**code, "threads": str(INTRA_OP_THREADS), "device": device})
 
 
 def key_of(name: HeadName, features: Features, labels: Labels, classes: int, params: TrainParams) -> str:
-    """Digest of all that decides what cross-validation will find, but for the code."""
-    head, search, settings = head_of(name, params), None, CrossValidationParams.model_fields.keys() - TOLD
-    if params.search.trials:
-        search = json.dumps([options_of(params.search, {"space"}), list(head.space(params.search).items())])
+    """Digest of all that decides what cross-validation without a search will find, but for the code."""
+    spec, settings = head_of(name, params), CrossValidationParams.model_fields.keys() - TOLD
     return digest(
         {
-            "head": json.dumps(head.key),
-            "seeds": list(head.seeds(params)),
-            "search": search,
+            "head": json.dumps(spec.key),
+            "seeds": list(spec.seeds(params)),
             "names": features.names,
             "x": [np.where(mask[:, None], x, 0) for x, mask in zip(features.x, features.mask.T, strict=True)],
             "mask": features.mask,
@@ -142,12 +142,12 @@ def _pack(validated: Validated, features: Features) -> bytes:
     return save({key: np.ascontiguousarray(a) for key, a in arrays.items()} | {"members": _text(json.dumps(histories))})
 
 
-def _unpack(blob: bytes, head: HeadSpec, features: Features, classes: int) -> Validated:
+def _unpack(blob: bytes, spec: HeadSpec, features: Features, classes: int) -> Validated:
     arrays = load(blob)
     members = []
     for at, (seed, fold, history) in enumerate(json.loads(arrays["members"].tobytes())):
         own = {key.removeprefix(f"{at}/"): array for key, array in arrays.items() if key.startswith(f"{at}/")}
-        member = member_from(own, features.names, features.dims, classes, head)
+        member = member_from(own, features.names, features.dims, classes, spec)
         members.append(Trained(seed, fold, member, [Epoch(*values) for values in history]))
     searches = None
     if "searches" in arrays:

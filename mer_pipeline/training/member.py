@@ -14,7 +14,7 @@ import torch
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from mer_pipeline import numerics
-from mer_pipeline.heads.base import GROUP, NO_FOLD, ComputeConfig, Epoch, Examples, Head, Lesson
+from mer_pipeline.heads.base import GROUP, NO_FOLD, ComputeConfig, Epoch, Examples, Head, TrainingJob
 from mer_pipeline.heads.groups import groups
 from mer_pipeline.heads.linear import log_softmax
 from mer_pipeline.heads.make import head_of
@@ -82,7 +82,7 @@ class Plan:
 
     split: tuple[Examples, Examples | None]
     seed: int
-    head: HeadSpec
+    spec: HeadSpec
 
 
 def fit_members(
@@ -96,8 +96,8 @@ def fit_members(
     tick: Callable[[], None] = lambda: None,
 ) -> list[tuple[Member, list[Epoch]]]:
     """Train one of a head for every seed and split, as `fit_plans` does."""
-    head = head_of(name, params)
-    plans = [Plan(split, seed, head) for seed in seeds for split in splits]
+    spec = head_of(name, params)
+    plans = [Plan(split, seed, spec) for seed in seeds for split in splits]
     return fit_plans(features, plans, classes, compute, tick)
 
 
@@ -120,12 +120,12 @@ def fit_plans(
     splits = {id(plan.split): plan.split for plan in plans}
     each = {key: _start(features, train, validation, classes) for key, (train, validation) in splits.items()}
     starts = [each[id(plan.split)] for plan in plans]
-    lessons = [
-        Lesson(start.train, start.validation, start.scaler, plan.seed, plan.head.params)
+    jobs = [
+        TrainingJob(start.train, start.validation, start.scaler, plan.seed, plan.spec.params)
         for start, plan in zip(starts, plans, strict=True)
         if len(start.train.rows)
     ]
-    fitted = iter(plans[0].head.head.fit_all(features, lessons, classes, compute, tick) if lessons else [])
+    fitted = iter(plans[0].spec.head.fit_all(features, jobs, classes, compute, tick) if jobs else [])
     members = []
     for start in starts:
         if len(start.train.rows):

@@ -57,13 +57,13 @@ class FoldSearch:
         """The settings of the best trial."""
         return self.trials[self.best]
 
-    def apply(self, head: HeadSpec) -> HeadSpec:
+    def apply(self, spec: HeadSpec) -> HeadSpec:
         """The head with these settings."""
-        return head.with_values(self.chosen)
+        return spec.with_values(self.chosen)
 
 
 def search(
-    head: HeadSpec,
+    spec: HeadSpec,
     features: Features,
     given: Indices,
     problems: Sequence[Sequence[Fold]],
@@ -75,7 +75,7 @@ def search(
     """Search for each problem, given as its folds, with the first seed; no search knows of another.
 
     Args:
-        head: as params stand.
+        spec: the head as params stand.
         features: raw.
         given: int64 (n,), the labels that trials are scored on.
         problems: the folds of each search.
@@ -84,8 +84,8 @@ def search(
         compute: device and threads of the training.
         tick: follows each member; there are trials times all folds of all problems.
     """
-    space = {key: _distribution(head, key, entry) for key, entry in head.space(params.search).items()}
-    samplers, searches = [_start(head, space, params) for _ in problems], [FoldSearch() for _ in problems]
+    space = {key: _distribution(spec, key, entry) for key, entry in spec.space(params.search).items()}
+    samplers, searches = [_start(spec, space, params) for _ in problems], [FoldSearch() for _ in problems]
     # The sampler knows options by their bare names: its draws follow the names, whatever the head is called.
     names = {key.rpartition(".")[2]: key for key in space}
     drawn = {bare: space[key] for bare, key in names.items()}
@@ -95,7 +95,7 @@ def search(
         plans = [
             Plan(fold.split, params.seeds[0], own)
             for folds, each in zip(problems, chosen, strict=True)
-            for own in map(head.with_values, each)
+            for own in map(spec.with_values, each)
             for fold in folds
         ]
         fitted = iter(fit_plans(features, plans, classes, compute, tick))
@@ -113,16 +113,16 @@ def search(
     return searches
 
 
-def _distribution(head: HeadSpec, key: str, entry: tuple[Value, ...]) -> optuna.distributions.BaseDistribution:
+def _distribution(spec: HeadSpec, key: str, entry: tuple[Value, ...]) -> optuna.distributions.BaseDistribution:
     from optuna.distributions import CategoricalDistribution, FloatDistribution
 
-    if not head.is_range(key):
+    if not spec.is_range(key):
         return CategoricalDistribution(entry)
     low, high = map(float, entry)
     return FloatDistribution(low, high, log=key in LOGARITHMIC)
 
 
-def _start(head: HeadSpec, space: Iterable[str], params: CrossValidationParams) -> optuna.Study:
+def _start(spec: HeadSpec, space: Iterable[str], params: CrossValidationParams) -> optuna.Study:
     """A seeded study in memory that asks for params as they stand first."""
     import optuna
 
@@ -132,5 +132,5 @@ def _start(head: HeadSpec, space: Iterable[str], params: CrossValidationParams) 
     if params.search.sampler == "tpe":
         sampler = optuna.samplers.TPESampler(seed=params.seeds[0], multivariate=True, constant_liar=True)
     study = optuna.create_study(direction="maximize", sampler=sampler)
-    study.enqueue_trial({key.rpartition(".")[2]: head.value(key) for key in space})
+    study.enqueue_trial({key.rpartition(".")[2]: spec.value(key) for key in space})
     return study

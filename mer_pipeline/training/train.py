@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from mer_pipeline.clips import Row
+from mer_pipeline.heads.make import check_heads
 from mer_pipeline.metrics.train import TrainMetrics
 from mer_pipeline.modalities import Features, load_features
 from mer_pipeline.project import CONFIG, OUT_OF_FOLD, Project
@@ -53,9 +54,11 @@ def train(task: Task, folds_asked: int, project: Project, cache: HeadCache, prog
         progress: told after every member.
 
     Raises:
+        ParamsError, ComponentError: a head or one of its options is not known, or wrong.
         StageError: a table is missing or does not fit another.
     """
     params, classes, encoders = task.train, task.classes, task.encoders
+    check_heads(params, {})
     labels = read_labels(project, classes)
     # Who dealt the folds knows why there are fewer than asked, or none.
     note = (pq.read_schema(project.folds).metadata or {}).get(b"mer.note", b"").decode()

@@ -1,5 +1,6 @@
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -11,9 +12,11 @@ import pytest
 from ruamel.yaml import YAML
 
 from mer_pipeline.cli.init import order_classes, write_params
+from mer_pipeline.cli.plan import make_plan
 from mer_pipeline.datasets.ingest import list_dataset
-from mer_pipeline.errors import DatasetError, UsageError
+from mer_pipeline.errors import DatasetError, ParamsError, UsageError
 from mer_pipeline.params import load_params
+from mer_pipeline.project import Project
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 
@@ -164,6 +167,23 @@ def test_init_errors(project: Path) -> None:
         write_params("demo", Path("clips"), Path("bad.csv"), force=False)
 
 
+def test_options_of_heads_are_checked_before_any_work(project: Path) -> None:
+    """`mer init` and `mer plan` look at them, though they train nothing; nothing is written."""
+    (project / "clips").mkdir()
+    (project / "profiles").unlink()
+    shutil.copytree(ROOT / "profiles", project / "profiles")
+    for path in (Path("profiles/demo.yaml"), Path("params.yaml")):
+        path.write_text(path.read_text().replace("attention_heads: 4", "atention_heads: 4"))
+    before = Path("params.yaml").read_text()
+    for look in (
+        lambda: write_params("demo", Path("clips"), None, force=True),
+        lambda: make_plan(Project()),
+    ):
+        with pytest.raises(ParamsError, match="has no option 'atention_heads'"):
+            look()
+    assert Path("params.yaml").read_text() == before
+
+
 def test_errors_are_one_line_and_an_exit_code(project: Path) -> None:
     """No traceback for what a person can mend."""
     done = mer("init", "--data", "none", cwd=project)
@@ -188,6 +208,13 @@ def test_errors_are_one_line_and_an_exit_code(project: Path) -> None:
         ),
         ("embed", ("input: audio", "input: audoi"), "family 'logmel' reads audio, not 'audoi'"),
         ("train", ("dropout: 0.3", "droput: 0.3"), "did you mean 'dropout'?"),
+        # The options of heads, which the other stages do not look at, because that takes torch.
+        (
+            "ingest",
+            ("attention_heads: 4", "atention_heads: 4"),
+            "no option 'atention_heads' (did you mean 'attention_h",
+        ),
+        ("train", ("attention_heads: 4", "attention_heads: 5"), "d (64) must be a multiple of attention_heads (5)"),
     ],
 )
 def test_a_stage_stops_before_any_work(project: Path, stage: str, edit: tuple[str, str], says: str) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from mer_pipeline.components import HEADS
-from mer_pipeline.heads.base import Examples, Lesson
+from mer_pipeline.heads.base import Examples, TrainingJob
 from mer_pipeline.heads.ensemble import Ensemble
 from mer_pipeline.heads.inner import held_out, inner_folds, without
 from mer_pipeline.heads.make import head_of
@@ -93,14 +93,14 @@ def test_inner_opinions_are_of_heads_that_did_not_see_the_row(planted: Planted, 
     features, n = features_of(planted), int((planted.fold >= 0).sum())
     every = Examples.of(np.arange(n), planted.given[:n], planted.fold[:n], len(CLASSES))
     train = every.at(np.flatnonzero(every.fold < 3))
-    lesson = Lesson(train, None, Scaler.fit(features.take(train.rows)), 0, params)
+    job = TrainingJob(train, None, Scaler.fit(features.take(train.rows)), 0, params)
     label = train.label.copy()
     label[0] = (label[0] + 1) % 3
-    lie = replace(lesson, train=Examples.of(train.rows, label, train.fold, len(CLASSES)))
-    assert inner_folds(lesson) == [0, 1, 2]
-    assert (without(lesson, 1, features).train.fold != 1).all()
+    lie = replace(job, train=Examples.of(train.rows, label, train.fold, len(CLASSES)))
+    assert inner_folds(job) == [0, 1, 2]
+    assert (without(job, 1, features).train.fold != 1).all()
     with fixed_threads():
-        (one, known), (two, _) = held_out(head_of("logreg", params), features, [lesson, lie], len(CLASSES), HERE)
+        (one, known), (two, _) = held_out(head_of("logreg", params), features, [job, lie], len(CLASSES), HERE)
     same = train.fold == train.fold[0]
     assert (one[same] == two[same]).all()
     assert (one[~same & known] != two[~same & known]).any()

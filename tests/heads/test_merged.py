@@ -15,8 +15,8 @@ import torch
 
 from mer_pipeline.components import HEADS
 from mer_pipeline.errors import ParamsError, UsageError
-from mer_pipeline.heads.base import ComputeConfig, Examples, Lesson
-from mer_pipeline.heads.resident import Resident
+from mer_pipeline.heads.base import ComputeConfig, Examples, TrainingJob
+from mer_pipeline.heads.device_features import DeviceFeatures
 from mer_pipeline.heads.scaler import Scaler
 from mer_pipeline.labels.pseudo import PseudoParams
 from mer_pipeline.metrics.train import TrainMetrics
@@ -104,9 +104,9 @@ def test_minibatches_are_what_the_scaler_makes(merged: Features, params: TrainPa
     """Each member by its own scaler, absent parts and absent modalities among them."""
     nothing = Examples.of(*[np.zeros(0, np.int64)] * 3, 3)
     scalers = [Scaler.fit(merged.take(rows)) for rows in (np.arange(40), np.arange(20, 60))]
-    lessons = [Lesson(nothing, None, scaler, 0, params) for scaler in scalers]
+    jobs = [TrainingJob(nothing, None, scaler, 0, params) for scaler in scalers]
     rows = torch.arange(100).expand(2, 100)
-    x, mask = Resident(merged, lessons, torch.device("cpu")).batch(rows)
+    x, mask = DeviceFeatures(merged, jobs, torch.device("cpu")).batch(rows)
     for k, scaler in enumerate(scalers):
         expected = scaler.apply(merged)
         assert np.array_equal(mask[k].numpy(), expected.mask)

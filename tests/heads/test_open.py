@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from mer_pipeline.components import HEADS
-from mer_pipeline.errors import ComponentError, MerError, ParamsError
+from mer_pipeline.errors import Bug, ComponentError, ParamsError
 from mer_pipeline.heads.base import ComputeConfig, Examples
 from mer_pipeline.heads.make import check_heads, head_of
 from mer_pipeline.heads.mean_logits import MeanLogits
@@ -102,7 +102,7 @@ def test_the_recipe_goes_through_the_stages(
 ) -> None:
     """One file and one entry of params.yaml: it is trained, scored, selected from, loaded again and predicts."""
     own = described(params, lab(), noise=0.1).model_copy(update={"epochs": 4})
-    check_heads(own)
+    check_heads(own, {})
     at = project(planted)
     train(task_of(own), 5, at, HeadCache(None))
     predict(at)
@@ -214,7 +214,7 @@ def test_its_own_params_are_told_by_its_class(lab: Callable[..., str], params: T
         ({"d": 8}, "train.heads.mine.d: it is set for all heads at once, as train.d"),
     ):
         with pytest.raises(ParamsError) as error:
-            check_heads(described(params, kind, **options))
+            check_heads(described(params, kind, **options), {})
         assert says in str(error.value)
 
 
@@ -369,8 +369,8 @@ class NoHead:
 @pytest.mark.parametrize(
     ("name", "says"),
     [
-        ("KeyOfNothing", ['heads.py, line 12, in forward (`return self.out({"a": x}["b"])`): KeyError: \'b\'']),
-        ("NoSuchOption", ["heads.py, line 18, in __init__", "AttributeError", "'gain'"]),
+        ("KeyOfNothing", ["KeyError at ", "heads.py:12: 'b'"]),
+        ("NoSuchOption", ["AttributeError at ", "heads.py:18: ", "'gain'"]),
         ("TooManyClasses", ["forward gives logits (32, 6), not (32, 3)"]),
         ("NoNumbers", ["forward gives logits that are infinite or no numbers"]),
         ("Nothing", ["forward gives logits NoneType, not (32, 3)"]),
@@ -385,13 +385,12 @@ def test_its_faults_are_told_as_its_own(
 ) -> None:
     """One sentence with the head, and where code failed its file and line."""
     own = described(params, lab(FAULTY, name))
-    with pytest.raises(ComponentError) as error, fixed_threads():
+    with pytest.raises(Bug if " at " in says[0] else ComponentError) as error, fixed_threads():
         cross_validate("mine", features_of(planted), labels_of(planted), 3, own)
     assert "lab_" in str(error.value)
     for part in says:
         assert part in str(error.value)
     assert "\n" not in str(error.value)
-    assert isinstance(error.value, MerError)
 
 
 NORMED = """
@@ -436,11 +435,11 @@ class Majority(Head):
     uses_validation = False
 
     @classmethod
-    def fit_all(cls, features, lessons, classes, compute, tick):
+    def fit_all(cls, features, jobs, classes, compute, tick):
         fitted = []
-        for lesson in lessons:
-            head = cls(features.dims, classes, lesson.params)
-            head.prior = np.bincount(lesson.train.label, minlength=classes).astype(np.float32)
+        for job in jobs:
+            head = cls(features.dims, classes, job.params)
+            head.prior = np.bincount(job.train.label, minlength=classes).astype(np.float32)
             fitted.append((head, []))
             tick()
         return fitted
@@ -471,7 +470,7 @@ def test_a_head_need_be_no_network(lab: Callable[..., str], planted: Planted, pa
 
 def test_the_built_in_heads_are_in_the_table_alone(params: TrainParams) -> None:
     """Every one loads, has options of its own class, and stands for itself."""
-    check_heads(params, *HEADS.built_in)
+    check_heads(params, {name: name for name in HEADS.built_in})
     for name in HEADS.built_in:
         head = head_of(name, params)
         assert (head.name, head.kind) == (name, name)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from mer_pipeline.components import HEADS
-from mer_pipeline.heads.base import ComputeConfig, Lesson
+from mer_pipeline.heads.base import ComputeConfig, TrainingJob
 from mer_pipeline.heads.ecmf import Ecmf
 from mer_pipeline.heads.linear import fit_linear
 from mer_pipeline.heads.make import head_of
@@ -160,18 +160,18 @@ def test_refit_learns_anew_from_the_watched_fold_too(planted: Planted, params: T
     train, validation = split(labels, 0, True, len(CLASSES))
     assert validation is not None
     own = head_of("ecmf", params).params
-    lesson = Lesson(train, validation, Scaler.fit(features.take(train.rows)), 0, own)
+    job = TrainingJob(train, validation, Scaler.fit(features.take(train.rows)), 0, own)
 
-    def learn(lesson: Lesson) -> tuple[bytes, list[float]]:
+    def learn(job: TrainingJob) -> tuple[bytes, list[float]]:
         with fixed_threads():
-            ((head, history),) = Ecmf.fit_all(features, [lesson], 3, ComputeConfig(), lambda: None)
+            ((head, history),) = Ecmf.fit_all(features, [job], 3, ComputeConfig(), lambda: None)
         return b"".join(array.tobytes() for array in head.tensors().values()), [e.validation_f1 or 0 for e in history]
 
-    head, seen = learn(lesson)
-    both = replace(lesson, train=train.and_(validation), validation=None)
+    head, seen = learn(job)
+    both = replace(job, train=train.and_(validation), validation=None)
     best = [i for i, f1 in enumerate(seen) if f1 == max(seen)]  # of equals, the one with the least cross-entropy
     assert [learn(replace(both, epochs=i + 1))[0] == head for i in best].count(True) == 1
-    assert learn(replace(lesson, params=params.model_copy(update={"refit": False})))[0] != head
+    assert learn(replace(job, params=params.model_copy(update={"refit": False})))[0] != head
 
 
 def test_a_soft_target_is_so_many_hard_ones_and_weights_count(planted: Planted) -> None:

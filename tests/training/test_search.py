@@ -314,7 +314,7 @@ def test_a_wrong_search_is_an_error_that_says_so(search: dict[str, object], says
         "encoders": {"voice": {"family": "logmel", "input": "audio"}},
     }
     with pytest.raises(ParamsError, match="train") as error:
-        check_heads(parse_params({**base, "train": {"search": search}}).train)
+        check_heads(parse_params({**base, "train": {"search": search}}).train, {})
     assert says in str(error.value)
 
 

@@ -8,15 +8,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mer_pipeline.heads.base import Lesson
+from mer_pipeline.heads.base import TrainingJob
 from mer_pipeline.modalities import Features
 
 
-class Resident:
+class DeviceFeatures:
     """Raw features on the device once, standardised for each of K members when a batch is taken."""
 
-    def __init__(self, features: Features, lessons: Sequence[Lesson], device: torch.device) -> None:
-        scalers = [lesson.scaler for lesson in lessons]
+    def __init__(self, features: Features, jobs: Sequence[TrainingJob], device: torch.device) -> None:
+        scalers = [job.scaler for job in jobs]
         self.x = [torch.from_numpy(x).to(device) for x in features.x]
         self.has_parts = [bool(np.isnan(x).any()) for x in features.x]  # of which some clips lack some
         self.mask = torch.from_numpy(features.mask).to(device)
