@@ -7,12 +7,15 @@ import sys
 import textwrap
 from collections.abc import Callable
 from dataclasses import replace
+from importlib.metadata import EntryPoint
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from pydantic import ValidationError
 
+from mer_pipeline import components
 from mer_pipeline.components import HEADS
 from mer_pipeline.errors import Bug, ComponentError, ParamsError
 from mer_pipeline.heads.base import ComputeConfig, Examples
@@ -257,6 +260,20 @@ def test_an_ensemble_may_be_made_of_it(lab: Callable[..., str], planted: Planted
     with fixed_threads():
         found = cross_validate("ensemble", features_of(planted), labels_of(planted), 3, own)
     assert Confusion.of(labels_of(planted).given, found.probabilities[0].argmax(axis=1), 3).weighted_f1 > 0.5
+
+
+def test_an_installed_head_is_known_by_its_entry_point(
+    lab: Callable[..., str], params: TrainParams, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It stands in `train.heads` under the name that its package gives it, as a built-in one does."""
+    value = lab().replace("/", ".").replace(".py:", ":")
+    point = EntryPoint("gaze", value, "mer_pipeline.heads")
+    monkeypatch.setattr(components, "_entry_points", lambda group: {"gaze": point} if group == point.group else {})
+    own = TrainParams(heads={"gaze": {"layers": 2}, "logreg": {}})
+    assert list(own.heads) == ["logreg", "gaze"]
+    assert head_of("gaze", own).params.model_dump(include={"layers", "d"}) == {"layers": 2, "d": 64}
+    with pytest.raises(ValidationError, match=r"there is no head 'gaz'.*did you mean 'gaze'"):
+        TrainParams(heads=["gaz"])
 
 
 def test_one_kind_stands_twice_under_two_names(planted: Planted, params: TrainParams) -> None:
