@@ -132,7 +132,7 @@ class TrainParams(NetworkParams, CrossValidationParams):
     """The fusion heads. Values are ours where the paper is silent (docs/method.md)."""
 
     features: tuple[str, ...] = ()  # encoder names, each one modality token; empty: all, in params' order
-    # name to own options (train.heads.NAME), or a list of names; by default ecmf, mertools and logreg. Cross-validation
+    # name to own options (train.heads.NAME), or a list of names. Cross-validation
     # selects among them; ensemble: the mean of those that it keeps.
     heads: Annotated[dict[HeadName, HeadEntry], Field(min_length=1)] = BY_DEFAULT
     single_modality: bool = True  # also train every head on each modality alone, for the report

@@ -9,6 +9,8 @@ from types import ModuleType
 
 import pytest
 
+from mer_pipeline.components import ADAPTERS, BACKENDS, DETECTORS, ENCODERS, HEADS, JUDGES
+
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = (ROOT / "docs/results.md").read_text(encoding="utf-8")
 PAGES = sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md")])
@@ -27,6 +29,20 @@ def script(name: str) -> ModuleType:
 def test_params_page_is_current() -> None:
     """Mend: python docs/write.py."""
     assert (ROOT / "docs/params.md").read_text() == script("write").params_page()
+
+
+def test_tables_of_components_are_current() -> None:
+    """Those of encoders, judges, backends and label maps, where they stand. Mend: python docs/write.py."""
+    pages = script("write").pages()
+    assert {path.name for path in pages} == {"encoders.md", "judges.md", "enrichment.md"}
+    assert {path: path.read_text() for path in pages} == pages
+
+
+def test_every_component_is_in_the_docs() -> None:
+    """With a line of its own in the reference of params."""
+    page = (ROOT / "docs/params.md").read_text()
+    for table in (ENCODERS, JUDGES, HEADS, ADAPTERS, BACKENDS, DETECTORS):
+        assert [name for name in table.built_in if f"| **{name}** |" not in page] == []
 
 
 @pytest.mark.parametrize("name", script("tables").TABLES)

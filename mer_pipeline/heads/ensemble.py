@@ -19,7 +19,10 @@ from mer_pipeline.modalities import Features, Matrix
 
 
 class Ensemble(Mean):
-    """See the module; `parts` are the kept heads by name."""
+    """The mean opinion of those heads that nested cross-validation keeps.
+
+    `parts` are the kept heads by name.
+    """
 
     Params = Parts
     params: Parts

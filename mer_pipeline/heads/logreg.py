@@ -35,7 +35,7 @@ class LogRegParams(Section):
 
 
 class LogReg(Head):
-    """See the module."""
+    """Regularised late fusion: a logistic regression per modality, and a pool of their opinions."""
 
     Params = LogRegParams
     seeded = False

@@ -15,7 +15,7 @@ from mer_pipeline.train_params import HeadName
 
 
 class FusionHeadParams(JudgeParams):
-    """A fusion head, only on clips that it has not learnt from."""
+    """A fusion head, trained for this, only on clips that it has not learnt from."""
 
     is_head: ClassVar[bool] = True
 

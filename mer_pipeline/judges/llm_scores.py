@@ -14,7 +14,7 @@ from mer_pipeline.transform import Source
 
 
 class LlmScoresParams(JudgeParams):
-    """The scores that the language model gave when it enriched the words."""
+    """The scores that the language model gave when it enriched the words; `enrich.backend: template` gives none."""
 
     reads_scores: ClassVar[bool] = True
 

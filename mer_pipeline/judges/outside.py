@@ -12,14 +12,15 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping, Sequence
 from math import isfinite
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
-from pydantic import field_validator
+from pydantic import Field, field_validator
 
 from mer_pipeline.clips import Clip, Row
 from mer_pipeline.csv_files import check_label, note_unmatched, present, read_csv
 from mer_pipeline.errors import DatasetError, Skip, did_you_mean
-from mer_pipeline.judges.judge import Floats, Judge, JudgeParams
+from mer_pipeline.judges.judge import Family, Floats, Judge, JudgeParams
 from mer_pipeline.project import DATA
 from mer_pipeline.section import below_data
 from mer_pipeline.transform import Source
@@ -28,9 +29,10 @@ LABEL = "label"
 
 
 class OutsideParams(JudgeParams):
-    """Predictions that were made elsewhere."""
+    """Predictions that were made elsewhere, in a CSV."""
 
     input: str  # a path below data/: the CSV
+    family: Annotated[Family, Field(examples=["video-llm"])]  # whom its votes are not independent of
 
     @field_validator("input")
     @classmethod

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 class HfSpeechParams(ModelParams):
-    """HuBERT, wav2vec 2.0, WavLM, data2vec, Whisper's encoder."""
+    """HuBERT, wav2vec 2.0, WavLM, data2vec, Whisper's encoder, from a Hugging Face folder."""
 
     input: Literal["audio"]  # the sound track
     layers: Layers = 1  # sum of the last n hidden layers, or of these (0 = embeddings)

@@ -45,7 +45,7 @@ class Tokens:
 
 
 class HfTextParams(ModelParams):
-    """BERT-like encoders; decoder language models as encoders."""
+    """BERT-like encoders, and decoder language models as encoders, from a Hugging Face folder."""
 
     input: Words  # the table of words that is read
     layers: Layers = 1  # sum of the last n hidden layers, or of these (0 = embeddings)

@@ -23,7 +23,7 @@ SIDE = 160
 
 
 class FacenetParams(ModelParams):
-    """InceptionResnetV1 on face crops."""
+    """InceptionResnetV1; its folder has the state dict as safetensors."""
 
     input: Literal["faces"]  # the face crops
 

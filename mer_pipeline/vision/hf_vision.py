@@ -43,7 +43,8 @@ def process(processor: BaseImageProcessor, picture: Picture) -> torch.Tensor:
 
 
 class HfVisionParams(ModelParams):
-    """CLIP's projected features; the class token of ViT, DINOv2, DeiT, BEiT (expression models too)."""
+    """CLIP's projected features; the class token of ViT, DINOv2, DeiT, BEiT (expression models too). From a Hugging
+    Face folder."""
 
     input: Literal["frames", "faces"]  # the pictures that are read
     layers: Layers = 1  # sum of the last n hidden layers, or of these (0 = embeddings); CLIP has its projection instead

@@ -54,7 +54,7 @@ def load_clip(folder: Path, device: torch.device) -> tuple[open_clip.CLIP, Calla
 
 
 class OpenClipParams(ModelParams):
-    """Image features of an open_clip model."""
+    """Image features of an open_clip model; its folder has `open_clip_config.json` and safetensors."""
 
     input: Literal["frames", "faces"]  # the pictures that are read
 

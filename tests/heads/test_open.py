@@ -1,4 +1,4 @@
-"""A head of somebody else's: an ordinary torch module in a file below the project, or any class with the contract."""
+"""A head of somebody else's: an ordinary torch module in a file of the project, or any class with the contract."""
 
 from __future__ import annotations
 
@@ -33,49 +33,10 @@ from mer_pipeline.training.predict import predict
 from mer_pipeline.training.train import train
 from mer_pipeline.training.variants import Setting, variants
 from tests.planted import CLASSES, NAMES, Planted, plant, task_of
+from tests.recipes import recipes
 from tests.training.test_cross_validation import bytes_of, features_of, labels_of
 
-# The recipe of docs/extending.md.
-RECIPE = '''
-"""A pooled head: the mean of the present modalities' projections, times a learned gain, into one classifier."""
-
-import torch
-from torch import Tensor, nn
-
-from mer_pipeline.train_params import NetworkParams
-
-
-class PooledParams(NetworkParams):
-    """Options of the pooled head."""
-
-    layers: int = 1  # of the classifier
-    noise: float = 0.0  # standard deviation of what is added to the inputs in training
-    gated: bool = True  # a learned gain per modality
-
-
-class Pooled(nn.Module):
-    """See the module."""
-
-    Params = PooledParams
-    ablations = {"gain off": {"gated": False}}
-
-    def __init__(self, dims: tuple[int, ...], classes: int, params: PooledParams) -> None:
-        super().__init__()
-        self.noise = params.noise
-        self.project = nn.ModuleList(nn.Linear(dim, params.d) for dim in dims)
-        self.gain = nn.Parameter(torch.ones(len(dims))) if params.gated else None
-        hidden = [nn.Sequential(nn.Linear(params.d, params.d), nn.ReLU()) for _ in range(params.layers)]
-        self.classify = nn.Sequential(nn.Dropout(params.dropout), *hidden, nn.Linear(params.d, classes))
-
-    def forward(self, x: list[Tensor], mask: Tensor) -> tuple[Tensor, Tensor]:
-        """x: M tensors (n, D_m); mask: bool (n, M). Gives logits (n, C) and modality weights (n, M)."""
-        if self.training:
-            x = [matrix + self.noise * torch.randn_like(matrix) for matrix in x]
-        weights = mask.float() if self.gain is None else mask * self.gain
-        h = torch.stack([project(matrix) for project, matrix in zip(self.project, x, strict=True)], dim=1)
-        pooled = (weights.unsqueeze(2) * h).sum(dim=1) / mask.sum(dim=1, keepdim=True).clamp(min=1)
-        return self.classify(pooled), weights
-'''
+RECIPE = recipes()["head"].module
 
 
 @pytest.fixture
@@ -83,11 +44,11 @@ def lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.Fixture
     """Write a module below a project of this test's own, where the test then is; gives the head's kind."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
-    folder = f"lab_{abs(hash(request.node.nodeid))}"  # modules are remembered by name
+    folder = f"components/lab_{abs(hash(request.node.nodeid))}"  # modules are remembered by name
 
     def write(source: str = RECIPE, name: str = "Pooled", file: str = "heads.py") -> str:
         path = tmp_path / folder / file
-        path.parent.mkdir(exist_ok=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(textwrap.dedent(source))
         return f"{folder}/{file}:{name}"
 
