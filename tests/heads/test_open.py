@@ -47,10 +47,10 @@ def lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.Fixture
     folder = f"components/lab_{abs(hash(request.node.nodeid))}"  # modules are remembered by name
 
     def write(source: str = RECIPE, name: str = "Pooled", file: str = "heads.py") -> str:
-        path = tmp_path / folder / file
+        path = Path(folder) / file
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(textwrap.dedent(source))
-        return f"{folder}/{file}:{name}"
+        return f"{path}:{name}"
 
     return write
 
