@@ -27,11 +27,9 @@ def main(name: str) -> str:
         from mer_pipeline.training.task import Task
 
         forget_others(project.features, "embed", params.encoders, project.quarantine_folder)
-        head, task = (
-            FusionHead(name, judge, params.shards),
-            Task(params.dataset.classes, params.encoder_names, params.train),
-        )
-        return vote_by_head(head, task, project, head_cache(load_runtime()), progress_bar(step.name))
+        head, bar = FusionHead(name, judge, params.shards), progress_bar(step.name)
+        task = Task(params.dataset.classes, params.encoder_names, params.train)
+        return vote_by_head(head, task, project, head_cache(load_runtime()), bar)
     check_locked(checkpoints_of({}, {name: judge}))
     return run_step(step, project, params.shards, params.quality)
 

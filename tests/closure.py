@@ -5,6 +5,9 @@ Three modules list things of which a stage uses some, and only those count:
     steps.py        the functions that others name
     components.py   the tables whose loader, such as `make_encoder`, is imported
     params.py       the sections that the stage reads
+
+What a script calls to be checked, such as `check_heads(params.train)`, does not count: it stops the stage, or changes
+nothing.
 """
 
 from __future__ import annotations
@@ -60,9 +63,9 @@ def imports(tree: ast.AST) -> Iterator[Import]:
                 yield (module, "") if file_of(module) else (node.module, alias.name)
 
 
-def imported_modules(source: str) -> set[str]:
-    """Dotted names of the project's modules that a source imports, wherever in it."""
-    return {module for module, _ in imports(ast.parse(source))}
+def imported_modules(path: Path) -> set[str]:
+    """Dotted names of the project's modules that a module imports, wherever in it."""
+    return {module for module, _ in imports(tree_of(path))}
 
 
 def file_of(module: str) -> Path | None:
@@ -79,16 +82,42 @@ def functions(tree: ast.Module) -> dict[str, ast.FunctionDef]:
 @cache
 def loaders() -> dict[Import, list[str]]:
     """The functions that load a class from a table of components: (module, function) to the modules in that table."""
-    found = {}
+    found: dict[Import, list[str]] = {}
     for path in sorted((ROOT / PACKAGE).rglob("*.py")):
         module = ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
-        for name, function in functions(tree_of(path)).items():
+        own = functions(tree_of(path))
+        names = {name: {n.id for n in ast.walk(f) if isinstance(n, ast.Name)} for name, f in own.items()}
+        for name, function in own.items():
             for node in ast.walk(function):
                 if isinstance(node, ast.Attribute) and node.attr == "load" and isinstance(node.value, ast.Name):
                     table = getattr(components, node.value.id, None)
                     if isinstance(table, components.Registry):
                         found[module, name] = [place.partition(":")[0] for place in table.built_in.values()]
+        while callers := [
+            (name, inner) for name in own for inner in names[name]
+            if (module, name) not in found and (module, inner) in found
+        ]:  # fmt: skip
+            found |= {(module, name): found[module, inner] for name, inner in callers}
     return found
+
+
+def without_checks(tree: ast.Module) -> ast.Module:
+    """A script without the calls of functions `check_...`, and without the imports that nothing else needs."""
+
+    class Drop(ast.NodeTransformer):
+        """Take statements out."""
+
+        def visit_Expr(self, node: ast.Expr) -> ast.Expr | None:
+            """Keep it, unless it is a check."""
+            call = node.value.func if isinstance(node.value, ast.Call) else None
+            return None if isinstance(call, ast.Name) and call.id.startswith("check_") else node
+
+    left = Drop().visit(ast.parse(ast.unparse(tree)))
+    used = {node.id for node in ast.walk(left) if isinstance(node, ast.Name)}
+    for node in ast.walk(left):
+        if isinstance(node, ast.ImportFrom):
+            node.names = [alias for alias in node.names if (alias.asname or alias.name) in used]
+    return left
 
 
 def section_modules(section: str) -> set[str]:
@@ -100,6 +129,14 @@ def section_modules(section: str) -> set[str]:
         if str(getattr(kind, "__module__", "")).startswith(f"{PACKAGE}."):
             found.add(str(kind.__module__))
     return found
+
+
+def section_imports(section: str) -> set[str]:
+    """What params.py imports for a section: the modules of its classes, and others of their packages."""
+    own = section_modules(section)
+    packages = {module.rpartition(".")[0] for module in own} - {PACKAGE}
+    imported = {module for module, _ in imports(tree_of(ROOT / PACKAGE / "params.py"))}
+    return own | {module for module in imported if module.rpartition(".")[0] in packages}
 
 
 def chains(tree: ast.AST) -> set[str]:
@@ -128,10 +165,11 @@ def package_data(path: Path) -> set[Path]:
 
 def reach(script: Path) -> Reach:
     """What the script of a stage reaches."""
-    found, todo, done = Reach(), [(script, tree_of(script))], set[int]()
-    catalogue = tree_of(ROOT / PACKAGE / "steps.py")
-    steps = functions(catalogue)
-    code: list[ast.AST] = [tree_of(script)]
+    main = without_checks(tree_of(script))
+    found, done = Reach(), set[int]()
+    todo: list[tuple[Path, ast.AST]] = [(script, main)]
+    steps = functions(tree_of(ROOT / PACKAGE / "steps.py"))
+    code: list[ast.AST] = [main]
     while todo:
         path, tree = todo.pop()
         if id(tree) in done:
@@ -153,7 +191,7 @@ def reach(script: Path) -> Reach:
             found.params |= chains(tree)
             for chain in chains(tree):
                 section = chain.partition(".")[0]
-                for module in section_modules(section) if section in Params.model_fields else ():
+                for module in section_imports(section) if section in Params.model_fields else ():
                     todo += _followed(module)
     return found
 
@@ -172,7 +210,7 @@ def _counted(module: str, tree: ast.Module) -> ast.AST:
     if module == STEPS:
         return ast.Module([node for node in tree.body if not isinstance(node, ast.FunctionDef)], [])
     if module == PARAMS:
-        classes = {part for section in Params.model_fields for part in section_modules(section)}
-        body = [n for n in tree.body if not (isinstance(n, ast.ImportFrom) and n.module in classes)]
+        of_sections = {part for section in Params.model_fields for part in section_imports(section)}
+        body = [n for n in tree.body if not (isinstance(n, ast.ImportFrom) and n.module in of_sections)]
         return ast.Module(body, [])
     return tree

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from mer_pipeline.atomic import atomic_write
 from mer_pipeline.clips import Clip
 from mer_pipeline.enrich import replies
 from mer_pipeline.enrich.journal import Journal
@@ -54,8 +55,7 @@ def refuse_unknown(transform: Transform[object], inputs: Inputs, runtime: Runtim
     missing = sorted(unknown(transform, inputs, runtime, journal), key=lambda clip: clip.clip_id)
     if not missing:
         return
-    MISSING.parent.mkdir(parents=True, exist_ok=True)
-    MISSING.write_text("".join(f"{clip.clip_id}\n" for clip in missing), encoding="utf-8")
+    atomic_write(MISSING, "".join(f"{clip.clip_id}\n" for clip in missing))
     names = ", ".join(clip.clip_id for clip in missing[:NAMED])
     more = f" and {len(missing) - NAMED} more" if len(missing) > NAMED else ""
     raise StageError(
