@@ -176,6 +176,11 @@ class Project:
         return self.root / ".mer"
 
     @property
+    def logs(self) -> Path:
+        """The folder of the stages' messages."""
+        return self.state / "logs"
+
+    @property
     def runs(self) -> Path:
         """The folder of what the last run of each step did."""
         return self.state / "runs"

@@ -24,7 +24,7 @@ from mer_pipeline.components import ENGINES
 from mer_pipeline.engines.base import Engine
 from mer_pipeline.errors import Bug
 from mer_pipeline.outcome import Outcome
-from mer_pipeline.runs import Summary, remember_run
+from mer_pipeline.runs import Progress, Summary, quiet, remember_run
 from mer_pipeline.runtime import Runtime
 from mer_pipeline.store.inputs import Inputs, Keys
 from mer_pipeline.store.root import disk_errors
@@ -33,8 +33,6 @@ from mer_pipeline.tables.quarantine import QualityParams, check_quality, write_p
 from mer_pipeline.tables.shards import ShardParams, new_folder, read_folder, shard_name, shard_of
 from mer_pipeline.transform import Item, Transform
 
-# Called with the number of clips computed and the number of all that have to be.
-Progress: TypeAlias = Callable[[int, int], None]
 # From a shard's keys and the names of some of its clips to these clips.
 ClipsOf: TypeAlias = Callable[[Keys, Collection[str]], Iterator[Clip]]
 
@@ -50,7 +48,7 @@ def run(
     shards: ShardParams,
     quality: QualityParams,
     runtime: Runtime,
-    progress: Progress = lambda done, total: None,
+    progress: Progress = quiet,
 ) -> Summary:
     """Make a transform's rows, known or computed, and write them as canonical shards.
 

@@ -4,13 +4,24 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
+from typing import TypeAlias
 
 from mer_pipeline.atomic import atomic_write
 from mer_pipeline.project import Project
 
 RUNS = Project().runs
+
+# Called with the number of what is done, clips or members, and the number of all that there is to do.
+Progress: TypeAlias = Callable[[int, int], None]
+
+
+def quiet(done: int, total: int) -> None:
+    """A Progress that tells nobody."""
+
+
 ENOUGH = 200  # clips; the rate of fewer is mostly that of starting
 
 

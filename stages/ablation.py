@@ -1,10 +1,11 @@
 """Stage `ablation`: what each part of the system is worth."""
 
-from mer_pipeline.cli.stage import progress_bar, stage
 from mer_pipeline.params import load_params
 from mer_pipeline.project import Project
 from mer_pipeline.runtime import load_runtime
 from mer_pipeline.scores.ablation_table import nothing_measured, write_ablation
+from mer_pipeline.stage.main import stage
+from mer_pipeline.stage.progress import progress_bar
 from mer_pipeline.tables.shards import forget_others
 
 import typer

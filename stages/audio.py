@@ -1,10 +1,10 @@
 """Stage `audio`: a clip's sound to 16 kHz mono."""
 
-from pathlib import Path
-
-from mer_pipeline.cli.stage import run_stage, stage
 from mer_pipeline.params import load_params
-from mer_pipeline.speech.track import ExtractAudio
+from mer_pipeline.project import Project
+from mer_pipeline.stage.main import stage
+from mer_pipeline.stage.rows import run_step
+from mer_pipeline.steps import audio
 
 import typer
 
@@ -13,7 +13,7 @@ import typer
 def main() -> str:
     """Turn a clip's sound to 16 kHz mono."""
     params = load_params()
-    return run_stage(ExtractAudio(params.audio, Path(params.dataset.root)), "audio", params.shards, params.quality)
+    return run_step(audio(params), Project(), params.shards, params.quality)
 
 
 if __name__ == "__main__":

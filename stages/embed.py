@@ -1,10 +1,11 @@
 """Stage `embed@NAME`: one encoder over all clips."""
 
-from mer_pipeline.cli.stage import run_stage, stage
-from mer_pipeline.encoder import make_encoder
-from mer_pipeline.errors import ParamsError, did_you_mean
 from mer_pipeline.models.lock import check_locked, checkpoints_of
 from mer_pipeline.params import load_params
+from mer_pipeline.project import Project
+from mer_pipeline.stage.main import stage
+from mer_pipeline.stage.rows import run_step
+from mer_pipeline.steps import embed
 
 import typer
 
@@ -13,11 +14,9 @@ import typer
 def main(name: str) -> str:
     """Embed every clip with the encoder NAME of params.yaml."""
     params = load_params()
-    if name not in params.encoders:
-        raise ParamsError(f"params.yaml has no encoder '{name}'{did_you_mean(name, params.encoders)}")
+    step = embed(params, name)
     check_locked(checkpoints_of({name: params.encoders[name]}, {}))
-    encoder = make_encoder(name, params.encoders[name])
-    return run_stage(encoder, f"features/{name}", params.shards, params.quality)
+    return run_step(step, Project(), params.shards, params.quality)
 
 
 if __name__ == "__main__":

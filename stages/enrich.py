@@ -4,40 +4,46 @@ audio, faces ─► cues ─► cue_words ─┬─► prompts ─► replies �
                                    └───────────────────────┴─► enriched
 """
 
-from mer_pipeline.cli.asking import ask_all, no_replies
-from mer_pipeline.cli.stage import run_stage, stage
+from functools import partial
+
+from mer_pipeline import steps
+from mer_pipeline.enrich.ask import clear_kept, open_journal
+from mer_pipeline.enrich.asking import no_replies, refuse_unknown
 from mer_pipeline.enrich.backend import LanguageModelParams
 from mer_pipeline.enrich.context import write_context
-from mer_pipeline.enrich.cues import MeasureCues
-from mer_pipeline.enrich.transform import Enrich
+from mer_pipeline.enrich.ledger import Ledger
 from mer_pipeline.models.lock import check_locked, checkpoints_of
 from mer_pipeline.params import load_params
 from mer_pipeline.project import Project
-from mer_pipeline.tables.shards import read_folder
+from mer_pipeline.runtime import load_runtime
+from mer_pipeline.stage.main import stage
+from mer_pipeline.stage.rows import run_step
 
-import pyarrow.parquet as pq
 import typer
 
 
 @stage
 def main() -> str:
     """Measure voice and face, put them in words against each speaker's habit, and write each clip's context."""
-    params, project = load_params(), Project()
-    enrich, classes = params.enrich, params.dataset.classes
-    check_locked(checkpoints_of({}, {}, enrich))
-    lines = [run_stage(MeasureCues(), "cues", params.shards, params.quality)]
-    write_context(
-        read_folder(project.table("cues")).to_pylist(),
-        read_folder(project.table("transcript"), ["clip_id", "zh", "en"]).to_pylist(),
-        pq.read_table(project.manifest, columns=["clip_id", "group", "order"]).to_pylist(),
-        enrich,
-        project.table("cue_words"),
-    )
-    if isinstance(enrich, LanguageModelParams):
-        lines += ask_all(enrich, classes, params.shards, params.quality)
+    params, project, runtime = load_params(), Project(), load_runtime()
+    run = partial(run_step, project=project, shards=params.shards, quality=params.quality)
+    check_locked(checkpoints_of({}, {}, params.enrich))
+    lines = [run(steps.cues())]
+    write_context(params.enrich, project)
+    if isinstance(params.enrich, LanguageModelParams):
+        journal, ledger = open_journal(), Ledger()
+        replies = steps.replies(params, journal, ledger)
+        lines.append(run(steps.prompts(params)))
+        if params.enrich.offline:
+            asker = replies.make()
+            refuse_unknown(asker, steps.inputs_of(asker, project, params.shards.count), runtime, journal)
+        lines.append(run(replies))
+        if runtime.store_url is not None:  # else nobody else has them
+            clear_kept(journal, project.table("replies"))
+        lines += [str(ledger)] if ledger.requests else []
     else:
-        no_replies(params.shards)
-    return "\n".join([*lines, run_stage(Enrich(enrich, classes), "enriched", params.shards, params.quality)])
+        no_replies(project, params.shards)
+    return "\n".join([*lines, run(steps.enriched(params))])
 
 
 if __name__ == "__main__":

@@ -1,8 +1,10 @@
 """Stage `faces`: frames to aligned crops of the primary face."""
 
-from mer_pipeline.cli.stage import run_stage, stage
 from mer_pipeline.params import load_params
-from mer_pipeline.vision.faces import CropFaces
+from mer_pipeline.project import Project
+from mer_pipeline.stage.main import stage
+from mer_pipeline.stage.rows import run_step
+from mer_pipeline.steps import faces
 
 import typer
 
@@ -11,7 +13,7 @@ import typer
 def main() -> str:
     """Turn frames to aligned crops of the primary face."""
     params = load_params()
-    return run_stage(CropFaces(params.faces), "faces", params.shards, params.quality)
+    return run_step(faces(params), Project(), params.shards, params.quality)
 
 
 if __name__ == "__main__":

@@ -1,10 +1,10 @@
 """Stage `frames`: video to JPEG frames with true timestamps."""
 
-from pathlib import Path
-
-from mer_pipeline.cli.stage import run_stage, stage
 from mer_pipeline.params import load_params
-from mer_pipeline.vision.frames import SampleFrames
+from mer_pipeline.project import Project
+from mer_pipeline.stage.main import stage
+from mer_pipeline.stage.rows import run_step
+from mer_pipeline.steps import frames
 
 import typer
 
@@ -13,7 +13,7 @@ import typer
 def main() -> str:
     """Turn video to JPEG frames with true timestamps."""
     params = load_params()
-    return run_stage(SampleFrames(params.frames, Path(params.dataset.root)), "frames", params.shards, params.quality)
+    return run_step(frames(params), Project(), params.shards, params.quality)
 
 
 if __name__ == "__main__":

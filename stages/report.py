@@ -1,9 +1,9 @@
 """Stage `report`: one page that shows what came out."""
 
-from mer_pipeline.cli.stage import stage
 from mer_pipeline.params import load_params
 from mer_pipeline.project import Project
 from mer_pipeline.report.build import build
+from mer_pipeline.stage.main import stage
 
 import typer
 

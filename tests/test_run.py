@@ -25,8 +25,8 @@ from mer_pipeline.errors import (
     TooManyFailed,
     Transient,
 )
-from mer_pipeline.run import Progress, run
-from mer_pipeline.runs import Summary, read_run
+from mer_pipeline.run import run
+from mer_pipeline.runs import Progress, Summary, read_run
 from mer_pipeline.runtime import Runtime, StoreSettings
 from mer_pipeline.section import Section
 from mer_pipeline.store.row_cache import RowCache

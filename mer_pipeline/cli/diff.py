@@ -69,12 +69,12 @@ def find_side(text: str, project: Project) -> Tables:
         return _store(text, LocalFileSystem(), folder.as_posix())
     if side.data.is_dir():
         return _project(text, LocalFileSystem(), Project(folder), "`dvc repro`")
-    commit = _commit(text, project)
+    commit, inside = _commit(text, project)
     from dvc.api import DVCFileSystem
 
-    fs = DVCFileSystem(url=str(project.root.absolute()), rev=commit)
+    fs = DVCFileSystem(url=str(project.root.absolute()), rev=commit, subrepos=True)
     remedy = f"`dvc pull`, or `dvc fetch --all-commits` (this is of commit {commit[:7]})"
-    return _project(f"{text} ({commit[:7]})", fs, Project(), remedy)
+    return _project(f"{text} ({commit[:7]})", fs, Project(inside), remedy)
 
 
 def figures_of(stage: str) -> str:
@@ -82,20 +82,23 @@ def figures_of(stage: str) -> str:
     return Project().metrics(stage).with_suffix("").as_posix()
 
 
-def _commit(text: str, project: Project) -> str:
-    """The commit that a revision of the project names."""
+def _commit(text: str, project: Project) -> tuple[str, Path]:
+    """The commit that a revision of the project names, and where in its repository the project is."""
     root = project.root.absolute()
-    words = ["git", "-C", str(root), "rev-parse", "--verify", "--quiet", "--end-of-options", f"{text}^{{commit}}"]
+    git = ["git", "-C", str(root), "rev-parse"]
+    words = ["--verify", "--quiet", "--end-of-options", f"{text}^{{commit}}"]
     with _readable(f"revision '{text}'", "git, which must be installed"):
-        done = subprocess.run(words, capture_output=True, text=True)
+        done = subprocess.run([*git, *words], capture_output=True, text=True)
+        prefix = subprocess.run([*git, "--show-prefix"], capture_output=True, text=True).stdout.strip()
     if done.returncode:
         raise UsageError(
             f"'{text}' is no folder with data/ or packs/ and no git revision of {root}; "
             f'name a project, a revision or "{WORKSPACE}", or a store'
         )
-    if not (root / ".dvc").is_dir():
+    above = [root, *root.parents][: len(Path(prefix).parts) + 1]  # up to the repository's own folder
+    if not any((folder / ".dvc").is_dir() for folder in above):
         raise UsageError(f"'{text}' is a git revision, and {root} has no .dvc/: run this in the project")
-    return done.stdout.strip()
+    return done.stdout.strip(), Path(prefix)
 
 
 def _project(title: str, fs: Any, project: Project, remedy: str) -> Tables:

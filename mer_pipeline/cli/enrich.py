@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 
-from mer_pipeline.cli.asking import replier
 from mer_pipeline.clips import Clip, Row
 from mer_pipeline.enrich.ask import open_journal
 from mer_pipeline.enrich.backend import LanguageModelParams
@@ -23,6 +22,7 @@ from mer_pipeline.params import load_params
 from mer_pipeline.project import Project
 from mer_pipeline.runs import read_run
 from mer_pipeline.runtime import LlmSettings, load_runtime
+from mer_pipeline.steps import replies
 from mer_pipeline.store.inputs import input_digests
 from mer_pipeline.store.row_cache import row_cache_of
 from mer_pipeline.tables.rows import Encoded, complete_row, encode
@@ -47,7 +47,7 @@ def estimate() -> str:
             f"enrich.backend is '{enrich.backend}', which asks nobody; set it to openai or transformers first"
         )
     render, journal = RenderPrompt(enrich, params.dataset.classes), open_journal()
-    asker = replier(enrich, params.dataset.classes, runtime)
+    asker = replies(params).make()
     assert isinstance(asker.params, Sampling)
     prompts = dict(_prompts(render, enrich))
     digests = (complete_row(name, "", row, None, render.schema)["digest"] for name, row in prompts.items())

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from mer_pipeline.cli.checkout import check_code
-from mer_pipeline.cli.pipeline import AnyTransform, Step, find_step
-from mer_pipeline.cli.stage import inputs_of
 from mer_pipeline.errors import UsageError, did_you_mean
 from mer_pipeline.params import load_params
+from mer_pipeline.project import Project
 from mer_pipeline.runtime import load_runtime
+from mer_pipeline.stage.checkout import check_code
+from mer_pipeline.steps import AnyTransform, Step, find_step, inputs_of
 from mer_pipeline.store.fingerprint import changed_parts
 from mer_pipeline.store.row_cache import RowCache, row_cache_of
 from mer_pipeline.tables.shards import read_shard, shard_of
@@ -54,9 +54,9 @@ def input_digest_of(transform: AnyTransform, clip_id: str, shards: int) -> str:
     Raises:
         UsageError: there is no such clip.
     """
-    keys = inputs_of(transform, shards).keys(shard_of(clip_id, shards))
+    keys = inputs_of(transform, Project(), shards).keys(shard_of(clip_id, shards))
     if clip_id not in keys.clip_ids:
-        every = inputs_of(transform, shards)
+        every = inputs_of(transform, Project(), shards)
         known = [name for shard in range(shards) for name in every.keys(shard).clip_ids]
         hint = did_you_mean(clip_id, known)
         raise UsageError(f"{transform.name} has no clip '{clip_id}'{hint if 'did you mean' in hint else ''}")
@@ -72,13 +72,14 @@ def _state(cache: RowCache, key: str) -> str:
 
 
 def _input_note(step: Step, clip_id: str, key: str, shards: int) -> str:
-    if not Path(step.folder).exists():
+    folder = Project().table(step.table)
+    if not folder.exists():
         return ""
-    table = read_shard(step.folder, shard_of(clip_id, shards), shards, ["clip_id", "input_digest"])
+    table = read_shard(folder, shard_of(clip_id, shards), shards, ["clip_id", "input_digest"])
     rows = dict(zip(table["clip_id"].to_pylist(), table["input_digest"].to_pylist(), strict=True))
     if clip_id not in rows:
-        return f" (no row in {step.folder})"
-    return f" (as in {step.folder})" if rows[clip_id] == key else f" (changed; {step.folder} has {rows[clip_id]})"
+        return f" (no row in {folder})"
+    return f" (as in {folder})" if rows[clip_id] == key else f" (changed; {folder} has {rows[clip_id]})"
 
 
 def _parts(parts: dict[str, str] | object, *, every_part: bool) -> list[str]:

@@ -9,21 +9,22 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from mer_pipeline.cli.checkout import check_code
-from mer_pipeline.cli.pipeline import Step, fingerprint_for, steps
+from mer_pipeline.cli.stale import ask_dvc
+from mer_pipeline.cli.units import duration_text, size_text
 from mer_pipeline.datasets.ingest import Ahead, look_ahead
 from mer_pipeline.enrich.backend import EnrichParams
 from mer_pipeline.enrich.context import context_of
-from mer_pipeline.errors import MerError, StageError
+from mer_pipeline.errors import MerError
 from mer_pipeline.params import Params, load_params
 from mer_pipeline.project import Project
 from mer_pipeline.runs import Summary, read_run
 from mer_pipeline.runtime import Runtime, load_runtime
+from mer_pipeline.stage.checkout import check_code
+from mer_pipeline.steps import Step, steps
 from mer_pipeline.store.fingerprint import changed_parts
 from mer_pipeline.store.inputs import Parts, input_digests, is_one_table, read_file, read_source, table_parts
 from mer_pipeline.store.root import free_bytes
@@ -31,9 +32,6 @@ from mer_pipeline.store.row_cache import row_cache_of
 from mer_pipeline.tables.rows import Encoded, encode
 from mer_pipeline.tables.shards import read_folder, shard_name
 from mer_pipeline.transform import Source
-
-if TYPE_CHECKING:
-    from dvc.repo import Repo
 
 UNKNOWN = Encoded(b"?")  # part of a clip whose row is yet to be computed
 
@@ -76,13 +74,13 @@ def make_plan(project: Project) -> list[StagePlan]:
     from mer_pipeline.heads.make import check_heads  # loads torch
 
     check_heads(params.train, params.heads_elsewhere)
-    stale, order, upstream = _ask_dvc(project)
+    stages = ask_dvc(project)
     tables: dict[str, Parts | None] = {}
     ahead = None
     plans: dict[str, StagePlan] = {}
-    for name in order:
-        plan = plans[name] = StagePlan(name, list(stale.get(name, [])))
-        waits_for = [other for other in upstream[name] if plans[other].reasons]
+    for name in stages.order:
+        plan = plans[name] = StagePlan(name, list(stages.reasons.get(name, [])))
+        waits_for = [other for other in stages.upstream[name] if plans[other].reasons]
         if waits_for:
             shown = waits_for if len(waits_for) <= 3 else [*waits_for[:2], f"{len(waits_for) - 2} more"]
             plan.reasons.append(f"after {', '.join(shown)}")
@@ -97,51 +95,6 @@ def make_plan(project: Project) -> list[StagePlan]:
             last = read_run(f"stage-{name}")
             plan.seconds = None if last is None else last.seconds
     return list(plans.values())
-
-
-def _ask_dvc(project: Project) -> tuple[dict[str, list[str]], list[str], dict[str, list[str]]]:
-    """Stale stages with reasons, all stages in order, and which stages each one reads from."""
-    from dvc.exceptions import DvcException
-    from dvc.repo import Repo
-
-    try:
-        with Repo(str(project.root)) as repo:
-            graph = repo.index.graph
-            order = _order(repo)
-            upstream = {stage.addressing: [up.addressing for up in graph.successors(stage)] for stage in graph}
-            status = repo.status()
-    except DvcException as error:
-        raise StageError(f"DVC cannot say what is stale: {error}") from None
-    stale = {name: _reasons(entries) for name, entries in status.items() if name in upstream}
-    return stale, order, upstream
-
-
-def _order(repo: Repo) -> list[str]:
-    import networkx
-
-    return [stage.addressing for stage in networkx.dfs_postorder_nodes(repo.index.graph)]
-
-
-def _reasons(entries: Sequence[object]) -> list[str]:
-    """DVC's status of a stage in a few words: the code files that changed are one reason."""
-    reasons: list[str] = []
-    code: list[str] = []
-    for entry in entries:
-        if isinstance(entry, str):
-            reasons.append(entry)
-            continue
-        assert isinstance(entry, dict)
-        for kind, changes in entry.items():
-            for path, how in changes.items():
-                if isinstance(how, dict):
-                    reasons += [f"params {', '.join(how)}" if path == "params.yaml" else f"{path}: {', '.join(how)}"]
-                elif str(path).endswith(".py"):
-                    code.append(str(path).removeprefix("mer_pipeline/"))
-                else:
-                    reasons.append(f"{path} {how}" + (" (output)" if kind == "changed outs" else ""))
-    if code:
-        reasons.append(f"code: {', '.join(code[:3])}{f' and {len(code) - 3} more' if len(code) > 3 else ''}")
-    return reasons
 
 
 def _look_ahead(plan: StagePlan, params: Params) -> Ahead | None:
@@ -203,8 +156,8 @@ def _look_up(
 def _unseen(step: Step, runtime: Runtime) -> str | None:
     """How an up-to-date stage's rows would be made otherwise now: other weights, or another version of a library."""
     try:
-        before = pq.read_schema(step.folder / shard_name(0)).metadata or {}
-        now = fingerprint_for(step.make(), runtime).provenance()
+        before = pq.read_schema(Project().table(step.table) / shard_name(0)).metadata or {}
+        now = row_cache_of(step.make(), runtime).fingerprint.provenance()
     except (MerError, OSError, pa.ArrowException) as error:
         return f"{step.name}: {error}"
     if before.get(b"mer.fingerprint") == now["fingerprint"].encode():
@@ -297,21 +250,3 @@ def plan_text(plans: Sequence[StagePlan]) -> str:
     if need > free:
         lines.append("warning: that is more than there is; `mer store gc` and `dvc gc` make space")
     return "\n".join(lines)
-
-
-def duration_text(seconds: float | None) -> str:
-    """Seconds, minutes or hours, for a person."""
-    if seconds is None:
-        return "time unknown"
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
-
-
-def size_text(count: float) -> str:
-    """Bytes in a fitting unit, for a person."""
-    for unit in ("B", "kB", "MB", "GB"):
-        if count < 1000:
-            return f"{count:.0f} {unit}"
-        count /= 1000
-    return f"{count:.1f} TB"

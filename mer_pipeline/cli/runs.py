@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mer_pipeline.cli.plan import duration_text, size_text
+from mer_pipeline.cli.units import duration_text, size_text
 from mer_pipeline.errors import UsageError
 from mer_pipeline.runs import RUNS, Summary, read_run
 

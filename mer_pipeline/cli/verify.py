@@ -12,15 +12,16 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from mer_pipeline.cli.checkout import check_code
 from mer_pipeline.cli.diff import detail_lines
-from mer_pipeline.cli.pipeline import AnyTransform, Step, find_step, steps
-from mer_pipeline.cli.stage import inputs_of, progress_bar
 from mer_pipeline.clips import Clip
 from mer_pipeline.engines.local import LocalEngine
 from mer_pipeline.errors import StageError
 from mer_pipeline.params import load_params
+from mer_pipeline.project import Project
 from mer_pipeline.runtime import Runtime, load_runtime
+from mer_pipeline.stage.checkout import check_code
+from mer_pipeline.stage.progress import progress_bar
+from mer_pipeline.steps import AnyTransform, Step, find_step, inputs_of, steps
 from mer_pipeline.store.inputs import Inputs
 from mer_pipeline.tables.compare import compare_tables
 from mer_pipeline.tables.parts import ParquetSide, Part
@@ -47,7 +48,7 @@ def verify(stages: Sequence[str], sample: int, seed: int, tolerance: float) -> i
     check_code(Path())
     params, runtime = load_params(), load_runtime()
     chosen = [find_step(name, params) for name in stages] or steps(params)
-    ready = [step for step in chosen if step.folder.exists() and not step.external_response]
+    ready = [step for step in chosen if Project().table(step.table).exists() and not step.external_response]
     if all(step.external_response for step in chosen):
         raise StageError("replies are external responses and are not asked for again; `mer enrich show CLIP` shows one")
     if not ready:
@@ -72,10 +73,11 @@ def _verify_step(
 ) -> tuple[list[str], list[str]]:
     """Lines about rows that cannot be compared, and about differences."""
     transform = step.make()
-    inputs = inputs_of(transform, shards)
+    inputs = inputs_of(transform, Project(), shards)
     chosen = _choose(step, shards, sample, seed)
     wanted = {clip_id for _, clip_id in chosen}
-    stored = {shard: _only(read_shard(step.folder, shard, shards), wanted) for shard in sorted({b for b, _ in chosen})}
+    folder = Project().table(step.table)
+    stored = {shard: _only(read_shard(folder, shard, shards), wanted) for shard in sorted({b for b, _ in chosen})}
     stale = sorted(_stale(inputs, stored, wanted))
     wrong = [f"'{clip_id}' was made from other inputs; run `dvc repro`" for clip_id in stale]
     wanted -= set(stale)
@@ -99,7 +101,7 @@ def _choose(step: Step, shards: int, sample: int, seed: int) -> list[tuple[int, 
     every = [
         (shard, clip_id)
         for shard in range(shards)
-        for clip_id in read_shard(step.folder, shard, shards, ["clip_id"])["clip_id"].to_pylist()
+        for clip_id in read_shard(Project().table(step.table), shard, shards, ["clip_id"])["clip_id"].to_pylist()
     ]
     return random.Random(seed).sample(every, min(sample, len(every)))
 

@@ -27,7 +27,7 @@ from mer_pipeline.errors import DatasetError
 from mer_pipeline.media.container import UNREAD
 from mer_pipeline.metrics.ingest import IngestMetrics
 from mer_pipeline.project import Project
-from mer_pipeline.run import Progress
+from mer_pipeline.runs import Progress, quiet
 from mer_pipeline.runtime import Runtime
 from mer_pipeline.tables.quarantine import QualityParams, check_quality, problem_row, write_problems
 from mer_pipeline.tables.rows import complete_row, digest, stage_schema, to_table
@@ -105,7 +105,7 @@ def ingest(
     params: IngestParams,
     project: Project,
     runtime: Runtime,
-    progress: Progress = lambda done, total: None,
+    progress: Progress = quiet,
 ) -> str:
     """List, probe and write; returns one line that says what was found.
 

@@ -18,8 +18,8 @@ from mer_pipeline.engines.local import LocalEngine
 from mer_pipeline.errors import BadInput, Skip
 from mer_pipeline.media.container import file_sha256, probe
 from mer_pipeline.project import Project
-from mer_pipeline.run import Progress, compute
-from mer_pipeline.runs import Summary
+from mer_pipeline.run import compute
+from mer_pipeline.runs import Progress, Summary
 from mer_pipeline.runtime import Runtime
 from mer_pipeline.section import Section
 from mer_pipeline.store.inputs import Keys

@@ -8,15 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import pyarrow as pa
 
 from mer_pipeline.clips import Row
 from mer_pipeline.enrich.backend import EnrichParams
 from mer_pipeline.enrich.cues import cue_words
+from mer_pipeline.project import Project
 from mer_pipeline.tables.rows import to_table
-from mer_pipeline.tables.shards import write_table
+from mer_pipeline.tables.shards import read_folder, read_parquet, write_table
 
 SCHEMA = pa.schema(
     [
@@ -36,11 +36,12 @@ class Neighbours:
     after: tuple[str, ...] = ()
 
 
-def write_context(
-    measures: Sequence[Row], transcripts: Sequence[Row], manifest: Sequence[Row], params: EnrichParams, path: Path
-) -> None:
-    """Write `context_of` as a Parquet file."""
-    write_table(path, context_of(measures, transcripts, manifest, params))
+def write_context(params: EnrichParams, project: Project) -> None:
+    """Write the table from those of cues, transcripts and clips."""
+    measures = read_folder(project.table("cues")).to_pylist()
+    transcripts = read_folder(project.table("transcript"), ["clip_id", "zh", "en"]).to_pylist()
+    manifest = read_parquet(project.manifest, ["clip_id", "group", "order"]).to_pylist()
+    write_table(project.table("cue_words"), context_of(measures, transcripts, manifest, params))
 
 
 def context_of(

@@ -17,6 +17,7 @@ from mer_pipeline.metrics.ablation import AblationMetrics, Compared, Reference, 
 from mer_pipeline.metrics.scores import Score
 from mer_pipeline.modalities import Features, load_features
 from mer_pipeline.project import Project
+from mer_pipeline.runs import Progress, quiet
 from mer_pipeline.runtime import raise_if_stopped
 from mer_pipeline.scores.ablation_table import nothing_measured, write_ablation
 from mer_pipeline.scores.bootstrap import Units, units_of
@@ -28,7 +29,7 @@ from mer_pipeline.train_params import VISUAL, AblationParams
 from mer_pipeline.training.cross_validation import read_labels, seeds_of
 from mer_pipeline.training.head_cache import HeadCache
 from mer_pipeline.training.member import fixed_threads
-from mer_pipeline.training.task import Progress, Task, quiet
+from mer_pipeline.training.task import Task
 from mer_pipeline.training.train import why_empty
 from mer_pipeline.training.variants import Setting, variants
 

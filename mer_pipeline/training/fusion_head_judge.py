@@ -25,6 +25,7 @@ from mer_pipeline.labels.judges import FINAL, HELD_OUT
 from mer_pipeline.labels.votes import MISSING
 from mer_pipeline.modalities import Features, Indices, Mask, Matrix
 from mer_pipeline.project import Project
+from mer_pipeline.runs import Progress, quiet
 from mer_pipeline.tables.quarantine import write_problems
 from mer_pipeline.tables.rows import complete_row, digest, stage_schema
 from mer_pipeline.tables.shards import new_folder, shard_of, write_shard
@@ -32,7 +33,7 @@ from mer_pipeline.training.cross_validation import FEWEST_FOLDS, Labels, seeds_o
 from mer_pipeline.training.head_cache import HeadCache
 from mer_pipeline.training.member import fixed_threads
 from mer_pipeline.training.nested import ask_blind
-from mer_pipeline.training.task import Progress, Task, quiet
+from mer_pipeline.training.task import Task
 
 
 @dataclass(frozen=True)
@@ -89,7 +90,7 @@ def own_schema(classes: int) -> pa.Schema:
     return stage_schema(vote_schema(classes)).insert(1, pa.field(HELD_OUT, pa.int32(), nullable=False))
 
 
-def vote(judge: FusionHead, task: Task, project: Project, cache: HeadCache, progress: Progress = quiet) -> str:
+def vote_by_head(judge: FusionHead, task: Task, project: Project, cache: HeadCache, progress: Progress = quiet) -> str:
     """Run the judge; returns one line that says what came out.
 
     Args:

@@ -22,6 +22,7 @@ from mer_pipeline.errors import UsageError
 from mer_pipeline.metrics.predict import CandidateScores, PredictMetrics, SelectedScore
 from mer_pipeline.modalities import Features, Indices, Mask, Matrix, load_features
 from mer_pipeline.project import OUT_OF_FOLD, Project
+from mer_pipeline.runs import Progress, quiet
 from mer_pipeline.scores.bootstrap import units_of
 from mer_pipeline.scores.confusion import Confusion, class_f1
 from mer_pipeline.scores.evaluation import final, temper_told
@@ -40,7 +41,6 @@ from mer_pipeline.training.artifacts import (
 )
 from mer_pipeline.training.cross_validation import seeds_of
 from mer_pipeline.training.member import fixed_threads
-from mer_pipeline.training.task import Progress, quiet
 
 NO_MODALITY = "no modality: training prior"
 

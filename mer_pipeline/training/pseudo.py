@@ -36,12 +36,13 @@ from mer_pipeline.labels.votes import MISSING
 from mer_pipeline.metrics.pseudo import HeldOutFold, PseudoMetrics, PseudoRound
 from mer_pipeline.modalities import Features, Indices, Mask
 from mer_pipeline.project import Project
+from mer_pipeline.runs import Progress, quiet
 from mer_pipeline.training.cross_validation import Labels, seeds_of, without
 from mer_pipeline.training.head_cache import HeadCache
 from mer_pipeline.training.member import fixed_threads
 from mer_pipeline.training.nested import Blind, ask_blind
 from mer_pipeline.training.pseudo_inputs import PseudoInputs, check_families, read_pseudo_inputs, why_nothing
-from mer_pipeline.training.task import Progress, Task, quiet
+from mer_pipeline.training.task import Task
 
 
 @dataclass(frozen=True)

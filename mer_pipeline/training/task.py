@@ -2,19 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from mer_pipeline.modalities import Features, load_features, merged_names
 from mer_pipeline.project import Project
 from mer_pipeline.train_params import VISUAL, EncoderNames, TrainParams
-
-# Called with the number of members that are trained and the number of all that will be.
-Progress = Callable[[int, int], None]
-
-
-def quiet(done: int, total: int) -> None:
-    """A Progress that tells nobody."""
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from mer_pipeline.heads.make import check_heads
 from mer_pipeline.metrics.train import TrainMetrics
 from mer_pipeline.modalities import Features, load_features
 from mer_pipeline.project import CONFIG, OUT_OF_FOLD, Project
+from mer_pipeline.runs import Progress, quiet
 from mer_pipeline.scores.evaluation import read_groups
 from mer_pipeline.tables.rows import to_table
 from mer_pipeline.tables.shards import new_folder, write_table
@@ -40,7 +41,7 @@ from mer_pipeline.training.summary import (
     single_scores,
     write_plots,
 )
-from mer_pipeline.training.task import Progress, Task, quiet
+from mer_pipeline.training.task import Task
 
 
 def train(task: Task, folds_asked: int, project: Project, cache: HeadCache, progress: Progress = quiet) -> str:

@@ -211,23 +211,29 @@ def test_usage_errors(pair: tuple[Path, Path], tmp_path: Path) -> None:
         run("workspace", tmp_path / "store")
 
 
-@pytest.fixture(scope="module")
-def history(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A repository with two tagged versions of its tables in DVC's cache."""
-    root = tmp_path_factory.mktemp("history")
+@pytest.fixture(scope="module", params=["", "deep/project", "below"])
+def history(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Iterator[Path]:
+    """A project with two tagged versions of its tables in DVC's cache. It is the repository, or a folder in it; and in
+    the last case DVC was set up for the whole repository."""
+    top = tmp_path_factory.mktemp("history")
+    root = top / request.param
+    root.mkdir(parents=True, exist_ok=True)
     mine = {"DVC_SITE_CACHE_DIR": str(tmp_path_factory.mktemp("site")), "DVC_NO_ANALYTICS": "1"}
     names = {f"GIT_{who}_{what}": "t@t" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
     before = {name: os.environ.get(name) for name in mine}
     os.environ.update(mine)
     tools = str(Path(sys.executable).parent)
 
-    def call(*words: str) -> None:
+    def call(*words: str, where: Path = root) -> None:
         path = {"PATH": f"{tools}{os.pathsep}{os.environ['PATH']}"}
-        done = subprocess.run(words, cwd=root, env=os.environ | names | path, capture_output=True, text=True)
+        done = subprocess.run(words, cwd=where, env=os.environ | names | path, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
 
-    call("git", "init", "-q")
-    call("dvc", "init", "-q")
+    call("git", "init", "-q", where=top)
+    if request.param == "below":
+        call("dvc", "init", "-q", where=top)
+    else:
+        call("dvc", "init", "-q", *(["--subdir"] if request.param else []))
     outs = ["data/features/voice", "data/truth.parquet", "data/votes/given.parquet"]
     (root / "dvc.yaml").write_text(json.dumps({"stages": {"all": {"cmd": "true", "outs": outs}}}))
     (root / ".gitignore").write_text("".join(f"/{out}\n" for out in outs))
@@ -295,15 +301,17 @@ class TestRevisions:
 
     def test_not_in_the_cache(self, history: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         """A fresh clone has the hashes alone; the sentence says what to do."""
-        subprocess.run(["git", "clone", "-q", history, tmp_path / "clone"], check=True)
-        monkeypatch.chdir(tmp_path / "clone")
+        top = history if (history / ".git").is_dir() else next(up for up in history.parents if (up / ".git").is_dir())
+        clone = tmp_path / "clone" / history.relative_to(top)
+        subprocess.run(["git", "clone", "-q", top, tmp_path / "clone"], check=True)
+        monkeypatch.chdir(clone)
         monkeypatch.setenv("DVC_SITE_CACHE_DIR", str(tmp_path / "site"))
         with pytest.raises(StageError, match=r"cannot be read .*dvc pull.*dvc fetch") as caught:
             run("v1", "v2")
         assert "\n" not in str(caught.value)
         with pytest.raises(UsageError, match="no git revision of"):
             run("v3", "v2")
-        shutil.rmtree(tmp_path / "clone/.dvc")
+        shutil.rmtree(next(up for up in (clone, *clone.parents) if (up / ".dvc").is_dir()) / ".dvc")
         with pytest.raises(UsageError, match=r"has no \.dvc/"):
             run("v1", "v2")
 

@@ -13,7 +13,7 @@ from mer_pipeline.datasets.folds import FoldParams
 from mer_pipeline.datasets.ingest import IngestParams, ingest
 from mer_pipeline.datasets.mer import MerParams
 from mer_pipeline.enrich.ask import ByServerParams
-from mer_pipeline.enrich.context import write_context
+from mer_pipeline.enrich.context import context_of
 from mer_pipeline.enrich.prompt import RenderPrompt
 from mer_pipeline.errors import ParamsError
 from mer_pipeline.project import Project
@@ -21,7 +21,7 @@ from mer_pipeline.run import run
 from mer_pipeline.runtime import Runtime
 from mer_pipeline.store.fingerprint import fingerprint_of
 from mer_pipeline.tables.quarantine import QualityParams
-from mer_pipeline.tables.shards import ShardParams, read_folder, read_parquet
+from mer_pipeline.tables.shards import ShardParams, read_folder, read_parquet, write_table
 from tests.conftest import clip, rows_of, valid
 
 ROOT = Path(__file__).parents[2]
@@ -41,7 +41,7 @@ def prompts_of(dataset: Path, root: Path) -> dict[str, tuple[str, str]]:
     transcript = read_folder(project.table("transcript")).to_pylist()
     measures = [{"clip_id": row["clip_id"], "valid": False} for row in transcript]
     manifest = read_parquet(project.manifest).to_pylist()
-    write_context(measures, transcript, manifest, PARAMS, project.table("cue_words"))
+    write_table(project.table("cue_words"), context_of(measures, transcript, manifest, PARAMS))
     places = {name: project.table(name) for name in ("transcript", "cue_words")}
     out = project.table("prompts")
     run(RenderPrompt(PARAMS, MER_CLASSES), places, out, project.quarantine("prompts"), shards=shards,

@@ -8,7 +8,6 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from mer_pipeline.cli.pipeline import find_step, steps
 from mer_pipeline.clips import MANIFEST_SCHEMA
 from mer_pipeline.errors import DatasetError
 from mer_pipeline.judges.fusion_head import FusionHeadParams
@@ -18,6 +17,7 @@ from mer_pipeline.params import Params, load_params
 from mer_pipeline.run import run
 from mer_pipeline.runs import Summary
 from mer_pipeline.runtime import Runtime, StoreSettings
+from mer_pipeline.steps import find_step, steps
 from mer_pipeline.tables.quarantine import QualityParams
 from mer_pipeline.tables.rows import complete_row, stage_schema
 from mer_pipeline.tables.shards import ShardParams, shard_of, write_shard, write_table
@@ -182,7 +182,7 @@ class TestCommands:
     def test_a_judge_has_its_step(self, params: Params, name: str) -> None:
         """By DVC's name, the transform's, the table's or its own; the fusion-head judge has no rows of single clips."""
         step = find_step(name, params)
-        assert (step.stage, step.name, step.folder) == ("vote@video", "vote-video", Path("data/votes/video"))
+        assert (step.stage, step.name, step.table) == ("vote@video", "vote-video", "votes/video")
         assert not [step for step in steps(params) if step.name == "vote-own"]
 
     def test_the_step_makes_what_the_stage_runs(self, params: Params, place: Path) -> None:

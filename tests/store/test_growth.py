@@ -76,7 +76,7 @@ def step_keys(copy: Package) -> dict[str, str]:
     """Of every step of the demo."""
     copy.forget()
     params = module(copy, "params").load_params(ROOT / "params.yaml")
-    prints, steps = module(copy, "store.fingerprint"), module(copy, "cli.pipeline").steps(params)
+    prints, steps = module(copy, "store.fingerprint"), module(copy, "steps").steps(params)
     return {step.name: prints.fingerprint_of(step.make(), "cpu").id for step in steps}
 
 
@@ -132,7 +132,7 @@ def test_a_changed_head(copy: Package) -> None:
 def options(copy: Package) -> Iterator[type]:
     """The classes of the params of the demo's steps."""
     params = module(copy, "params").load_params(ROOT / "params.yaml")
-    for step in module(copy, "cli.pipeline").steps(params):
+    for step in module(copy, "steps").steps(params):
         yield type(step.make().params)
 
 

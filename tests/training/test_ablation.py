@@ -15,12 +15,12 @@ import numpy as np
 import pytest
 
 from mer_pipeline.project import Project
+from mer_pipeline.runs import Progress, quiet
 from mer_pipeline.scores.ablation_table import FIGURES
 from mer_pipeline.train_params import AblationParams, HeadName, TrainParams
 from mer_pipeline.training import head_cache
 from mer_pipeline.training.ablation import ablate
 from mer_pipeline.training.head_cache import HeadCache
-from mer_pipeline.training.task import Progress, quiet
 from mer_pipeline.training.train import train
 from tests.planted import NAMES, Planted, plant, task_of
 

@@ -21,7 +21,7 @@ from mer_pipeline.labels.refined import LabelParams
 from mer_pipeline.project import Project
 from mer_pipeline.tables.shards import ShardParams, read_folder
 from mer_pipeline.train_params import HeadName, TrainParams
-from mer_pipeline.training.fusion_head_judge import own_schema, vote
+from mer_pipeline.training.fusion_head_judge import own_schema, vote_by_head
 from mer_pipeline.training.head_cache import HeadCache
 from mer_pipeline.training.member import fit_members, fixed_threads
 from tests.planted import CLASSES, Planted, plant, task_of, write
@@ -44,7 +44,7 @@ def run(
 ) -> tuple[pa.Table, str]:
     """The judge's table on a planted dataset, and the line that the stage prints."""
     project, cache = write(root, planted, **choices), HeadCache(None if store is None else str(store))
-    line = vote(FusionHead("own", judge, ShardParams(count=3)), task_of(params), project, cache)
+    line = vote_by_head(FusionHead("own", judge, ShardParams(count=3)), task_of(params), project, cache)
     return read_folder(project.table("votes/own")), line
 
 
@@ -233,5 +233,5 @@ def test_every_member_is_counted(planted: Planted, tmp_path: Path) -> None:
     told: list[tuple[int, int]] = []
     params = SMALL.model_copy(update={"epochs": 1})
     judge = FusionHead("own", OWN.model_copy(update={"head": "mertools"}), ShardParams())
-    vote(judge, task_of(params), project, HeadCache(None), lambda done, total: told.append((done, total)))
+    vote_by_head(judge, task_of(params), project, HeadCache(None), lambda done, total: told.append((done, total)))
     assert told == [(i + 1, 50) for i in range(50)]

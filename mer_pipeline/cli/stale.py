@@ -1,0 +1,67 @@
+"""What DVC knows of the stages: which are stale and why, in which order they run, and what each one reads from."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from mer_pipeline.errors import StageError
+from mer_pipeline.project import Project
+
+
+@dataclass(frozen=True)
+class Stages:
+    """All stages of a project, by DVC's names.
+
+    Attributes:
+        order: as `dvc repro` takes them.
+        upstream: the stages whose outputs each one reads.
+        reasons: why a stage is stale; none of one that is not.
+    """
+
+    order: tuple[str, ...]
+    upstream: dict[str, list[str]]
+    reasons: dict[str, list[str]]
+
+
+def ask_dvc(project: Project) -> Stages:
+    """All stages of the project.
+
+    Raises:
+        StageError: DVC cannot say what is stale.
+    """
+    import networkx
+    from dvc.exceptions import DvcException
+    from dvc.repo import Repo
+
+    try:
+        with Repo(str(project.root)) as repo:
+            graph = repo.index.graph
+            order = tuple(stage.addressing for stage in networkx.dfs_postorder_nodes(graph))
+            upstream = {stage.addressing: [up.addressing for up in graph.successors(stage)] for stage in graph}
+            status = repo.status()
+    except DvcException as error:
+        raise StageError(f"DVC cannot say what is stale: {error}") from None
+    return Stages(order, upstream, {name: _reasons(entries) for name, entries in status.items() if name in upstream})
+
+
+def _reasons(entries: Sequence[object]) -> list[str]:
+    """DVC's status of a stage in a few words: the code files that changed are one reason."""
+    reasons: list[str] = []
+    code: list[str] = []
+    for entry in entries:
+        if isinstance(entry, str):
+            reasons.append(entry)
+            continue
+        assert isinstance(entry, dict)
+        for kind, changes in entry.items():
+            for path, how in changes.items():
+                if isinstance(how, dict):
+                    reasons += [f"params {', '.join(how)}" if path == "params.yaml" else f"{path}: {', '.join(how)}"]
+                elif str(path).endswith(".py"):
+                    code.append(str(path).removeprefix("mer_pipeline/"))
+                else:
+                    reasons.append(f"{path} {how}" + (" (output)" if kind == "changed outs" else ""))
+    if code:
+        reasons.append(f"code: {', '.join(code[:3])}{f' and {len(code) - 3} more' if len(code) > 3 else ''}")
+    return reasons

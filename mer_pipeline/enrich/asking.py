@@ -1,0 +1,64 @@
+"""Who would have to be asked: the clips whose reply neither the store nor the journal has."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from mer_pipeline.atomic import atomic_write
+from mer_pipeline.clips import Clip
+from mer_pipeline.enrich import replies
+from mer_pipeline.enrich.journal import Journal
+from mer_pipeline.enrich.prompt import RenderPrompt
+from mer_pipeline.errors import StageError
+from mer_pipeline.project import Project
+from mer_pipeline.runtime import Runtime
+from mer_pipeline.store.inputs import Inputs
+from mer_pipeline.store.row_cache import row_cache_of
+from mer_pipeline.tables.quarantine import write_problems
+from mer_pipeline.tables.rows import stage_schema
+from mer_pipeline.tables.shards import ShardParams, new_folder, write_shard
+from mer_pipeline.transform import Transform
+
+MISSING = Project().state / "no-reply.txt"
+NAMED = 20  # clips in an error; all of them are in MISSING
+
+
+def no_replies(project: Project, shards: ShardParams) -> None:
+    """Write the tables of a model that was not asked: DVC wants to see all outputs of a stage."""
+    for transform, schema in (("prompts", RenderPrompt.schema), ("replies", replies.SCHEMA)):
+        with new_folder(project.table(transform)) as folder:
+            for shard in range(shards.count):
+                write_shard(folder, shard, [], stage_schema(schema), {"transform": transform, "shard": str(shard)})
+        write_problems(project.quarantine(transform), [])
+
+
+def unknown(transform: Transform[object], inputs: Inputs, runtime: Runtime, journal: Journal) -> Iterator[Clip]:
+    """The clips that somebody would have to be asked about."""
+    cache, params = row_cache_of(transform, runtime), transform.params
+    assert isinstance(params, replies.Sampling)
+    for shard in range(inputs.shards):
+        keys = inputs.keys(shard)
+        known = cache.knows(keys.input_digests)
+        wanted = {clip_id for clip_id, is_known in zip(keys.clip_ids, known, strict=True) if not is_known}
+        for clip in inputs.clips(keys, wanted):
+            prompt = clip.maybe("prompts")
+            if prompt is not None and replies.asked(prompt, params) not in journal:
+                yield clip
+
+
+def refuse_unknown(transform: Transform[object], inputs: Inputs, runtime: Runtime, journal: Journal) -> None:
+    """Make sure that nobody has to be asked.
+
+    Raises:
+        StageError: somebody has; all their names are in a file.
+    """
+    missing = sorted(unknown(transform, inputs, runtime, journal), key=lambda clip: clip.clip_id)
+    if not missing:
+        return
+    atomic_write(MISSING, "".join(f"{clip.clip_id}\n" for clip in missing))
+    names = ", ".join(clip.clip_id for clip in missing[:NAMED])
+    more = f" and {len(missing) - NAMED} more" if len(missing) > NAMED else ""
+    raise StageError(
+        f"enrich.offline is on and no reply is known for {len(missing)} clips: {names}{more} (all: {MISSING}); "
+        "set it to false to ask for them, or MER_STORE to the store that has them"
+    )

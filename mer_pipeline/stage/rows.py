@@ -1,0 +1,42 @@
+"""Run a step of the catalogue on a project's tables."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+
+from mer_pipeline.project import Project
+from mer_pipeline.run import run
+from mer_pipeline.runtime import load_runtime
+from mer_pipeline.stage.progress import progress_bar
+from mer_pipeline.steps import Step
+from mer_pipeline.store.inputs import read_file
+from mer_pipeline.tables.quarantine import QualityParams
+from mer_pipeline.tables.shards import ShardParams, read_folder
+
+
+def run_step(step: Step, project: Project, shards: ShardParams, quality: QualityParams) -> str:
+    """Make a step's table; returns one line that says what came out.
+
+    Raises:
+        MerError: as `run`, and what the step's transform raises when it is made.
+    """
+    transform = step.make()
+    places = {source.table: project.table(source.table) for source in transform.sources}
+    note = transform.note(partial(_clip_ids, places[transform.sources[0].table]))
+    summary = run(
+        transform,
+        places,
+        project.table(step.table),
+        project.quarantine(step.name),
+        shards=shards,
+        quality=quality,
+        runtime=load_runtime(),
+        progress=progress_bar(step.name),
+    )
+    return f"{summary}; {note}" if note else str(summary)
+
+
+def _clip_ids(place: Path) -> frozenset[str]:
+    table = read_folder(place, ["clip_id"]) if place.is_dir() else read_file(place, ["clip_id"])
+    return frozenset(table["clip_id"].to_pylist())
