@@ -40,7 +40,7 @@ class FromFileParams(PooledParams):
 
     @field_validator("input")
     @classmethod
-    def _is_brought(cls, name: str) -> str:
+    def _is_external(cls, name: str) -> str:
         first = below_data(name).parts[0]
         if first in WRITTEN:
             raise ValueError(

@@ -36,7 +36,7 @@ class OutsideParams(JudgeParams):
 
     @field_validator("input")
     @classmethod
-    def _is_brought(cls, name: str) -> str:
+    def _is_external(cls, name: str) -> str:
         if below_data(name).suffix != ".csv":
             raise ValueError(f"'{name}' must be a .csv below data/, where DVC sees that it changes")
         return name
