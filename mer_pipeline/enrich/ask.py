@@ -14,7 +14,8 @@ from pydantic import Field
 from mer_pipeline.clips import Clip, Row
 from mer_pipeline.enrich import replies
 from mer_pipeline.enrich.backend import Backend, LanguageModelParams
-from mer_pipeline.enrich.chat import Answer, Chat
+from mer_pipeline.enrich.chat import Chat
+from mer_pipeline.enrich.completion import Answer
 from mer_pipeline.enrich.journal import Journal
 from mer_pipeline.enrich.ledger import Ledger
 from mer_pipeline.errors import Skip

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from mer_pipeline import runtime as runtime_module
-from mer_pipeline.enrich.chat import MODES, Chat, _answer
+from mer_pipeline.enrich.chat import Chat
+from mer_pipeline.enrich.completion import MODES, read_answer
 from mer_pipeline.enrich.ledger import Ledger
 from mer_pipeline.errors import ParamsError, StageError, Transient, UsageError
 from mer_pipeline.runtime import LlmSettings, load_runtime
@@ -181,6 +182,20 @@ def test_a_shut_door_ends_the_run(status: int, hint: str) -> None:
     assert len(server.requests) == 1
 
 
+def test_a_redirect_ends_the_run() -> None:
+    """The key is for the address that a person gave, and for no other."""
+
+    def reply(body: Body) -> str:
+        raise Refusal(308, "moved", {"Location": "http://elsewhere/v1"})
+
+    with FaultProxy(Canned(reply), fault_rate=0) as server:
+        client = chat(server)
+        with pytest.raises(UsageError, match=r"HTTP 308.*does the address end as it should"):
+            client.ask(MESSAGES, {})
+        client.close()
+    assert len(server.requests) == 1
+
+
 def test_nobody_there_is_said_at_once() -> None:
     """Where to look and what else one can do; no round of retries."""
     with socket.socket() as free:
@@ -281,21 +296,23 @@ def test_a_key_instead_of_its_name_is_refused_and_not_shown(tmp_path: Any) -> No
 def test_an_impossible_count_of_tokens_is_none(count: object) -> None:
     """It must not keep a reply out of its column."""
     data = {"choices": [{"message": {"content": "x"}}], "usage": {"prompt_tokens": count, "completion_tokens": 7}}
-    assert (_answer(data, "text", 0.1).tokens_in, _answer(data, "text", 0.1).tokens_out) == (None, 7)
+    answer = read_answer(json.dumps(data), "text", 0.1)
+    assert (answer.tokens_in, answer.tokens_out) == (None, 7)
 
 
 def test_what_is_no_chat_completion_is_tried_again() -> None:
     """As a server that is out of order."""
     odd = [None, [], [{}], [{"message": None}], [{"message": "x"}], {"0": 1}]
-    for choices in odd:
-        with pytest.raises((ValueError, KeyError, IndexError, TypeError, AttributeError)):
-            _answer({"choices": choices}, "text", 0.1)
+    for text in (*(json.dumps({"choices": choices}) for choices in odd), "[]", "1", "", "x", "[" * 100_000):
+        with pytest.raises(ValueError, match=r"chat completion|JSON|Expecting"):
+            read_answer(text, "text", 0.1)
 
 
 def test_content_in_parts_is_joined() -> None:
     """As some servers send it."""
     parts = [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]
-    assert _answer({"choices": [{"message": {"content": parts}}]}, "text", 0.1).content == "ab"
+    text = json.dumps({"choices": [{"message": {"content": parts}}]})
+    assert read_answer(text, "text", 0.1).content == "ab"
 
 
 def test_ctrl_c_does_not_wait_for_a_slow_server(monkeypatch: pytest.MonkeyPatch) -> None:
