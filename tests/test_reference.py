@@ -15,6 +15,7 @@ import torch
 from PIL import Image
 
 from mer_pipeline.clips import Clip
+from mer_pipeline.encoder import ENCODER, make_encoder
 from mer_pipeline.errors import Skip
 from mer_pipeline.models.tiny import EXPRESSIONS, TONES
 from tests.conftest import clip, sound_row, valid
@@ -208,6 +209,37 @@ def test_layers_are_the_reference_librarys_hidden_states(tiny: Path, kind: str, 
     else:  # without [CLS] and [SEP], or <s>
         own = summed[0, 1:-1] if kind == "bert" else summed[0, 1:]
     assert_close(embed(encoder(tiny, kind, layers=layers), [one])[0], own.mean(axis=0))
+
+
+@torch.inference_mode()
+def test_a_model_that_counts_positions_by_its_padding(tiny: Path, tmp_path: Path) -> None:
+    """RoBERTa: padding is token 1, and positions begin after its number. Other padding would be counted on, beyond the
+    last position; and a text that is too long is cut to what fits."""
+    import transformers
+
+    config = transformers.RobertaConfig(
+        vocab_size=300, hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=2,
+        max_position_embeddings=26, pad_token_id=1,
+    )  # fmt: skip
+    torch.manual_seed(0)
+    model = transformers.RobertaModel(config).eval()
+    model.save_pretrained(tmp_path)
+    transformers.AutoTokenizer.from_pretrained(tiny / "bert").save_pretrained(tmp_path)
+    texts = ["今天", "你为什么不告诉我？我很生气，你为什么不告诉我？我很生气，我很担心。"]
+    clips = [clip(transcript=valid(zh=text, en=None)) for text in texts]
+    params = {"family": "hf-text", "input": "transcript", "checkpoint": f"dir:{tmp_path}", "frame_level": True}
+    made = make_encoder("x", ENCODER.parse(params))
+    made.setup(torch.device("cpu"))
+    tokenizer = transformers.AutoTokenizer.from_pretrained(tmp_path)
+    lengths = []
+    for each, text in zip(clips, texts, strict=True):
+        row = made.infer([made.prepare(each)])[0]
+        assert isinstance(row, dict)
+        ids = tokenizer(text, return_tensors="pt", truncation=True, max_length=24)["input_ids"]
+        assert 1 not in ids  # in this vocabulary, an unknown word
+        assert_close(row["sequence"], model(input_ids=ids).last_hidden_state[0, 1:-1].numpy())
+        lengths.append(ids.shape[1])
+    assert lengths[0] < lengths[1] == 24
 
 
 def test_logmel_has_torchaudios_mel_mfcc_and_deltas(tiny: Path) -> None:

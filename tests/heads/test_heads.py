@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -27,10 +28,12 @@ from mer_pipeline.modalities import Features
 from mer_pipeline.train_params import HeadName, TrainParams
 from mer_pipeline.training.artifacts import FUSED, FusionConfig, load_member, save_member
 from mer_pipeline.training.member import Member, fit_members, fixed_threads
-from tests.planted import CLASSES, NAMES, Planted
+from tests.planted import CLASSES, NAMES, Planted, plant
 
 NETWORKS = [EcmfNetwork, MertoolsNetwork, ConcatNetwork, GatedNetwork, MeanLogitsNetwork]
+STRENGTHS = [1e-2, 1e-1]
 PARAMS = TrainParams(d=16, epochs=5, patience=5, lr=3e-3)
+PARAMS = PARAMS.with_options("ecmf", late_fusion_c=STRENGTHS).with_options("logreg", c=STRENGTHS)
 OWN = EcmfParams(d=16)  # all that the other networks read, too
 
 
@@ -47,15 +50,21 @@ def fitted(name: HeadName, planted: Planted, seed: int = 0) -> Member:
         return fit_members(name, planted.features, splits, [seed], len(CLASSES), PARAMS)[0][0]
 
 
+@cache
+def known(name: HeadName) -> Member:
+    """The same, trained once for all tests that only look at it."""
+    return fitted(name, plant())
+
+
 def one_hot(label: np.ndarray, classes: int) -> np.ndarray:
     """The targets of hard labels."""
     return np.eye(classes, dtype=np.float32)[label]
 
 
 @pytest.fixture(params=list(HEADS.built_in))
-def member(request: pytest.FixtureRequest, planted: Planted) -> Member:
+def member(request: pytest.FixtureRequest) -> Member:
     """Each head's."""
-    return fitted(request.param, planted)
+    return known(request.param)
 
 
 @settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -92,7 +101,7 @@ def test_a_clip_alone_and_in_any_batch_has_the_same_bytes(member: Member, plante
 @pytest.mark.parametrize("name", HEADS.built_in)
 def test_fitting_twice_gives_the_same_bytes(name: HeadName, planted: Planted) -> None:
     """Whatever was drawn from torch's global generator in between, which training leaves as it was."""
-    one = fitted(name, planted)
+    one = known(name)
     torch.rand(3)
     before = torch.get_rng_state()
     two = fitted(name, planted)
@@ -110,7 +119,7 @@ def test_fitting_twice_gives_the_same_bytes(name: HeadName, planted: Planted) ->
 @pytest.mark.parametrize("name", HEADS.built_in)
 def test_a_loaded_member_is_the_saved_one(name: HeadName, planted: Planted, tmp_path: Path) -> None:
     """Same predictions to the bit, same bytes when saved again, and a torn file is one clear error."""
-    member = fitted(name, planted)
+    member = known(name)
     config = FusionConfig(
         classes=CLASSES, modalities=NAMES, dims=(12, 10, 8), folds=5, params=PARAMS, selected=name, empty=None
     )
@@ -129,7 +138,7 @@ def test_a_loaded_member_is_the_saved_one(name: HeadName, planted: Planted, tmp_
 
 def test_ecmf_weights_sum_to_one(planted: Planted) -> None:
     """Over the present modalities."""
-    weights = fitted("ecmf", planted).predict(planted.features).weights
+    weights = known("ecmf").predict(planted.features).weights
     present = planted.features.mask.any(axis=1)
     np.testing.assert_allclose(weights[present].sum(axis=1), 1, rtol=1e-5)
 

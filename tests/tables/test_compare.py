@@ -14,7 +14,7 @@ from hypothesis.extra import numpy as hnp
 
 from mer_pipeline.cli.diff import Part
 from mer_pipeline.tables.cells import compare_values
-from mer_pipeline.tables.compare import CHUNK, EXAMPLES, TableDiff, compare_tables
+from mer_pipeline.tables.compare import CHUNK, EXAMPLES, TableDiff, compare_tables, short
 from mer_pipeline.tables.parts import ParquetSide
 from mer_pipeline.tables.rows import complete_row, stage_schema, to_table
 
@@ -300,3 +300,19 @@ class TestRows:
         assert [(e.row, e.column, e.a, e.b) for e in diff.examples] == [("c (input input-c)", "width", "5", "6")]
         alike = compare_tables("t", spread(a[:3], 2), spread(b[:2], 1), key="input_digest")
         assert (alike.only_a, alike.only_b, alike.differs) == (1, 1, False)
+
+
+@pytest.mark.parametrize(
+    ("value", "told"),
+    [
+        (pa.scalar(None, pa.string()), "None"),
+        (pa.scalar("x" * 38), repr("x" * 38)),  # 40 with its quotes
+        (pa.scalar("x" * 39), "'" + "x" * 38 + "…"),
+        (pa.scalar(b"abc"), "3 bytes"),
+        (pa.scalar([1, 2]), "2 values"),
+        (pa.scalar({"a": 1}), ""),
+    ],
+)
+def test_a_value_is_told_in_a_few_characters(value: pa.Scalar, told: str) -> None:
+    """Forty at most."""
+    assert short(value) == told

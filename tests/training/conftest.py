@@ -20,8 +20,10 @@ def planted() -> Planted:
 
 @pytest.fixture
 def params() -> TrainParams:
-    """Small enough for tests."""
-    return TrainParams(d=16, epochs=12, patience=6, seeds=(0, 1), lr=3e-3)
+    """Small enough for tests; two strengths of linear heads are a choice, and half of four."""
+    small = TrainParams(d=16, epochs=12, patience=6, seeds=(0, 1), lr=3e-3)
+    strengths = [1e-2, 1e-1]
+    return small.with_options("ecmf", late_fusion_c=strengths).with_options("logreg", c=strengths)
 
 
 @pytest.fixture
