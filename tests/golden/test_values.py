@@ -77,7 +77,7 @@ def test_a_table_that_is_gone_or_new_is_named(tmp_path: Path, vector: np.ndarray
 
 @pytest.mark.parametrize(
     ("machine", "told", "exact"),
-    [("aarch64", "not an x86-64", 0), ("x86_64 AuthenticAMD", "", 12), ("x86_64 GenuineIntel", "not an AMD", 9)],
+    [("aarch64", "not an x86-64", 0), ("x86_64 AuthenticAMD", "", 12), ("x86_64 GenuineIntel", "not an AMD", 6)],
 )
 def test_a_machine_that_is_not_held_says_so(
     monkeypatch: pytest.MonkeyPatch, machine: str, told: str, exact: int
