@@ -26,7 +26,7 @@ DEMO = ROOT / "data/demo"
 SETTINGS = {
     "epochs: 100": "epochs: 4",
     "seeds: [0, 1, 2]": "seeds: [0]",
-    "heads: [ecmf, mertools, logreg]": "heads: [ecmf, logreg]",
+    "    mertools: {}\n": "",
 }
 SETTINGS |= {"single_modality: true": "single_modality: false", "n: 8,": "n: 4,", "max_failed: 0.05": "max_failed: 0.1"}
 
