@@ -249,7 +249,7 @@ def test_a_known_head_is_known_by_its_features(planted: Planted, merged: Feature
 
 
 def test_what_sees_pictures_is_merged() -> None:
-    """Of the encoders that the head reads; brought vectors stay a token, and nobody may take the name."""
+    """Of the encoders that the head reads; external features stay a token, and nobody may take the name."""
     encoders = {
         "scene": {"family": "appearance", "input": "frames"},
         "voice": {"family": "logmel", "input": "audio"},
@@ -257,10 +257,11 @@ def test_what_sees_pictures_is_merged() -> None:
         "mine": {"family": "file", "input": "external/frames.parquet"},
     }
     good = {"dataset": {"root": "d", "csv": "d"}, "encoders": encoders}
-    assert (parse_params(good).visual, parse_params(good).merged) == (("scene", "shapes"), ())
-    assert parse_params({**good, "train": {"visual": "merged"}}).merged == ("scene", "shapes")
+    names = parse_params(good).encoder_names
+    assert (names.visual, names.merged) == (("scene", "shapes"), ())
+    assert parse_params({**good, "train": {"visual": "merged"}}).encoder_names.merged == ("scene", "shapes")
     chosen = {"visual": "merged", "features": ["shapes", "mine", "voice"]}
-    assert parse_params({**good, "train": chosen}).merged == ("shapes",)
+    assert parse_params({**good, "train": chosen}).encoder_names.merged == ("shapes",)
     with pytest.raises(ParamsError, match="'visual' is what train\\.visual merges encoders into"):
         parse_params({**good, "encoders": {**encoders, "visual": encoders["scene"]}})
 
@@ -276,5 +277,5 @@ def test_the_files_say_nothing_of_where_they_are(
         both(at, quick)
         found.append([(f.name, f.read_bytes()) for f in sorted(at.fusion.rglob("*")) if f.is_file()])
     assert found[0] == found[1]
-    loaded = load_features(tmp_path / "one/features", NAMES, planted.clip_ids).merged(PARTS, VISUAL)
+    loaded = load_features(Project(tmp_path / "one").features, NAMES, planted.clip_ids).merged(PARTS, VISUAL)
     assert np.array_equal(loaded.x[0], planted.features.merged(PARTS, VISUAL).x[0], equal_nan=True)
