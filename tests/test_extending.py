@@ -58,7 +58,7 @@ shards: {count: 2}
 SAID = {"happy": "What a great day!", "angry": "Damn, I hate it. Do you hear?"}
 KEYS = """
 import json
-from mer_pipeline.cli.pipeline import steps
+from mer_pipeline.steps import steps
 from mer_pipeline.params import load_params
 from mer_pipeline.store.fingerprint import fingerprint_of
 from mer_pipeline.training.head_cache import head_fingerprint
@@ -192,6 +192,27 @@ def test_an_adapter_of_ones_own(lab: Path) -> None:
     run(lab, "stages/ingest.py")
     found = {row["clip_id"]: row["label"] for row in pq.read_table(lab / "data/manifest.parquet").to_pylist()}
     assert found == {"happy/c0": "happy", "angry/c1": "angry"}
+
+
+def test_a_stage(project: Path) -> None:
+    """It takes as many files as the page says; DVC's entry is what the script reads; it runs, and its step is known."""
+    way = RECIPES["stage"].inside
+    way.apply(project)
+    assert len(way.files) == way.said <= 6
+    run(project, "docs/write.py")
+    status = subprocess.run(["git", "status", "--porcelain", "-uall"], cwd=project, capture_output=True, text=True)
+    assert {line[3:] for line in status.stdout.splitlines()} == way.files | {"docs/params.md"}
+    run(project, "-m", "ruff", "check", "--no-cache", "mer_pipeline", "stages")
+    run(project, "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/test_dvc_yaml.py")
+    shutil.copytree(ROOT / "data/demo", project / "data/demo")
+    for stage in ("ingest", "audio", "silences"):
+        run(project, f"stages/{stage}.py")
+    shares = [row["share"] for row in rows(project / "data/silences").values() if row["valid"]]
+    assert len(shares) > 200
+    assert all(0 <= share < 1 for share in shares)
+    assert "silences: 1 of 246 rows" in run(
+        project, "-m", "mer_pipeline.cli.main", "verify", "silences", "--sample", "1"
+    )
 
 
 def test_entry_points_of_the_page() -> None:
