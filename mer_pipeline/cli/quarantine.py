@@ -13,6 +13,7 @@ from mer_pipeline.errors import StageError, UsageError, did_you_mean
 from mer_pipeline.project import Project
 from mer_pipeline.runtime import load_runtime
 from mer_pipeline.stage.checkout import check_code
+from mer_pipeline.stage.logs import LOGS
 from mer_pipeline.steps import find_step
 from mer_pipeline.store.row_cache import row_cache_of
 
@@ -38,7 +39,11 @@ def problems(stage: str | None = None) -> list[Row]:
 
 def list_text(rows: Iterable[Row]) -> str:
     """A line per clip."""
-    lines = [f"{row['stage']:<16} {row['clip_id']:<24} {row['error']:<14} {row['message']}" for row in rows]
+    lines = [
+        f"{row['stage']:<16} {row['clip_id']:<24} {row['error']:<14} {row['message']}"
+        + (f" (a bug; traceback: {LOGS})" if row.get("traceback") else "")
+        for row in rows
+    ]
     if not lines:
         return "The quarantine is empty: every stage could do every clip."
     return "\n".join([*lines, f"{len(lines)} in all; `mer quarantine retry STAGE` tries a stage's clips again"])
