@@ -83,32 +83,34 @@ def test_a_row_per_clip_and_held_out_fold(planted: Planted, tmp_path: Path) -> N
         else:
             assert (row["scores"], row["label"], row["reason"]) == (None, None, "no modality")
     assert {row["clip_id"] for row in table.to_pylist() if not row["valid"]} == {"c099"}
-    assert len(list((tmp_path / "votes/own").iterdir())) == 3
-    assert pq.read_table(tmp_path / "own.parquet").equals(PROBLEM_SCHEMA.empty_table())
-    footer = pq.read_schema(tmp_path / "votes/own/part-00000.parquet").metadata
+    assert len(list(Project(tmp_path).table("votes/own").iterdir())) == 3
+    assert pq.read_table(Project(tmp_path).quarantine("vote-own")).equals(PROBLEM_SCHEMA.empty_table())
+    footer = pq.read_schema(Project(tmp_path).table("votes/own") / "part-00000.parquet").metadata
     assert footer[b"mer.transform"] == b"vote-own"
 
 
 @pytest.fixture(scope="module", params=["logreg", "ecmf"])
-def relabelled(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> list[tuple[Planted, Path]]:
+def relabelled(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> list[tuple[Planted, Project]]:
     """A planted dataset with its votes, and the same one with another given label on every clip of fold 2."""
     one = plant()
     two = replace(one, given=np.where(one.fold == 2, (one.given + 1) % 3, one.given))
     roots = [tmp_path_factory.mktemp(request.param) for _ in range(2)]
     for planted, root in zip((one, two), roots, strict=True):
         run(root, planted, SMALL, OWN.model_copy(update={"head": request.param}))
-    return list(zip((one, two), roots, strict=True))
+    return list(zip((one, two), map(Project, roots), strict=True))
 
 
-def test_a_held_out_fold_has_no_say(relabelled: list[tuple[Planted, Path]]) -> None:
+def test_a_held_out_fold_has_no_say(relabelled: list[tuple[Planted, Project]]) -> None:
     """Other given labels on fold 2's clips: no vote of held-out fold 2 moves, nor a label refined with them."""
     refined = []
-    for planted, root in relabelled:
-        folds = pq.read_table(root / "folds.parquet")
-        votes = with_judges(votes_of(planted), root / "votes", {"own": OWN}, folds)
+    for planted, project in relabelled:
+        folds = pq.read_table(project.folds)
+        votes = with_judges(votes_of(planted), project.votes, {"own": OWN}, folds)
         labels = label_table(votes, folds, CLASSES, LabelParams(max_changed=1.0, min_posterior=0.5))
         refined.append({f: labels.filter(pc.equal(labels["held_out_fold"], f)) for f in range(-1, 5)})
-    one, two = (read_folder(root / "votes/own") for _, root in relabelled)
+    one, two = (read_folder(at.table("votes/own")) for _, at in relabelled)
     assert cells(one, 2) == cells(two, 2)
     assert refined[0][2].equals(refined[1][2])
     assert any(refined[0][2]["changed"].to_pylist())
@@ -118,18 +120,18 @@ def test_a_held_out_fold_has_no_say(relabelled: list[tuple[Planted, Path]]) -> N
         assert not refined[0][f].equals(refined[1][f])
 
 
-def test_plain_out_of_fold_votes_would_leak(relabelled: list[tuple[Planted, Path]]) -> None:
+def test_plain_out_of_fold_votes_would_leak(relabelled: list[tuple[Planted, Project]]) -> None:
     """The votes of held-out fold -1 on the other folds' clips do move with fold 2's labels: why there is nesting."""
-    (planted, root), (_, other) = relabelled
-    one, two = (cells(read_folder(at / "votes/own"), -1) for at in (root, other))
+    (planted, project), (_, other) = relabelled
+    one, two = (cells(read_folder(at.table("votes/own")), -1) for at in (project, other))
     elsewhere = [c for c, fold in zip(planted.clip_ids, planted.fold, strict=True) if fold not in (-1, 2)]
     assert any(one[clip_id] != two[clip_id] for clip_id in elsewhere)
 
 
-def test_a_clip_has_no_say_in_its_own_vote(relabelled: list[tuple[Planted, Path]]) -> None:
+def test_a_clip_has_no_say_in_its_own_vote(relabelled: list[tuple[Planted, Project]]) -> None:
     """Other given labels on fold 2: no held-out fold's votes on fold 2's own clips move."""
-    (planted, root), (_, other) = relabelled
-    one, two = (read_folder(at / "votes/own") for at in (root, other))
+    (planted, project), (_, other) = relabelled
+    one, two = (read_folder(at.table("votes/own")) for at in (project, other))
     own = [c for c, fold in zip(planted.clip_ids, planted.fold, strict=True) if fold == 2]
     for f in (-1, 0, 1, 3, 4):
         before, after = cells(one, f), cells(two, f)
@@ -195,9 +197,9 @@ def test_where_nothing_can_be_learnt_it_abstains(planted_so: Planted, reason: st
     for row in table.to_pylist():
         assert not row["valid"]
         assert reason in row["reason"]
-    folds = pq.read_table(tmp_path / "folds.parquet")
+    folds = pq.read_table(Project(tmp_path).folds)
     given = votes_of(planted_so)
-    assert with_judges(given, tmp_path / "votes", {"own": OWN}, folds).num_rows == given.num_rows
+    assert with_judges(given, Project(tmp_path).votes, {"own": OWN}, folds).num_rows == given.num_rows
 
 
 def test_without_labels_it_abstains(planted: Planted, tmp_path: Path) -> None:
