@@ -179,6 +179,15 @@ def test_a_file_of_the_project_is_an_encoder(project: Path) -> None:
         parse_params(raw(family, powr=2))
 
 
+@pytest.mark.parametrize("table", TABLES, ids=lambda table: table.what)
+def test_every_table_is_open(project: Path, table: Registry[object]) -> None:
+    """A class that derives from its base is one more of its components."""
+    for at, base in enumerate(table._bases):
+        module, _, name = base.partition(":")
+        write(project, f"components/one{at}.py", f"from {module} import {name}\n\nclass Mine({name}):\n    pass\n")
+        assert table.load(f"components/one{at}.py:Mine").__name__ == "Mine"
+
+
 def key(family: str, **options: object) -> str:
     """Of the rows of an encoder, in a new process."""
     forget()

@@ -157,6 +157,10 @@ def test_an_encoder_of_ones_own(lab: Path) -> None:
     path = lab / "components/marks.py"
     path.write_text(path.read_text().replace('",，"', '",，;"'))
     assert "re-used" not in run(lab, "stages/embed.py", "marks")
+    path.write_text(path.read_text().replace("len(text)\n", "{}['length']\n"))
+    line = next(at for at, text in enumerate(path.read_text().splitlines(), 1) if "{}['length']" in text)
+    with pytest.raises(AssertionError, match=rf"KeyError: 'length'.*components/marks.py.*line {line}|{line}.*KeyError"):
+        run(lab, "stages/embed.py", "marks")
 
 
 def test_a_judge_of_ones_own(lab: Path) -> None:

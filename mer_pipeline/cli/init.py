@@ -17,7 +17,7 @@ from mer_pipeline.components import ADAPTERS
 from mer_pipeline.csv_files import clean, present
 from mer_pipeline.datasets.adapter import MER_CLASSES
 from mer_pipeline.enrich.backend import LanguageModelParams
-from mer_pipeline.errors import DatasetError, UsageError, did_you_mean
+from mer_pipeline.errors import ComponentError, DatasetError, UsageError, did_you_mean
 from mer_pipeline.params import parse_params
 from mer_pipeline.project import Project
 
@@ -72,7 +72,11 @@ def write_params(
 def _describe(data: Path, csv: Path | None, named: Mapping[str, str]) -> CommentedMap:
     root = _portable(data)
     for adapter in ADAPTERS.names() if csv is None else ():
-        if (found := ADAPTERS.load(adapter)).fits(data):
+        try:
+            found = ADAPTERS.load(adapter)
+        except ComponentError:
+            continue  # of an installed package that is broken, and that nobody named
+        if found.fits(data):
             classes = list(found.Params.model_fields["classes"].default)
             return CommentedMap(adapter=adapter, root=root, csv=root, classes=classes)
     csv = csv or find_csv(data)
