@@ -7,7 +7,10 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
+
+from tests.forks import tools
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ("data/demo", '"data/demo', "dvc.lock", "metrics/", "plots/")
@@ -27,21 +30,37 @@ def copy_project(folder: Path) -> Path:
     return folder
 
 
-def dvc(project: Path, *words: str) -> subprocess.CompletedProcess[str]:
+def command(
+    project: Path, *words: str, forked: bool = True, env: Mapping[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
+    """`python WORDS`, `dvc WORDS` or another command there, with the project's own code.
+
+    Args:
+        project: the folder.
+        words: of the command.
+        forked: as forks of one process (tests/forks.py), and not as processes that import everything anew.
+        env: more variables.
+    """
+    places = [str(Path(sys.executable).parent), os.environ["PATH"]]
+    found = os.pathsep.join([str(tools()), *places] if forked else places)
+    variables = {"PATH": found, "PYTHONPATH": str(project), "DVC_NO_ANALYTICS": "1", **(env or {})}
+    # The shell looks for the command in that PATH; subprocess would in this process's.
+    line = ["sh", "-c", 'exec "$@"', "sh", *words]
+    return subprocess.run(line, cwd=project, env={**os.environ, **variables}, capture_output=True, text=True)
+
+
+def dvc(project: Path, *words: str, forked: bool = True) -> subprocess.CompletedProcess[str]:
     """`dvc WORDS` there."""
-    bin_folder = Path(sys.executable).parent
-    path = {
-        "PATH": f"{bin_folder}{os.pathsep}{os.environ['PATH']}",
-        "PYTHONPATH": str(project),
-        "DVC_NO_ANALYTICS": "1",
-    }
-    return subprocess.run(
-        [bin_folder / "dvc", *words], cwd=project, env={**os.environ, **path}, capture_output=True, text=True
-    )
+    return command(project, "dvc", *words, forked=forked)
 
 
-def repro(project: Path, *words: str) -> list[str]:
+def mer(project: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    """`mer WORDS` there."""
+    return command(project, "python", "-m", "mer_pipeline.cli.main", *words)
+
+
+def repro(project: Path, *words: str, forked: bool = True) -> list[str]:
     """Run it; the names of the stages that were run."""
-    done = dvc(project, "repro", *words)
+    done = dvc(project, "repro", *words, forked=forked)
     assert done.returncode == 0, done.stdout + done.stderr
     return re.findall(r"Running stage '([^']+)'", done.stdout)

@@ -2,11 +2,8 @@
 
 import csv
 import json
-import os
 import re
 import shutil
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,7 +16,7 @@ import pytest
 from tests.conftest import rows_of
 from tests.llm.server import llama_server
 from tests.llm.tiny import make_gguf
-from tests.project import copy_project, dvc, repro
+from tests.project import copy_project, dvc, mer, repro
 
 ROOT = Path(__file__).resolve().parent.parent
 DEMO = ROOT / "data/demo"
@@ -59,13 +56,13 @@ def some_of_the_demo(out: Path) -> None:
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A copy of the tracked files with a small split, after its first `dvc repro`."""
+    """A copy of the tracked files with a small split, after its first `dvc repro`, each stage a process of its own."""
     folder = tmp_path_factory.mktemp("project")
     copy_project(folder)
     some_of_the_demo(folder / "data/demo")
     for old, new in SETTINGS.items():
         edit(folder, old, new)
-    ran = repro(folder)
+    ran = repro(folder, forked=False)
     assert {name.split("@")[0] for name in ran} == {
         "ingest", "frames", "faces", "audio", "enrich", "embed", "labels", "pseudo", "train", "ablation", "predict",
         "report",
@@ -153,13 +150,6 @@ def test_metrics_are_functions_of_the_inputs(project: Path) -> None:
     train = json.loads((project / "metrics/train.json").read_text())
     assert train["selected"] in train["heads"]
     assert (project / "report/index.html").stat().st_size > 10_000
-
-
-def mer(project: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    env = {**os.environ, "PYTHONPATH": str(project)}
-    return subprocess.run(
-        [sys.executable, "-m", "mer_pipeline.cli.main", *words], cwd=project, env=env, capture_output=True, text=True
-    )
 
 
 def computed(project: Path) -> dict[str, int]:
@@ -266,7 +256,7 @@ class TestWhatIsComputed:
 
     def test_what_a_colleague_has_in_the_store_is_not_computed(self, project: Path) -> None:
         """Without data/, dvc.lock and DVC's cache: all rows are known, and the bytes are the same."""
-        repro(project)
+        repro(project, "embed")
         before = {path: path.read_bytes() for path in (project / "data/features").rglob("*.parquet")}
         for name in ("data/frames", "data/faces", "data/audio", "data/features", "data/cues", "data/enriched"):
             shutil.rmtree(project / name)
@@ -336,10 +326,11 @@ class TestWhatReruns:
         assert dvc(project, "status", "-q").returncode == 0
 
     def test_another_machine_makes_the_same_bytes(self, project: Path) -> None:
-        """Everything again with one worker and batches of one: dvc.lock, with a hash of every output, is the same."""
+        """Everything again, by processes with one worker and batches of one: dvc.lock, with a hash of every output, is
+        the same."""
         before = (project / "dvc.lock").read_text()
         (project / ".mer.toml").write_text("workers = 1\nbatch = 1\n")
-        assert len(repro(project, "--force")) == 16
+        assert len(repro(project, "--force", forked=False)) == 16
         assert (project / "dvc.lock").read_text() == before
 
     def test_a_language_model_and_judges(self, project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,6 +18,7 @@ pytestmark = pytest.mark.slow
 
 CLASSES = ("calm", "tense")
 PARAMS = """
+numerics: avx2
 dataset:
   {adapter: folder, media: false, root: data/mine, csv: data/mine/clips.csv, classes: [calm, tense],
    columns: {group: speaker}}
