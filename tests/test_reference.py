@@ -25,6 +25,7 @@ from tests.test_encoders import CLIPS, FAMILIES, embed, encoder
 
 RATE = 16_000
 PICTURES = {"frames": "jpegs", "faces": "crops"}
+READS = dict.fromkeys(("bert", "llama"), {"input": "transcript"})
 SPEECH = ("hubert", "wav2vec2", "wavlm", "data2vec-audio", "whisper")
 
 
@@ -159,7 +160,7 @@ REFERENCES: dict[str, Reference] = {
 @torch.inference_mode()
 def test_an_encoder_gives_the_reference_librarys_vectors(tiny: Path, kind: str) -> None:
     """Every number of every step, and their mean, of every clip in the company of all."""
-    made = encoder(tiny, kind, frame_level=True)
+    made = encoder(tiny, kind, frame_level=True, **READS.get(kind, {}))
     items = [made.prepare(c) for c in CLIPS]
     rows: dict[int, Mapping[str, object]] = {}
     for bucket in {made.bucket(item) for item in items}:
@@ -208,7 +209,7 @@ def test_layers_are_the_reference_librarys_hidden_states(tiny: Path, kind: str, 
         own = summed[0, : int(np.ceil(2.7 * 50))]
     else:  # without [CLS] and [SEP], or <s>
         own = summed[0, 1:-1] if kind == "bert" else summed[0, 1:]
-    assert_close(embed(encoder(tiny, kind, layers=layers), [one])[0], own.mean(axis=0))
+    assert_close(embed(encoder(tiny, kind, layers=layers, **READS.get(kind, {})), [one])[0], own.mean(axis=0))
 
 
 @torch.inference_mode()

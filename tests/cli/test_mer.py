@@ -199,14 +199,18 @@ def test_errors_are_one_line_and_an_exit_code(project: Path) -> None:
 @pytest.mark.parametrize(
     ("stage", "edit", "says"),
     [
-        ("ingest", ("root: data/demo", "root: data/nowhere"), "no folder data/nowhere"),
+        ("ingest", ("data/demo", "data/nowhere"), "no folder data/nowhere"),
         ("frames", ("n: 8", "n: eight"), "'frames.n': Input should be a valid integer"),
         (
             "ingest",
             ("{family: appearance, input: frames}", '{family: hf-vision, input: frames, checkpoint: "dir:no"}'),
             "no folder no",
         ),
-        ("embed", ("input: audio", "input: audoi"), "family 'logmel' reads audio, not 'audoi'"),
+        (
+            "embed",
+            ("input: audio", "input: audoi"),
+            "'encoders.voice.input': family 'logmel' takes 'audio' (got \"audoi\")",
+        ),
         ("train", ("dropout: 0.3", "droput: 0.3"), "did you mean 'dropout'?"),
         # The options of heads, which the other stages do not look at, because that takes torch.
         (

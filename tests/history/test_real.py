@@ -27,7 +27,7 @@ faces: {{detect_side: 160}}
 encoders:
   scene: {{family: appearance, input: frames}}
   face: {{family: face-geometry, input: faces}}
-  voice: {{family: logmel, input: audio, std: {std}}}
+  voice: {{family: logmel, input: audio}}
   words: {{family: char-ngram, input: transcript, language: zh, dim: {dim}}}
   context: {{family: char-ngram, input: enriched, dim: 32}}
 shards: {{count: 2}}
@@ -58,7 +58,7 @@ def write(folder: Path, state: dict[str, Any]) -> None:
         rows = csv.writer(file)
         rows.writerow(["name", "label", "group", "transcript"])
         rows.writerows([name, ["happy", "sad"][len(name) % 2], "s", f"hello {state['clips'][name]}"] for name in names)
-    (folder / "params.yaml").write_text(PARAMS.format(n=state["n"], std="false", dim=state["dim"]))
+    (folder / "params.yaml").write_text(PARAMS.format(n=state["n"], dim=state["dim"]))
     (folder / ".mer.toml").write_text(
         f"workers = {state['workers']}\nbatch = {state['batch']}\ndevice = 'cpu'\n[store]\nflush_s = 0.2\n"
     )

@@ -171,7 +171,7 @@ def test_refit_learns_anew_from_the_watched_fold_too(planted: Planted, params: T
     both = replace(job, train=train.and_(validation), validation=None)
     best = [i for i, f1 in enumerate(seen) if f1 == max(seen)]  # of equals, the one with the least cross-entropy
     assert [learn(replace(both, epochs=i + 1))[0] == head for i in best].count(True) == 1
-    assert learn(replace(job, params=params.model_copy(update={"refit": False})))[0] != head
+    assert learn(replace(job, params=own.model_copy(update={"refit": False})))[0] != head
 
 
 def test_a_soft_target_is_so_many_hard_ones_and_weights_count(planted: Planted) -> None:
