@@ -5,6 +5,7 @@ import ast
 import pytest
 from ruamel.yaml import YAML
 
+from mer_pipeline.components import ADAPTERS, BACKENDS, ENCODERS, FOLDER, HEADS, JUDGES
 from tests.closure import PACKAGE, ROOT, Reach, imported_modules, reach
 
 TEXT = (ROOT / "dvc.yaml").read_text(encoding="utf-8")
@@ -45,6 +46,15 @@ def test_deps_are_packages(name: str) -> None:
     deps = body(name)["deps"]
     assert not [dep for dep in code_deps(name) if dep.count("/") > 1]
     assert not [(one, other) for one in deps for other in deps if one != other and holds(other, one)]
+
+
+@pytest.mark.parametrize("name", PIPELINE)
+def test_a_stage_that_may_run_the_projects_own_components_watches_them(name: str) -> None:
+    """Where a stage reaches all components of a table, one of the project's may stand in their place."""
+    tables = (ENCODERS, JUDGES, HEADS, ADAPTERS, BACKENDS)
+    modules = [{line.partition(":")[0].replace(".", "/") + ".py" for line in one.built_in.values()} for one in tables]
+    runs = name == "faces" or any(files <= reached(name).files for files in modules)  # the one detector is anywhere
+    assert (FOLDER in body(name)["deps"]) == runs
 
 
 @pytest.mark.parametrize("name", PIPELINE)

@@ -166,10 +166,3 @@ class TestVote:
         skip = self.vote([0.0, 1.0, 0.0], {"angry": "angry", "disgust": None, "happy": "happy"})
         assert isinstance(skip, Skip)
         assert "no class here" in str(skip)
-
-
-def test_the_docs_have_the_maps() -> None:
-    """docs/judges.md ends with the table. Mend: python docs/write.py."""
-    from tests.test_docs import writer
-
-    assert (ROOT / "docs/judges.md").read_text() == writer().judges_page()  # type: ignore[attr-defined]
