@@ -25,7 +25,7 @@ from tests.test_encoders import CLIPS, FAMILIES, embed, encoder
 
 RATE = 16_000
 PICTURES = {"frames": "jpegs", "faces": "crops"}
-READS = dict.fromkeys(("bert", "llama"), {"input": "transcript"})
+READS = {"bert": {"input": "transcript"}, "llama": {"input": "transcript"}}
 SPEECH = ("hubert", "wav2vec2", "wavlm", "data2vec-audio", "whisper")
 
 

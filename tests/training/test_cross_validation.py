@@ -154,7 +154,7 @@ def test_heads_learn(planted: Planted, params: TrainParams) -> None:
             assert (predicted == labels.true).mean() > 0.7
 
 
-def test_refit_learns_anew_from_the_watched_fold_too(planted: Planted, params: TrainParams) -> None:
+def test_refit_learns_anew_from_the_validation_fold_too(planted: Planted, params: TrainParams) -> None:
     """Exactly the head that learns from both for as many epochs as were best, and has no validation fold."""
     labels, features = labels_of(planted), features_of(planted)
     train, validation = split(labels, 0, True, len(CLASSES))
