@@ -6,11 +6,12 @@ export PATH := $(BIN):$(PATH)
 # Where Python is told to write no bytecode, as in many containers, every stage's process would compile torch anew.
 export UV_COMPILE_BYTECODE ?= $(if $(PYTHONDONTWRITEBYTECODE),1,0)
 
-.PHONY: help repro test measure lint setup dev clean
+.PHONY: help repro test test-fast measure lint setup dev clean
 
 help:
 	@echo "make repro   set up .venv, run the pipeline on params.yaml, say where the report is"
 	@echo "make test    set up .venv, then lint, types and tests"
+	@echo "make test-fast  lint, and tests of the store, tables, params, media, runner, scores and labels; no types, training, DVC or servers"
 	@echo "make setup   only set up .venv (make dev: with the tools for tests)"
 	@echo "make measure DATA=DIR   every page of benchmarks/ that docs/results.md quotes anew, in hours: benchmarks/README.md"
 	@echo "make clean   remove .venv and caches; data and the DVC cache stay"
@@ -24,6 +25,14 @@ test: dev
 	ruff format --check .
 	mypy
 	pytest -n 2 --dist loadfile --no-loadscope-reorder --durations=25
+
+# For the inner loop, under two minutes on two cores. Left out: types, and whatever trains, runs DVC, a server or a browser.
+FAST := $(addprefix tests/, store tables scores metrics media vision speech datasets labels models test_atomic.py \
+  test_components.py test_docs.py test_dvc_yaml.py test_params.py test_project.py test_run.py)
+test-fast: dev
+	ruff check .
+	ruff format --check .
+	pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not slow" $(FAST)
 
 # DATA holds cremad_votes/, ravdess/features/au_audio.parquet, emodb/ and goemotions/; they are not ours to pass on.
 # The oracles are what labels.py compares with. They stay out of .venv: where pyarrow finds pandas, every process loads it.

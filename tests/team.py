@@ -143,7 +143,9 @@ def make_origin(folder: Path) -> Path:
         ["git", "ls-files", "-co", "--exclude-standard"], cwd=ROOT, capture_output=True, text=True, check=True
     ).stdout.splitlines()
     for name in listed:
-        if name.startswith(("mer_pipeline/", "stages/", ".dvc", "params.yaml", "dvc.yaml", "data/.git", ".git")):
+        if name.startswith(
+            ("mer_pipeline/", "stages/", "components/", ".dvc", "params.yaml", "dvc.yaml", "data/.git", ".git")
+        ):
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(ROOT / name, folder / name)
     put_clips(folder / "data/demo", FIRST)

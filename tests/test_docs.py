@@ -90,6 +90,7 @@ def test_make_targets_exist(page: Path) -> None:
     assert named <= targets
 
 
+@pytest.mark.slow
 def test_mer_commands_of_the_docs_run(tmp_path: Path) -> None:
     """`mer ...` lines in shell blocks are run as they stand, in a folder with clips where the docs assume one."""
     (tmp_path / "profiles").symlink_to(ROOT / "profiles")
