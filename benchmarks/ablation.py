@@ -13,13 +13,13 @@ import platform
 from datetime import UTC, datetime
 from pathlib import Path
 
-from mer_pipeline.components import HEADS
+from mer_pipeline.base.runtime import load_runtime
+from mer_pipeline.config.components import HEADS
+from mer_pipeline.config.params import load_params
+from mer_pipeline.config.project import Project
+from mer_pipeline.config.train_params import EncoderNames, TrainParams
 from mer_pipeline.heads.base import ComputeConfig
 from mer_pipeline.metrics.ablation import AblationMetrics
-from mer_pipeline.params import load_params
-from mer_pipeline.project import Project
-from mer_pipeline.runtime import load_runtime
-from mer_pipeline.train_params import EncoderNames, TrainParams
 from mer_pipeline.training.ablation import measure, measure_project
 from mer_pipeline.training.head_cache import HeadCache
 from mer_pipeline.training.member import fixed_threads

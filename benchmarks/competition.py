@@ -29,16 +29,16 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # a process per core, each with o
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parent))
 
-from mer_pipeline.components import HEADS  # noqa: E402
+from mer_pipeline.base.modalities import Features, Indices, Matrix  # noqa: E402
+from mer_pipeline.config.components import HEADS  # noqa: E402
+from mer_pipeline.config.train_params import HeadName, TrainParams  # noqa: E402
 from mer_pipeline.heads.base import Examples  # noqa: E402
 from mer_pipeline.heads.make import head_of  # noqa: E402
 from mer_pipeline.labels.votes import MISSING  # noqa: E402
-from mer_pipeline.modalities import Features, Indices, Matrix  # noqa: E402
 from mer_pipeline.scores.confusion import Confusion  # noqa: E402
 from mer_pipeline.scores.importance import leave_one_out  # noqa: E402
 from mer_pipeline.store.fingerprint import code_parts  # noqa: E402
 from mer_pipeline.tables.rows import digest  # noqa: E402
-from mer_pipeline.train_params import HeadName, TrainParams  # noqa: E402
 from mer_pipeline.training.cross_validation import Labels, cross_validate  # noqa: E402
 from mer_pipeline.training.head_cache import head_fingerprint  # noqa: E402
 from mer_pipeline.training.member import Member, fit_members, fixed_threads  # noqa: E402

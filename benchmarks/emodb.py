@@ -24,8 +24,8 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent))
 
-from mer_pipeline.components import HEADS  # noqa: E402
-from mer_pipeline.csv_files import read_csv  # noqa: E402
+from mer_pipeline.base.csv_files import read_csv  # noqa: E402
+from mer_pipeline.config.components import HEADS  # noqa: E402
 from mer_pipeline.metrics.ingest import IngestMetrics  # noqa: E402
 
 import numpy as np  # noqa: E402

@@ -18,27 +18,27 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from mer_pipeline.clips import Row
+from mer_pipeline.base.clips import Row
+from mer_pipeline.base.encoder import ENCODER, make_encoder
+from mer_pipeline.base.modalities import load_features
+from mer_pipeline.base.run import run
+from mer_pipeline.base.runtime import load_runtime
+from mer_pipeline.base.transform import Transform
+from mer_pipeline.config.train_params import TrainParams
 from mer_pipeline.datasets.adapter import MER_CLASSES
 from mer_pipeline.datasets.folds import FoldParams, make_folds
-from mer_pipeline.encoder import ENCODER, make_encoder
 from mer_pipeline.enrich.ask import clear_kept, open_journal
 from mer_pipeline.enrich.backend import ENRICH, EnrichParams, LanguageModelParams, make_backend
 from mer_pipeline.enrich.context import SCHEMA as CONTEXT
 from mer_pipeline.enrich.prompt import RenderPrompt
 from mer_pipeline.enrich.transform import Enrich
 from mer_pipeline.labels.votes import MISSING
-from mer_pipeline.modalities import load_features
-from mer_pipeline.run import run
-from mer_pipeline.runtime import load_runtime
 from mer_pipeline.scores.confusion import Confusion
 from mer_pipeline.tables.quarantine import QualityParams
 from mer_pipeline.tables.rows import complete_row, stage_schema, to_table
 from mer_pipeline.tables.shards import ShardParams, read_folder, shard_of, write_shard, write_table
-from mer_pipeline.train_params import TrainParams
 from mer_pipeline.training.cross_validation import Labels, cross_validate
 from mer_pipeline.training.member import fixed_threads
-from mer_pipeline.transform import Transform
 
 import numpy as np
 import pyarrow as pa

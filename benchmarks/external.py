@@ -14,7 +14,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from mer_pipeline.modalities import Features, load_features
+from mer_pipeline.base.modalities import Features, load_features
 from mer_pipeline.scores.confusion import Confusion
 
 import numpy as np

@@ -33,7 +33,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from mer_pipeline.modalities import Features
+from mer_pipeline.base.modalities import Features
 
 import numpy as np
 from numpy.typing import NDArray

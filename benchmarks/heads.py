@@ -16,14 +16,14 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
-from mer_pipeline.components import HEADS
+from mer_pipeline.base.modalities import Features
+from mer_pipeline.config.components import HEADS
+from mer_pipeline.config.train_params import HeadName, TrainParams
 from mer_pipeline.heads.base import ComputeConfig
 from mer_pipeline.heads.make import head_of
 from mer_pipeline.labels.votes import MISSING
-from mer_pipeline.modalities import Features
 from mer_pipeline.scores.bootstrap import RESAMPLES, Units, resample
 from mer_pipeline.scores.confusion import Confusion, weighted_f1
-from mer_pipeline.train_params import HeadName, TrainParams
 from mer_pipeline.training.cross_validation import Labels, cross_validate
 from mer_pipeline.training.member import fixed_threads
 

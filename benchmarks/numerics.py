@@ -24,12 +24,12 @@ HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
 sys.path.insert(0, str(ROOT))
 
-from mer_pipeline import numerics  # noqa: E402
+from mer_pipeline.base import numerics  # noqa: E402
+from mer_pipeline.base.runtime import INTRA_OP_THREADS, Runtime  # noqa: E402
+from mer_pipeline.config.train_params import TrainParams  # noqa: E402
 from mer_pipeline.engines.base import set_up  # noqa: E402
 from mer_pipeline.media.decode import read_pictures, read_sound  # noqa: E402
-from mer_pipeline.runtime import INTRA_OP_THREADS, Runtime  # noqa: E402
 from mer_pipeline.speech.logmel import LogMel, LogMelParams  # noqa: E402
-from mer_pipeline.train_params import TrainParams  # noqa: E402
 from mer_pipeline.vision.detector import Mtcnn  # noqa: E402
 
 import numpy as np  # noqa: E402
@@ -103,8 +103,8 @@ def sound() -> Work:
 
 def heads(name: str) -> Work:
     """One head over folds on random features."""
+    from mer_pipeline.base.modalities import Features
     from mer_pipeline.heads.base import Examples
-    from mer_pipeline.modalities import Features
     from mer_pipeline.training.member import fit_members, fixed_threads
 
     rng = np.random.default_rng(0)

@@ -15,14 +15,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
 
-from mer_pipeline.clips import GIVEN, VOTES_SCHEMA
+from mer_pipeline.base.clips import GIVEN, VOTES_SCHEMA
+from mer_pipeline.base.modalities import Features
+from mer_pipeline.config.train_params import HeadName, TrainParams
 from mer_pipeline.labels.corroboration import said_by
 from mer_pipeline.labels.judges import FINAL
 from mer_pipeline.labels.pseudo import PseudoParams
 from mer_pipeline.labels.votes import MISSING
-from mer_pipeline.modalities import Features
 from mer_pipeline.scores.confusion import Confusion
-from mer_pipeline.train_params import HeadName, TrainParams
 from mer_pipeline.training.cross_validation import Labels, cross_validate
 from mer_pipeline.training.head_cache import HeadCache
 from mer_pipeline.training.member import fixed_threads

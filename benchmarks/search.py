@@ -18,14 +18,14 @@ from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
 
+from mer_pipeline.base.modalities import Features
+from mer_pipeline.config.train_params import SearchParams, SearchSpace, TrainParams
 from mer_pipeline.heads.base import ComputeConfig
 from mer_pipeline.heads.make import head_of
 from mer_pipeline.heads.spec import HeadSpec
 from mer_pipeline.labels.votes import MISSING
-from mer_pipeline.modalities import Features
 from mer_pipeline.scores.confusion import Confusion
 from mer_pipeline.scores.score import score
-from mer_pipeline.train_params import SearchParams, SearchSpace, TrainParams
 from mer_pipeline.training.cross_validation import Labels, Validated, validate
 from mer_pipeline.training.member import fixed_threads
 

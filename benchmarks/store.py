@@ -29,7 +29,7 @@ from datetime import UTC, datetime
 from importlib import metadata, util
 from pathlib import Path
 
-from mer_pipeline.runtime import StoreSettings
+from mer_pipeline.base.runtime import StoreSettings
 from mer_pipeline.tables.shards import ShardParams
 
 import numpy as np
@@ -77,7 +77,7 @@ class Contender:
 
 
 BARE = Contender("bare loop", "bare", "a `for` loop that remembers nothing: the base")
-OURS = Contender("ours", "ours", "`mer_pipeline.run.run` on a `Transform`, one worker, default settings",
+OURS = Contender("ours", "ours", "`mer_pipeline.base.run.run` on a `Transform`, one worker, default settings",
                  "mer_pipeline", ".mer/store")  # fmt: skip
 OURS_2 = Contender("ours, 2 workers †", "ours", "the same with two workers", "mer_pipeline", ".mer/store",
                    env={"BENCH_WORKERS": "2"})  # fmt: skip

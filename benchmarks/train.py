@@ -16,10 +16,10 @@ import time
 from datetime import UTC, datetime
 from pathlib import Path
 
+from mer_pipeline.base.modalities import Features
+from mer_pipeline.config.train_params import TrainParams
 from mer_pipeline.heads.base import ComputeConfig, Examples
-from mer_pipeline.modalities import Features
 from mer_pipeline.scores.confusion import Confusion
-from mer_pipeline.train_params import TrainParams
 from mer_pipeline.training.member import fit_members, fixed_threads
 
 import numpy as np

@@ -14,13 +14,13 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Literal, NamedTuple, get_args, get_origin
 
-from mer_pipeline.components import HEADS, Registry
+from mer_pipeline.config.components import HEADS, Registry
+from mer_pipeline.config.params import CHOICES, ENTRIES, Params
+from mer_pipeline.config.section import Section
+from mer_pipeline.config.train_params import HeadEntry, TrainParams
 from mer_pipeline.datasets.adapter import MER_CLASSES
 from mer_pipeline.heads.spec import Parts
 from mer_pipeline.judges.label_map import known_maps
-from mer_pipeline.params import CHOICES, ENTRIES, Params
-from mer_pipeline.section import Section
-from mer_pipeline.train_params import HeadEntry, TrainParams
 
 ROOT = Path(__file__).resolve().parent.parent
 PARAMS_PAGE = ROOT / "docs/params.md"

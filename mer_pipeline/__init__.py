@@ -8,7 +8,7 @@ Importing it decides how libraries compute (`numerics.py`), so it comes before n
 
 from typing import TYPE_CHECKING
 
-from mer_pipeline import numerics as numerics
+from mer_pipeline.base import numerics as numerics
 
 if TYPE_CHECKING:
     from mer_pipeline.features import load as load

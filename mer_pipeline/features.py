@@ -14,8 +14,8 @@ import numpy.typing as npt
 import polars as pl
 import pyarrow as pa
 
-from mer_pipeline.errors import StageError, UsageError, did_you_mean
-from mer_pipeline.project import Project
+from mer_pipeline.base.errors import StageError, UsageError, did_you_mean
+from mer_pipeline.config.project import Project
 from mer_pipeline.tables.shards import read_folder
 
 

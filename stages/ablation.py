@@ -1,8 +1,8 @@
 """Stage `ablation`: what each part of the system is worth."""
 
-from mer_pipeline.params import load_params
-from mer_pipeline.project import Project
-from mer_pipeline.runtime import load_runtime
+from mer_pipeline.base.runtime import load_runtime
+from mer_pipeline.config.params import load_params
+from mer_pipeline.config.project import Project
 from mer_pipeline.scores.ablation_table import nothing_measured, write_ablation
 from mer_pipeline.stage.main import stage
 from mer_pipeline.stage.progress import progress_bar

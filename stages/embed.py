@@ -1,11 +1,11 @@
 """Stage `embed@NAME`: one encoder over all clips."""
 
+from mer_pipeline.config.params import load_params
+from mer_pipeline.config.project import Project
+from mer_pipeline.config.steps import embed
 from mer_pipeline.models.lock import check_locked, checkpoints_of
-from mer_pipeline.params import load_params
-from mer_pipeline.project import Project
 from mer_pipeline.stage.main import stage
 from mer_pipeline.stage.rows import run_step
-from mer_pipeline.steps import embed
 
 import typer
 

@@ -6,16 +6,16 @@ audio, faces ─► cues ─► cue_words ─┬─► prompts ─► replies �
 
 from functools import partial
 
-from mer_pipeline import steps
+from mer_pipeline.base.runtime import load_runtime
+from mer_pipeline.config import steps
+from mer_pipeline.config.params import load_params
+from mer_pipeline.config.project import Project
 from mer_pipeline.enrich.ask import clear_kept, open_journal
 from mer_pipeline.enrich.asking import no_replies, refuse_unknown
 from mer_pipeline.enrich.backend import LanguageModelParams
 from mer_pipeline.enrich.context import write_context
 from mer_pipeline.enrich.ledger import Ledger
 from mer_pipeline.models.lock import check_locked, checkpoints_of
-from mer_pipeline.params import load_params
-from mer_pipeline.project import Project
-from mer_pipeline.runtime import load_runtime
 from mer_pipeline.stage.main import stage
 from mer_pipeline.stage.rows import run_step
 

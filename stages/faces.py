@@ -1,10 +1,10 @@
 """Stage `faces`: frames to aligned crops of the primary face."""
 
-from mer_pipeline.params import load_params
-from mer_pipeline.project import Project
+from mer_pipeline.config.params import load_params
+from mer_pipeline.config.project import Project
+from mer_pipeline.config.steps import faces
 from mer_pipeline.stage.main import stage
 from mer_pipeline.stage.rows import run_step
-from mer_pipeline.steps import faces
 
 import typer
 

@@ -1,11 +1,11 @@
 """Stage `ingest`: a dataset's folder to manifest, transcript, votes, truth and folds."""
 
+from mer_pipeline.base.runtime import load_runtime
+from mer_pipeline.config.params import load_params
+from mer_pipeline.config.project import Project
 from mer_pipeline.datasets.ingest import IngestParams, ingest
 from mer_pipeline.heads.make import check_heads
 from mer_pipeline.models.lock import check_locked, checkpoints_of
-from mer_pipeline.params import load_params
-from mer_pipeline.project import Project
-from mer_pipeline.runtime import load_runtime
 from mer_pipeline.stage.main import stage
 from mer_pipeline.stage.progress import progress_bar
 

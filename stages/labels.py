@@ -1,8 +1,8 @@
 """Stage `labels`: all votes to one refined label per training clip, with an audit row for each."""
 
+from mer_pipeline.config.params import load_params
+from mer_pipeline.config.project import Project
 from mer_pipeline.labels.audit import write_labels
-from mer_pipeline.params import load_params
-from mer_pipeline.project import Project
 from mer_pipeline.stage.main import stage
 from mer_pipeline.tables.shards import forget_others
 

@@ -1,6 +1,6 @@
 """Stage `predict`: candidates and pool through the trained heads, and the submission."""
 
-from mer_pipeline.project import Project
+from mer_pipeline.config.project import Project
 from mer_pipeline.stage.main import stage
 from mer_pipeline.stage.progress import progress_bar
 from mer_pipeline.training.predict import predict

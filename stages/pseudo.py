@@ -1,10 +1,10 @@
 """Stage `pseudo`: labels for clips that have none, where the head and independent families agree."""
 
+from mer_pipeline.base.runtime import load_runtime
+from mer_pipeline.config.params import load_params
+from mer_pipeline.config.project import Project
 from mer_pipeline.labels.pseudo_summary import nothing
 from mer_pipeline.labels.pseudo_table import write_pseudo
-from mer_pipeline.params import load_params
-from mer_pipeline.project import Project
-from mer_pipeline.runtime import load_runtime
 from mer_pipeline.stage.main import stage
 from mer_pipeline.stage.progress import progress_bar
 from mer_pipeline.tables.shards import forget_others

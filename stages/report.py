@@ -1,7 +1,7 @@
 """Stage `report`: one page that shows what came out."""
 
-from mer_pipeline.params import load_params
-from mer_pipeline.project import Project
+from mer_pipeline.config.params import load_params
+from mer_pipeline.config.project import Project
 from mer_pipeline.report.build import build
 from mer_pipeline.stage.main import stage
 

@@ -1,8 +1,8 @@
 """Stage `train`: the fusion heads over folds and seeds, and the choice among them."""
 
-from mer_pipeline.params import load_params
-from mer_pipeline.project import Project
-from mer_pipeline.runtime import load_runtime
+from mer_pipeline.base.runtime import load_runtime
+from mer_pipeline.config.params import load_params
+from mer_pipeline.config.project import Project
 from mer_pipeline.stage.main import stage
 from mer_pipeline.stage.progress import progress_bar
 from mer_pipeline.tables.shards import forget_others

@@ -1,14 +1,14 @@
 """Stage `vote@NAME`: one judge over all clips."""
 
+from mer_pipeline.base.runtime import load_runtime
+from mer_pipeline.config.params import load_params
+from mer_pipeline.config.project import Project
+from mer_pipeline.config.steps import vote
 from mer_pipeline.judges.fusion_head import FusionHead, FusionHeadParams
 from mer_pipeline.models.lock import check_locked, checkpoints_of
-from mer_pipeline.params import load_params
-from mer_pipeline.project import Project
-from mer_pipeline.runtime import load_runtime
 from mer_pipeline.stage.main import stage
 from mer_pipeline.stage.progress import progress_bar
 from mer_pipeline.stage.rows import run_step
-from mer_pipeline.steps import vote
 from mer_pipeline.tables.shards import forget_others
 
 import typer

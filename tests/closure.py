@@ -1,6 +1,6 @@
 """What a stage's script can reach: the project's modules that it imports, wherever it does, and their package data.
 
-Three modules list things of which a stage uses some, and only those count:
+Three modules of `config` list things of which a stage uses some, and only those count:
 
     steps.py        the functions that others name
     components.py   the tables whose loader, such as `make_encoder`, is imported
@@ -19,12 +19,12 @@ from functools import cache
 from pathlib import Path
 from typing import get_args
 
-from mer_pipeline import components
-from mer_pipeline.params import Params
+from mer_pipeline.config import components
+from mer_pipeline.config.params import Params
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = "mer_pipeline"
-STEPS, TABLES, PARAMS = (f"{PACKAGE}.{name}" for name in ("steps", "components", "params"))
+STEPS, TABLES, PARAMS = (f"{PACKAGE}.config.{name}" for name in ("steps", "components", "params"))
 
 Import = tuple[str, str]  # a module, and the name that is imported from it; "" for the module itself
 
@@ -135,7 +135,7 @@ def section_imports(section: str) -> set[str]:
     """What params.py imports for a section: the modules of its classes, and others of their packages."""
     own = section_modules(section)
     packages = {module.rpartition(".")[0] for module in own} - {PACKAGE}
-    imported = {module for module, _ in imports(tree_of(ROOT / PACKAGE / "params.py"))}
+    imported = {module for module, _ in imports(tree_of(ROOT / PACKAGE / "config/params.py"))}
     return own | {module for module in imported if module.rpartition(".")[0] in packages}
 
 
@@ -168,7 +168,7 @@ def reach(script: Path) -> Reach:
     main = without_checks(tree_of(script))
     found, done = Reach(), set[int]()
     todo: list[tuple[Path, ast.AST]] = [(script, main)]
-    steps = functions(tree_of(ROOT / PACKAGE / "steps.py"))
+    steps = functions(tree_of(ROOT / PACKAGE / "config/steps.py"))
     code: list[ast.AST] = [main]
     while todo:
         path, tree = todo.pop()
@@ -182,12 +182,12 @@ def reach(script: Path) -> Reach:
                 todo += _followed(loaded)
             if module == STEPS and name in steps:
                 code.append(steps[name])
-                todo.append((ROOT / PACKAGE / "steps.py", steps[name]))
+                todo.append((ROOT / PACKAGE / "config/steps.py", steps[name]))
         if path == script or tree in code:
             for node in ast.walk(tree):  # `steps.frames(params)`
                 if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "steps":
                     code.append(steps[node.attr])
-                    todo.append((ROOT / PACKAGE / "steps.py", steps[node.attr]))
+                    todo.append((ROOT / PACKAGE / "config/steps.py", steps[node.attr]))
             found.params |= chains(tree)
             for chain in chains(tree):
                 section = chain.partition(".")[0]

@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 from hypothesis import settings
 
-from mer_pipeline.clips import Clip, Row
+from mer_pipeline.base.clips import Clip, Row
+from mer_pipeline.config.section import Section
 from mer_pipeline.media import jpeg
 from mer_pipeline.media.container import file_sha256
-from mer_pipeline.section import Section
 
 # A first call may load a library; time is measured in benchmarks/, not here.
 settings.register_profile("project", deadline=None)

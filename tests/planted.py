@@ -8,14 +8,14 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
+from mer_pipeline.base.modalities import Features
+from mer_pipeline.config.project import Project
+from mer_pipeline.config.train_params import EncoderNames, TrainParams
 from mer_pipeline.labels.audit import label_table
 from mer_pipeline.labels.pseudo_table import write_pseudo
 from mer_pipeline.labels.refined import LabelParams
-from mer_pipeline.modalities import Features
-from mer_pipeline.project import Project
 from mer_pipeline.tables.rows import stage_schema, to_table
 from mer_pipeline.tables.shards import write_shard, write_table
-from mer_pipeline.train_params import EncoderNames, TrainParams
 from mer_pipeline.training.task import Task
 
 CLASSES = ("neutral", "angry", "happy")

@@ -12,14 +12,14 @@ from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wai
 from dataclasses import dataclass, replace
 from itertools import islice
 
-from mer_pipeline.clips import Clip
+from mer_pipeline.base.clips import Clip
+from mer_pipeline.base.outcome import Outcome
+from mer_pipeline.base.runs import Seconds
+from mer_pipeline.base.runtime import Runtime, raise_if_stopped
+from mer_pipeline.base.transform import Item, Transform
 from mer_pipeline.engines.base import Engine
 from mer_pipeline.engines.local import LocalEngine
-from mer_pipeline.outcome import Outcome
-from mer_pipeline.runs import Seconds
-from mer_pipeline.runtime import Runtime, raise_if_stopped
 from mer_pipeline.store.row_cache import row_cache_of
-from mer_pipeline.transform import Item, Transform
 
 CHUNK = 4  # clips
 TICK_S = 0.5

@@ -12,9 +12,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import ClassVar
 
-import mer_pipeline.project
+import mer_pipeline.config.project
 
-Project = mer_pipeline.project.Project
+Project = mer_pipeline.config.project.Project
 ROOT = Path(__file__).resolve().parent.parent
 
 
@@ -60,7 +60,7 @@ class Recording(Project):
 
 def main() -> None:
     """See the module."""
-    mer_pipeline.project.Project = Recording  # type: ignore[misc]
+    mer_pipeline.config.project.Project = Recording  # type: ignore[misc]
     found = {}
     for words in sys.argv[1:]:
         stage, _, name = words.partition(":")

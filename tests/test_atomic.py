@@ -12,12 +12,12 @@ from pathlib import Path
 
 import pytest
 
-from mer_pipeline.atomic import atomic_write, replacing
+from mer_pipeline.base.atomic import atomic_write, replacing
 
 WRITE = """
 import sys
 from pathlib import Path
-from mer_pipeline.atomic import atomic_write
+from mer_pipeline.base.atomic import atomic_write
 while True:
     for letter in "ab":
         atomic_write(Path(sys.argv[1]), letter * 5_000_000)

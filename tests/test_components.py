@@ -12,14 +12,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mer_pipeline import components
-from mer_pipeline.choice import Choice
-from mer_pipeline.components import ADAPTERS, BACKENDS, DETECTORS, ENCODERS, ENGINES, HEADS, JUDGES, Registry
+from mer_pipeline.base.encoder import ENCODER, make_encoder
+from mer_pipeline.base.errors import ComponentError, MerError, ParamsError
+from mer_pipeline.config import components
+from mer_pipeline.config.choice import Choice
+from mer_pipeline.config.components import ADAPTERS, BACKENDS, DETECTORS, ENCODERS, ENGINES, HEADS, JUDGES, Registry
+from mer_pipeline.config.params import CHOICES, ENTRIES, parse_params
 from mer_pipeline.datasets.adapter import DATASET, make_adapter
-from mer_pipeline.encoder import ENCODER, make_encoder
-from mer_pipeline.errors import ComponentError, MerError, ParamsError
 from mer_pipeline.judges.judge import JUDGE, make_judge
-from mer_pipeline.params import CHOICES, ENTRIES, parse_params
 from mer_pipeline.store.fingerprint import fingerprint_of
 from mer_pipeline.vision.detector import FACES, make_detector
 from tests.conftest import clip, valid
@@ -32,8 +32,8 @@ GAZE = '''
 
 import numpy as np
 
-from mer_pipeline.encoder import Encoder, EncoderParams
-from mer_pipeline.section import Count
+from mer_pipeline.base.encoder import Encoder, EncoderParams
+from mer_pipeline.config.section import Count
 
 SCALE = 1.0
 
@@ -221,7 +221,7 @@ BROKEN = {
     "no class": ("components/gaze.py:Gazer", GAZE, "components/gaze.py has no class 'Gazer' (did you mean 'Gaze'?)"),
     "a function": ("components/gaze.py:np", GAZE, "components/gaze.py has no class 'np'"),
     "another class": ("components/gaze.py:GazeParams", GAZE,
-                      "the class 'GazeParams' does not derive from mer_pipeline.encoder.Encoder"),
+                      "the class 'GazeParams' does not derive from mer_pipeline.base.encoder.Encoder"),
     "syntax": ("components/gaze.py:Gaze", "x = 1\ndef broken(:\n", "components/gaze.py, line 2: SyntaxError"),
     "bug": ("components/gaze.py:Gaze", "TABLE = {}\nONE = TABLE['one']\n",
             "components/gaze.py, line 2: KeyError: 'one'"),
@@ -230,7 +230,8 @@ BROKEN = {
     "no module": ("my_lab.none:Gaze", None, "there is no module 'my_lab' here; install it, or give a file as"),
     "no name": ("components/my gaze.py:Gaze", "", "is no dotted name of a module and no path of Python names"),
     "params": ("components/gaze.py:Gaze", GAZE.replace("Params = GazeParams", "Params = int"),
-               "has no params: set the class's attribute Params to a class that derives from mer_pipeline.encoder."),
+               "has no params: set the class's attribute Params to a class that derives from "
+               "mer_pipeline.base.encoder."),
 }  # fmt: skip
 
 

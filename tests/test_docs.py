@@ -9,7 +9,7 @@ from types import ModuleType
 
 import pytest
 
-from mer_pipeline.components import ADAPTERS, BACKENDS, DETECTORS, ENCODERS, HEADS, JUDGES
+from mer_pipeline.config.components import ADAPTERS, BACKENDS, DETECTORS, ENCODERS, HEADS, JUDGES
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = (ROOT / "docs/results.md").read_text(encoding="utf-8")

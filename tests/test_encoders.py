@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import torch
 
-from mer_pipeline.clips import Clip, Row
-from mer_pipeline.components import ENCODERS
-from mer_pipeline.encoder import ENCODER, Encoder, make_encoder
-from mer_pipeline.errors import BadInput, CheckpointError, Skip
+from mer_pipeline.base.clips import Clip, Row
+from mer_pipeline.base.encoder import ENCODER, Encoder, make_encoder
+from mer_pipeline.base.errors import BadInput, CheckpointError, Skip
+from mer_pipeline.config.components import ENCODERS
 from mer_pipeline.models.tiny import make_tiny
 from mer_pipeline.tables.rows import to_table
 from tests.conftest import clip, face_row, pictures, sound_row, tables_of, valid

@@ -16,7 +16,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from mer_pipeline.components import ENCODERS
+from mer_pipeline.config.components import ENCODERS
 from tests.project import ROOT, copy_project, repro
 from tests.recipes import PAGE, recipes
 
@@ -60,8 +60,8 @@ shards: {count: 2}
 SAID = {"happy": "What a great day!", "angry": "Damn, I hate it. Do you hear?"}
 KEYS = """
 import json
-from mer_pipeline.steps import steps
-from mer_pipeline.params import load_params
+from mer_pipeline.config.steps import steps
+from mer_pipeline.config.params import load_params
 from mer_pipeline.store.fingerprint import fingerprint_of
 from mer_pipeline.training.head_cache import head_fingerprint
 from mer_pipeline.heads.make import head_of

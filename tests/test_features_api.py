@@ -11,7 +11,7 @@ import pyarrow as pa
 import pytest
 
 import mer_pipeline
-from mer_pipeline.errors import StageError, UsageError
+from mer_pipeline.base.errors import StageError, UsageError
 from mer_pipeline.tables.rows import complete_row, stage_schema
 from mer_pipeline.tables.shards import shard_name, shard_of, write_shard, write_table
 

@@ -23,7 +23,7 @@ from benchmarks.generated import (
     shown,
     transition,
 )
-from mer_pipeline.modalities import Features
+from mer_pipeline.base.modalities import Features
 
 SPOTLIGHTS: list[Literal["flat", "overlap"] | None] = [None, "flat", "overlap"]
 

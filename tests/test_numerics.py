@@ -12,12 +12,12 @@ from pathlib import Path
 
 import pytest
 
-from mer_pipeline import numerics
-from mer_pipeline.encoder import make_encoder
+from mer_pipeline.base import numerics
+from mer_pipeline.base.encoder import make_encoder
+from mer_pipeline.base.errors import NumericsError
+from mer_pipeline.base.runtime import Runtime
+from mer_pipeline.config.params import load_params
 from mer_pipeline.engines.base import set_up
-from mer_pipeline.errors import NumericsError
-from mer_pipeline.params import load_params
-from mer_pipeline.runtime import Runtime
 from mer_pipeline.speech.track import AudioParams, ExtractAudio
 from mer_pipeline.tables.rows import complete_row
 from tests.conftest import clip, listed, valid
@@ -31,7 +31,7 @@ amd = pytest.mark.skipif("AuthenticAMD" not in numerics.cpu(), reason="MKL compu
 SAYS = """
 def says():
     import ctypes, scipy.linalg, torch, av._core
-    from mer_pipeline.numerics import hold_ffmpeg
+    from mer_pipeline.base.numerics import hold_ffmpeg
     from numpy._core._multiarray_umath import __cpu_features__ as numpy_has
     from threadpoolctl import threadpool_info
     hold_ffmpeg()
@@ -116,7 +116,7 @@ def test_heads_are_not_trained_with_a_library_that_was_loaded_first() -> None:
 def test_a_library_that_was_loaded_first_may_have_been_told_already() -> None:
     """The variables can be set before Python starts instead."""
     variables = {name: value for pins in numerics.PINS.values() for name, value in pins.items()}
-    done = python("import numpy; from mer_pipeline.numerics import check; check()", **variables)
+    done = python("import numpy; from mer_pipeline.base.numerics import check; check()", **variables)
     assert done.returncode == 0, done.stderr
 
 
@@ -125,7 +125,7 @@ def test_native_leaves_the_libraries_alone(tmp_path: Path) -> None:
     """No variable is set, also where one was inherited from a process that sets them."""
     code = """
         import os
-        from mer_pipeline.numerics import PINS
+        from mer_pipeline.base.numerics import PINS
         print([name for pins in PINS.values() for name in pins if name in os.environ])
     """
     done = python(code, project(tmp_path, "numerics: native"), ATEN_CPU_CAPABILITY="avx2", OPENBLAS_CORETYPE="Zen")
@@ -134,7 +134,7 @@ def test_native_leaves_the_libraries_alone(tmp_path: Path) -> None:
 
 def test_native_rows_have_a_key_of_their_own(tmp_path: Path) -> None:
     """It names the CPU; the one of AVX2 names no machine, but all that is set."""
-    code = "from mer_pipeline import numerics; numerics.check(); print(numerics.key())"
+    code = "from mer_pipeline.base import numerics; numerics.check(); print(numerics.key())"
     native = python(code, project(tmp_path, "numerics: native")).stdout.strip()
     assert native == f"native {numerics.cpu()}"
     if numerics.is_x86():
@@ -145,7 +145,7 @@ def test_native_rows_have_a_key_of_their_own(tmp_path: Path) -> None:
 @pytest.mark.parametrize("line", ['"numerics": native', "numerics: !!str native"])
 def test_what_the_early_reader_does_not_understand_is_an_error(tmp_path: Path, line: str) -> None:
     """It reads one line before there is a YAML reader; where the two differ nothing is computed."""
-    done = python("from mer_pipeline.params import load_params; load_params()", project(tmp_path, line))
+    done = python("from mer_pipeline.config.params import load_params; load_params()", project(tmp_path, line))
     assert "params.yaml says numerics: native, but this process computes with numerics: avx2" in done.stderr
 
 

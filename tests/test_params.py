@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 from ruamel.yaml import YAML
 
-from mer_pipeline.components import HEADS
-from mer_pipeline.errors import ParamsError
-from mer_pipeline.params import Params, load_params, parse_params
-from mer_pipeline.train_params import TrainParams
+from mer_pipeline.base.errors import ParamsError
+from mer_pipeline.config.components import HEADS
+from mer_pipeline.config.params import Params, load_params, parse_params
+from mer_pipeline.config.train_params import TrainParams
 
 ROOT = Path(__file__).resolve().parent.parent
 GOOD = {
@@ -179,7 +179,7 @@ def test_an_old_name_is_told_its_new_one(section: dict[str, object], says: str) 
 def test_only_what_is_named_is_imported() -> None:
     """Parsing a file with one family loads the module of no other, and no large library."""
     code = (
-        "import sys; from mer_pipeline.params import parse_params; "
+        "import sys; from mer_pipeline.config.params import parse_params; "
         f"parse_params({GOOD!r}); print('mer_pipeline.speech.logmel' in sys.modules, "
         "sorted({'mer_pipeline.text.hf_text', 'mer_pipeline.vision.open_clip', 'mer_pipeline.judges.hf_audio', "
         "'mer_pipeline.enrich.ask', 'torch', 'transformers', 'sklearn'} & set(sys.modules)))"

@@ -202,7 +202,7 @@ class TestWhatIsComputed:
     def test_a_comment_and_an_unrelated_class(self, project: Path) -> None:
         """In a module that everything imports: DVC runs all stages, and no row is computed; the head is not trained
         again either."""
-        with (project / "mer_pipeline/errors.py").open("a") as file:
+        with (project / "mer_pipeline/base/errors.py").open("a") as file:
             file.write("\n\n# A comment.\nclass Unrelated(MerError):\n    x: int = 1\n")
         plan = mer(project, "plan").stdout
         assert "to compute" not in plan

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from mer_pipeline.project import Project
+from mer_pipeline.config.project import Project
 
 ROOT = Path(__file__).resolve().parent.parent
 FOLDERS = ("data", "metrics", "plots", "report")

@@ -14,9 +14,9 @@ import pytest
 import torch
 from PIL import Image
 
-from mer_pipeline.clips import Clip
-from mer_pipeline.encoder import ENCODER, make_encoder
-from mer_pipeline.errors import Skip
+from mer_pipeline.base.clips import Clip
+from mer_pipeline.base.encoder import ENCODER, make_encoder
+from mer_pipeline.base.errors import Skip
 from mer_pipeline.models.tiny import EXPRESSIONS, TONES
 from tests.conftest import clip, sound_row, valid
 from tests.judges.conftest import Make

@@ -11,10 +11,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from mer_pipeline.clips import Clip, Row
-from mer_pipeline.engines import base
-from mer_pipeline.engines.local import LocalEngine
-from mer_pipeline.errors import (
+from mer_pipeline.base.clips import Clip, Row
+from mer_pipeline.base.errors import (
     BadInput,
     Bug,
     CheckpointError,
@@ -25,14 +23,16 @@ from mer_pipeline.errors import (
     TooManyFailed,
     Transient,
 )
-from mer_pipeline.run import run
-from mer_pipeline.runs import Progress, Summary, read_run
-from mer_pipeline.runtime import Runtime, StoreSettings
-from mer_pipeline.section import Section
+from mer_pipeline.base.run import run
+from mer_pipeline.base.runs import Progress, Summary, read_run
+from mer_pipeline.base.runtime import Runtime, StoreSettings
+from mer_pipeline.base.transform import Source, Transform
+from mer_pipeline.config.section import Section
+from mer_pipeline.engines import base
+from mer_pipeline.engines.local import LocalEngine
 from mer_pipeline.store.row_cache import RowCache
 from mer_pipeline.tables.quarantine import QualityParams
 from mer_pipeline.tables.shards import ShardParams, write_table
-from mer_pipeline.transform import Source, Transform
 from tests import processes
 from tests.conftest import rows_of
 

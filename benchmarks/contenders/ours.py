@@ -8,14 +8,14 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from mer_pipeline.clips import Clip, Row
-from mer_pipeline.errors import Skip
-from mer_pipeline.run import run
-from mer_pipeline.runtime import Runtime, StoreSettings
-from mer_pipeline.section import Section
+from mer_pipeline.base.clips import Clip, Row
+from mer_pipeline.base.errors import Skip
+from mer_pipeline.base.run import run
+from mer_pipeline.base.runtime import Runtime, StoreSettings
+from mer_pipeline.base.transform import Source, Transform
+from mer_pipeline.config.section import Section
 from mer_pipeline.tables.quarantine import QualityParams
 from mer_pipeline.tables.shards import ShardParams
-from mer_pipeline.transform import Source, Transform
 
 import pyarrow as pa
 from workload.clip import SIZE, Floats, features, weights_of

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from mer_pipeline.base.errors import UsageError
 from mer_pipeline.cli.answers import (
     FILES,
     Answers,
@@ -23,9 +24,8 @@ from mer_pipeline.cli.answers import (
 )
 from mer_pipeline.cli.diff import WORKSPACE
 from mer_pipeline.cli.score import about_interval, measure_title
-from mer_pipeline.errors import UsageError
+from mer_pipeline.config.project import Project
 from mer_pipeline.metrics.base import Figures
-from mer_pipeline.project import Project
 from mer_pipeline.scores.paired import Difference, Paired, paired
 
 

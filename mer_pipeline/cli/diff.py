@@ -19,8 +19,8 @@ from functools import partial
 from pathlib import Path
 from typing import IO, Any
 
-from mer_pipeline.errors import StageError, UsageError
-from mer_pipeline.project import Project
+from mer_pipeline.base.errors import StageError, UsageError
+from mer_pipeline.config.project import Project
 from mer_pipeline.tables.compare import DIGESTS, TableDiff, compare_tables
 from mer_pipeline.tables.leaves import leaves_part
 from mer_pipeline.tables.parts import ParquetSide, Part

@@ -9,7 +9,13 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 
-from mer_pipeline.clips import Clip, Row
+from mer_pipeline.base.clips import Clip, Row
+from mer_pipeline.base.errors import StageError, UsageError, did_you_mean
+from mer_pipeline.base.runs import read_run
+from mer_pipeline.base.runtime import LlmSettings, load_runtime
+from mer_pipeline.config.params import load_params
+from mer_pipeline.config.project import Project
+from mer_pipeline.config.steps import replies
 from mer_pipeline.enrich.ask import open_journal
 from mer_pipeline.enrich.backend import LanguageModelParams
 from mer_pipeline.enrich.context import context_of
@@ -17,12 +23,6 @@ from mer_pipeline.enrich.ledger import cost, load_ledger
 from mer_pipeline.enrich.prompt import RenderPrompt
 from mer_pipeline.enrich.replies import Sampling, asked
 from mer_pipeline.enrich.request import request_of
-from mer_pipeline.errors import StageError, UsageError, did_you_mean
-from mer_pipeline.params import load_params
-from mer_pipeline.project import Project
-from mer_pipeline.runs import read_run
-from mer_pipeline.runtime import LlmSettings, load_runtime
-from mer_pipeline.steps import replies
 from mer_pipeline.store.inputs import input_digests
 from mer_pipeline.store.row_cache import row_cache_of
 from mer_pipeline.tables.rows import Encoded, complete_row, encode

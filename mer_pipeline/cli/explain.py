@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from mer_pipeline.errors import UsageError, did_you_mean
-from mer_pipeline.params import load_params
-from mer_pipeline.project import Project
-from mer_pipeline.runtime import load_runtime
+from mer_pipeline.base.errors import UsageError, did_you_mean
+from mer_pipeline.base.runtime import load_runtime
+from mer_pipeline.config.params import load_params
+from mer_pipeline.config.project import Project
+from mer_pipeline.config.steps import AnyTransform, Step, find_step, inputs_of
 from mer_pipeline.stage.checkout import check_code
-from mer_pipeline.steps import AnyTransform, Step, find_step, inputs_of
 from mer_pipeline.store.fingerprint import changed_parts
 from mer_pipeline.store.row_cache import RowCache, row_cache_of
 from mer_pipeline.tables.shards import read_shard, shard_of

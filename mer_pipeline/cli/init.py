@@ -12,14 +12,14 @@ from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap
 from ruamel.yaml.error import YAMLError
 
-from mer_pipeline.atomic import replacing
-from mer_pipeline.components import ADAPTERS
-from mer_pipeline.csv_files import clean, present
+from mer_pipeline.base.atomic import replacing
+from mer_pipeline.base.csv_files import clean, present
+from mer_pipeline.base.errors import ComponentError, DatasetError, UsageError, did_you_mean
+from mer_pipeline.config.components import ADAPTERS
+from mer_pipeline.config.params import parse_params
+from mer_pipeline.config.project import Project
 from mer_pipeline.datasets.adapter import MER_CLASSES
 from mer_pipeline.enrich.backend import LanguageModelParams
-from mer_pipeline.errors import ComponentError, DatasetError, UsageError, did_you_mean
-from mer_pipeline.params import parse_params
-from mer_pipeline.project import Project
 
 PROFILES = Path("profiles")
 PARAMS = Project().params

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from mer_pipeline.project import Project
+from mer_pipeline.config.project import Project
 
 app = typer.Typer(
     help="Folders of emotional talking-head clips to features, clean labels and a trained emotion recogniser. "
@@ -266,8 +266,8 @@ def tiny(
 @models.command()
 def lock() -> None:
     """Write models.lock: the checksums of the checkpoints that params.yaml names. Stages refuse other weights."""
+    from mer_pipeline.config.params import load_params
     from mer_pipeline.models.lock import LOCK, checkpoints_of, lock_models
-    from mer_pipeline.params import load_params
 
     params = load_params()
     locked = lock_models(checkpoints_of(params.encoders, params.judges, params.enrich))
@@ -276,7 +276,7 @@ def lock() -> None:
 
 def main() -> None:
     """Entry point: errors of this project are one sentence and an exit code."""
-    from mer_pipeline.errors import MerError
+    from mer_pipeline.base.errors import MerError
 
     try:
         app()

@@ -13,25 +13,25 @@ from dataclasses import dataclass, field
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from mer_pipeline.base.errors import MerError
+from mer_pipeline.base.runs import Summary, read_run
+from mer_pipeline.base.runtime import Runtime, load_runtime
+from mer_pipeline.base.transform import Source
 from mer_pipeline.cli.stale import ask_dvc
 from mer_pipeline.cli.units import duration_text, size_text
+from mer_pipeline.config.params import Params, load_params
+from mer_pipeline.config.project import Project
+from mer_pipeline.config.steps import Step, steps
 from mer_pipeline.datasets.ingest import Ahead, look_ahead
 from mer_pipeline.enrich.backend import EnrichParams
 from mer_pipeline.enrich.context import context_of
-from mer_pipeline.errors import MerError
-from mer_pipeline.params import Params, load_params
-from mer_pipeline.project import Project
-from mer_pipeline.runs import Summary, read_run
-from mer_pipeline.runtime import Runtime, load_runtime
 from mer_pipeline.stage.checkout import check_code
-from mer_pipeline.steps import Step, steps
 from mer_pipeline.store.fingerprint import changed_parts
 from mer_pipeline.store.inputs import Parts, input_digests, is_one_table, read_file, read_source, table_parts
 from mer_pipeline.store.root import free_bytes
 from mer_pipeline.store.row_cache import row_cache_of
 from mer_pipeline.tables.rows import Encoded, encode
 from mer_pipeline.tables.shards import read_folder, shard_name
-from mer_pipeline.transform import Source
 
 UNKNOWN = Encoded(b"?")  # part of a clip whose row is yet to be computed
 

@@ -8,13 +8,13 @@ from collections.abc import Iterable
 
 import pyarrow.parquet as pq
 
-from mer_pipeline.clips import Row
-from mer_pipeline.errors import StageError, UsageError, did_you_mean
-from mer_pipeline.project import Project
-from mer_pipeline.runtime import load_runtime
+from mer_pipeline.base.clips import Row
+from mer_pipeline.base.errors import StageError, UsageError, did_you_mean
+from mer_pipeline.base.runtime import load_runtime
+from mer_pipeline.config.project import Project
+from mer_pipeline.config.steps import find_step
 from mer_pipeline.stage.checkout import check_code
 from mer_pipeline.stage.logs import LOGS
-from mer_pipeline.steps import find_step
 from mer_pipeline.store.row_cache import row_cache_of
 
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from mer_pipeline.base.errors import UsageError
+from mer_pipeline.base.runs import RUNS, Summary, read_run
 from mer_pipeline.cli.units import duration_text, size_text
-from mer_pipeline.errors import UsageError
-from mer_pipeline.runs import RUNS, Summary, read_run
 
 HEADER = (
     f"{'stage':<16} {'clips':>7} {'new':>7} {'known':>7} {'without':>7} {'broken':>6} "

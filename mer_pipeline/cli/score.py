@@ -10,6 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
+from mer_pipeline.base.errors import UsageError
+from mer_pipeline.base.modalities import Matrix
 from mer_pipeline.cli.answers import (
     Answers,
     classes_of,
@@ -20,11 +22,9 @@ from mer_pipeline.cli.answers import (
     read_truth,
     some,
 )
-from mer_pipeline.errors import UsageError
+from mer_pipeline.config.project import Project
 from mer_pipeline.metrics.base import Figures
 from mer_pipeline.metrics.scores import ClassScore, Counts
-from mer_pipeline.modalities import Matrix
-from mer_pipeline.project import Project
 from mer_pipeline.scores.bootstrap import RESAMPLES, middle, resample, units_of
 from mer_pipeline.scores.calibration import expected_calibration_error, log_loss
 from mer_pipeline.scores.confusion import MEASURES, Confusion, class_f1

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from mer_pipeline.errors import StageError
-from mer_pipeline.project import Project
+from mer_pipeline.base.errors import StageError
+from mer_pipeline.config.project import Project
 
 
 @dataclass(frozen=True)

@@ -12,14 +12,14 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from mer_pipeline.atomic import TEMPORARY
+from mer_pipeline.base.atomic import TEMPORARY
+from mer_pipeline.base.errors import UsageError
+from mer_pipeline.base.runtime import load_runtime
 from mer_pipeline.cli.explain import input_digest_of
 from mer_pipeline.cli.units import size_text
-from mer_pipeline.errors import UsageError
-from mer_pipeline.params import load_params
-from mer_pipeline.runtime import load_runtime
+from mer_pipeline.config.params import load_params
+from mer_pipeline.config.steps import find_step
 from mer_pipeline.stage.checkout import check_code
-from mer_pipeline.steps import find_step
 from mer_pipeline.store.fingerprint import EXTERNAL_RESPONSE
 from mer_pipeline.store.packs import ASIDE, INDEX, PACK, PACKS, PROBLEMS
 from mer_pipeline.store.row_cache import row_cache_of

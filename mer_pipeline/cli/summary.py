@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from mer_pipeline.errors import StageError
+from mer_pipeline.base.errors import StageError
+from mer_pipeline.config.project import Project
 from mer_pipeline.metrics.predict import PredictMetrics
 from mer_pipeline.metrics.train import TrainMetrics
-from mer_pipeline.project import Project
 
 
 def summarise(project: Project) -> str:

@@ -12,16 +12,16 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from mer_pipeline.base.clips import Clip
+from mer_pipeline.base.errors import StageError
+from mer_pipeline.base.runtime import Runtime, load_runtime
 from mer_pipeline.cli.diff import detail_lines
-from mer_pipeline.clips import Clip
+from mer_pipeline.config.params import load_params
+from mer_pipeline.config.project import Project
+from mer_pipeline.config.steps import AnyTransform, Step, find_step, inputs_of, steps
 from mer_pipeline.engines.local import LocalEngine
-from mer_pipeline.errors import StageError
-from mer_pipeline.params import load_params
-from mer_pipeline.project import Project
-from mer_pipeline.runtime import Runtime, load_runtime
 from mer_pipeline.stage.checkout import check_code
 from mer_pipeline.stage.progress import progress_bar
-from mer_pipeline.steps import AnyTransform, Step, find_step, inputs_of, steps
 from mer_pipeline.store.inputs import Inputs
 from mer_pipeline.tables.compare import compare_tables
 from mer_pipeline.tables.parts import ParquetSide, Part

@@ -8,11 +8,11 @@ from pathlib import Path
 
 from pydantic import field_validator
 
-from mer_pipeline.choice import Choice
-from mer_pipeline.components import ADAPTERS
-from mer_pipeline.csv_files import clean, present
+from mer_pipeline.base.csv_files import clean, present
+from mer_pipeline.config.choice import Choice
+from mer_pipeline.config.components import ADAPTERS
+from mer_pipeline.config.section import Section
 from mer_pipeline.datasets.listing import Listing
-from mer_pipeline.section import Section
 
 MER_CLASSES = ("neutral", "angry", "happy", "sad", "worried", "surprise")
 

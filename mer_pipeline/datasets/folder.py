@@ -16,14 +16,14 @@ from collections.abc import Mapping
 from math import isfinite
 from pathlib import Path, PurePosixPath
 
-from mer_pipeline.clips import SPLITS
-from mer_pipeline.csv_files import check_label, present, read_csv
+from mer_pipeline.base.clips import SPLITS
+from mer_pipeline.base.csv_files import check_label, present, read_csv
+from mer_pipeline.base.errors import DatasetError, did_you_mean
+from mer_pipeline.config.section import Section
 from mer_pipeline.datasets.adapter import Adapter, DatasetParams
 from mer_pipeline.datasets.listing import Entry, Listing, add_media
-from mer_pipeline.errors import DatasetError, did_you_mean
 from mer_pipeline.media.container import AUDIO_SUFFIXES, VIDEO_SUFFIXES
 from mer_pipeline.media.files import files_below
-from mer_pipeline.section import Section
 
 
 class ColumnParams(Section):

@@ -11,7 +11,7 @@ from typing import Annotated
 import numpy as np
 from pydantic import Field
 
-from mer_pipeline.section import Section, Seed
+from mer_pipeline.config.section import Section, Seed
 
 
 class FoldParams(Section):

@@ -18,17 +18,17 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from mer_pipeline.clips import GIVEN, MANIFEST_SCHEMA, SPLITS, VOTES_SCHEMA, Row
+from mer_pipeline.base.clips import GIVEN, MANIFEST_SCHEMA, SPLITS, VOTES_SCHEMA, Row
+from mer_pipeline.base.errors import DatasetError
+from mer_pipeline.base.runs import Progress, quiet
+from mer_pipeline.base.runtime import Runtime
+from mer_pipeline.config.project import Project
 from mer_pipeline.datasets.adapter import DatasetParams, make_adapter
 from mer_pipeline.datasets.folds import FoldParams, make_folds
 from mer_pipeline.datasets.listing import Entry, Listing, Vote, add_groups, add_truth, add_votes
 from mer_pipeline.datasets.probe import ProbeMedia, known_files, probe_files
-from mer_pipeline.errors import DatasetError
 from mer_pipeline.media.container import UNREAD
 from mer_pipeline.metrics.ingest import IngestMetrics
-from mer_pipeline.project import Project
-from mer_pipeline.runs import Progress, quiet
-from mer_pipeline.runtime import Runtime
 from mer_pipeline.tables.quarantine import QualityParams, check_quality, problem_row, write_problems
 from mer_pipeline.tables.rows import complete_row, digest, stage_schema, to_table
 from mer_pipeline.tables.shards import ShardParams, new_folder, shard_of, write_shard, write_table

@@ -11,9 +11,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from mer_pipeline.clips import GIVEN
-from mer_pipeline.csv_files import check_label, clean, read_csv
-from mer_pipeline.errors import DatasetError
+from mer_pipeline.base.clips import GIVEN
+from mer_pipeline.base.csv_files import check_label, clean, read_csv
+from mer_pipeline.base.errors import DatasetError
 
 
 @dataclass(frozen=True)

@@ -12,10 +12,10 @@ from typing import ClassVar
 
 from pydantic import model_validator
 
-from mer_pipeline.csv_files import check_label, clean, present, read_csv
+from mer_pipeline.base.csv_files import check_label, clean, present, read_csv
+from mer_pipeline.base.errors import DatasetError
 from mer_pipeline.datasets.adapter import Adapter, DatasetParams
 from mer_pipeline.datasets.listing import Listing, Note, add_media
-from mer_pipeline.errors import DatasetError
 from mer_pipeline.media.container import AUDIO_SUFFIXES, VIDEO_SUFFIXES
 from mer_pipeline.media.files import files_below
 

@@ -12,21 +12,21 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from mer_pipeline.clips import Clip, Row
+from mer_pipeline.base.clips import Clip, Row
+from mer_pipeline.base.errors import BadInput, Skip
+from mer_pipeline.base.run import compute
+from mer_pipeline.base.runs import Progress, Summary
+from mer_pipeline.base.runtime import Runtime
+from mer_pipeline.base.transform import Transform
+from mer_pipeline.config.project import Project
+from mer_pipeline.config.section import Section
 from mer_pipeline.datasets.listing import Entry
 from mer_pipeline.engines.local import LocalEngine
-from mer_pipeline.errors import BadInput, Skip
 from mer_pipeline.media.container import file_sha256, probe
-from mer_pipeline.project import Project
-from mer_pipeline.run import compute
-from mer_pipeline.runs import Progress, Summary
-from mer_pipeline.runtime import Runtime
-from mer_pipeline.section import Section
 from mer_pipeline.store.inputs import Keys
 from mer_pipeline.store.row_cache import RowCache
 from mer_pipeline.store.store import Store
 from mer_pipeline.tables.rows import digest
-from mer_pipeline.transform import Transform
 
 PLACE = str(Project().state / "files")  # never shared: inodes and times are of this machine
 

@@ -16,14 +16,14 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Generic
 
-from mer_pipeline import numerics
-from mer_pipeline.clips import Clip, Row
-from mer_pipeline.errors import ClipError, MerError, Skip, StageError, Transient
-from mer_pipeline.outcome import Outcome, failed, trace
-from mer_pipeline.runs import Seconds
-from mer_pipeline.runtime import INTRA_OP_THREADS, Runtime
+from mer_pipeline.base import numerics
+from mer_pipeline.base.clips import Clip, Row
+from mer_pipeline.base.errors import ClipError, MerError, Skip, StageError, Transient
+from mer_pipeline.base.outcome import Outcome, failed, trace
+from mer_pipeline.base.runs import Seconds
+from mer_pipeline.base.runtime import INTRA_OP_THREADS, Runtime
+from mer_pipeline.base.transform import Item, Transform
 from mer_pipeline.tables.rows import complete_row
-from mer_pipeline.transform import Item, Transform
 
 TRANSIENT_TRIES = 3
 TRANSIENT_PAUSE_S = 0.2

@@ -15,11 +15,11 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from typing import Generic
 
-from mer_pipeline.clips import Clip
+from mer_pipeline.base.clips import Clip
+from mer_pipeline.base.outcome import Outcome
+from mer_pipeline.base.runtime import Runtime, raise_if_stopped
+from mer_pipeline.base.transform import Item, Transform
 from mer_pipeline.engines.base import Engine, Prepared, fix_threads, infer, prepare, set_up
-from mer_pipeline.outcome import Outcome
-from mer_pipeline.runtime import Runtime, raise_if_stopped
-from mer_pipeline.transform import Item, Transform
 
 TICK_S = 0.5
 

@@ -11,18 +11,18 @@ from typing import Annotated, ClassVar
 
 from pydantic import Field
 
-from mer_pipeline.clips import Clip, Row
+from mer_pipeline.base.clips import Clip, Row
+from mer_pipeline.base.errors import Skip
+from mer_pipeline.base.runtime import LlmSettings
+from mer_pipeline.base.transform import Transform
+from mer_pipeline.config.section import Seed
 from mer_pipeline.enrich import replies
 from mer_pipeline.enrich.backend import Backend, LanguageModelParams
 from mer_pipeline.enrich.chat import Chat
 from mer_pipeline.enrich.completion import Answer
 from mer_pipeline.enrich.journal import Journal
 from mer_pipeline.enrich.ledger import Ledger
-from mer_pipeline.errors import Skip
-from mer_pipeline.runtime import LlmSettings
-from mer_pipeline.section import Seed
 from mer_pipeline.tables.shards import read_folder
-from mer_pipeline.transform import Transform
 
 FIRST = ":first"  # the journal's entry of an answer that did not fit, until the second is there
 

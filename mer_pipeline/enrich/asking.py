@@ -4,20 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from mer_pipeline.atomic import atomic_write
-from mer_pipeline.clips import Clip
+from mer_pipeline.base.atomic import atomic_write
+from mer_pipeline.base.clips import Clip
+from mer_pipeline.base.errors import StageError
+from mer_pipeline.base.runtime import Runtime
+from mer_pipeline.base.transform import Transform
+from mer_pipeline.config.project import Project
 from mer_pipeline.enrich import replies
 from mer_pipeline.enrich.journal import Journal
 from mer_pipeline.enrich.prompt import RenderPrompt
-from mer_pipeline.errors import StageError
-from mer_pipeline.project import Project
-from mer_pipeline.runtime import Runtime
 from mer_pipeline.store.inputs import Inputs
 from mer_pipeline.store.row_cache import row_cache_of
 from mer_pipeline.tables.quarantine import write_problems
 from mer_pipeline.tables.rows import stage_schema
 from mer_pipeline.tables.shards import ShardParams, new_folder, write_shard
-from mer_pipeline.transform import Transform
 
 MISSING = Project().state / "no-reply.txt"
 NAMED = 20  # clips in an error; all of them are in MISSING

@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from mer_pipeline.choice import Choice
-from mer_pipeline.components import BACKENDS
-from mer_pipeline.section import Count, Section
+from mer_pipeline.config.choice import Choice
+from mer_pipeline.config.components import BACKENDS
+from mer_pipeline.config.section import Count, Section
 
 if TYPE_CHECKING:
+    from mer_pipeline.base.runtime import LlmSettings
+    from mer_pipeline.base.transform import Transform
     from mer_pipeline.enrich.journal import Journal
     from mer_pipeline.enrich.ledger import Ledger
-    from mer_pipeline.runtime import LlmSettings
-    from mer_pipeline.transform import Transform
 
 
 class EnrichParams(Section):

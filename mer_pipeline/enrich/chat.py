@@ -22,12 +22,12 @@ from dataclasses import replace
 
 import tenacity
 
+from mer_pipeline.base.errors import StageError, Transient, UsageError
+from mer_pipeline.base.runtime import LlmSettings, is_stopping, llm_url
 from mer_pipeline.enrich.clean import plain
 from mer_pipeline.enrich.completion import MODES, Answer, read_answer, response_format
 from mer_pipeline.enrich.http import TICK_S, CannotConnect, Cut, Http, Patience
 from mer_pipeline.enrich.ledger import Ledger
-from mer_pipeline.errors import StageError, Transient, UsageError
-from mer_pipeline.runtime import LlmSettings, is_stopping, llm_url
 
 BUSY = frozenset({408, 409, 425, 429})
 SHUT = frozenset({401, 403, 404})

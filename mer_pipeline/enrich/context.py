@@ -11,10 +11,10 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
-from mer_pipeline.clips import Row
+from mer_pipeline.base.clips import Row
+from mer_pipeline.config.project import Project
 from mer_pipeline.enrich.backend import EnrichParams
 from mer_pipeline.enrich.cues import cue_words
-from mer_pipeline.project import Project
 from mer_pipeline.tables.rows import to_table
 from mer_pipeline.tables.shards import read_folder, read_parquet, write_table
 

@@ -13,13 +13,13 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
-from mer_pipeline.clips import Clip, Row
-from mer_pipeline.errors import Skip
+from mer_pipeline.base.clips import Clip, Row
+from mer_pipeline.base.errors import Skip
+from mer_pipeline.base.transform import Source, Transform
+from mer_pipeline.config.section import Section
 from mer_pipeline.media import jpeg
-from mer_pipeline.section import Section
 from mer_pipeline.speech.logmel import prosody, semitones
 from mer_pipeline.speech.track import Sound, dbfs
-from mer_pipeline.transform import Source, Transform
 from mer_pipeline.vision.faces import Faces
 from mer_pipeline.vision.geometry import brow_height, head_motion, shape
 

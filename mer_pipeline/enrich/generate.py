@@ -11,23 +11,23 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mer_pipeline.batching import forward_rows
-from mer_pipeline.clips import Clip, Row
+from mer_pipeline.base.batching import forward_rows
+from mer_pipeline.base.clips import Clip, Row
+from mer_pipeline.base.errors import CheckpointError, Skip
+from mer_pipeline.base.transform import Transform
 from mer_pipeline.enrich import replies
 from mer_pipeline.enrich.backend import Backend, LanguageModelParams
-from mer_pipeline.errors import CheckpointError, Skip
 from mer_pipeline.models.checkpoint import Checkpoint, resolve, value_files
 from mer_pipeline.models.huggingface import load_model
 from mer_pipeline.store.fingerprint import names_of, sha256_of
 from mer_pipeline.tables.rows import digest
-from mer_pipeline.transform import Transform
 
 if TYPE_CHECKING:
     import torch
 
+    from mer_pipeline.base.runtime import LlmSettings
     from mer_pipeline.enrich.journal import Journal
     from mer_pipeline.enrich.ledger import Ledger
-    from mer_pipeline.runtime import LlmSettings
 
 STEP = 64  # padded lengths are multiples of this
 

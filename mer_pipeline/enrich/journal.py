@@ -17,7 +17,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from mer_pipeline.project import Project
+from mer_pipeline.config.project import Project
 
 JOURNAL = Project().state / "journal"
 

@@ -12,8 +12,8 @@ from collections import Counter
 from contextlib import suppress
 from dataclasses import dataclass, field
 
-from mer_pipeline.atomic import atomic_write
-from mer_pipeline.project import Project
+from mer_pipeline.base.atomic import atomic_write
+from mer_pipeline.config.project import Project
 
 LEDGER = Project().state / "ledger.json"
 MILLION = 1_000_000

@@ -14,15 +14,15 @@ from string import Template
 
 import pyarrow as pa
 
-from mer_pipeline.clips import Clip, Row
+from mer_pipeline.base.clips import Clip, Row
+from mer_pipeline.base.errors import ParamsError, Skip
+from mer_pipeline.base.transform import Source, Transform
+from mer_pipeline.config.project import PROMPTS
+from mer_pipeline.config.section import Section
 from mer_pipeline.enrich.backend import LanguageModelParams
 from mer_pipeline.enrich.clean import as_data, plain
 from mer_pipeline.enrich.reply import reply_schema
 from mer_pipeline.enrich.request import Request, request_of
-from mer_pipeline.errors import ParamsError, Skip
-from mer_pipeline.project import PROMPTS
-from mer_pipeline.section import Section
-from mer_pipeline.transform import Source, Transform
 
 SPOKEN_CHARS = 2000
 NEIGHBOUR_CHARS = 200

@@ -13,10 +13,10 @@ from collections.abc import Sequence
 
 import pyarrow as pa
 
-from mer_pipeline.clips import Row
+from mer_pipeline.base.clips import Row
+from mer_pipeline.base.transform import Source
+from mer_pipeline.config.section import Section
 from mer_pipeline.enrich.reply import UnparsableReply, parse_reply
-from mer_pipeline.section import Section
-from mer_pipeline.transform import Source
 
 Messages = list[dict[str, str]]
 

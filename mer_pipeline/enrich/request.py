@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from mer_pipeline.clips import Clip
+from mer_pipeline.base.clips import Clip
 
 
 @dataclass(frozen=True)

@@ -11,9 +11,9 @@ from mer_pipeline.enrich.backend import Backend, EnrichParams
 from mer_pipeline.enrich.request import Request
 
 if TYPE_CHECKING:
+    from mer_pipeline.base.runtime import LlmSettings
     from mer_pipeline.enrich.journal import Journal
     from mer_pipeline.enrich.ledger import Ledger
-    from mer_pipeline.runtime import LlmSettings
 
 LABELS = {
     "en": {"+": "positive words", "-": "negative words", "?": "a question", "!": "an exclamation", "join": ", "},

@@ -13,16 +13,16 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
-from mer_pipeline.clips import Clip, Row
+from mer_pipeline.base.clips import Clip, Row
+from mer_pipeline.base.errors import Skip
+from mer_pipeline.base.transform import Source, Transform
+from mer_pipeline.config.section import Section
 from mer_pipeline.enrich.backend import EnrichParams, LanguageModelParams
 from mer_pipeline.enrich.clean import plain
 from mer_pipeline.enrich.prompt import SPOKEN_CHARS
 from mer_pipeline.enrich.reply import ParsedReply, UnparsableReply, parse_reply
 from mer_pipeline.enrich.request import Request, request_of
 from mer_pipeline.enrich.template import describe
-from mer_pipeline.errors import Skip
-from mer_pipeline.section import Section
-from mer_pipeline.transform import Source, Transform
 
 WORDS = (Source("transcript", ("zh", "en")), Source("cue_words", ("words",)))
 REPLIES = (Source("replies", ("raw", "status", "why")), Source("quarantine/replies", ("message",)))

@@ -17,15 +17,15 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import field_validator
 
-from mer_pipeline.clips import Clip, Row
-from mer_pipeline.csv_files import note_unmatched
-from mer_pipeline.encoder import PooledEncoder, PooledParams
-from mer_pipeline.errors import BadInput, Skip
+from mer_pipeline.base.clips import Clip, Row
+from mer_pipeline.base.csv_files import note_unmatched
+from mer_pipeline.base.encoder import PooledEncoder, PooledParams
+from mer_pipeline.base.errors import BadInput, Skip
+from mer_pipeline.base.transform import ExternalTable, Source
+from mer_pipeline.config.project import DATA, WRITTEN
+from mer_pipeline.config.section import below_data
 from mer_pipeline.external.npy import read_array
 from mer_pipeline.external.tables import length_of, names_of, read_place
-from mer_pipeline.project import DATA, WRITTEN
-from mer_pipeline.section import below_data
-from mer_pipeline.transform import ExternalTable, Source
 
 Steps = npt.NDArray[np.float64]
 

@@ -16,7 +16,7 @@ import numpy.typing as npt
 import pyarrow as pa
 from numpy.lib import format as npy_format
 
-from mer_pipeline.errors import BadInput, DatasetError, Transient
+from mer_pipeline.base.errors import BadInput, DatasetError, Transient
 from mer_pipeline.media.container import UNREAD, file_sha256, listed_content
 from mer_pipeline.media.files import files_below
 

@@ -19,8 +19,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from mer_pipeline.csv_files import clean, present, read_csv
-from mer_pipeline.errors import DatasetError, did_you_mean
+from mer_pipeline.base.csv_files import clean, present, read_csv
+from mer_pipeline.base.errors import DatasetError, did_you_mean
 from mer_pipeline.external.npy import length_of_arrays, list_arrays, read_folder_of_arrays
 from mer_pipeline.tables.rows import digest
 

@@ -16,9 +16,9 @@ import numpy as np
 import torch
 from pydantic import JsonValue
 
+from mer_pipeline.base.modalities import Features, Indices, Matrix
+from mer_pipeline.config.section import Section
 from mer_pipeline.heads.scaler import Scaler
-from mer_pipeline.modalities import Features, Indices, Matrix
-from mer_pipeline.section import Section
 
 Ablations = Mapping[str, Mapping[str, JsonValue]]
 

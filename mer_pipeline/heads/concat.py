@@ -9,9 +9,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from mer_pipeline.config.train_params import NetworkParams
 from mer_pipeline.heads.layers import Linear, Mlp, Noise
 from mer_pipeline.heads.network import Network, NetworkHead, equal_shares
-from mer_pipeline.train_params import NetworkParams
 
 
 class ConcatNetwork(Network):

@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from mer_pipeline.base.modalities import Features
 from mer_pipeline.heads.base import TrainingJob
-from mer_pipeline.modalities import Features
 
 
 class DeviceFeatures:

@@ -11,10 +11,10 @@ from dataclasses import dataclass, field, replace
 
 import torch
 
+from mer_pipeline.base.modalities import Matrix
+from mer_pipeline.config.train_params import NetworkParams
 from mer_pipeline.heads.base import Epoch, Examples, TrainingJob
-from mer_pipeline.modalities import Matrix
 from mer_pipeline.scores.confusion import Confusion
-from mer_pipeline.train_params import NetworkParams
 
 
 @dataclass(frozen=True)

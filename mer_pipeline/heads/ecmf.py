@@ -17,12 +17,12 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
+from mer_pipeline.config.section import Count, Rate
 from mer_pipeline.heads.attention import Block
 from mer_pipeline.heads.base import Ablations
 from mer_pipeline.heads.late import LateFused, LateFusedParams
 from mer_pipeline.heads.layers import LayerNorm, Linear, Noise, drop, masked_softmax, parameter
 from mer_pipeline.heads.network import Network, NetworkHead, present_or_all
-from mer_pipeline.section import Count, Rate
 
 
 class EcmfParams(LateFusedParams):

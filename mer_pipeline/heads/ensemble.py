@@ -10,12 +10,12 @@ from typing import Self
 
 import numpy as np
 
+from mer_pipeline.base.modalities import Features, Matrix
 from mer_pipeline.heads.base import ComputeConfig, Epoch, Head, TrainingJob
 from mer_pipeline.heads.inner import job_for
 from mer_pipeline.heads.mean import FLOOR, Mean
 from mer_pipeline.heads.selection import select_heads
 from mer_pipeline.heads.spec import Parts
-from mer_pipeline.modalities import Features, Matrix
 
 
 class Ensemble(Mean):

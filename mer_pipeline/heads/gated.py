@@ -12,9 +12,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from mer_pipeline.config.train_params import NetworkParams
 from mer_pipeline.heads.layers import Linear, Noise, drop, masked_softmax
 from mer_pipeline.heads.network import Network, NetworkHead, present_or_all
-from mer_pipeline.train_params import NetworkParams
 
 
 class GatedNetwork(Network):

@@ -6,10 +6,10 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from mer_pipeline.base.modalities import Features, Matrix
 from mer_pipeline.heads.base import GROUP, Head
 from mer_pipeline.heads.linear import log_softmax
 from mer_pipeline.heads.scaler import Scaler
-from mer_pipeline.modalities import Features, Matrix
 
 
 def groups(features: Features) -> Iterator[tuple[int, Features]]:

@@ -11,12 +11,12 @@ from dataclasses import replace
 
 import numpy as np
 
+from mer_pipeline.base.modalities import Features, Mask, Matrix
+from mer_pipeline.config.section import Section
 from mer_pipeline.heads.base import NO_FOLD, ComputeConfig, Head, TrainingJob
 from mer_pipeline.heads.groups import probabilities
 from mer_pipeline.heads.scaler import Scaler
 from mer_pipeline.heads.spec import HeadSpec
-from mer_pipeline.modalities import Features, Mask, Matrix
-from mer_pipeline.section import Section
 
 
 def job_for(head: type[Head], job: TrainingJob, params: Section) -> TrainingJob:

@@ -17,15 +17,15 @@ from typing import ClassVar, Self
 import numpy as np
 from pydantic import field_validator
 
+from mer_pipeline.base.modalities import Features, Matrix
+from mer_pipeline.config.section import distinct
+from mer_pipeline.config.train_params import NetworkParams
 from mer_pipeline.heads.base import Ablations, ComputeConfig, Epoch, Examples, Head, TrainingJob
 from mer_pipeline.heads.inner import job_for
 from mer_pipeline.heads.linear import log_softmax
 from mer_pipeline.heads.logreg import LogReg, LogRegParams, Strengths
 from mer_pipeline.heads.mean import Mean
 from mer_pipeline.heads.network import NetworkHead
-from mer_pipeline.modalities import Features, Matrix
-from mer_pipeline.section import distinct
-from mer_pipeline.train_params import NetworkParams
 
 EVIDENT = 3  # standard errors
 

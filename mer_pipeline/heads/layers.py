@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
-from mer_pipeline.train_params import NetworkParams
+from mer_pipeline.config.train_params import NetworkParams
 
 ALIGNED = 16  # float32 values: 64 bytes
 LEAST, STEPS = -(2**15), 2**16  # of the 16-bit integers that dropout is decided by: its rate is exact to 2^-16

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from sklearn.linear_model import LogisticRegression
 
-from mer_pipeline.modalities import Matrix
+from mer_pipeline.base.modalities import Matrix
 
 LEAST_SHARE = 1e-3  # of a soft target: less is nothing
 UNSEEN = -30.0  # logit of a class without a training row: e^-30 is nothing, and its logarithm is still finite

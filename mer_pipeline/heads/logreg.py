@@ -13,12 +13,12 @@ from typing import Annotated, Self
 import numpy as np
 from pydantic import Field, field_validator
 
+from mer_pipeline.base.modalities import Features, Matrix
+from mer_pipeline.config.section import Section, Strength, distinct
 from mer_pipeline.heads.base import ComputeConfig, Epoch, Examples, Head, Logits, TrainingJob
 from mer_pipeline.heads.linear import Linear, fit_linear
 from mer_pipeline.heads.opinion_pool import OpinionPool
 from mer_pipeline.heads.strength import choose_strength
-from mer_pipeline.modalities import Features, Matrix
-from mer_pipeline.section import Section, Strength, distinct
 
 Strengths = Annotated[tuple[Strength, ...], Field(min_length=1)]
 

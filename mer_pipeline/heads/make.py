@@ -16,12 +16,12 @@ from collections.abc import Mapping
 from pydantic import ValidationError
 from torch import nn
 
-from mer_pipeline.components import HEADS
-from mer_pipeline.errors import ParamsError, did_you_mean
+from mer_pipeline.base.errors import ParamsError, did_you_mean
+from mer_pipeline.config.components import HEADS
+from mer_pipeline.config.train_params import HeadName, TrainParams, Value, check_entry
 from mer_pipeline.heads.base import Head
 from mer_pipeline.heads.module import head_of_module
 from mer_pipeline.heads.spec import HeadSpec, Parts
-from mer_pipeline.train_params import HeadName, TrainParams, Value, check_entry
 
 
 def head_of(name: HeadName, train: TrainParams) -> HeadSpec:

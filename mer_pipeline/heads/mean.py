@@ -10,9 +10,9 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from mer_pipeline.base.modalities import Features, Matrix
 from mer_pipeline.heads.base import Head, Logits
 from mer_pipeline.heads.linear import log_softmax
-from mer_pipeline.modalities import Features, Matrix
 
 FLOOR = 1e-12  # of a mean of probabilities, whose logarithm must be finite
 

@@ -31,14 +31,14 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from mer_pipeline.errors import Bug, ComponentError, MerError
+from mer_pipeline.base.errors import Bug, ComponentError, MerError
+from mer_pipeline.base.modalities import Features, Matrix
+from mer_pipeline.base.outcome import trace
+from mer_pipeline.base.runtime import raise_if_stopped
+from mer_pipeline.config.train_params import NetworkParams
 from mer_pipeline.heads.base import GROUP, ComputeConfig, Epoch, Examples, Head, Logits, TrainingJob
 from mer_pipeline.heads.device_features import DeviceFeatures
 from mer_pipeline.heads.early_stopping import Progress, ValidationScore
-from mer_pipeline.modalities import Features, Matrix
-from mer_pipeline.outcome import trace
-from mer_pipeline.runtime import raise_if_stopped
-from mer_pipeline.train_params import NetworkParams
 
 log = logging.getLogger(__name__)
 

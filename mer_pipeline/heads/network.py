@@ -12,12 +12,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from mer_pipeline.base.modalities import Features, Matrix
+from mer_pipeline.config.train_params import NetworkParams
 from mer_pipeline.heads.base import ComputeConfig, Epoch, Head, Logits, TrainingJob
 from mer_pipeline.heads.early_stopping import Progress
 from mer_pipeline.heads.layers import Noise
 from mer_pipeline.heads.stack import train_networks
-from mer_pipeline.modalities import Features, Matrix
-from mer_pipeline.train_params import NetworkParams
 
 STACK_VALUES = 2**21  # parameters: a larger stack saves nothing on a CPU, whose caches it leaves
 

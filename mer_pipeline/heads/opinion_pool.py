@@ -19,9 +19,9 @@ from typing import Self
 import numpy as np
 from scipy.optimize import minimize
 
+from mer_pipeline.base.modalities import Mask, Matrix
 from mer_pipeline.heads.base import NO_FOLD, Examples
 from mer_pipeline.heads.linear import log_shares, log_softmax
-from mer_pipeline.modalities import Mask, Matrix
 from mer_pipeline.scores.confusion import Confusion, FloatArray
 
 FLOOR = 0.01  # of a weight: a clip that has only a useless modality still gets that one's opinion

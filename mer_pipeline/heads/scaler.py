@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mer_pipeline.modalities import Features, Mask, Matrix
+from mer_pipeline.base.modalities import Features, Mask, Matrix
 
 # A column whose standard deviation is below this share of its mean is constant up to rounding.
 RELATIVE_ZERO = 1e-6

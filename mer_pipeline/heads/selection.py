@@ -11,12 +11,12 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from mer_pipeline.base.modalities import Features, Indices, Matrix
+from mer_pipeline.config.train_params import HeadName
 from mer_pipeline.heads.base import ComputeConfig, TrainingJob
 from mer_pipeline.heads.inner import held_out, inner_folds
 from mer_pipeline.heads.spec import HeadSpec
-from mer_pipeline.modalities import Features, Indices, Matrix
 from mer_pipeline.scores.confusion import Confusion, FloatArray
-from mer_pipeline.train_params import HeadName
 
 
 def select_heads(

@@ -12,9 +12,9 @@ from dataclasses import dataclass, replace
 
 from pydantic import ConfigDict
 
+from mer_pipeline.config.section import Section
+from mer_pipeline.config.train_params import CrossValidationParams, HeadName, SearchParams, Value
 from mer_pipeline.heads.base import Head
-from mer_pipeline.section import Section
-from mer_pipeline.train_params import CrossValidationParams, HeadName, SearchParams, Value
 
 Space = dict[str, tuple[Value, ...]]
 

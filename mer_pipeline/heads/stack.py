@@ -17,13 +17,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from mer_pipeline.base.modalities import Features
+from mer_pipeline.base.runtime import raise_if_stopped
+from mer_pipeline.config.train_params import NetworkParams
 from mer_pipeline.heads.base import GROUP, Examples, TrainingJob
 from mer_pipeline.heads.device_features import DeviceFeatures
 from mer_pipeline.heads.early_stopping import Progress, ValidationScore
 from mer_pipeline.heads.layers import ALIGNED, Noise
-from mer_pipeline.modalities import Features
-from mer_pipeline.runtime import raise_if_stopped
-from mer_pipeline.train_params import NetworkParams
 
 STREAM = 1_000_003  # seeds of the epochs' noise are this far apart
 

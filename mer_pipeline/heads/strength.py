@@ -12,10 +12,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from mer_pipeline.base.modalities import Indices, Matrix
 from mer_pipeline.heads.base import NO_FOLD
 from mer_pipeline.heads.linear import fit_linear, log_shares, log_softmax
 from mer_pipeline.heads.opinion_pool import likeliest
-from mer_pipeline.modalities import Indices, Matrix
 
 INNER_FOLDS = 5  # where only one fold is trained on, clips are dealt to so many, and groups may straddle them
 

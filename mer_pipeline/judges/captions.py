@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from mer_pipeline.errors import ParamsError
-from mer_pipeline.project import PROMPTS
+from mer_pipeline.base.errors import ParamsError
+from mer_pipeline.config.project import PROMPTS
 
 
 def captions_file(name: str) -> Path:

@@ -9,9 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
+from mer_pipeline.config.train_params import HeadName
 from mer_pipeline.judges.judge import Family, JudgeParams
 from mer_pipeline.tables.shards import ShardParams
-from mer_pipeline.train_params import HeadName
 
 
 class FusionHeadParams(JudgeParams):

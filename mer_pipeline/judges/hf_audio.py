@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from mer_pipeline.clips import Clip, Row
-from mer_pipeline.errors import Skip
+from mer_pipeline.base.clips import Clip, Row
+from mer_pipeline.base.errors import Skip
 from mer_pipeline.judges.judge import Judge
 from mer_pipeline.judges.label_map import MappedParams, columns_of, labels_of
 from mer_pipeline.models.checkpoint import resolve, value_files

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 import numpy.typing as npt
 
-from mer_pipeline.clips import Row
-from mer_pipeline.errors import Skip
+from mer_pipeline.base.clips import Row
+from mer_pipeline.base.errors import Skip
 from mer_pipeline.judges.label_map import MappedParams, columns_of, labels_of
 from mer_pipeline.judges.pictures import PictureJudge
 from mer_pipeline.models.checkpoint import resolve, value_files

@@ -16,14 +16,14 @@ import numpy.typing as npt
 import pyarrow as pa
 from pydantic import Field, model_validator
 
-from mer_pipeline.choice import Choice
-from mer_pipeline.clips import Row
-from mer_pipeline.components import JUDGES
-from mer_pipeline.encoder import columns_of
-from mer_pipeline.errors import BadInput
+from mer_pipeline.base.clips import Row
+from mer_pipeline.base.encoder import columns_of
+from mer_pipeline.base.errors import BadInput
+from mer_pipeline.base.transform import Source, Transform
+from mer_pipeline.config.choice import Choice
+from mer_pipeline.config.components import JUDGES
+from mer_pipeline.config.section import Fraction, Section
 from mer_pipeline.models.checkpoint import Checkpoint
-from mer_pipeline.section import Fraction, Section
-from mer_pipeline.transform import Source, Transform
 
 Item = TypeVar("Item")
 Floats = npt.NDArray[np.floating]

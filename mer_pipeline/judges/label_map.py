@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Annotated, TypeVar
 import numpy as np
 from pydantic import Field
 
-from mer_pipeline.clips import Row
-from mer_pipeline.errors import CheckpointError, ParamsError, Skip, did_you_mean
+from mer_pipeline.base.clips import Row
+from mer_pipeline.base.errors import CheckpointError, ParamsError, Skip, did_you_mean
 from mer_pipeline.judges.judge import Floats, Judge, ModelJudgeParams, softmax
 
 if TYPE_CHECKING:

@@ -7,10 +7,10 @@ from typing import ClassVar, Literal
 
 import numpy as np
 
-from mer_pipeline.clips import Clip, Row
-from mer_pipeline.errors import Skip
+from mer_pipeline.base.clips import Clip, Row
+from mer_pipeline.base.errors import Skip
+from mer_pipeline.base.transform import Source
 from mer_pipeline.judges.judge import Floats, Judge, JudgeParams
-from mer_pipeline.transform import Source
 
 
 class LlmScoresParams(JudgeParams):

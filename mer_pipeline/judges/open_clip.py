@@ -15,9 +15,9 @@ import numpy.typing as npt
 from PIL import Image
 from pydantic import Field
 
-from mer_pipeline.batching import forward_rows
-from mer_pipeline.clips import Row
-from mer_pipeline.errors import CheckpointError
+from mer_pipeline.base.batching import forward_rows
+from mer_pipeline.base.clips import Row
+from mer_pipeline.base.errors import CheckpointError
 from mer_pipeline.judges.captions import captions_file, read_captions
 from mer_pipeline.judges.judge import ModelJudgeParams, softmax
 from mer_pipeline.judges.pictures import PictureJudge

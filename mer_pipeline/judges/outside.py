@@ -17,13 +17,13 @@ from typing import Annotated
 import numpy as np
 from pydantic import Field, field_validator
 
-from mer_pipeline.clips import Clip, Row
-from mer_pipeline.csv_files import check_label, note_unmatched, present, read_csv
-from mer_pipeline.errors import DatasetError, Skip, did_you_mean
+from mer_pipeline.base.clips import Clip, Row
+from mer_pipeline.base.csv_files import check_label, note_unmatched, present, read_csv
+from mer_pipeline.base.errors import DatasetError, Skip, did_you_mean
+from mer_pipeline.base.transform import Source
+from mer_pipeline.config.project import DATA
+from mer_pipeline.config.section import below_data
 from mer_pipeline.judges.judge import Family, Floats, Judge, JudgeParams
-from mer_pipeline.project import DATA
-from mer_pipeline.section import below_data
-from mer_pipeline.transform import Source
 
 LABEL = "label"
 

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from mer_pipeline.clips import Clip, Row
-from mer_pipeline.errors import Skip
+from mer_pipeline.base.clips import Clip, Row
+from mer_pipeline.base.errors import Skip
 from mer_pipeline.judges.judge import Judge
 from mer_pipeline.vision.image_encoder import Picture, picture_tensors, rows_by_clip
 

@@ -18,6 +18,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from mer_pipeline.config.project import Project
 from mer_pipeline.judges.judge import JudgeParams
 from mer_pipeline.labels.confident import suspects
 from mer_pipeline.labels.judges import FINAL, OPINIONS, opinions, serving, with_judges
@@ -26,7 +27,6 @@ from mer_pipeline.labels.refinement import refine
 from mer_pipeline.labels.summary import agree
 from mer_pipeline.labels.votes import MISSING, Votes, read_votes
 from mer_pipeline.metrics.labels import LabelMetrics
-from mer_pipeline.project import Project
 from mer_pipeline.tables.shards import write_table
 
 

@@ -19,7 +19,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from mer_pipeline.clips import GIVEN, VOTES_SCHEMA
+from mer_pipeline.base.clips import GIVEN, VOTES_SCHEMA
 from mer_pipeline.judges.judge import JudgeParams
 from mer_pipeline.labels.dependence import join_dependent, most_named
 from mer_pipeline.labels.votes import GOLD, MISSING, SCORES, read_votes

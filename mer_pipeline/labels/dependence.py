@@ -19,7 +19,7 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from mer_pipeline.clips import GIVEN
+from mer_pipeline.base.clips import GIVEN
 from mer_pipeline.labels.dawid_skene import dawid_skene
 from mer_pipeline.labels.em import Estimate
 from mer_pipeline.labels.votes import MISSING, Votes

@@ -13,8 +13,8 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from mer_pipeline.clips import VOTES_SCHEMA
-from mer_pipeline.errors import ParamsError, StageError
+from mer_pipeline.base.clips import VOTES_SCHEMA
+from mer_pipeline.base.errors import ParamsError, StageError
 from mer_pipeline.judges.judge import JudgeParams
 from mer_pipeline.labels.votes import SCORES
 from mer_pipeline.tables.shards import read_folder, shard_name

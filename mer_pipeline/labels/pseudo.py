@@ -25,9 +25,9 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
+from mer_pipeline.config.section import Count, Fraction, Section, Strength
+from mer_pipeline.config.train_params import HeadName
 from mer_pipeline.labels.votes import MISSING
-from mer_pipeline.section import Count, Fraction, Section, Strength
-from mer_pipeline.train_params import HeadName
 
 Ints = NDArray[np.int64]
 Z = 1.6448536269514722  # standard normal quantile of .95

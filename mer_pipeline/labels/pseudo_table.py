@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from mer_pipeline.errors import StageError
+from mer_pipeline.base.errors import StageError
 from mer_pipeline.labels.judges import FINAL, HELD_OUT
 from mer_pipeline.labels.pseudo import REASONS, ClassRule, Opinions, Selection
 from mer_pipeline.labels.votes import MISSING

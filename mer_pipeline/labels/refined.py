@@ -8,9 +8,9 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from mer_pipeline.config.section import Count, Fraction, Section
 from mer_pipeline.labels.em import Estimate
 from mer_pipeline.labels.votes import Votes
-from mer_pipeline.section import Count, Fraction, Section
 
 
 class LabelParams(Section):

@@ -20,8 +20,8 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from mer_pipeline.clips import GIVEN, VOTES_SCHEMA
-from mer_pipeline.errors import DatasetError, did_you_mean
+from mer_pipeline.base.clips import GIVEN, VOTES_SCHEMA
+from mer_pipeline.base.errors import DatasetError, did_you_mean
 
 MISSING = -1
 GOLD = "gold"  # the source of labels that experts have settled

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mer_pipeline.errors import BadInput, Transient
-from mer_pipeline.numerics import hold_ffmpeg
+from mer_pipeline.base.errors import BadInput, Transient
+from mer_pipeline.base.numerics import hold_ffmpeg
 
 if TYPE_CHECKING:
     from av.audio.stream import AudioStream

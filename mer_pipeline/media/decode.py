@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from mer_pipeline.errors import BadInput, Skip
+from mer_pipeline.base.errors import BadInput, Skip
 from mer_pipeline.media.container import check_codec, open_media, picture_stream, sound_stream
 
 if TYPE_CHECKING:

@@ -10,8 +10,8 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from mer_pipeline.csv_files import clean
-from mer_pipeline.errors import DatasetError
+from mer_pipeline.base.csv_files import clean
+from mer_pipeline.base.errors import DatasetError
 
 
 def files_below(folder: Path, root: Path, suffixes: frozenset[str], key: str = "dataset.root") -> dict[str, str]:

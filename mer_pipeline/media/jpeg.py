@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, UnidentifiedImageError
 
-from mer_pipeline.errors import BadInput
+from mer_pipeline.base.errors import BadInput
 
 
 def encode(rgb: npt.NDArray[np.uint8], quality: int) -> bytes:

@@ -15,8 +15,8 @@ from typing import ClassVar, Self
 
 from pydantic import BaseModel, ConfigDict, JsonValue, ValidationError
 
-from mer_pipeline.atomic import atomic_write
-from mer_pipeline.errors import StageError
+from mer_pipeline.base.atomic import atomic_write
+from mer_pipeline.base.errors import StageError
 
 
 class Figures(BaseModel):

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pydantic import ConfigDict
 
+from mer_pipeline.config.train_params import VISUAL, Value
 from mer_pipeline.metrics.base import Figures, MetricFile
 from mer_pipeline.metrics.scores import Calibration, ClassScore, Counts, GroupedScore, Score
-from mer_pipeline.train_params import VISUAL, Value
 
 
 class HeadScores(Figures):

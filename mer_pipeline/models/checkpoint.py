@@ -14,8 +14,8 @@ from typing import Annotated
 
 from pydantic import Field
 
-from mer_pipeline.errors import CheckpointError
-from mer_pipeline.project import MODELS
+from mer_pipeline.base.errors import CheckpointError
+from mer_pipeline.config.project import MODELS
 
 Checkpoint = Annotated[str, Field(examples=["dir:models/name"])]  # a spec, as a section of params.yaml has it
 

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field
 
-from mer_pipeline.errors import CheckpointError
+from mer_pipeline.base.errors import CheckpointError
+from mer_pipeline.config.section import Count
 from mer_pipeline.models.checkpoint import check_complete
-from mer_pipeline.section import Count
 
 if TYPE_CHECKING:
     import torch

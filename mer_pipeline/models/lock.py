@@ -10,11 +10,11 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 
-from mer_pipeline.atomic import atomic_write
-from mer_pipeline.errors import CheckpointError, ParamsError
+from mer_pipeline.base.atomic import atomic_write
+from mer_pipeline.base.errors import CheckpointError, ParamsError
+from mer_pipeline.config.project import Project
+from mer_pipeline.config.section import Section
 from mer_pipeline.models.checkpoint import resolve, value_files
-from mer_pipeline.project import Project
-from mer_pipeline.section import Section
 from mer_pipeline.store.fingerprint import sha256_of
 
 LOCK = Project().lock

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mer_pipeline.errors import UsageError, did_you_mean
+from mer_pipeline.base.errors import UsageError, did_you_mean
 from mer_pipeline.models.huggingface import quiet
 
 if TYPE_CHECKING:

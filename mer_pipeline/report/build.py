@@ -20,9 +20,9 @@ from pathlib import Path
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
-from mer_pipeline.atomic import atomic_write
+from mer_pipeline.base.atomic import atomic_write
+from mer_pipeline.config.project import Project
 from mer_pipeline.datasets.adapter import MER_CLASSES
-from mer_pipeline.project import Project
 from mer_pipeline.report import modality_maps, views
 from mer_pipeline.report.ablation import forests
 from mer_pipeline.report.collect import STAGES, Facts, collect

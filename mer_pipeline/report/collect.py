@@ -11,14 +11,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from mer_pipeline.clips import Row
-from mer_pipeline.errors import StageError
+from mer_pipeline.base.clips import Row
+from mer_pipeline.base.errors import StageError
+from mer_pipeline.config.project import Project
 from mer_pipeline.metrics.ablation import AblationMetrics
 from mer_pipeline.metrics.labels import LabelMetrics
 from mer_pipeline.metrics.predict import PredictMetrics
 from mer_pipeline.metrics.pseudo import PseudoMetrics
 from mer_pipeline.metrics.train import TrainMetrics
-from mer_pipeline.project import Project
 from mer_pipeline.report.bases import Metrics
 from mer_pipeline.report.sources import REMEDY, read_rows
 

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from hashlib import blake2b
 from itertools import zip_longest
 
-from mer_pipeline.clips import Row
-from mer_pipeline.project import Project
+from mer_pipeline.base.clips import Row
+from mer_pipeline.config.project import Project
 from mer_pipeline.report.collect import Facts, Guess, number, numbers, text
 from mer_pipeline.report.pictures import outline, thumbnail
 from mer_pipeline.report.sources import rows_of

@@ -12,7 +12,7 @@ import io
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from mer_pipeline.errors import StageError
+from mer_pipeline.base.errors import StageError
 
 LIMIT = 24_000  # bytes of one JPEG
 QUALITIES = (70, 50, 30, 15)

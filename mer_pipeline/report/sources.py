@@ -13,8 +13,8 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from mer_pipeline.clips import Row
-from mer_pipeline.errors import StageError
+from mer_pipeline.base.clips import Row
+from mer_pipeline.base.errors import StageError
 from mer_pipeline.tables.shards import shard_name, shard_of
 
 REMEDY = "make it again with `dvc repro`"

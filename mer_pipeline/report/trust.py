@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from mer_pipeline.clips import GIVEN
+from mer_pipeline.base.clips import GIVEN
 from mer_pipeline.metrics.labels import FamilyPair, LabelMetrics, SourceTrust
 from mer_pipeline.report.collect import Facts
 from mer_pipeline.report.gallery import Card

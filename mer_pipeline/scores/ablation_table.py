@@ -5,9 +5,9 @@ Scores are weighted F1 out of fold, mean ± sd over seeds; a difference is the v
 
 from __future__ import annotations
 
-from mer_pipeline.csv_files import write_csv
+from mer_pipeline.base.csv_files import write_csv
+from mer_pipeline.config.project import Project
 from mer_pipeline.metrics.ablation import AblationMetrics
-from mer_pipeline.project import Project
 
 FIGURES = ("weighted_f1", "weighted_f1_sd", "difference", "low", "high", "p_holm")  # columns of the plot
 

@@ -13,8 +13,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from mer_pipeline.base.modalities import Indices, Mask, Matrix
 from mer_pipeline.metrics.scores import Bin, Calibration
-from mer_pipeline.modalities import Indices, Mask, Matrix
 from mer_pipeline.scores.confusion import FloatArray
 
 BINS = 10

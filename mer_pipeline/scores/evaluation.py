@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 
-from mer_pipeline.errors import StageError
+from mer_pipeline.base.errors import StageError
+from mer_pipeline.base.modalities import Indices, Mask, Matrix
 from mer_pipeline.metrics.predict import SelectedScore
 from mer_pipeline.metrics.train import OutOfFold
-from mer_pipeline.modalities import Indices, Mask, Matrix
 from mer_pipeline.scores.bootstrap import units_of
 from mer_pipeline.scores.calibration import calibration, fit_temperature, temper, temper_out_of_fold
 from mer_pipeline.scores.confusion import Confusion

@@ -13,7 +13,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from mer_pipeline.modalities import Features, Indices, Matrix
+from mer_pipeline.base.modalities import Features, Indices, Matrix
 
 FLOOR = 1e-7  # of a probability: float32 has little more, and a logarithm must stay finite
 

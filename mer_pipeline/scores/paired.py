@@ -11,8 +11,8 @@ from typing import Literal
 
 import numpy as np
 
+from mer_pipeline.base.modalities import Indices
 from mer_pipeline.metrics.base import Figures
-from mer_pipeline.modalities import Indices
 from mer_pipeline.scores.bootstrap import RESAMPLES, middle, resample, two_sided, units_of
 from mer_pipeline.scores.confusion import MEASURES, Confusion, FloatArray, class_f1
 

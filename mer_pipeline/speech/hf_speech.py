@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import numpy as np
 from pydantic import Field
 
-from mer_pipeline.clips import Clip, Row
-from mer_pipeline.encoder import ModelParams, PooledEncoder
-from mer_pipeline.errors import Skip
+from mer_pipeline.base.clips import Clip, Row
+from mer_pipeline.base.encoder import ModelParams, PooledEncoder
+from mer_pipeline.base.errors import Skip
 from mer_pipeline.models.checkpoint import resolve, value_files
 from mer_pipeline.models.huggingface import Layers, check_layers, hidden_states, load_model, sum_layers
 from mer_pipeline.speech.sound_model import Chunks, SoundModel

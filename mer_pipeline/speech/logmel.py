@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 import numpy.typing as npt
 
-from mer_pipeline.clips import Clip, Row
-from mer_pipeline.encoder import Encoder, EncoderParams
-from mer_pipeline.errors import Skip
+from mer_pipeline.base.clips import Clip, Row
+from mer_pipeline.base.encoder import Encoder, EncoderParams
+from mer_pipeline.base.errors import Skip
 from mer_pipeline.media.decode import SAMPLE_RATE
 from mer_pipeline.speech.track import Samples, Sound
 

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mer_pipeline.batching import forward_rows
-from mer_pipeline.errors import Skip
+from mer_pipeline.base.batching import forward_rows
+from mer_pipeline.base.errors import Skip
 from mer_pipeline.media.decode import SAMPLE_RATE
 from mer_pipeline.models.huggingface import load_config
 from mer_pipeline.speech.track import Samples

@@ -16,12 +16,12 @@ import numpy.typing as npt
 import pyarrow as pa
 from pydantic import Field
 
-from mer_pipeline.clips import Clip, Row
-from mer_pipeline.errors import Skip
+from mer_pipeline.base.clips import Clip, Row
+from mer_pipeline.base.errors import Skip
+from mer_pipeline.base.transform import Source, Transform
+from mer_pipeline.config.section import Section
 from mer_pipeline.media.container import listed_content
 from mer_pipeline.media.decode import SAMPLE_RATE, read_sound
-from mer_pipeline.section import Section
-from mer_pipeline.transform import Source, Transform
 
 Samples = npt.NDArray[np.float32]
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import mer_pipeline
-from mer_pipeline.errors import UsageError
+from mer_pipeline.base.errors import UsageError
 
 
 def check_code(root: Path) -> None:

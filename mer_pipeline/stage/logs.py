@@ -12,7 +12,7 @@ from contextlib import suppress
 from logging.handlers import RotatingFileHandler
 from pathlib import Path
 
-from mer_pipeline.project import Project
+from mer_pipeline.config.project import Project
 
 LOGS = Project().logs
 MAX_BYTES = 4_000_000  # of a log; the one before it is kept as well

@@ -20,11 +20,11 @@ from typing import Annotated, ParamSpec
 
 import typer
 
-from mer_pipeline import numerics
-from mer_pipeline.errors import Bug, MerError
-from mer_pipeline.outcome import trace
-from mer_pipeline.runs import Summary, remember_run
-from mer_pipeline.runtime import NO_STORE, Stopped, stop_on_signals
+from mer_pipeline.base import numerics
+from mer_pipeline.base.errors import Bug, MerError
+from mer_pipeline.base.outcome import trace
+from mer_pipeline.base.runs import Summary, remember_run
+from mer_pipeline.base.runtime import NO_STORE, Stopped, stop_on_signals
 from mer_pipeline.stage.checkout import check_code
 from mer_pipeline.stage.logs import start_logging
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import time
 
-from mer_pipeline.runs import Progress, quiet
+from mer_pipeline.base.runs import Progress, quiet
 
 
 def progress_bar(label: str) -> Progress:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from functools import partial
 from pathlib import Path
 
-from mer_pipeline.project import Project
-from mer_pipeline.run import run
-from mer_pipeline.runtime import load_runtime
+from mer_pipeline.base.run import run
+from mer_pipeline.base.runtime import load_runtime
+from mer_pipeline.config.project import Project
+from mer_pipeline.config.steps import Step
 from mer_pipeline.stage.progress import progress_bar
-from mer_pipeline.steps import Step
 from mer_pipeline.store.inputs import read_file
 from mer_pipeline.tables.quarantine import QualityParams
 from mer_pipeline.tables.shards import ShardParams, read_folder

@@ -18,16 +18,16 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from mer_pipeline import numerics
-from mer_pipeline.atomic import atomic_write
-from mer_pipeline.errors import Undigestible
-from mer_pipeline.project import Project
-from mer_pipeline.runtime import INTRA_OP_THREADS
+from mer_pipeline.base import numerics
+from mer_pipeline.base.atomic import atomic_write
+from mer_pipeline.base.errors import Undigestible
+from mer_pipeline.base.runtime import INTRA_OP_THREADS
+from mer_pipeline.base.transform import Item, Transform
+from mer_pipeline.config.project import Project
 from mer_pipeline.store.code import code_of
 from mer_pipeline.store.code.libraries import versions_of
 from mer_pipeline.store.code.options import options_of
 from mer_pipeline.tables.rows import digest
-from mer_pipeline.transform import Item, Transform
 
 FORMAT = 2  # of the packs and of how rows become Arrow: raised when either changes what is read
 

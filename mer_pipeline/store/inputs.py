@@ -13,12 +13,12 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from mer_pipeline.clips import Clip, Row
-from mer_pipeline.csv_files import read_csv
-from mer_pipeline.errors import StageError
+from mer_pipeline.base.clips import Clip, Row
+from mer_pipeline.base.csv_files import read_csv
+from mer_pipeline.base.errors import StageError
+from mer_pipeline.base.transform import ExternalTable, Source
 from mer_pipeline.tables.rows import Encoded, digest_columns, encode, encode_column
 from mer_pipeline.tables.shards import read_parquet, read_shard, shard_of
-from mer_pipeline.transform import ExternalTable, Source
 
 # What a source's table says about a clip, as it enters the input digest; None where it has no row.
 Parts = Mapping[str, Encoded]

@@ -6,10 +6,10 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
+from mer_pipeline.base.transform import Item, Transform
 from mer_pipeline.store.fingerprint import fingerprint_of
 from mer_pipeline.store.store import Store
 from mer_pipeline.tables.rows import stage_schema
-from mer_pipeline.transform import Item, Transform
 
 
 class KnownRows:

@@ -16,8 +16,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from mer_pipeline.clips import Row
-from mer_pipeline.errors import ReadOnlyStore
+from mer_pipeline.base.clips import Row
+from mer_pipeline.base.errors import ReadOnlyStore
 from mer_pipeline.store.fingerprint import FORMAT, Fingerprint
 from mer_pipeline.store.index import Index, Places
 from mer_pipeline.store.root import Info, StorageRoot, TornFile

@@ -18,8 +18,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
-from mer_pipeline.atomic import TEMPORARY, replacing
-from mer_pipeline.errors import ReadOnlyStore, StageError, StoreError, UsageError
+from mer_pipeline.base.atomic import TEMPORARY, replacing
+from mer_pipeline.base.errors import ReadOnlyStore, StageError, StoreError, UsageError
 
 if TYPE_CHECKING:
     from fsspec import AbstractFileSystem

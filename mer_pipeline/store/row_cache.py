@@ -17,10 +17,11 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from mer_pipeline.clips import Row
-from mer_pipeline.errors import ReadOnlyStore, StoreError
-from mer_pipeline.outcome import Outcome
-from mer_pipeline.runtime import Runtime, StoreSettings
+from mer_pipeline.base.clips import Row
+from mer_pipeline.base.errors import ReadOnlyStore, StoreError
+from mer_pipeline.base.outcome import Outcome
+from mer_pipeline.base.runtime import Runtime, StoreSettings
+from mer_pipeline.base.transform import Item, Transform
 from mer_pipeline.store.inputs import Keys
 from mer_pipeline.store.known import KnownRows
 from mer_pipeline.store.root import clone
@@ -29,7 +30,6 @@ from mer_pipeline.store.whole import find_whole, settle
 from mer_pipeline.tables.quarantine import problem_row
 from mer_pipeline.tables.rows import to_table
 from mer_pipeline.tables.shards import shard_of, sorted_by_clip, table_bytes
-from mer_pipeline.transform import Item, Transform
 
 FLUSH_EARLY = 0.8  # of flush_s: what is being computed at that moment is lost work as well
 

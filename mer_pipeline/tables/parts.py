@@ -15,7 +15,7 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from mer_pipeline.errors import StageError
+from mer_pipeline.base.errors import StageError
 from mer_pipeline.tables.shards import open_here
 
 

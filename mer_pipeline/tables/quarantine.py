@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from mer_pipeline.clips import PROBLEM_SCHEMA, Row
-from mer_pipeline.errors import TooManyFailed
-from mer_pipeline.section import Fraction, Section
+from mer_pipeline.base.clips import PROBLEM_SCHEMA, Row
+from mer_pipeline.base.errors import TooManyFailed
+from mer_pipeline.config.section import Fraction, Section
 from mer_pipeline.tables.rows import to_table
 from mer_pipeline.tables.shards import write_table
 

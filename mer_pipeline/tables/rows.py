@@ -11,7 +11,7 @@ from functools import lru_cache
 import numpy as np
 import pyarrow as pa
 
-from mer_pipeline.clips import Row
+from mer_pipeline.base.clips import Row
 
 DIGEST_BYTES = 16
 

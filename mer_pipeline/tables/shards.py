@@ -18,10 +18,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import Field
 
-from mer_pipeline.atomic import atomic_write
-from mer_pipeline.clips import Row
-from mer_pipeline.errors import StageError
-from mer_pipeline.section import Section
+from mer_pipeline.base.atomic import atomic_write
+from mer_pipeline.base.clips import Row
+from mer_pipeline.base.errors import StageError
+from mer_pipeline.config.section import Section
 from mer_pipeline.tables.rows import to_table
 
 ROW_GROUP = 1024  # rows

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mer_pipeline.clips import Clip, Row
-from mer_pipeline.encoder import Encoder, EncoderParams
-from mer_pipeline.errors import Skip
-from mer_pipeline.section import Count
+from mer_pipeline.base.clips import Clip, Row
+from mer_pipeline.base.encoder import Encoder, EncoderParams
+from mer_pipeline.base.errors import Skip
+from mer_pipeline.config.section import Count
 from mer_pipeline.text.words import Language, Words, text_of
 
 if TYPE_CHECKING:

@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mer_pipeline.batching import forward_rows
-from mer_pipeline.clips import Clip, Row
-from mer_pipeline.encoder import ModelParams, PooledEncoder
-from mer_pipeline.errors import Skip
+from mer_pipeline.base.batching import forward_rows
+from mer_pipeline.base.clips import Clip, Row
+from mer_pipeline.base.encoder import ModelParams, PooledEncoder
+from mer_pipeline.base.errors import Skip
+from mer_pipeline.config.section import Count
 from mer_pipeline.models.checkpoint import resolve, value_files
 from mer_pipeline.models.huggingface import (
     Layers,
@@ -26,7 +27,6 @@ from mer_pipeline.models.huggingface import (
     load_model,
     sum_layers,
 )
-from mer_pipeline.section import Count
 from mer_pipeline.text.words import Language, Words, text_of
 
 if TYPE_CHECKING:

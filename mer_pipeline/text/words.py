@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Literal
 
-from mer_pipeline.clips import Clip
-from mer_pipeline.errors import Skip
+from mer_pipeline.base.clips import Clip
+from mer_pipeline.base.errors import Skip
 
 Words = Literal["transcript", "enriched"]  # the tables that have some
 Language = Literal["zh", "en"]

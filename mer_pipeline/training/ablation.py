@@ -12,20 +12,20 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from mer_pipeline.base.modalities import Features, load_features
+from mer_pipeline.base.runs import Progress, quiet
+from mer_pipeline.base.runtime import raise_if_stopped
+from mer_pipeline.config.project import Project
+from mer_pipeline.config.train_params import VISUAL, AblationParams
 from mer_pipeline.labels.votes import MISSING
 from mer_pipeline.metrics.ablation import AblationMetrics, Compared, Reference, Variant
 from mer_pipeline.metrics.scores import Score
-from mer_pipeline.modalities import Features, load_features
-from mer_pipeline.project import Project
-from mer_pipeline.runs import Progress, quiet
-from mer_pipeline.runtime import raise_if_stopped
 from mer_pipeline.scores.ablation_table import nothing_measured, write_ablation
 from mer_pipeline.scores.bootstrap import Units, units_of
 from mer_pipeline.scores.confusion import IntArray
 from mer_pipeline.scores.differences import compare
 from mer_pipeline.scores.evaluation import read_groups
 from mer_pipeline.scores.score import score
-from mer_pipeline.train_params import VISUAL, AblationParams
 from mer_pipeline.training.cross_validation import read_labels, seeds_of
 from mer_pipeline.training.head_cache import HeadCache
 from mer_pipeline.training.member import fixed_threads

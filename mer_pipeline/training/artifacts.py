@@ -20,15 +20,15 @@ from pydantic import Field, ValidationError
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
-from mer_pipeline.csv_files import write_csv as write_csv
-from mer_pipeline.errors import StageError
+from mer_pipeline.base.csv_files import write_csv as write_csv
+from mer_pipeline.base.errors import StageError
+from mer_pipeline.base.modalities import Matrix
+from mer_pipeline.config.project import CONFIG
+from mer_pipeline.config.section import Section
+from mer_pipeline.config.train_params import VISUAL, HeadName, TrainParams
 from mer_pipeline.heads.make import head_of
 from mer_pipeline.heads.scaler import Scaler
 from mer_pipeline.heads.spec import HeadSpec
-from mer_pipeline.modalities import Matrix
-from mer_pipeline.project import CONFIG
-from mer_pipeline.section import Section
-from mer_pipeline.train_params import VISUAL, HeadName, TrainParams
 from mer_pipeline.training.member import Member
 
 FUSED = None  # the feature set of all modalities; a single one is called by its name

@@ -20,16 +20,16 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import pyarrow.parquet as pq
 
-from mer_pipeline.errors import StageError
+from mer_pipeline.base.errors import StageError
+from mer_pipeline.base.modalities import Features, Indices, Mask, Matrix
+from mer_pipeline.config.project import Project
+from mer_pipeline.config.train_params import CrossValidationParams, HeadName, TrainParams
 from mer_pipeline.heads.base import NO_FOLD, ComputeConfig, Epoch, Examples
 from mer_pipeline.heads.make import head_of
 from mer_pipeline.heads.spec import HeadSpec
 from mer_pipeline.labels.judges import FINAL
 from mer_pipeline.labels.pseudo_table import read_pseudo
 from mer_pipeline.labels.votes import MISSING
-from mer_pipeline.modalities import Features, Indices, Mask, Matrix
-from mer_pipeline.project import Project
-from mer_pipeline.train_params import CrossValidationParams, HeadName, TrainParams
 from mer_pipeline.training.member import HERE, Member, Plan, fit_plans
 from mer_pipeline.training.search import Fold, FoldSearch, search
 from mer_pipeline.training.targets import as_asked

@@ -18,14 +18,14 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from mer_pipeline.clips import Row
+from mer_pipeline.base.clips import Row
+from mer_pipeline.base.modalities import Features, Indices, Mask, Matrix
+from mer_pipeline.base.runs import Progress, quiet
+from mer_pipeline.config.project import Project
 from mer_pipeline.judges.fusion_head import FusionHead, FusionHeadParams
 from mer_pipeline.judges.judge import label_of, vote_schema
 from mer_pipeline.labels.judges import FINAL, HELD_OUT
 from mer_pipeline.labels.votes import MISSING
-from mer_pipeline.modalities import Features, Indices, Mask, Matrix
-from mer_pipeline.project import Project
-from mer_pipeline.runs import Progress, quiet
 from mer_pipeline.tables.quarantine import write_problems
 from mer_pipeline.tables.rows import complete_row, digest, stage_schema
 from mer_pipeline.tables.shards import new_folder, shard_of, write_shard

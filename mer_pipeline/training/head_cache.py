@@ -16,18 +16,18 @@ import numpy as np
 import pyarrow as pa
 from safetensors.numpy import load, save
 
-from mer_pipeline.errors import ReadOnlyStore
+from mer_pipeline.base.errors import ReadOnlyStore
+from mer_pipeline.base.modalities import Features
+from mer_pipeline.base.runtime import INTRA_OP_THREADS, Runtime
+from mer_pipeline.config.train_params import CrossValidationParams, HeadName, TrainParams
 from mer_pipeline.heads.base import ComputeConfig, Epoch
 from mer_pipeline.heads.make import head_of
 from mer_pipeline.heads.spec import HeadSpec
-from mer_pipeline.modalities import Features
-from mer_pipeline.runtime import INTRA_OP_THREADS, Runtime
 from mer_pipeline.store.code.options import options_of
 from mer_pipeline.store.fingerprint import Fingerprint, code_parts
 from mer_pipeline.store.packs import PackSet
 from mer_pipeline.store.store import Store
 from mer_pipeline.tables.rows import complete_row, digest, stage_schema, to_table
-from mer_pipeline.train_params import CrossValidationParams, HeadName, TrainParams
 from mer_pipeline.training.artifacts import member_from, member_tensors
 from mer_pipeline.training.cross_validation import Labels, Trained, Validated, is_searched, members_of, validate
 from mer_pipeline.training.member import HERE

@@ -13,16 +13,16 @@ import numpy as np
 import torch
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
-from mer_pipeline import numerics
+from mer_pipeline.base import numerics
+from mer_pipeline.base.modalities import Features, Mask, Matrix
+from mer_pipeline.base.runtime import INTRA_OP_THREADS
+from mer_pipeline.config.train_params import HeadName, TrainParams, Value
 from mer_pipeline.heads.base import GROUP, NO_FOLD, ComputeConfig, Epoch, Examples, Head, TrainingJob
 from mer_pipeline.heads.groups import groups
 from mer_pipeline.heads.linear import log_softmax
 from mer_pipeline.heads.make import head_of
 from mer_pipeline.heads.scaler import Scaler
 from mer_pipeline.heads.spec import HeadSpec
-from mer_pipeline.modalities import Features, Mask, Matrix
-from mer_pipeline.runtime import INTRA_OP_THREADS
-from mer_pipeline.train_params import HeadName, TrainParams, Value
 
 HERE = ComputeConfig()
 Chosen = Mapping[str, Value]

@@ -16,13 +16,14 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from mer_pipeline.clips import Row
-from mer_pipeline.csv_files import write_csv
-from mer_pipeline.errors import UsageError
+from mer_pipeline.base.clips import Row
+from mer_pipeline.base.csv_files import write_csv
+from mer_pipeline.base.errors import UsageError
+from mer_pipeline.base.modalities import Features, Indices, Mask, Matrix, load_features
+from mer_pipeline.base.runs import Progress, quiet
+from mer_pipeline.config.project import OUT_OF_FOLD, Project
+from mer_pipeline.config.train_params import VISUAL, HeadName
 from mer_pipeline.metrics.predict import CandidateScores, PredictMetrics, SelectedScore
-from mer_pipeline.modalities import Features, Indices, Mask, Matrix, load_features
-from mer_pipeline.project import OUT_OF_FOLD, Project
-from mer_pipeline.runs import Progress, quiet
 from mer_pipeline.scores.bootstrap import units_of
 from mer_pipeline.scores.confusion import Confusion, class_f1
 from mer_pipeline.scores.evaluation import final, temper_told
@@ -30,7 +31,6 @@ from mer_pipeline.scores.importance import leave_one_out
 from mer_pipeline.scores.score import grouped_score, score
 from mer_pipeline.tables.rows import to_table
 from mer_pipeline.tables.shards import write_table
-from mer_pipeline.train_params import VISUAL, HeadName
 from mer_pipeline.training.artifacts import (
     FUSED,
     FusionConfig,

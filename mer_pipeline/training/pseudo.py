@@ -21,6 +21,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from mer_pipeline.base.modalities import Features, Indices, Mask
+from mer_pipeline.base.runs import Progress, quiet
+from mer_pipeline.config.project import Project
 from mer_pipeline.judges.judge import JudgeParams
 from mer_pipeline.labels.corroboration import CorroboratingFamilies, find_corroborating
 from mer_pipeline.labels.judges import FINAL
@@ -34,9 +37,6 @@ from mer_pipeline.labels.pseudo_summary import (
 from mer_pipeline.labels.pseudo_table import Decided, write_pseudo
 from mer_pipeline.labels.votes import MISSING
 from mer_pipeline.metrics.pseudo import HeldOutFold, PseudoMetrics, PseudoRound
-from mer_pipeline.modalities import Features, Indices, Mask
-from mer_pipeline.project import Project
-from mer_pipeline.runs import Progress, quiet
 from mer_pipeline.training.cross_validation import Labels, seeds_of, without
 from mer_pipeline.training.head_cache import HeadCache
 from mer_pipeline.training.member import fixed_threads

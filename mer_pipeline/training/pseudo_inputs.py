@@ -14,13 +14,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from mer_pipeline.errors import ParamsError
+from mer_pipeline.base.errors import ParamsError
+from mer_pipeline.base.modalities import Features, Indices
+from mer_pipeline.config.project import Project
 from mer_pipeline.judges.judge import JudgeParams
 from mer_pipeline.labels.corroboration import as_own, may_bear_out, said_by
 from mer_pipeline.labels.judges import with_judges
 from mer_pipeline.labels.pseudo import PseudoParams
-from mer_pipeline.modalities import Features, Indices
-from mer_pipeline.project import Project
 from mer_pipeline.training.cross_validation import FEWEST_FOLDS, Labels, read_labels
 from mer_pipeline.training.task import Task
 

@@ -19,11 +19,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from mer_pipeline.base.modalities import Features, Indices
+from mer_pipeline.config.train_params import CrossValidationParams, Value
 from mer_pipeline.heads.base import ComputeConfig, Examples
 from mer_pipeline.heads.spec import HeadSpec
-from mer_pipeline.modalities import Features, Indices
 from mer_pipeline.scores.confusion import Confusion
-from mer_pipeline.train_params import CrossValidationParams, Value
 from mer_pipeline.training.member import Chosen, Plan, fit_plans
 
 if TYPE_CHECKING:

@@ -10,14 +10,14 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from mer_pipeline.csv_files import write_csv
+from mer_pipeline.base.csv_files import write_csv
+from mer_pipeline.config.project import Project
+from mer_pipeline.config.train_params import HeadName, TrainParams
 from mer_pipeline.labels.votes import MISSING
 from mer_pipeline.metrics.train import FusedScores, HeadScores, LabelAgreement, LabelCounts, SearchSummary, TrainMetrics
-from mer_pipeline.project import Project
 from mer_pipeline.scores.bootstrap import units_of
 from mer_pipeline.scores.evaluation import out_of_fold
 from mer_pipeline.scores.score import grouped_score, score
-from mer_pipeline.train_params import HeadName, TrainParams
 from mer_pipeline.training.artifacts import FUSED
 from mer_pipeline.training.cross_validation import FEWEST_FOLDS, Labels, Validated
 from mer_pipeline.training.search import FoldSearch

@@ -17,9 +17,9 @@ from dataclasses import replace
 
 import numpy as np
 
+from mer_pipeline.base.modalities import Indices, Matrix
+from mer_pipeline.config.train_params import CrossValidationParams
 from mer_pipeline.heads.base import NO_FOLD, Examples
-from mer_pipeline.modalities import Indices, Matrix
-from mer_pipeline.train_params import CrossValidationParams
 
 
 def as_asked(learnt: Examples, posterior: Matrix | None, params: CrossValidationParams) -> Examples:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from mer_pipeline.modalities import Features, load_features, merged_names
-from mer_pipeline.project import Project
-from mer_pipeline.train_params import VISUAL, EncoderNames, TrainParams
+from mer_pipeline.base.modalities import Features, load_features, merged_names
+from mer_pipeline.config.project import Project
+from mer_pipeline.config.train_params import VISUAL, EncoderNames, TrainParams
 
 
 @dataclass(frozen=True)

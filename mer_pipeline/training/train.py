@@ -12,16 +12,16 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from mer_pipeline.clips import Row
+from mer_pipeline.base.clips import Row
+from mer_pipeline.base.modalities import Features, load_features
+from mer_pipeline.base.runs import Progress, quiet
+from mer_pipeline.config.project import CONFIG, OUT_OF_FOLD, Project
+from mer_pipeline.config.train_params import VISUAL, TrainParams
 from mer_pipeline.heads.make import check_heads
 from mer_pipeline.metrics.train import TrainMetrics
-from mer_pipeline.modalities import Features, load_features
-from mer_pipeline.project import CONFIG, OUT_OF_FOLD, Project
-from mer_pipeline.runs import Progress, quiet
 from mer_pipeline.scores.evaluation import read_groups
 from mer_pipeline.tables.rows import to_table
 from mer_pipeline.tables.shards import new_folder, write_table
-from mer_pipeline.train_params import VISUAL, TrainParams
 from mer_pipeline.training.artifacts import (
     FUSED,
     FusionConfig,

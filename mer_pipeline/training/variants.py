@@ -24,13 +24,13 @@ from dataclasses import dataclass, replace
 import numpy as np
 from pydantic import JsonValue
 
+from mer_pipeline.base.modalities import Features
+from mer_pipeline.config.section import Section
+from mer_pipeline.config.train_params import VISUAL, HeadName, TrainParams
 from mer_pipeline.heads.base import Head
 from mer_pipeline.heads.make import head_of
 from mer_pipeline.labels.votes import MISSING
 from mer_pipeline.metrics.ablation import Kind
-from mer_pipeline.modalities import Features
-from mer_pipeline.section import Section
-from mer_pipeline.train_params import VISUAL, HeadName, TrainParams
 from mer_pipeline.training.cross_validation import Labels
 
 

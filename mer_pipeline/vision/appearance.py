@@ -13,9 +13,9 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from mer_pipeline.clips import Clip, Row
-from mer_pipeline.encoder import PooledEncoder, PooledParams, Vectors
-from mer_pipeline.errors import Skip
+from mer_pipeline.base.clips import Clip, Row
+from mer_pipeline.base.encoder import PooledEncoder, PooledParams, Vectors
+from mer_pipeline.base.errors import Skip
 from mer_pipeline.media import jpeg
 from mer_pipeline.vision.faces import pictures_of
 

@@ -17,9 +17,9 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import Field
 
-from mer_pipeline.choice import Choice
-from mer_pipeline.components import DETECTORS
-from mer_pipeline.section import Fraction, Section
+from mer_pipeline.config.choice import Choice
+from mer_pipeline.config.components import DETECTORS
+from mer_pipeline.config.section import Fraction, Section
 
 if TYPE_CHECKING:
     import torch

@@ -10,8 +10,8 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from mer_pipeline.encoder import ModelParams
-from mer_pipeline.errors import CheckpointError
+from mer_pipeline.base.encoder import ModelParams
+from mer_pipeline.base.errors import CheckpointError
 from mer_pipeline.models.checkpoint import check_complete, resolve, value_files
 from mer_pipeline.vision.image_encoder import ImageEncoder
 

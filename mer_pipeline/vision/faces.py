@@ -16,10 +16,10 @@ import numpy.typing as npt
 import pyarrow as pa
 from PIL import Image
 
-from mer_pipeline.clips import Clip, Row
-from mer_pipeline.errors import Skip
+from mer_pipeline.base.clips import Clip, Row
+from mer_pipeline.base.errors import Skip
+from mer_pipeline.base.transform import Source, Transform
 from mer_pipeline.media import jpeg
-from mer_pipeline.transform import Source, Transform
 from mer_pipeline.vision.detector import Detections, FaceParams, Floats, make_detector
 from mer_pipeline.vision.frames import Frames
 from mer_pipeline.vision.track import primary_track

@@ -16,13 +16,13 @@ import numpy.typing as npt
 import pyarrow as pa
 from pydantic import Field
 
-from mer_pipeline.clips import Clip, Row
-from mer_pipeline.errors import Skip
+from mer_pipeline.base.clips import Clip, Row
+from mer_pipeline.base.errors import Skip
+from mer_pipeline.base.transform import Source, Transform
+from mer_pipeline.config.section import Count, Section
 from mer_pipeline.media import jpeg
 from mer_pipeline.media.container import listed_content
 from mer_pipeline.media.decode import read_pictures
-from mer_pipeline.section import Count, Section
-from mer_pipeline.transform import Source, Transform
 
 MAX_MOMENTS = 1_000_000
 

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from mer_pipeline.encoder import ModelParams
-from mer_pipeline.errors import CheckpointError
+from mer_pipeline.base.encoder import ModelParams
+from mer_pipeline.base.errors import CheckpointError
 from mer_pipeline.models.checkpoint import resolve, value_files
 from mer_pipeline.models.huggingface import Layers, check_layers, load_config, load_model, sum_layers
 from mer_pipeline.vision.image_encoder import ImageEncoder, Picture

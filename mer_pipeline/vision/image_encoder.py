@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from mer_pipeline.batching import forward_rows
-from mer_pipeline.clips import Clip, Row
-from mer_pipeline.encoder import PooledEncoder
-from mer_pipeline.errors import Skip
+from mer_pipeline.base.batching import forward_rows
+from mer_pipeline.base.clips import Clip, Row
+from mer_pipeline.base.encoder import PooledEncoder
+from mer_pipeline.base.errors import Skip
 from mer_pipeline.media import jpeg
 from mer_pipeline.vision.faces import pictures_of
 

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Literal
 
 from PIL import Image
 
-from mer_pipeline.encoder import ModelParams
-from mer_pipeline.errors import CheckpointError
+from mer_pipeline.base.encoder import ModelParams
+from mer_pipeline.base.errors import CheckpointError
 from mer_pipeline.models.checkpoint import resolve, value_files
 from mer_pipeline.vision.image_encoder import ImageEncoder, Picture
 

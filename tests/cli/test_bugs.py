@@ -24,7 +24,7 @@ quality: {max_failed: 0.5}
 MINE = '''
 """How long what is said is."""
 
-from mer_pipeline.encoder import Encoder, EncoderParams
+from mer_pipeline.base.encoder import Encoder, EncoderParams
 
 
 class Mine(Encoder):

@@ -18,8 +18,8 @@ import typer
 from click.testing import Result
 from typer.testing import CliRunner
 
-from mer_pipeline.errors import MerError, StageError, UsageError
-from mer_pipeline.project import Project
+from mer_pipeline.base.errors import MerError, StageError, UsageError
+from mer_pipeline.config.project import Project
 from mer_pipeline.tables.rows import complete_row, stage_schema, to_table
 from mer_pipeline.tables.shards import shard_of, write_shard, write_table
 

@@ -10,13 +10,13 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
+from mer_pipeline.base.errors import UsageError
+from mer_pipeline.base.outcome import Outcome
+from mer_pipeline.base.runtime import load_runtime
 from mer_pipeline.cli.store import forget
 from mer_pipeline.cli.verify import verify
-from mer_pipeline.errors import UsageError
-from mer_pipeline.outcome import Outcome
-from mer_pipeline.runtime import load_runtime
+from mer_pipeline.config.steps import find_step
 from mer_pipeline.speech.track import ExtractAudio
-from mer_pipeline.steps import find_step
 from mer_pipeline.store.row_cache import row_cache_of
 from mer_pipeline.tables.rows import complete_row
 from mer_pipeline.tables.shards import read_folder

@@ -11,12 +11,12 @@ from pathlib import Path
 import pytest
 from ruamel.yaml import YAML
 
+from mer_pipeline.base.errors import DatasetError, ParamsError, UsageError
 from mer_pipeline.cli.init import order_classes, write_params
 from mer_pipeline.cli.plan import make_plan
+from mer_pipeline.config.params import load_params
+from mer_pipeline.config.project import Project
 from mer_pipeline.datasets.ingest import list_dataset
-from mer_pipeline.errors import DatasetError, ParamsError, UsageError
-from mer_pipeline.params import load_params
-from mer_pipeline.project import Project
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 

@@ -8,16 +8,16 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from mer_pipeline.base.errors import StageError, UsageError
+from mer_pipeline.base.runtime import load_runtime
 from mer_pipeline.cli.enrich import estimate, ledger_text, show
 from mer_pipeline.cli.plan import StagePlan, _look_up
 from mer_pipeline.cli.store import gc, this_store
 from mer_pipeline.cli.verify import verify
+from mer_pipeline.config.params import load_params
+from mer_pipeline.config.steps import steps
 from mer_pipeline.datasets.adapter import MER_CLASSES
 from mer_pipeline.enrich.ledger import cost
-from mer_pipeline.errors import StageError, UsageError
-from mer_pipeline.params import load_params
-from mer_pipeline.runtime import load_runtime
-from mer_pipeline.steps import steps
 from mer_pipeline.store.inputs import Parts
 from tests.enrich.project import make_project, run_stage, set_enrich, settings
 from tests.llm.proxy import Body, Canned, FaultProxy

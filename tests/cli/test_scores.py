@@ -17,11 +17,11 @@ import pyarrow.parquet as pq
 import pytest
 from sklearn.metrics import f1_score
 
+from mer_pipeline.base.errors import MerError, StageError, UsageError
 from mer_pipeline.cli.compare import compare_runs
 from mer_pipeline.cli.score import score_files, score_text
-from mer_pipeline.errors import MerError, StageError, UsageError
-from mer_pipeline.project import Project
-from mer_pipeline.train_params import TrainParams
+from mer_pipeline.config.project import Project
+from mer_pipeline.config.train_params import TrainParams
 from mer_pipeline.training.head_cache import HeadCache
 from mer_pipeline.training.predict import predict
 from mer_pipeline.training.train import train
@@ -177,7 +177,8 @@ class TestScore:
     def test_it_starts_quickly(self, trained: Path) -> None:
         """Neither torch nor scikit-learn is imported for it."""
         code = (
-            "import sys; from mer_pipeline.project import Project; from mer_pipeline.cli.compare import compare_runs\n"
+            "import sys; from mer_pipeline.config.project import Project\n"
+            "from mer_pipeline.cli.compare import compare_runs\n"
             "compare_runs(None, None, 'logreg', 'mertools', None, False, Project())\n"
             "assert not {'torch', 'sklearn', 'scipy', 'dvc'} & set(sys.modules)"
         )

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from mer_pipeline.base.errors import UsageError
 from mer_pipeline.cli.store import gc, stat, this_store, verify
-from mer_pipeline.errors import UsageError
 from mer_pipeline.store.fingerprint import Fingerprint
 from mer_pipeline.store.store import Store
 from tests.store.test_packs import PRINT, PROVENANCE, pack_set, packs, table

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from mer_pipeline.base.errors import DatasetError
 from mer_pipeline.datasets.adapter import DatasetParams
 from mer_pipeline.datasets.folder import ColumnParams, FolderParams
 from mer_pipeline.datasets.ingest import list_dataset
-from mer_pipeline.errors import DatasetError
 
 
 def gen(root: Path, files: dict[str, str | bytes]) -> Path:

@@ -5,16 +5,16 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from mer_pipeline.clips import MANIFEST_SCHEMA, Clip, Row
+from mer_pipeline.base.clips import MANIFEST_SCHEMA, Clip, Row
+from mer_pipeline.base.errors import TooManyFailed
+from mer_pipeline.base.outcome import Outcome
+from mer_pipeline.base.runtime import Runtime
+from mer_pipeline.config.project import Project
 from mer_pipeline.datasets import probe
 from mer_pipeline.datasets.folder import FolderParams
 from mer_pipeline.datasets.folds import FoldParams
 from mer_pipeline.datasets.ingest import IngestParams, ingest, look_ahead
 from mer_pipeline.engines.local import LocalEngine
-from mer_pipeline.errors import TooManyFailed
-from mer_pipeline.outcome import Outcome
-from mer_pipeline.project import Project
-from mer_pipeline.runtime import Runtime
 from mer_pipeline.tables.quarantine import QualityParams
 from mer_pipeline.tables.shards import ShardParams
 from tests.conftest import rows_of

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from mer_pipeline.clips import MANIFEST_SCHEMA, Row
-from mer_pipeline.params import load_params
+from mer_pipeline.base.clips import MANIFEST_SCHEMA, Row
+from mer_pipeline.config.params import load_params
 from mer_pipeline.speech.track import AudioParams, ExtractAudio
 from mer_pipeline.tables.rows import complete_row, stage_schema, to_table
 from mer_pipeline.tables.shards import read_folder, shard_name, shard_of, write_shard, write_table

@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 
-from mer_pipeline import runtime as runtime_module
+from mer_pipeline.base import runtime as runtime_module
+from mer_pipeline.base.errors import ParamsError, StageError, Transient, UsageError
+from mer_pipeline.base.runtime import LlmSettings, load_runtime
 from mer_pipeline.enrich.chat import Chat
 from mer_pipeline.enrich.completion import MODES, read_answer
 from mer_pipeline.enrich.ledger import Ledger
-from mer_pipeline.errors import ParamsError, StageError, Transient, UsageError
-from mer_pipeline.runtime import LlmSettings, load_runtime
 from tests.llm.proxy import Action, Body, Canned, FaultProxy, Refusal
 
 MESSAGES = [{"role": "user", "content": "hello"}]

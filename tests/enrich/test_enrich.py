@@ -3,7 +3,8 @@ import json
 import numpy as np
 import pytest
 
-from mer_pipeline.clips import Row
+from mer_pipeline.base.clips import Row
+from mer_pipeline.base.errors import Skip
 from mer_pipeline.datasets.adapter import MER_CLASSES
 from mer_pipeline.enrich.ask import ByServerParams
 from mer_pipeline.enrich.context import Neighbours, neighbours_of
@@ -11,7 +12,6 @@ from mer_pipeline.enrich.cues import SCALES, MeasureCues, cue_words
 from mer_pipeline.enrich.request import Request
 from mer_pipeline.enrich.template import ByRulesParams, describe, polarity
 from mer_pipeline.enrich.transform import Enrich
-from mer_pipeline.errors import Skip
 from mer_pipeline.vision.geometry import brow_height
 from tests.conftest import clip, face_row, sound_row, valid
 

@@ -7,15 +7,15 @@ from pathlib import Path
 import pytest
 import torch
 
+from mer_pipeline.base.errors import CheckpointError, ParamsError, Skip
+from mer_pipeline.config.params import parse_params
 from mer_pipeline.datasets.adapter import MER_CLASSES
 from mer_pipeline.enrich import generate as module
 from mer_pipeline.enrich.ask import ByServerParams
 from mer_pipeline.enrich.generate import ByCheckpointParams, Generate
 from mer_pipeline.enrich.prompt import RenderPrompt
-from mer_pipeline.errors import CheckpointError, ParamsError, Skip
 from mer_pipeline.models.lock import checkpoints_of, lock_models
 from mer_pipeline.models.tiny import make_tiny
-from mer_pipeline.params import parse_params
 from mer_pipeline.store.fingerprint import fingerprint_of
 from tests.conftest import clip, valid
 from tests.enrich.project import make_project, run_stage, table

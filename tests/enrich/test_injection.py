@@ -8,12 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mer_pipeline.base.runtime import LlmSettings
 from mer_pipeline.datasets.adapter import MER_CLASSES
 from mer_pipeline.enrich.ask import Ask, ByServerParams
 from mer_pipeline.enrich.clean import RISKY, UNSEEN, as_data, plain
 from mer_pipeline.enrich.prompt import NEIGHBOUR_CHARS, SPOKEN_CHARS, RenderPrompt, user_message
 from mer_pipeline.enrich.request import Request
-from mer_pipeline.runtime import LlmSettings
 from tests.conftest import clip, valid
 from tests.enrich.hostile import HOSTILE
 from tests.llm.proxy import Body, Canned, FaultProxy

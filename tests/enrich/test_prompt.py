@@ -8,6 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from mer_pipeline.base.errors import ParamsError
+from mer_pipeline.base.run import run
+from mer_pipeline.base.runtime import Runtime
+from mer_pipeline.config.project import Project
 from mer_pipeline.datasets.adapter import MER_CLASSES
 from mer_pipeline.datasets.folds import FoldParams
 from mer_pipeline.datasets.ingest import IngestParams, ingest
@@ -15,10 +19,6 @@ from mer_pipeline.datasets.mer import MerParams
 from mer_pipeline.enrich.ask import ByServerParams
 from mer_pipeline.enrich.context import context_of
 from mer_pipeline.enrich.prompt import RenderPrompt
-from mer_pipeline.errors import ParamsError
-from mer_pipeline.project import Project
-from mer_pipeline.run import run
-from mer_pipeline.runtime import Runtime
 from mer_pipeline.store.fingerprint import fingerprint_of
 from mer_pipeline.tables.quarantine import QualityParams
 from mer_pipeline.tables.shards import ShardParams, read_folder, read_parquet, write_table

@@ -15,16 +15,16 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from mer_pipeline.csv_files import note_unmatched
-from mer_pipeline.encoder import ENCODER, make_encoder
-from mer_pipeline.errors import BadInput, DatasetError
+from mer_pipeline.base.csv_files import note_unmatched
+from mer_pipeline.base.encoder import ENCODER, make_encoder
+from mer_pipeline.base.errors import BadInput, DatasetError
+from mer_pipeline.base.modalities import load_features
+from mer_pipeline.base.run import run
+from mer_pipeline.base.runs import Summary
+from mer_pipeline.base.runtime import Runtime, StoreSettings
 from mer_pipeline.external import npy
 from mer_pipeline.external.tables import names_of
 from mer_pipeline.features import load
-from mer_pipeline.modalities import load_features
-from mer_pipeline.run import run
-from mer_pipeline.runs import Summary
-from mer_pipeline.runtime import Runtime, StoreSettings
 from mer_pipeline.tables.quarantine import QualityParams
 from mer_pipeline.tables.shards import ShardParams, write_table
 from tests.conftest import rows_of

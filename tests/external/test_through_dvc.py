@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from mer_pipeline.modalities import load_features
+from mer_pipeline.base.modalities import load_features
 from tests.project import ROOT, copy_project, dvc, repro
 
 pytestmark = pytest.mark.slow

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from mer_pipeline import numerics
+from mer_pipeline.base import numerics
 from mer_pipeline.tables.rows import complete_row, stage_schema, to_table
 from tests.golden import values
 

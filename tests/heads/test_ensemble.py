@@ -7,14 +7,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from mer_pipeline.components import HEADS
+from mer_pipeline.config.components import HEADS
+from mer_pipeline.config.train_params import HeadName, TrainParams
 from mer_pipeline.heads.base import Examples, TrainingJob
 from mer_pipeline.heads.ensemble import Ensemble
 from mer_pipeline.heads.inner import held_out, inner_folds, without
 from mer_pipeline.heads.make import head_of
 from mer_pipeline.heads.scaler import Scaler
 from mer_pipeline.heads.selection import keep
-from mer_pipeline.train_params import HeadName, TrainParams
 from mer_pipeline.training.cross_validation import cross_validate
 from mer_pipeline.training.head_cache import key_of
 from mer_pipeline.training.member import HERE, fixed_threads

@@ -12,8 +12,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from mer_pipeline.components import HEADS
-from mer_pipeline.errors import StageError
+from mer_pipeline.base.errors import StageError
+from mer_pipeline.base.modalities import Features
+from mer_pipeline.config.components import HEADS
+from mer_pipeline.config.train_params import HeadName, TrainParams
 from mer_pipeline.heads.base import Examples
 from mer_pipeline.heads.concat import ConcatNetwork
 from mer_pipeline.heads.ecmf import EcmfNetwork, EcmfParams, drop_modalities
@@ -24,8 +26,6 @@ from mer_pipeline.heads.mean_logits import MeanLogitsNetwork
 from mer_pipeline.heads.mertools import MertoolsNetwork
 from mer_pipeline.heads.network import Network
 from mer_pipeline.heads.opinion_pool import likeliest
-from mer_pipeline.modalities import Features
-from mer_pipeline.train_params import HeadName, TrainParams
 from mer_pipeline.training.artifacts import FUSED, FusionConfig, load_member, save_member
 from mer_pipeline.training.member import Member, fit_members, fixed_threads
 from tests.planted import CLASSES, NAMES, Planted, plant

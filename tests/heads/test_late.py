@@ -9,6 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from mer_pipeline.base.modalities import Features, Indices, Matrix
+from mer_pipeline.config.train_params import TrainParams
 from mer_pipeline.heads.base import Examples
 from mer_pipeline.heads.ecmf import Ecmf, EcmfAlone, EcmfParams
 from mer_pipeline.heads.late import misled
@@ -17,9 +19,7 @@ from mer_pipeline.heads.logreg import LogReg, LogRegParams
 from mer_pipeline.heads.make import head_of
 from mer_pipeline.heads.opinion_pool import SHARPER, OpinionPool, likeliest
 from mer_pipeline.heads.strength import choose_strength
-from mer_pipeline.modalities import Features, Indices, Matrix
 from mer_pipeline.scores.confusion import Confusion
-from mer_pipeline.train_params import TrainParams
 from mer_pipeline.training.cross_validation import cross_validate
 from mer_pipeline.training.member import fit_members, fixed_threads
 from tests.planted import Planted

@@ -13,18 +13,18 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from mer_pipeline.components import HEADS
-from mer_pipeline.errors import ParamsError, UsageError
+from mer_pipeline.base.errors import ParamsError, UsageError
+from mer_pipeline.base.modalities import Features, load_features
+from mer_pipeline.config.components import HEADS
+from mer_pipeline.config.params import parse_params
+from mer_pipeline.config.project import Project
+from mer_pipeline.config.train_params import VISUAL, AblationParams, EncoderNames, HeadName, TrainParams
 from mer_pipeline.heads.base import ComputeConfig, Examples, TrainingJob
 from mer_pipeline.heads.device_features import DeviceFeatures
 from mer_pipeline.heads.scaler import Scaler
 from mer_pipeline.labels.pseudo import PseudoParams
 from mer_pipeline.metrics.train import TrainMetrics
-from mer_pipeline.modalities import Features, load_features
-from mer_pipeline.params import parse_params
-from mer_pipeline.project import Project
 from mer_pipeline.tables.shards import write_table
-from mer_pipeline.train_params import VISUAL, AblationParams, EncoderNames, HeadName, TrainParams
 from mer_pipeline.training.ablation import ablate
 from mer_pipeline.training.artifacts import FUSED, load_config, load_member, member_path
 from mer_pipeline.training.cross_validation import cross_validate

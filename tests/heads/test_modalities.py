@@ -12,10 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from mer_pipeline.errors import StageError
+from mer_pipeline.base.errors import StageError
+from mer_pipeline.base.modalities import Features, load_features
+from mer_pipeline.config.project import Project
 from mer_pipeline.heads.scaler import Scaler
-from mer_pipeline.modalities import Features, load_features
-from mer_pipeline.project import Project
 from mer_pipeline.tables.shards import write_table
 from tests.planted import NAMES, Planted
 

@@ -15,16 +15,16 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-from mer_pipeline import components
-from mer_pipeline.components import HEADS
-from mer_pipeline.errors import Bug, ComponentError, ParamsError
+from mer_pipeline.base.errors import Bug, ComponentError, ParamsError
+from mer_pipeline.base.modalities import Features
+from mer_pipeline.config import components
+from mer_pipeline.config.components import HEADS
+from mer_pipeline.config.project import Project
+from mer_pipeline.config.train_params import SearchParams, SearchSpace, TrainParams
 from mer_pipeline.heads.base import ComputeConfig, Examples
 from mer_pipeline.heads.make import check_heads, head_of
 from mer_pipeline.heads.mean_logits import MeanLogits
-from mer_pipeline.modalities import Features
-from mer_pipeline.project import Project
 from mer_pipeline.scores.confusion import Confusion
-from mer_pipeline.train_params import SearchParams, SearchSpace, TrainParams
 from mer_pipeline.training.artifacts import FUSED, load_config, load_member, member_path
 from mer_pipeline.training.cross_validation import cross_validate, split
 from mer_pipeline.training.head_cache import HeadCache, key_of
@@ -353,7 +353,7 @@ class NoHead:
         ("NoNumbers", ["forward gives logits that are infinite or no numbers"]),
         ("Nothing", ["forward gives logits NoneType, not (32, 3)"]),
         ("WrongWeights", ["forward gives modality weights (32, 1), not (32, 3)"]),
-        ("WrongParams", ["its Params must derive from mer_pipeline.train_params.NetworkParams"]),
+        ("WrongParams", ["its Params must derive from mer_pipeline.config.train_params.NetworkParams"]),
         ("NoHead", ["does not derive from mer_pipeline.heads.base.Head or torch.nn.Module"]),
         ("Absent", ["has no class 'Absent'"]),
     ],

@@ -9,14 +9,14 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from mer_pipeline.components import HEADS
+from mer_pipeline.base.modalities import Features
+from mer_pipeline.config.components import HEADS
+from mer_pipeline.config.train_params import HeadName, TrainParams
 from mer_pipeline.heads.attention import Attention
 from mer_pipeline.heads.base import ComputeConfig, Examples
 from mer_pipeline.heads.layers import LayerNorm, Linear, Noise, drop
 from mer_pipeline.heads.make import head_of
 from mer_pipeline.heads.mertools import MertoolsNetwork
-from mer_pipeline.modalities import Features
-from mer_pipeline.train_params import HeadName, TrainParams
 from mer_pipeline.training.cross_validation import split
 from mer_pipeline.training.member import Member, Plan, fit_members, fit_plans, fixed_threads
 from tests.planted import CLASSES, Planted, plant

@@ -9,15 +9,15 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from mer_pipeline.clips import Clip, Row
-from mer_pipeline.errors import BadInput, Skip
-from mer_pipeline.run import run
-from mer_pipeline.runtime import Runtime, StoreSettings
-from mer_pipeline.section import Section
+from mer_pipeline.base.clips import Clip, Row
+from mer_pipeline.base.errors import BadInput, Skip
+from mer_pipeline.base.run import run
+from mer_pipeline.base.runtime import Runtime, StoreSettings
+from mer_pipeline.base.transform import Source, Transform
+from mer_pipeline.config.section import Section
 from mer_pipeline.store.fingerprint import fingerprint_of
 from mer_pipeline.tables.quarantine import QualityParams
 from mer_pipeline.tables.shards import ShardParams, write_table
-from mer_pipeline.transform import Source, Transform
 
 
 class CheapParams(Section):

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import numpy as np
 
-from mer_pipeline.clips import Clip, Row
-from mer_pipeline.errors import Skip
-from mer_pipeline.run import run
-from mer_pipeline.runtime import Runtime, StoreSettings
+from mer_pipeline.base.clips import Clip, Row
+from mer_pipeline.base.errors import Skip
+from mer_pipeline.base.run import run
+from mer_pipeline.base.runtime import Runtime, StoreSettings
 from mer_pipeline.speech.logmel import LogMel, LogMelParams
 from mer_pipeline.speech.track import ExtractAudio
 from mer_pipeline.store.fingerprint import fingerprint_of

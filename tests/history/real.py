@@ -17,7 +17,7 @@ def warm_up() -> None:
     import sklearn.feature_extraction.text  # noqa: F401
     import torchaudio  # noqa: F401
 
-    import mer_pipeline.encoder
+    import mer_pipeline.base.encoder
     import mer_pipeline.enrich.transform
     import mer_pipeline.stage.rows
     import mer_pipeline.vision.appearance

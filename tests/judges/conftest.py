@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from mer_pipeline.clips import Row
-from mer_pipeline.components import JUDGES
+from mer_pipeline.base.clips import Row
+from mer_pipeline.config.components import JUDGES
 from mer_pipeline.datasets.adapter import MER_CLASSES
 from mer_pipeline.judges.judge import JUDGE, Judge, make_judge
 from tests.conftest import clip, face_row, pictures, sound_row, tables_of, valid

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 import torch
 
-from mer_pipeline.clips import Clip
+from mer_pipeline.base.clips import Clip
+from mer_pipeline.base.errors import BadInput, CheckpointError, ParamsError, Skip
 from mer_pipeline.datasets.adapter import MER_CLASSES
-from mer_pipeline.errors import BadInput, CheckpointError, ParamsError, Skip
 from mer_pipeline.judges.hf_audio import CHUNK_SECONDS
 from mer_pipeline.judges.hf_image import MODELS
 from mer_pipeline.judges.judge import Judge, make_judge

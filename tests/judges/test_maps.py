@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mer_pipeline.clips import Row
+from mer_pipeline.base.clips import Row
+from mer_pipeline.base.errors import CheckpointError, ParamsError, Skip
 from mer_pipeline.datasets.adapter import MER_CLASSES
-from mer_pipeline.errors import CheckpointError, ParamsError, Skip
 from mer_pipeline.judges.hf_image import HfImageParams
 from mer_pipeline.judges.judge import make_judge
 from mer_pipeline.judges.label_map import Columns, columns_of, known_maps, labels_of

@@ -8,16 +8,16 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from mer_pipeline.clips import MANIFEST_SCHEMA
-from mer_pipeline.errors import DatasetError
+from mer_pipeline.base.clips import MANIFEST_SCHEMA
+from mer_pipeline.base.errors import DatasetError
+from mer_pipeline.base.run import run
+from mer_pipeline.base.runs import Summary
+from mer_pipeline.base.runtime import Runtime, StoreSettings
+from mer_pipeline.config.params import Params, load_params
+from mer_pipeline.config.steps import find_step, steps
 from mer_pipeline.judges.fusion_head import FusionHeadParams
 from mer_pipeline.judges.judge import Judge, make_judge
 from mer_pipeline.judges.outside import OutsideParams
-from mer_pipeline.params import Params, load_params
-from mer_pipeline.run import run
-from mer_pipeline.runs import Summary
-from mer_pipeline.runtime import Runtime, StoreSettings
-from mer_pipeline.steps import find_step, steps
 from mer_pipeline.tables.quarantine import QualityParams
 from mer_pipeline.tables.rows import complete_row, stage_schema
 from mer_pipeline.tables.shards import ShardParams, shard_of, write_shard, write_table

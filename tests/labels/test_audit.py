@@ -14,13 +14,13 @@ import pyarrow.parquet as pq
 import pytest
 from sklearn.metrics import cohen_kappa_score
 
+from mer_pipeline.config.project import Project
 from mer_pipeline.labels.audit import label_schema, label_table, write_labels
 from mer_pipeline.labels.confident import suspects
 from mer_pipeline.labels.refined import LabelParams
 from mer_pipeline.labels.summary import agree
 from mer_pipeline.labels.votes import MISSING
 from mer_pipeline.metrics.labels import FamilyVotes
-from mer_pipeline.project import Project
 from mer_pipeline.tables.shards import write_table
 
 CLASSES = ("neutral", "angry", "happy")

@@ -10,8 +10,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 
-from mer_pipeline.clips import VOTES_SCHEMA
-from mer_pipeline.errors import ParamsError, StageError
+from mer_pipeline.base.clips import VOTES_SCHEMA
+from mer_pipeline.base.errors import ParamsError, StageError
 from mer_pipeline.judges.fusion_head import FusionHeadParams
 from mer_pipeline.judges.outside import OutsideParams
 from mer_pipeline.labels.audit import label_table

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mer_pipeline.clips import VOTES_SCHEMA
+from mer_pipeline.base.clips import VOTES_SCHEMA
 from mer_pipeline.judges.fusion_head import FusionHeadParams
 from mer_pipeline.labels.corroboration import (
     HEAD,

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mer_pipeline.clips import VOTES_SCHEMA
-from mer_pipeline.errors import DatasetError
+from mer_pipeline.base.clips import VOTES_SCHEMA
+from mer_pipeline.base.errors import DatasetError
 from mer_pipeline.labels.votes import GOLD, MISSING, SCORES, read_votes
 
 CLASSES = ("neutral", "angry", "happy")

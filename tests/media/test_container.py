@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from mer_pipeline.errors import BadInput, Transient
+from mer_pipeline.base.errors import BadInput, Transient
 from mer_pipeline.media import container
 from mer_pipeline.media.container import check_content, file_sha256, probe, sniff
 

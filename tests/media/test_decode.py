@@ -6,7 +6,7 @@ import av
 import numpy as np
 import pytest
 
-from mer_pipeline.errors import BadInput, Skip
+from mer_pipeline.base.errors import BadInput, Skip
 from mer_pipeline.media.decode import read_pictures, read_sound
 
 Make = Callable[..., Path]

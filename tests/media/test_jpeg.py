@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mer_pipeline.errors import BadInput
+from mer_pipeline.base.errors import BadInput
 from mer_pipeline.media import jpeg
 
 SMOOTH = np.asarray(

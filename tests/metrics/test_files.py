@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from mer_pipeline.errors import StageError
+from mer_pipeline.base.errors import StageError
 from mer_pipeline.metrics.ablation import AblationMetrics
 from mer_pipeline.metrics.base import MetricFile
 from mer_pipeline.metrics.ingest import IngestMetrics

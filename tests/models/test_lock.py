@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from mer_pipeline.base.errors import CheckpointError, ParamsError
 from mer_pipeline.enrich.ask import ByServerParams
 from mer_pipeline.enrich.generate import ByCheckpointParams
-from mer_pipeline.errors import CheckpointError, ParamsError
 from mer_pipeline.judges.llm_scores import LlmScoresParams
 from mer_pipeline.judges.open_clip import ZeroShotParams
 from mer_pipeline.models.lock import LOCK, check_locked, checkpoints_of, lock_models

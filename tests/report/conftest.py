@@ -13,13 +13,13 @@ import pyarrow as pa
 import pytest
 from PIL import Image, ImageDraw
 
-from mer_pipeline.clips import MANIFEST_SCHEMA, PROBLEM_SCHEMA, Row
+from mer_pipeline.base.clips import MANIFEST_SCHEMA, PROBLEM_SCHEMA, Row
+from mer_pipeline.config.project import Project
 from mer_pipeline.datasets.adapter import MER_CLASSES
 from mer_pipeline.metrics.labels import FamilyPair, LabelMetrics, SourceTrust
 from mer_pipeline.metrics.predict import CandidateScores, PredictMetrics, SelectedScore
 from mer_pipeline.metrics.scores import Bin, Calibration, ClassScore, Counts, GroupedScore, Interval, Score
 from mer_pipeline.metrics.train import FusedScores, HeadScores, LabelAgreement, LabelCounts, OutOfFold, TrainMetrics
-from mer_pipeline.project import Project
 from mer_pipeline.tables.rows import complete_row, stage_schema, to_table
 from mer_pipeline.tables.shards import shard_of, write_shard, write_table
 

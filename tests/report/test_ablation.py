@@ -7,8 +7,8 @@ from collections.abc import Callable
 
 import pytest
 
+from mer_pipeline.config.project import Project
 from mer_pipeline.metrics.ablation import AblationMetrics, Compared, Kind, Reference, Variant
-from mer_pipeline.project import Project
 from mer_pipeline.report.ablation import forests
 from mer_pipeline.report.build import build
 from tests.report.conftest import score

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from mer_pipeline.project import Project
+from mer_pipeline.config.project import Project
 from mer_pipeline.report.build import build
 
 CHROMIUM = shutil.which("chromium")

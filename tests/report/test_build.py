@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
+from mer_pipeline.base.errors import StageError
+from mer_pipeline.config.project import Project
 from mer_pipeline.datasets.adapter import MER_CLASSES
-from mer_pipeline.errors import StageError
 from mer_pipeline.metrics.pseudo import PseudoClass, PseudoMetrics, PseudoRound
 from mer_pipeline.metrics.train import SearchSummary
-from mer_pipeline.project import Project
 from mer_pipeline.report.build import build
 from mer_pipeline.report.collect import collect
 from mer_pipeline.report.gallery import clips_to_show

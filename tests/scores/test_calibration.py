@@ -7,7 +7,7 @@ import pytest
 from scipy.optimize import minimize_scalar
 from sklearn import metrics
 
-from mer_pipeline.modalities import Indices, Matrix
+from mer_pipeline.base.modalities import Indices, Matrix
 from mer_pipeline.scores.calibration import (
     FLATTEST,
     SHARPEST,

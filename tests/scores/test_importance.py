@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from mer_pipeline.base.modalities import Features, Matrix
+from mer_pipeline.config.train_params import TrainParams
 from mer_pipeline.heads.base import Examples
-from mer_pipeline.modalities import Features, Matrix
 from mer_pipeline.scores.importance import FLOOR, leave_one_out
-from mer_pipeline.train_params import TrainParams
 from mer_pipeline.training.member import Member, fit_members, fixed_threads
 from tests.planted import CLASSES, NAMES, Planted
 

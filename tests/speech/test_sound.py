@@ -4,7 +4,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mer_pipeline.errors import Skip
+from mer_pipeline.base.errors import Skip
 from mer_pipeline.speech.logmel import PROSODY_DIM, Prosody, prosody, prosody_functionals
 from mer_pipeline.speech.logmel import _median3 as median3
 from mer_pipeline.speech.track import AudioParams, ExtractAudio, Sound, dbfs, loudest_dbfs

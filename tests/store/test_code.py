@@ -14,8 +14,9 @@ from types import ModuleType
 import numpy as np
 import pytest
 
+from mer_pipeline.base.encoder import Encoder
+from mer_pipeline.base.transform import Transform
 from mer_pipeline.datasets.adapter import MER_CLASSES
-from mer_pipeline.encoder import Encoder
 from mer_pipeline.enrich.ask import ByServerParams
 from mer_pipeline.enrich.cues import MeasureCues
 from mer_pipeline.enrich.prompt import RenderPrompt
@@ -24,7 +25,6 @@ from mer_pipeline.enrich.transform import Enrich
 from mer_pipeline.speech.logmel import LogMel, LogMelParams
 from mer_pipeline.store.code import Code, code_of
 from mer_pipeline.text.char_ngram import CharNgram, CharNgramParams
-from mer_pipeline.transform import Transform
 from mer_pipeline.vision.appearance import Appearance, AppearanceParams
 from mer_pipeline.vision.detector import MtcnnParams
 from mer_pipeline.vision.faces import CropFaces
@@ -967,8 +967,8 @@ MUTANTS = [
     ("vision/frames.py", "moments + 1e-6", "moments + 1e-5", "vision.frames._shown_at"),
     ("media/jpeg.py", "subsampling=2", "subsampling=1", "media.jpeg.encode"),
     ("media/jpeg.py", "reducing_gap=3.0", "reducing_gap=2.0", "media.jpeg.shrink"),
-    ("section.py", 'extra="forbid"', 'extra="ignore"', "section.Section"),
-    ("errors.py", "exit_code = 1", "exit_code = 3", "errors.MerError"),
+    ("config/section.py", 'extra="forbid"', 'extra="ignore"', "config.section.Section"),
+    ("base/errors.py", "exit_code = 1", "exit_code = 3", "base.errors.MerError"),
 ]  # fmt: skip
 
 

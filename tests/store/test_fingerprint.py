@@ -58,7 +58,7 @@ def test_device_threads_and_rows() -> None:
 
 def test_weights_by_content(tmp_path: Path) -> None:
     """A checkpoint's weights, configuration and tokeniser count by content; its README and its place do not."""
-    from mer_pipeline.encoder import make_encoder
+    from mer_pipeline.base.encoder import make_encoder
     from mer_pipeline.models.tiny import make_tiny
     from mer_pipeline.text.hf_text import HfTextParams
 

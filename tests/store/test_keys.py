@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from mer_pipeline.errors import Undigestible
+from mer_pipeline.base.errors import Undigestible
 from mer_pipeline.store import fingerprint
 from mer_pipeline.store.code import code_of, libraries
 from mer_pipeline.store.code.libraries import CARRIERS, versions_of
@@ -26,8 +26,8 @@ from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 import pyarrow as pa
-from mer_pipeline.section import Section
-from mer_pipeline.transform import Transform
+from mer_pipeline.config.section import Section
+from mer_pipeline.base.transform import Transform
 
 class Options(Section):
     size: int = 1
@@ -106,9 +106,9 @@ def test_version_makes_another_key(step: ModuleType) -> None:
 
 def test_a_reply_that_was_paid_for_keeps_its_key() -> None:
     """Exactly this one: an upgrade of this project may not ask a server again for what it has answered."""
+    from mer_pipeline.base.runtime import LlmSettings
     from mer_pipeline.datasets.adapter import MER_CLASSES
     from mer_pipeline.enrich.ask import Ask, ByServerParams
-    from mer_pipeline.runtime import LlmSettings
 
     params = ByServerParams(backend="openai", model="some-model")
     assert key(Ask(params, MER_CLASSES, LlmSettings(url="http://localhost:1"))) == "3f8e5307863234436c4c9ef47b1649b2"
@@ -323,7 +323,7 @@ def test_data_reached_through_a_packages_root(package: Package, root: str, path:
 def test_a_table_of_components(package: Package) -> None:
     """Who takes one out of it holds it; what else is in the table does not count."""
     package.write(
-        table="from mer_pipeline.components import Registry\n"
+        table="from mer_pipeline.config.components import Registry\n"
         "T = Registry('tool', 'PKG.a:Tool', {'one': 'PKG.one:One'})\n",
         one="from PKG.a import Tool\nclass One(Tool):\n    size = 1\n",
         a="from PKG.table import T\nclass Tool: pass\nclass Run:\n    table = T\n"

@@ -9,15 +9,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from mer_pipeline.clips import Clip, Row
-from mer_pipeline.errors import Skip, StoreError
-from mer_pipeline.outcome import Failure, Outcome
-from mer_pipeline.section import Section
+from mer_pipeline.base.clips import Clip, Row
+from mer_pipeline.base.errors import Skip, StoreError
+from mer_pipeline.base.outcome import Failure, Outcome
+from mer_pipeline.base.transform import Transform
+from mer_pipeline.config.section import Section
 from mer_pipeline.store.inputs import Keys
 from mer_pipeline.store.row_cache import RowCache
 from mer_pipeline.store.store import Store
 from mer_pipeline.tables.rows import complete_row, digest
-from mer_pipeline.transform import Transform
 
 FLUSH_S = 30.0
 

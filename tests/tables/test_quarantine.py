@@ -3,8 +3,8 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from mer_pipeline.clips import PROBLEM_SCHEMA
-from mer_pipeline.errors import TooManyFailed
+from mer_pipeline.base.clips import PROBLEM_SCHEMA
+from mer_pipeline.base.errors import TooManyFailed
 from mer_pipeline.tables.quarantine import QualityParams, check_quality, write_problems
 
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mer_pipeline.errors import StageError
+from mer_pipeline.base.errors import StageError
 from mer_pipeline.tables.rows import complete_row, stage_schema
 from mer_pipeline.tables.shards import (
     new_folder,

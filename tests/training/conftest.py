@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from mer_pipeline.project import Project
-from mer_pipeline.train_params import TrainParams
+from mer_pipeline.config.project import Project
+from mer_pipeline.config.train_params import TrainParams
 from tests.planted import Planted, plant, write
 
 

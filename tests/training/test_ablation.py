@@ -12,10 +12,10 @@ from subprocess import CompletedProcess
 import numpy as np
 import pytest
 
-from mer_pipeline.project import Project
-from mer_pipeline.runs import Progress, quiet
+from mer_pipeline.base.runs import Progress, quiet
+from mer_pipeline.config.project import Project
+from mer_pipeline.config.train_params import AblationParams, HeadName, TrainParams
 from mer_pipeline.scores.ablation_table import FIGURES
-from mer_pipeline.train_params import AblationParams, HeadName, TrainParams
 from mer_pipeline.training import head_cache
 from mer_pipeline.training.ablation import ablate
 from mer_pipeline.training.head_cache import HeadCache

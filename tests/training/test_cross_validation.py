@@ -7,16 +7,16 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from mer_pipeline.components import HEADS
+from mer_pipeline.base.modalities import Features
+from mer_pipeline.config.components import HEADS
+from mer_pipeline.config.train_params import HeadName, TrainParams
 from mer_pipeline.heads.base import ComputeConfig, TrainingJob
 from mer_pipeline.heads.ecmf import Ecmf
 from mer_pipeline.heads.linear import fit_linear
 from mer_pipeline.heads.make import head_of
 from mer_pipeline.heads.scaler import Scaler
 from mer_pipeline.labels.votes import MISSING
-from mer_pipeline.modalities import Features
 from mer_pipeline.scores.confusion import Confusion
-from mer_pipeline.train_params import HeadName, TrainParams
 from mer_pipeline.training.cross_validation import Labels, cross_validate, split
 from mer_pipeline.training.member import Member, fixed_threads
 from tests.planted import CLASSES, Planted, plant

@@ -12,15 +12,15 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
-from mer_pipeline.clips import PROBLEM_SCHEMA, VOTES_SCHEMA
+from mer_pipeline.base.clips import PROBLEM_SCHEMA, VOTES_SCHEMA
+from mer_pipeline.config.project import Project
+from mer_pipeline.config.train_params import HeadName, TrainParams
 from mer_pipeline.heads.base import Examples
 from mer_pipeline.judges.fusion_head import FusionHead, FusionHeadParams
 from mer_pipeline.labels.audit import label_table
 from mer_pipeline.labels.judges import with_judges
 from mer_pipeline.labels.refined import LabelParams
-from mer_pipeline.project import Project
 from mer_pipeline.tables.shards import ShardParams, read_folder
-from mer_pipeline.train_params import HeadName, TrainParams
 from mer_pipeline.training.fusion_head_judge import own_schema, vote_by_head
 from mer_pipeline.training.head_cache import HeadCache
 from mer_pipeline.training.member import fit_members, fixed_threads

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mer_pipeline.components import HEADS
-from mer_pipeline.train_params import HeadName, TrainParams
+from mer_pipeline.config.components import HEADS
+from mer_pipeline.config.train_params import HeadName, TrainParams
 from mer_pipeline.training import head_cache
 from mer_pipeline.training.head_cache import HeadCache
 from mer_pipeline.training.member import fixed_threads

@@ -14,18 +14,18 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
-from mer_pipeline.components import HEADS
-from mer_pipeline.errors import ParamsError, StageError
+from mer_pipeline.base.errors import ParamsError, StageError
+from mer_pipeline.base.modalities import Features
+from mer_pipeline.config.components import HEADS
+from mer_pipeline.config.project import Project
+from mer_pipeline.config.train_params import AblationParams, HeadName, TrainParams
 from mer_pipeline.judges.judge import JudgeParams, vote_schema
 from mer_pipeline.judges.outside import OutsideParams
 from mer_pipeline.labels.pseudo import PseudoParams
 from mer_pipeline.labels.pseudo_table import pseudo_schema, read_pseudo
 from mer_pipeline.labels.votes import MISSING
-from mer_pipeline.modalities import Features
-from mer_pipeline.project import Project
 from mer_pipeline.tables.rows import complete_row, stage_schema
 from mer_pipeline.tables.shards import write_shard, write_table
-from mer_pipeline.train_params import AblationParams, HeadName, TrainParams
 from mer_pipeline.training.ablation import ablate
 from mer_pipeline.training.cross_validation import Labels, cross_validate, split
 from mer_pipeline.training.head_cache import HeadCache, key_of

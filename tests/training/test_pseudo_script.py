@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from mer_pipeline.clips import MANIFEST_SCHEMA
+from mer_pipeline.base.clips import MANIFEST_SCHEMA
 from mer_pipeline.labels.votes import MISSING
 from mer_pipeline.tables.shards import write_table
 from tests.planted import CLASSES, NAMES, Planted, write

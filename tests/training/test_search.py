@@ -11,16 +11,16 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-from mer_pipeline.errors import ParamsError
+from mer_pipeline.base.errors import ParamsError
+from mer_pipeline.base.modalities import Features
+from mer_pipeline.config.params import parse_params
+from mer_pipeline.config.project import Project
+from mer_pipeline.config.train_params import SearchParams, SearchSpace, TrainParams
 from mer_pipeline.heads.base import ComputeConfig
 from mer_pipeline.heads.make import check_heads, head_of
 from mer_pipeline.labels.votes import MISSING
-from mer_pipeline.modalities import Features
-from mer_pipeline.params import parse_params
-from mer_pipeline.project import Project
 from mer_pipeline.scores.confusion import Confusion
 from mer_pipeline.scores.score import score
-from mer_pipeline.train_params import SearchParams, SearchSpace, TrainParams
 from mer_pipeline.training.artifacts import FUSED, load_config, load_member, member_path
 from mer_pipeline.training.cross_validation import Labels, Validated, cross_validate, members_of, problems, validate
 from mer_pipeline.training.head_cache import HeadCache

@@ -14,11 +14,11 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from mer_pipeline.errors import StageError, UsageError
-from mer_pipeline.project import Project
+from mer_pipeline.base.errors import StageError, UsageError
+from mer_pipeline.config.project import Project
+from mer_pipeline.config.train_params import TrainParams
 from mer_pipeline.scores.calibration import fit_temperature, temper
 from mer_pipeline.scores.confusion import Confusion
-from mer_pipeline.train_params import TrainParams
 from mer_pipeline.training.artifacts import load_config
 from mer_pipeline.training.head_cache import HeadCache
 from mer_pipeline.training.predict import NO_MODALITY, predict

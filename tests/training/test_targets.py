@@ -9,12 +9,12 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from mer_pipeline.components import HEADS
+from mer_pipeline.config.components import HEADS
+from mer_pipeline.config.project import Project
+from mer_pipeline.config.train_params import HeadName, TrainParams
 from mer_pipeline.heads.base import NO_FOLD
 from mer_pipeline.labels.judges import FINAL
 from mer_pipeline.labels.votes import MISSING
-from mer_pipeline.project import Project
-from mer_pipeline.train_params import HeadName, TrainParams
 from mer_pipeline.training.cross_validation import Labels, cross_validate, read_labels, split, without
 from mer_pipeline.training.head_cache import key_of
 from mer_pipeline.training.member import fixed_threads

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 import torch
 
+from mer_pipeline.base.modalities import Features
+from mer_pipeline.config.train_params import TrainParams
 from mer_pipeline.heads.ecmf import Ecmf, EcmfAlone
 from mer_pipeline.heads.make import head_of
 from mer_pipeline.labels.votes import MISSING
-from mer_pipeline.modalities import Features
-from mer_pipeline.train_params import TrainParams
 from mer_pipeline.training.cross_validation import cross_validate
 from mer_pipeline.training.member import fixed_threads
 from mer_pipeline.training.variants import Setting, Variant, variants

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mer_pipeline.encoder import ENCODER, make_encoder
+from mer_pipeline.base.encoder import ENCODER, make_encoder
 from mer_pipeline.media import jpeg
 from mer_pipeline.vision.appearance import CELLS, ORIENTATIONS, PICTURE_DIM, SIDE, change, gradients
 from tests.conftest import clip, valid

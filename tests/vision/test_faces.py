@@ -8,7 +8,7 @@ import skimage.data
 import torch
 from PIL import Image
 
-from mer_pipeline.errors import Skip
+from mer_pipeline.base.errors import Skip
 from mer_pipeline.media import jpeg
 from mer_pipeline.vision.detector import MtcnnParams
 from mer_pipeline.vision.faces import LAYOUT, CropFaces, Faces, align, similarity

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from skimage.transform import SimilarityTransform
 
-from mer_pipeline.encoder import ENCODER, make_encoder
+from mer_pipeline.base.encoder import ENCODER, make_encoder
 from mer_pipeline.media import jpeg
 from mer_pipeline.vision.appearance import ORIENTATIONS, change, gradients
 from mer_pipeline.vision.faces import LAYOUT, Faces, similarity

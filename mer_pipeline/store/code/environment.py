@@ -8,7 +8,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Callable, Iterable, Sequence
 
-from mer_pipeline.errors import Undigestible
+from mer_pipeline.base.errors import Undigestible
 from mer_pipeline.store.code.origins import Space
 from mer_pipeline.store.code.scopes import SET, Use
 

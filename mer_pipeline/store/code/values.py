@@ -23,7 +23,7 @@ import numpy as np
 import pyarrow as pa
 from pydantic import BaseModel
 
-from mer_pipeline.components import Registry
+from mer_pipeline.config.components import Registry
 from mer_pipeline.store.code.options import options_of, sections_in, told_by
 from mer_pipeline.store.code.origins import WHOLE, Space, names_around, origin_named, origin_of
 from mer_pipeline.tables.rows import digest

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path, PurePath
 from types import FunctionType, ModuleType
 
-from mer_pipeline.components import Registry
-from mer_pipeline.errors import Undigestible
+from mer_pipeline.base.errors import Undigestible
+from mer_pipeline.config.components import Registry
 from mer_pipeline.store.code.data import data_of
 from mer_pipeline.store.code.environment import reads_environment, refuse_environment
 from mer_pipeline.store.code.options import told_by

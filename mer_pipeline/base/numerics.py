@@ -19,8 +19,8 @@ from functools import cache
 from pathlib import Path
 from typing import Literal, TypeAlias
 
-from mer_pipeline.errors import NumericsError
-from mer_pipeline.project import Project
+from mer_pipeline.base.errors import NumericsError
+from mer_pipeline.config.project import Project
 
 Numerics: TypeAlias = Literal["avx2", "native"]
 AVX2: Numerics = "avx2"

@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
-from mer_pipeline.errors import ParamsError, UsageError, did_you_mean
-from mer_pipeline.params import Params, load_params
-from mer_pipeline.project import Project
-from mer_pipeline.runtime import load_runtime
+from mer_pipeline.base.errors import ParamsError, UsageError, did_you_mean
+from mer_pipeline.base.runtime import load_runtime
+from mer_pipeline.base.transform import Transform
+from mer_pipeline.config.params import Params, load_params
+from mer_pipeline.config.project import Project
 from mer_pipeline.store.inputs import Inputs
-from mer_pipeline.transform import Transform
 
 if TYPE_CHECKING:
     from mer_pipeline.enrich.journal import Journal
@@ -136,7 +136,7 @@ def embed(params: Params, name: str) -> Step:
         raise ParamsError(f"params.yaml has no encoder '{name}'{did_you_mean(name, params.encoders)}")
 
     def make() -> AnyTransform:
-        from mer_pipeline.encoder import make_encoder
+        from mer_pipeline.base.encoder import make_encoder
 
         return make_encoder(name, params.encoders[name])
 

@@ -19,19 +19,19 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TypeAlias, cast
 
-from mer_pipeline.clips import Clip, Row
-from mer_pipeline.components import ENGINES
+from mer_pipeline.base.clips import Clip, Row
+from mer_pipeline.base.errors import Bug
+from mer_pipeline.base.outcome import Outcome
+from mer_pipeline.base.runs import Progress, Summary, quiet, remember_run
+from mer_pipeline.base.runtime import Runtime
+from mer_pipeline.base.transform import Item, Transform
+from mer_pipeline.config.components import ENGINES
 from mer_pipeline.engines.base import Engine
-from mer_pipeline.errors import Bug
-from mer_pipeline.outcome import Outcome
-from mer_pipeline.runs import Progress, Summary, quiet, remember_run
-from mer_pipeline.runtime import Runtime
 from mer_pipeline.store.inputs import Inputs, Keys
 from mer_pipeline.store.root import disk_errors
 from mer_pipeline.store.row_cache import RowCache, row_cache_of
 from mer_pipeline.tables.quarantine import QualityParams, check_quality, write_problems
 from mer_pipeline.tables.shards import ShardParams, new_folder, read_folder, shard_name, shard_of
-from mer_pipeline.transform import Item, Transform
 
 # From a shard's keys and the names of some of its clips to these clips.
 ClipsOf: TypeAlias = Callable[[Keys, Collection[str]], Iterator[Clip]]

@@ -12,10 +12,10 @@ import traceback
 from dataclasses import dataclass
 from pathlib import Path
 
-from mer_pipeline.clips import Clip, Row
-from mer_pipeline.errors import BadInput, ClipError
+from mer_pipeline.base.clips import Clip, Row
+from mer_pipeline.base.errors import BadInput, ClipError
 
-PROJECT = Path(__file__).parent.parent
+PROJECT = Path(__file__).parents[2]
 LIBRARIES = tuple(Path(sysconfig.get_path(name)) for name in ("purelib", "platlib", "stdlib"))
 
 

@@ -9,7 +9,7 @@ import unicodedata
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from mer_pipeline.errors import DatasetError, did_you_mean
+from mer_pipeline.base.errors import DatasetError, did_you_mean
 
 csv.field_size_limit(1 << 24)  # a long cell in a column that nobody reads is no reason to stop
 ABSENT = frozenset({"", "nan", "none", "null", "n/a"})

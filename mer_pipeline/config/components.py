@@ -21,13 +21,13 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Generic, TypeVar, cast
 
-from mer_pipeline.errors import ComponentError, ParamsError, did_you_mean
+from mer_pipeline.base.errors import ComponentError, ParamsError, did_you_mean
 
 if TYPE_CHECKING:
     from torch.nn import Module
 
+    from mer_pipeline.base.encoder import Encoder
     from mer_pipeline.datasets.adapter import Adapter
-    from mer_pipeline.encoder import Encoder
     from mer_pipeline.engines.base import Engine
     from mer_pipeline.enrich.backend import Backend
     from mer_pipeline.heads.base import Head
@@ -169,7 +169,7 @@ def _fault(where: str, error: Exception) -> str:
 
 ENCODERS: Registry[Encoder[object]] = Registry(
     "encoder",
-    ("mer_pipeline.encoder:Encoder",),
+    ("mer_pipeline.base.encoder:Encoder",),
     {
         "appearance": "mer_pipeline.vision.appearance:Appearance",
         "face-geometry": "mer_pipeline.vision.geometry:FaceGeometry",

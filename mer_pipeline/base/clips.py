@@ -8,7 +8,7 @@ from typing import TypeAlias
 
 import pyarrow as pa
 
-from mer_pipeline.errors import Skip
+from mer_pipeline.base.errors import Skip
 
 # One row of a table; its columns and types are stated by an Arrow schema beside its producer.
 Row: TypeAlias = Mapping[str, object]

@@ -17,9 +17,9 @@ from typing import Generic, TypeVar
 from pydantic import ValidationError, ValidatorFunctionWrapHandler
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
-from mer_pipeline.components import Registry
-from mer_pipeline.errors import ParamsError
-from mer_pipeline.section import Section
+from mer_pipeline.base.errors import ParamsError
+from mer_pipeline.config.components import Registry
+from mer_pipeline.config.section import Section
 
 S = TypeVar("S", bound=Section, covariant=True)
 

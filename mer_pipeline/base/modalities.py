@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from mer_pipeline.errors import StageError
+from mer_pipeline.base.errors import StageError
 from mer_pipeline.tables.shards import read_folder
 
 Matrix = NDArray[np.float32]

@@ -9,8 +9,8 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
-from mer_pipeline.atomic import atomic_write
-from mer_pipeline.project import Project
+from mer_pipeline.base.atomic import atomic_write
+from mer_pipeline.config.project import Project
 
 RUNS = Project().runs
 

@@ -19,23 +19,23 @@ from typing import Annotated
 from pydantic import BaseModel, Field, ValidationError, WrapValidator, model_validator
 from pydantic_core import ErrorDetails
 
-from mer_pipeline.choice import Choice
+from mer_pipeline.base.encoder import ENCODER, EncoderParams
+from mer_pipeline.base.errors import ParamsError, did_you_mean
+from mer_pipeline.base.numerics import Numerics, agree
+from mer_pipeline.config.choice import Choice
+from mer_pipeline.config.project import Project
+from mer_pipeline.config.section import Section
+from mer_pipeline.config.train_params import VISUAL, AblationParams, EncoderNames, HeadName, TrainParams
 from mer_pipeline.datasets.adapter import DATASET, DatasetParams
 from mer_pipeline.datasets.folds import FoldParams
-from mer_pipeline.encoder import ENCODER, EncoderParams
 from mer_pipeline.enrich.backend import ENRICH, EnrichParams, LanguageModelParams
-from mer_pipeline.errors import ParamsError, did_you_mean
 from mer_pipeline.judges.fusion_head import FusionHeadParams
 from mer_pipeline.judges.judge import JUDGE, JudgeParams
 from mer_pipeline.labels.pseudo import PseudoParams
 from mer_pipeline.labels.refined import LabelParams
-from mer_pipeline.numerics import Numerics, agree
-from mer_pipeline.project import Project
-from mer_pipeline.section import Section
 from mer_pipeline.speech.track import AudioParams
 from mer_pipeline.tables.quarantine import QualityParams
 from mer_pipeline.tables.shards import ShardParams
-from mer_pipeline.train_params import VISUAL, AblationParams, EncoderNames, HeadName, TrainParams
 from mer_pipeline.vision.detector import FACES, FaceParams
 from mer_pipeline.vision.frames import FrameParams
 

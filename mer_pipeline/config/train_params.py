@@ -14,9 +14,9 @@ from typing import Annotated, Literal
 
 from pydantic import ConfigDict, Field, JsonValue, field_validator, model_validator
 
-from mer_pipeline.components import HEADS
-from mer_pipeline.errors import did_you_mean
-from mer_pipeline.section import Count, Rate, Section, Seed, Strength, distinct
+from mer_pipeline.base.errors import did_you_mean
+from mer_pipeline.config.components import HEADS
+from mer_pipeline.config.section import Count, Rate, Section, Seed, Strength, distinct
 
 VISUAL = "visual"  # the modality that train.visual merges encoders into
 HeadName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")]

@@ -12,13 +12,13 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from mer_pipeline.choice import Choice
-from mer_pipeline.clips import Row
-from mer_pipeline.components import ENCODERS
-from mer_pipeline.errors import BadInput, ParamsError, did_you_mean
+from mer_pipeline.base.clips import Row
+from mer_pipeline.base.errors import BadInput, ParamsError, did_you_mean
+from mer_pipeline.base.transform import Source, Transform
+from mer_pipeline.config.choice import Choice
+from mer_pipeline.config.components import ENCODERS
+from mer_pipeline.config.section import Section
 from mer_pipeline.models.checkpoint import Checkpoint
-from mer_pipeline.section import Section
-from mer_pipeline.transform import Source, Transform
 
 Item = TypeVar("Item")
 Vectors = npt.NDArray[np.float32]

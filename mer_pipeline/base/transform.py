@@ -19,13 +19,13 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 
 import pyarrow as pa
 
-from mer_pipeline.clips import Clip, Row
-from mer_pipeline.errors import Skip
+from mer_pipeline.base.clips import Clip, Row
+from mer_pipeline.base.errors import Skip
 
 if TYPE_CHECKING:
     import torch
 
-    from mer_pipeline.section import Section
+    from mer_pipeline.config.section import Section
 
 Item = TypeVar("Item")
 

@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field, ValidationError, field_validator
 
-from mer_pipeline.errors import ParamsError, did_you_mean
-from mer_pipeline.project import Project
-from mer_pipeline.section import Section
+from mer_pipeline.base.errors import ParamsError, did_you_mean
+from mer_pipeline.config.project import Project
+from mer_pipeline.config.section import Section
 
 if TYPE_CHECKING:
     import torch
