@@ -25,22 +25,23 @@ from tests.golden import values
 from tests.project import ROOT
 
 x86 = pytest.mark.skipif(not numerics.is_x86(), reason="not an x86-64 CPU: there is nothing to hold")
-amd = pytest.mark.skipif("AuthenticAMD" not in numerics.cpu(), reason="MKL computes other last bits on other CPUs")
 
 # What each library says of itself, as JSON.
 SAYS = """
 def says():
     import ctypes, scipy.linalg, torch, av._core
+    from mer_pipeline.base import mkl
     from mer_pipeline.base.numerics import hold_ffmpeg
     from numpy._core._multiarray_umath import __cpu_features__ as numpy_has
     from threadpoolctl import threadpool_info
     hold_ffmpeg()
-    mkl = ctypes.CDLL(torch.__path__[0] + "/lib/libtorch_cpu.so")
+    libtorch = ctypes.CDLL(torch.__path__[0] + "/lib/libtorch_cpu.so")
     return {
         "numpy": sorted(name for name, has in numpy_has.items() if has and name in ("X86_V3", "X86_V4", "AVX512_ICL")),
         "openblas": [pool["architecture"] for pool in threadpool_info() if pool["internal_api"] == "openblas"],
         "torch": torch.backends.cpu.get_cpu_capability(),
-        "mkl is held": mkl.mkl_serv_cbwr_get(1) != 1,
+        "mkl is held": libtorch.mkl_serv_cbwr_get(1) != 1,
+        "mkl takes the CPU for": mkl.answers(),
         "ffmpeg has AVX-512": bool(ctypes.CDLL(av._core.__file__).av_get_cpu_flags() & 0x300000),
     }
 """
@@ -49,6 +50,7 @@ AVX2 = {
     "openblas": ["Haswell", "Haswell"],
     "torch": "AVX2",
     "mkl is held": True,
+    "mkl takes the CPU for": {"mkl_serv_intel_cpu_true": 0, "mkl_serv_cpuiszen": 1},
     "ffmpeg has AVX-512": False,
 }
 
@@ -182,6 +184,70 @@ def test_mer_pipeline_is_imported_before_any_library() -> None:
         assert "mer_pipeline" not in foreign or foreign[0] == "mer_pipeline", path
 
 
+MKL_SAYS = "print(mkl.answers(), libtorch.mkl_serv_intel_cpu_true(), libtorch.mkl_serv_cpuiszen())"
+LIBTORCH = "import ctypes; libtorch = ctypes.CDLL(torch.__path__[0] + '/lib/libtorch_cpu.so'); "
+MAKER_OF_CPU = "{'mkl_serv_intel_cpu_true': 0, 'mkl_serv_cpuiszen': 1} 0 1\n"
+
+
+@x86
+def test_mkl_is_held_also_where_somebody_asked_for_torch_before() -> None:
+    """As libraries do that can use torch and can do without; MKL itself then answers what it was told."""
+    done = python(f"""
+        import importlib.util
+        from mer_pipeline.base import mkl
+        assert importlib.util.find_spec("torch")
+        import torch
+        {LIBTORCH}{MKL_SAYS}
+    """)
+    assert done.stdout == MAKER_OF_CPU, done.stderr
+
+
+@x86
+def test_native_leaves_mkl_alone(tmp_path: Path) -> None:
+    """It finds out by itself what CPU this is."""
+    code = f"from mer_pipeline.base import mkl; import torch; {LIBTORCH}{MKL_SAYS}"
+    done = python(code, project(tmp_path, "numerics: native"))
+    assert done.stdout.startswith("{'mkl_serv_intel_cpu_true': -1, 'mkl_serv_cpuiszen': -1} "), done.stderr
+
+
+@x86
+def test_mkl_that_has_computed_for_this_cpus_maker_is_an_error() -> None:
+    """Whoever sets the variables before Python starts can use torch first, but has to import mer_pipeline before that
+    computes; who computes nothing is not stopped."""
+    variables = {name: value for pins in numerics.PINS.values() for name, value in pins.items()}
+    code = f"""
+        import torch
+        {LIBTORCH}
+        {{}}
+        import mer_pipeline
+        from mer_pipeline.base.numerics import check
+        print("reads")
+        check()
+    """
+    done = python(code.format("pass"), **variables)
+    assert done.returncode == 0, done.stderr
+    asked = "libtorch.mkl_serv_cpuiszen(), libtorch.mkl_serv_intel_cpu_true()"
+    done = python(code.format(asked), **variables)
+    if "AuthenticAMD" in numerics.cpu():
+        assert done.returncode == 0, done.stderr
+    else:
+        assert done.stdout == "reads\n"
+        assert "NumericsError: torch has computed before mer_pipeline was imported" in done.stderr
+
+
+@x86
+def test_an_mkl_that_is_not_known_is_an_error_where_something_is_computed() -> None:
+    """Another release of torch may have another MKL. It stops at once where a stage has begun, and reading goes on."""
+    strange = "from mer_pipeline.base import mkl; mkl.ANSWERS = {'mkl_serv_cpu_detect': 1}; "
+    done = python(f"{strange}import torch; print('reads'); mkl.check()")
+    assert done.stdout == "reads\n"
+    assert "NumericsError: this torch has an MKL that cannot be held to one rounding" in done.stderr
+    assert "say numerics: native" in done.stderr
+    done = python(f"{strange}mkl.check(); import torch; print('computes')")
+    assert done.stdout == ""
+    assert "cannot be held" in done.stderr
+
+
 # The golden digests are those of an AMD CPU without AVX-512, where nothing has to be held.
 GOLDEN = json.loads(values.GOLDEN.read_text())
 CLIP, FILM = values.SAMPLE, f"video/{values.SAMPLE}.mp4"
@@ -205,7 +271,6 @@ def test_sound_is_that_of_a_cpu_with_nothing_but_avx2(sound: dict[str, object]) 
 
 
 @x86
-@amd
 def test_spectra_are_those_of_a_cpu_with_nothing_but_avx2(sound: dict[str, object]) -> None:
     """MKL's Fourier transform, torch's kernels and NumPy's, one after the other."""
     encoder = make_encoder("voice", load_params(ROOT / "params.yaml").encoders["voice"])

@@ -1,10 +1,10 @@
 """How numbers are made: every library that computes is held to AVX2, so that all x86-64 machines give the same bytes.
 
 NumPy, torch, OpenBLAS, MKL, oneDNN and FFmpeg choose their code by the CPU, and another choice is another rounding.
-Importing `mer_pipeline` imports this module, which sets the variables that they read when they are loaded; `check`
-runs before anything is computed, and is an error where one of them was loaded too early; `key` is a part of every
-fingerprint. `numerics: native` in params.yaml leaves the choice to the libraries, under another key. docs/numerics.md
-says what it costs and what cannot be held.
+Importing `mer_pipeline` imports this module, which sets the variables that they read when they are loaded, and has
+`mkl.py` hold what no variable holds; `check` runs before anything is computed, and is an error where one of them was
+loaded too early; `key` is a part of every fingerprint. `numerics: native` in params.yaml leaves the choice to the
+libraries, under another key. docs/numerics.md says what it costs and what cannot be held.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from functools import cache
 from pathlib import Path
 from typing import Literal, TypeAlias
 
+from mer_pipeline.base import mkl
 from mer_pipeline.base.errors import NumericsError
 from mer_pipeline.config.project import Project
 
@@ -31,7 +32,6 @@ _OPENBLAS = {"OPENBLAS_CORETYPE": "Haswell"}
 PINS: Mapping[str, Mapping[str, str]] = {
     "numpy": {"NPY_DISABLE_CPU_FEATURES": "X86_V4 AVX512_ICL AVX512_SPR", **_OPENBLAS},
     "scipy": _OPENBLAS,
-    # STRICT: where MKL runs on an Intel CPU, products then round as they do on an AMD one in nearly all shapes.
     "torch": {"ATEN_CPU_CAPABILITY": "avx2", "ONEDNN_MAX_CPU_ISA": "AVX2", "MKL_CBWR": "AVX2,STRICT"},
 }
 # Names of libavutil. CPUs of one instruction set differ in hints, such as slow gathers, that choose code as well.
@@ -64,6 +64,8 @@ def pin(params: Path = PARAMS) -> None:
             else:
                 os.environ.pop(name, None)
     _late = tuple(late)
+    if _mode == AVX2 and "torch" not in late:
+        mkl.hold_on_import()
 
 
 def _asked(params: Path) -> Numerics:
@@ -117,6 +119,7 @@ def check() -> None:
             f"this CPU has no {', '.join(sorted(NEEDED - flags))}, to which results are held; "
             "say numerics: native in params.yaml"
         )
+    mkl.check()
 
 
 @cache
@@ -148,7 +151,8 @@ def key() -> str:
     if _mode == NATIVE or not is_x86():
         return f"{NATIVE} {cpu()}"
     pins = {name: value for variables in PINS.values() for name, value in variables.items()}
-    return " ".join([AVX2, *(f"{name}={value}" for name, value in sorted(pins.items())), f"ffmpeg={FFMPEG}"])
+    told = [*sorted(pins.items()), ("ffmpeg", FFMPEG), *mkl.ANSWERS.items()]
+    return " ".join([AVX2, *(f"{name}={value}" for name, value in told)])
 
 
 def is_x86() -> bool:

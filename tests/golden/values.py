@@ -27,9 +27,6 @@ SAMPLE = "s01_0004"  # the clip whose rows tests/test_numerics.py computes
 TABLES = ("frames", "faces", "audio", "cues", "enriched")  # below data/, and all of data/features/
 METRICS = ("metrics/train.json", "metrics/predict.json")
 STATE = ("clip_id", "valid", "reason", "digest", "input_digest")
-# Made with MKL's products, functions or Fourier transform, or from such a table: other last bits on Intel CPUs than on
-# AMD's.
-BY_MAKER = ("faces", "cues", "features/face", "features/voice", *METRICS)
 TABLE_TOLERANCE = 1e-4  # of a column's mean magnitude; measured: 5e-6 of a column's deviation
 SCORE_TOLERANCE = 0.05  # a clip or two
 ACCEPT = "python -m tests.golden.values --accept"
@@ -123,12 +120,9 @@ def _far(before: Mapping[str, object], after: Mapping[str, object]) -> str:
 
 def held_here(names: frozenset[str]) -> tuple[frozenset[str], str]:
     """Which of these are equal to the last bit on this machine, and a sentence about the others."""
-    if not numerics.is_x86():
-        return frozenset(), "note: not an x86-64 CPU, so all values are compared within a tolerance"
-    if "AuthenticAMD" in numerics.cpu():
+    if numerics.is_x86():
         return names, ""
-    others = ", ".join(sorted(names & set(BY_MAKER)))
-    return names - set(BY_MAKER), f"note: not an AMD CPU, so {others} are compared within a tolerance"
+    return frozenset(), "note: not an x86-64 CPU, so all values are compared within a tolerance"
 
 
 def main(*words: str) -> int:
@@ -139,7 +133,7 @@ def main(*words: str) -> int:
         return 2
     if words == ("--accept",):
         if note := held_here(frozenset(found))[1]:
-            print(f"error: {note.removeprefix('note: ')}; accept on an AMD x86-64 machine", file=sys.stderr)
+            print(f"error: {note.removeprefix('note: ')}; accept on an x86-64 machine", file=sys.stderr)
             return 2
         GOLDEN.write_text(json.dumps(found, indent=1, sort_keys=True) + "\n", encoding="utf-8")
         print(f"{GOLDEN.relative_to(ROOT)}: {len(found)} tables and metrics files")

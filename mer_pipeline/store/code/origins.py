@@ -25,7 +25,8 @@ from mer_pipeline.store.code.source import Tree, parse
 
 PROJECT = __name__.partition(".")[0]
 STDLIB = str(Path(os.__file__).parent)
-TOLD = frozenset({f"{PROJECT}.base.numerics"})  # a part of every fingerprint says what it does: its code does not count
+# A part of every fingerprint says what these do, so their code does not count.
+TOLD = frozenset({f"{PROJECT}.base.numerics", f"{PROJECT}.base.mkl"})
 EFFECTS, WHOLE = "<effects>", ""  # instead of a definition's name
 
 Origin = Literal["project", "library", "stdlib"]
