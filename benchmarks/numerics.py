@@ -30,7 +30,7 @@ from mer_pipeline.config.train_params import TrainParams  # noqa: E402
 from mer_pipeline.engines.base import set_up  # noqa: E402
 from mer_pipeline.media.decode import read_pictures, read_sound  # noqa: E402
 from mer_pipeline.speech.logmel import LogMel, LogMelParams  # noqa: E402
-from mer_pipeline.vision.detector import Mtcnn  # noqa: E402
+from mer_pipeline.vision.detector import Mtcnn, MtcnnParams  # noqa: E402
 
 import numpy as np  # noqa: E402
 import torch  # noqa: E402
@@ -77,7 +77,7 @@ def bert() -> Work:
 
 def mtcnn() -> Work:
     """The detector on frames of the demo."""
-    detector = Mtcnn(40)
+    detector = Mtcnn(MtcnnParams())
     detector.setup(torch.device("cpu"))
     pictures = np.stack([p.rgb for p in read_pictures(FILM, lambda times, end: np.arange(4))])
     return lambda: np.concatenate([found.boxes.ravel() for found in detector.detect(pictures)])

@@ -22,6 +22,6 @@ names), docstrings that another module reads, monkeypatched third-party code, an
 program loaded it. A cache that a module keeps in a dict is seen as a value: use `functools.cache`, which is not.
 """
 
-from mer_pipeline.store.code.walk import Code, code_of
+from mer_pipeline.store.code.reached import Code, code_of
 
 __all__ = ["Code", "code_of"]

@@ -1,4 +1,4 @@
-"""From root objects to all definitions that they reach, each digested once.
+"""The walk from root objects to all definitions that they reach, each of which is digested once.
 
 A queue of (module, name): a definition's text is digested together with what each of its uses stands for, and what
 those lead to joins the queue. Values go to `values.py`, which reports the definitions that it comes by back to here.
@@ -9,8 +9,7 @@ from __future__ import annotations
 import builtins
 import os
 import sys
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path, PurePath
 from types import FunctionType, ModuleType
 
@@ -24,7 +23,6 @@ from mer_pipeline.store.code.origins import (
     WHOLE,
     Space,
     load,
-    looking_into,
     names_around,
     origin_named,
     origin_of,
@@ -45,61 +43,19 @@ PLACES = frozenset({
 ABSENT = object()
 
 
-@dataclass(frozen=True)
-class Code:
-    """What some roots reach.
-
-    Attributes:
-        definitions: digests by "package.module.name"; "package.module" where the whole module counts,
-            "package.module:<effects>" for what importing it does, "value:path" for the roots and what they hold.
-        libraries: import names of the third-party packages that are used.
-        files: package data that may be read, sorted.
-    """
-
-    definitions: Mapping[str, str]
-    libraries: frozenset[str]
-    files: tuple[Path, ...]
-
-
-def code_of(*roots: object, told: Collection[str] = ()) -> Code:
-    """The code that objects reach: transforms with what they hold, functions, classes.
-
-    Project modules that a reached function imports are imported; what fails to import counts by its name only.
-
-    Args:
-        roots: what is started from.
-        told: attributes of the roots, such as "params" or "detector.net", of which only the class counts, since the
-            caller says what else does.
-
-    Raises:
-        Undigestible: a root holds, or code that it reaches has or reads, what cannot be digested.
-    """
-    walk = _Walk(frozenset(told))
-    with looking_into(frozenset(map(_installed_package, roots)) - {""}):
-        for root in roots:
-            walk.root(root)
-        walk.finish()
-    return Code(dict(sorted(walk.digests.items())), frozenset(walk.libraries), tuple(sorted(walk.files)))
-
-
-def _kind_of(root: object) -> type | FunctionType:
+def kind_of(root: object) -> type | FunctionType:
+    """The class of a root, or the root itself where it is a class or a function."""
     return root if isinstance(root, type | FunctionType) else type(root)
 
 
-def _names_of(root: object) -> Mapping[str, object]:
+def names_of(root: object) -> Mapping[str, object]:
     """The names of the module that a root's class or function is from."""
-    kind = _kind_of(root)
+    kind = kind_of(root)
     return kind.__globals__ if isinstance(kind, FunctionType) else names_around(kind)
 
 
-def _installed_package(root: object) -> str:
-    """The package of a root that an installer put there; empty where its module is the project's anyway."""
-    names = _names_of(root)
-    return str(names["__name__"]).partition(".")[0] if origin_of(names) == "library" else ""
-
-
-class _Walk:
-    """One call of `code_of`: the definitions that are reached and not done yet, and what has been found."""
+class Walk:
+    """One walk: the definitions that are reached and not done yet, and what has been found."""
 
     def __init__(self, told: frozenset[str]) -> None:
         self._told = told
@@ -117,7 +73,7 @@ class _Walk:
 
     def root(self, value: object) -> None:
         """Add what a root reaches."""
-        kind, names = _kind_of(value), _names_of(value)
+        kind, names = kind_of(value), names_of(value)
         module = self.space(names).label if origin_of(names) == "project" else kind.__module__
         path = name = f"{module}.{kind.__qualname__}"
         count = 1
