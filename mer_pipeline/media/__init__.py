@@ -1,1 +1,1 @@
-"""The one seam to media files: nothing else opens a video, a sound file or a JPEG."""
+"""Access to media files. No other package opens a video, a sound file or a JPEG."""

@@ -1,7 +1,8 @@
-"""Open a media file safely: known containers only, this file only, within limits.
+"""Open a media file safely: only known container formats, only this one file, and only within fixed limits.
 
-A clip is hostile until parsed. The container is decided from the file's first bytes and forced on FFmpeg, and only
-the `file` protocol is allowed, so a playlist that is named `.mp4` reaches neither the network nor another file.
+A media file may be broken or malicious. Its container format is decided from its first bytes and not from its name,
+and FFmpeg is made to use that format, with the `file` protocol only. Therefore a playlist that is named `.mp4` can
+reach neither the network nor another file.
 """
 
 from __future__ import annotations
@@ -26,19 +27,20 @@ MAX_STREAMS = 16
 MAX_PIXELS = 8192 * 8192
 MAX_SECONDS = 3600.0
 
-# Suffixes that are looked for in a folder; what the bytes say decides how a file is opened.
+# Suffixes that are looked for in a folder. The first bytes of a file, and not its suffix, decide how it is opened.
 VIDEO_SUFFIXES = frozenset({".mp4", ".mov", ".m4v", ".avi", ".mkv", ".webm"})
 AUDIO_SUFFIXES = frozenset({".wav", ".flac", ".mp3", ".m4a", ".ogg", ".opus"})
 
 
 @dataclass(frozen=True)
 class MediaInfo:
-    """What a container says about itself.
+    """What the header of a media file says.
 
     Attributes:
-        width, height: pixels, upright (rotation applied); None without a picture.
-        frame_rate: frames per second by the header, which may be wrong.
-        seconds: of the picture, or of the sound where there is none; None where the header is silent.
+        width, height: size of the upright picture (rotation applied) in pixels; None if there is no picture.
+        frame_rate: frames per second according to the header, which may be wrong; None if there is no picture or the
+            header does not say.
+        seconds: length of the picture, or of the sound if there is no picture; None if the header does not say.
         has_sound: whether there is a sound stream.
     """
 
@@ -50,7 +52,17 @@ class MediaInfo:
 
 
 def sniff(head: bytes) -> str | None:
-    """FFmpeg's name of the container that begins with these bytes (12 or more), or None if not allowed."""
+    """Return FFmpeg's name of the container format that a file's first bytes show, or None if it is not allowed.
+
+    Args:
+        head: the first bytes of the file, at least 12.
+
+    Example:
+        >>> sniff(b"RIFF....WAVEfmt ")
+        'wav'
+        >>> sniff(b"#EXTM3U.........") is None  # a playlist
+        True
+    """
     if head[4:8] in {b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip"}:
         return "mov"
     if head[:4] == b"RIFF":
@@ -60,9 +72,9 @@ def sniff(head: bytes) -> str | None:
     return {b"\x1aE\xdf\xa3": "matroska", b"fLaC": "flac", b"OggS": "ogg"}.get(head[:4])
 
 
-UNREAD = "unread"  # stands for the hash of a file that is there and could not be read
+UNREAD = "unread"  # stands for the hash of a file that exists but could not be read
 
-# What FFmpeg is told by a disk, and not by what is in the file.
+# Errors that come from the disk or the system and not from the content of the file; they may be gone next time.
 PASSING = frozenset(
     {errno.EIO, errno.ENOENT, errno.EACCES, errno.EAGAIN, errno.ENOMEM, errno.ESTALE, errno.ETIMEDOUT, errno.EMFILE}
 )
@@ -70,12 +82,12 @@ PASSING = frozenset(
 
 @contextmanager
 def open_media(path: Path) -> Iterator[InputContainer]:
-    """Open a media file for reading.
+    """Open a media file for reading, as a context manager.
 
     Raises:
-        BadInput: it is empty, of an unknown kind, broken or beyond the limits; also when what is read
-            inside the block turns out to be broken.
-        Transient: it is missing, or the disk failed.
+        BadInput: if the file is empty, of an unknown format, broken or beyond the limits. The same error is raised
+            if the file turns out to be broken while it is read inside the `with` block.
+        Transient: if the file is missing or the disk failed.
     """
     import av
 
@@ -83,7 +95,7 @@ def open_media(path: Path) -> Iterator[InputContainer]:
     try:
         with path.open("rb") as file:
             head = file.read(16)
-    except OSError as error:  # missing as well: a disk that is not mounted says so of every file
+    except OSError as error:  # a missing file too: if a disk is not mounted, all of its files are missing
         raise Transient(f"the file cannot be read: {error.strerror}") from None
     if not head:
         raise BadInput("the file is empty (0 bytes); copy it again")
@@ -106,10 +118,10 @@ def open_media(path: Path) -> Iterator[InputContainer]:
 
 
 def picture_stream(container: InputContainer) -> VideoStream | None:
-    """The first video stream that is a film and no cover picture.
+    """Return the first video stream that is not a cover picture, or None.
 
     Raises:
-        BadInput: its frames are larger than the limit, or of a kind that FFmpeg does not know.
+        BadInput: if its frames are larger than the limit, or FFmpeg has no decoder for them.
     """
     from av.stream import Disposition
 
@@ -124,25 +136,30 @@ def picture_stream(container: InputContainer) -> VideoStream | None:
 
 
 def sound_stream(container: InputContainer) -> AudioStream | None:
-    """The first sound stream."""
+    """Return the first sound stream, or None."""
     return container.streams.audio[0] if container.streams.audio else None
 
 
 def check_codec(stream: VideoStream | AudioStream, what: str) -> None:
-    """Make sure that a stream can be decoded.
+    """Check that a stream can be decoded.
+
+    Args:
+        stream: the stream.
+        what: a word for it in the error message, such as "sound".
 
     Raises:
-        BadInput: it is of a kind that FFmpeg does not know.
+        BadInput: if FFmpeg has no decoder for it.
     """
-    if stream.codec_context is None:  # PyAV gives none where FFmpeg has no decoder, whatever the types say
+    if stream.codec_context is None:  # PyAV's types say never, but it is None if FFmpeg has no decoder
         raise BadInput(f"the file's {what} is of a kind that FFmpeg cannot decode; convert it, for instance to mp4")
 
 
 def probe(path: Path) -> MediaInfo:
-    """Read a file's header, and its first picture for the rotation.
+    """Read the header of a media file, and decode its first frame to learn the rotation.
 
     Raises:
-        BadInput: as `open_media`, or there is neither picture nor sound.
+        BadInput: as for `open_media`; or if the file has neither picture nor sound, or no frame can be decoded.
+        Transient: as for `open_media`.
     """
     import av
 
@@ -169,10 +186,10 @@ def probe(path: Path) -> MediaInfo:
 
 
 def file_sha256(path: Path) -> str:
-    """Hex SHA-256 of a file.
+    """Return the SHA-256 of a file's content as hexadecimal digits.
 
     Raises:
-        Transient: it is missing, or the disk failed.
+        Transient: if the file is missing or the disk failed.
     """
     try:
         with path.open("rb") as file:
@@ -183,24 +200,35 @@ def file_sha256(path: Path) -> str:
 
 @contextmanager
 def listed_content(path: Path, sha256: object) -> Iterator[None]:
-    """Read a file that must be the listed one; what is found broken in it is broken in that content.
+    """Guard a block that reads a file of the manifest, as a context manager.
+
+    The file's hash is checked before the block, and again if the block raises BadInput. Thus a file is only called
+    broken if it still has the content that the manifest lists.
+
+    Args:
+        path: the file.
+        sha256: its hash in the manifest.
 
     Raises:
-        Transient: as `check_content`, before the block and where the block ends with BadInput.
+        Transient: as for `check_content`.
     """
     check_content(path, sha256)
     try:
         yield
     except BadInput:
-        check_content(path, sha256)  # it may have been altered or have gone since
+        check_content(path, sha256)  # the file may have been altered or removed meanwhile
         raise
 
 
 def check_content(path: Path, sha256: object) -> None:
-    """Make sure that a file is still the one that was listed: what becomes of it is remembered under that content.
+    """Check that a file still has the content that the manifest lists, because the store keeps its rows under that.
+
+    Args:
+        path: the file.
+        sha256: its hash in the manifest; None or UNREAD if the file could not be read when it was listed.
 
     Raises:
-        Transient: it was altered or has gone since, or could not be read then.
+        Transient: if the file was altered or removed since it was listed, or could not be read when it was listed.
     """
     if sha256 is None or sha256 == UNREAD:
         raise Transient("the file could not be read when it was listed; run `dvc repro --force ingest`")

@@ -1,8 +1,8 @@
-"""Decode pictures and sound: once per clip, with true presentation times and rotation applied.
+"""Decode the pictures and the sound of a clip, with true presentation times and the rotation applied.
 
-Pictures take two passes over one open file: the packets' times first (no decoding), from which the caller
-chooses frames, then decoding, where only the chosen frames become arrays. Decoding is on the CPU with one
-thread: bit-exact, while clips run in parallel.
+Pictures are read in two passes over one open file. The first pass reads the packets' times without decoding, and the
+caller chooses frames from them. The second pass decodes, and turns only the chosen frames into arrays. Decoding runs
+on the CPU with one thread per clip, so that the result is the same bit for bit; several clips run in parallel.
 """
 
 from __future__ import annotations
@@ -26,19 +26,25 @@ if TYPE_CHECKING:
 
 SAMPLE_RATE = 16_000
 
-# Of a file's promised packets, this share must be there; below it the file was cut.
+# The share of the packets that a file's header lists which must be in the file. With fewer, the file was cut off.
 COMPLETE = 0.97
 
 
 @dataclass(frozen=True)
 class Picture:
-    """One frame: `rgb` is (height, width, 3) uint8, upright; `time` is seconds from the clip's start."""
+    """One decoded frame of a clip.
+
+    Attributes:
+        time: presentation time in seconds from the clip's start.
+        rgb: (height, width, 3) uint8, upright.
+    """
 
     time: float
     rgb: npt.NDArray[np.uint8]
 
 
-# From all frames' times and the time at which the last one ends, the indices of those wanted, ascending.
+# A function that chooses frames. It is given the presentation times of all frames, (frames,) in seconds, and the time
+# at which the last frame ends. It returns the indices of the chosen frames, ascending.
 Choose = Callable[[npt.NDArray[np.float64], float], npt.NDArray[np.int64]]
 
 
@@ -49,13 +55,18 @@ def read_pictures(
 
     Args:
         path: the media file.
-        choose: picks frames by their presentation times.
-        fps: the true frame rate where the file's own is known to be wrong.
-        duration: likewise the true length in seconds.
+        choose: chooses frames by their presentation times.
+        fps: the true frame rate, if the times in the file are known to be wrong.
+        duration: the true length in seconds, if the times in the file are known to be wrong; ignored if `fps` is given.
+
+    Yields:
+        The chosen frames, in the order of their times.
 
     Raises:
-        BadInput: as `open_media`; or the file ends before what its header promises.
-        Skip: it has no picture.
+        BadInput: as for `open_media`; or if the file ends earlier than its header says, has frames without a time, or
+            no frame was chosen.
+        Transient: as for `open_media`.
+        Skip: if the file has no picture.
     """
     with open_media(path) as container:
         stream = picture_stream(container)
@@ -63,7 +74,7 @@ def read_pictures(
             raise Skip("no picture in the file")
         packets = [p for p in container.demux(stream) if p.size]
         _check_complete(path, len(packets), stream, "frames")
-        # Packets that an edit list discards are decoded for the others' sake and never shown.
+        # Packets that an edit list discards are needed to decode other packets, but they are never shown.
         found = [p.pts if p.pts is not None else p.dts for p in packets if not p.is_discard]
         if not found or stream.time_base is None or any(stamp is None for stamp in found):
             raise BadInput("the file has no frames with a time; convert it to mp4")
@@ -78,7 +89,7 @@ def read_pictures(
             shown = frame.pts if frame.pts is not None else frame.dts
             at = order if shown is None else int(np.searchsorted(stamps, shown))
             at = min(at, len(stamps) - 1)
-            # A frame that the decoder had to drop is stood in for by the next one, with that one's own time.
+            # If the decoder had to drop a chosen frame, the next frame replaces it and keeps its own time.
             if wanted and stamps[at] >= wanted[0]:
                 rgb = frame.to_ndarray(format="rgb24")
                 yield Picture(float(times[at]), np.rot90(rgb, k=frame.rotation // 90 % 4))
@@ -89,12 +100,19 @@ def read_pictures(
 
 
 def _check_complete(path: Path, there: int, stream: VideoStream | AudioStream, what: str) -> None:
-    """Compare with the header's table of packets, where there is one: in mp4 and mov, and not for raw samples.
+    """Compare the number of packets in the file with the table in its header.
 
-    The table is the one that FFmpeg keeps: packets that an edit list cuts away are in the file, and not to be missed.
+    Only mp4 and mov files have such a table, and raw samples (PCM) are not checked. The table is FFmpeg's own index of
+    the file: it counts no packet that an edit list cuts away, so that such a packet is not taken for a missing one.
+
+    Args:
+        path: the media file.
+        there: the number of packets that were read.
+        stream: the stream that they belong to.
+        what: a word for the packets in the error message.
 
     Raises:
-        BadInput: the file ends early.
+        BadInput: if the file ends early.
     """
     promised = 0 if stream.codec_context.name.startswith("pcm") else len(stream.index_entries)
     if stream.container.format.name.startswith("mov") and there < COMPLETE * promised - 1:
@@ -102,11 +120,16 @@ def _check_complete(path: Path, there: int, stream: VideoStream | AudioStream, w
 
 
 def read_sound(path: Path, max_seconds: float) -> npt.NDArray[np.float32]:
-    """Decode a clip's sound to mono at 16 kHz, its loudness untouched: (samples,) float32 in [-1, 1] or beyond.
+    """Decode a clip's sound to mono at 16 kHz. The loudness is not changed.
+
+    Returns:
+        (samples,) float32, mostly in [-1, 1]; a file of floats or the resampling may go beyond.
 
     Raises:
-        BadInput: as `open_media`; or the file is cut off; or longer than `max_seconds`.
-        Skip: it has no sound track.
+        BadInput: as for `open_media`; or if the file is cut off, has more than `max_seconds` of sound, or has a sound
+            track without any sample.
+        Transient: as for `open_media`.
+        Skip: if the file has no sound track.
     """
     with open_media(path) as container:
         stream = sound_stream(container)
@@ -135,16 +158,17 @@ def read_sound(path: Path, max_seconds: float) -> npt.NDArray[np.float32]:
 
 
 def _mono(frames: Iterable[AudioFrame]) -> Iterator[npt.NDArray[np.float32]]:
-    """Frames at 16 kHz, their channels averaged: (samples,) float32 each.
+    """Resample frames to 16 kHz and average their channels: (samples,) float32 for each frame.
 
-    The resampler's own mix to mono would make stereo 3 dB louder and clip it. A file may change its channels or its
-    rate midway, and a resampler takes one kind of frames.
+    The channels are averaged here because the resampler's own mix to mono would make stereo 3 dB louder and clip it.
+    A file may change its channels or its sample rate midway, but one resampler takes only frames of one kind.
+    Therefore each run of equal frames has a resampler of its own.
     """
     import av
 
     for _, alike in groupby(frames, lambda frame: (frame.format.name, frame.layout.name, frame.sample_rate)):
         resampler = av.AudioResampler(format="fltp", rate=SAMPLE_RATE)
-        for frame in chain(alike, (None,)):  # with None it gives what it still holds
+        for frame in chain(alike, (None,)):  # with None the resampler gives the samples that it still holds
             for resampled in resampler.resample(frame):
                 yield resampled.to_ndarray().mean(axis=0)
 
@@ -152,7 +176,10 @@ def _mono(frames: Iterable[AudioFrame]) -> Iterator[npt.NDArray[np.float32]]:
 def _true_times(
     times: npt.NDArray[np.float64], fps: float | None, duration: float | None
 ) -> tuple[npt.NDArray[np.float64], float]:
-    """Frame times, overridden where the dataset knows better, and the time at which the last frame ends."""
+    """Return the presentation times of all frames in seconds, and the time at which the last frame ends.
+
+    `fps` and `duration` are the dataset's own values; if one is given, equal steps replace the times in the file.
+    """
     count = len(times)
     if fps is not None:
         return np.arange(count, dtype=np.float64) / fps, count / fps

@@ -1,7 +1,7 @@
-"""Files of clips below a folder, by the clip's name.
+"""List the media files below a folder, by the name of the clip.
 
-Nothing is opened: a name in somebody's table is only ever looked up among the files that are there and cannot lead
-out of the folder.
+No file is opened. A name in a table of the dataset is only looked up in this list, so that it cannot lead to a file
+outside of the folder.
 """
 
 from __future__ import annotations
@@ -15,16 +15,20 @@ from mer_pipeline.base.errors import DatasetError
 
 
 def files_below(folder: Path, root: Path, suffixes: frozenset[str], key: str = "dataset.root") -> dict[str, str]:
-    """Files below a folder: name (path below it without suffix, NFC) to path relative to root.
+    """List the files below a folder that have one of some suffixes.
 
     Args:
-        folder: what is searched.
-        root: what paths are relative to; `folder` or above it.
-        suffixes: in small letters, with the dot.
-        key: of params.yaml, which names the folder; for messages.
+        folder: the folder that is searched.
+        root: the folder that the returned paths are relative to; it is `folder` or contains it.
+        suffixes: the suffixes in lower case, with the dot.
+        key: the key of params.yaml that names the folder, for error messages.
+
+    Returns:
+        A path relative to `root` for each name. A name is the path below `folder` without its suffix, in Unicode's
+        normal form NFC.
 
     Raises:
-        DatasetError: two files of one name, a name that is not UTF-8, or a linked folder.
+        DatasetError: if two files have one name, a name is not UTF-8, or a folder is a link that leads out of `folder`.
     """
     found: dict[str, str] = {}
     above = folder.relative_to(root).as_posix()
@@ -43,12 +47,14 @@ def files_below(folder: Path, root: Path, suffixes: frozenset[str], key: str = "
 
 
 def _files(folder: Path, suffixes: frozenset[str], key: str) -> Iterator[str]:
-    """Regular files and broken links below a folder, but not the hidden ones.
+    """Find the regular files and the broken links below a folder, without hidden files and hidden folders.
 
-    Paths relative to the folder, as text: there are 100,000 and more, and making Path objects of them takes seconds.
+    The paths are relative to the folder. They are text, because a dataset has 100,000 files and more, and to make Path
+    objects of so many takes seconds.
 
     Raises:
-        DatasetError: a folder is a link to somewhere else; DVC does not follow it, so what changes there goes unseen.
+        DatasetError: if a folder is a link that leads out of the searched folder. DVC does not follow such links, so
+            that it would not notice changes there.
     """
     for place, folders, files in os.walk(folder):
         folders[:] = [name for name in folders if not name.startswith(".")]

@@ -1,4 +1,4 @@
-"""Pictures as JPEG bytes and back."""
+"""Encode pictures as JPEG, decode them, and scale them down."""
 
 from __future__ import annotations
 
@@ -12,17 +12,22 @@ from mer_pipeline.base.errors import BadInput
 
 
 def encode(rgb: npt.NDArray[np.uint8], quality: int) -> bytes:
-    """(height, width, 3) uint8 RGB to JPEG bytes (4:2:0, baseline)."""
+    """Encode a picture as baseline JPEG with 4:2:0 chroma subsampling.
+
+    Args:
+        rgb: (height, width, 3) uint8.
+        quality: of the JPEG, from 1 to 100.
+    """
     out = io.BytesIO()
     Image.fromarray(rgb).save(out, "JPEG", quality=quality, subsampling=2, optimize=False, progressive=False)
     return out.getvalue()
 
 
 def decode(data: bytes) -> npt.NDArray[np.uint8]:
-    """JPEG bytes to (height, width, 3) uint8 RGB.
+    """Decode JPEG bytes to a picture: (height, width, 3) uint8 RGB.
 
     Raises:
-        BadInput: they are no JPEG.
+        BadInput: if the bytes are not a readable JPEG.
     """
     try:
         with Image.open(io.BytesIO(data), formats=["JPEG"]) as image:
@@ -32,7 +37,12 @@ def decode(data: bytes) -> npt.NDArray[np.uint8]:
 
 
 def shrink(rgb: npt.NDArray[np.uint8], max_side: int) -> npt.NDArray[np.uint8]:
-    """Scale a picture down so that its longer side is at most `max_side` pixels; never up."""
+    """Scale a picture down so that its longer side has at most `max_side` pixels. A smaller picture stays as it is.
+
+    Example:
+        >>> shrink(np.zeros((100, 200, 3), np.uint8), 50).shape
+        (25, 50, 3)
+    """
     height, width = rgb.shape[:2]
     scale = max_side / max(height, width)
     if scale >= 1:

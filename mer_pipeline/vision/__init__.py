@@ -1,1 +1,1 @@
-"""Pictures: frames, faces and their encoders."""
+"""Pictures of a clip: its frames, its faces, and the encoders of both."""

@@ -1,7 +1,8 @@
-"""`appearance`: what a picture looks like and how it changes, without any model or download.
+"""`appearance`: an encoder of what pictures look like and how they change; it needs no model and no download.
 
-Histograms of oriented gradients (Dalal & Triggs 2005) on a grid of cells and mean colours, averaged over the
-clip's pictures, and their mean absolute change from one picture to the next.
+Each picture is described by histograms of oriented gradients (Dalal and Triggs, 2005) on a grid of cells and by its
+mean colour. The features of a clip are the mean of these numbers over its pictures, and their mean absolute change
+from one picture to the next.
 """
 
 from __future__ import annotations
@@ -20,36 +21,57 @@ from mer_pipeline.media import jpeg
 from mer_pipeline.vision.faces import pictures_of
 
 SIDE = 96  # pixels of the square that a picture is scaled to
-CELLS = 6
+CELLS = 6  # cells on each side of the grid
 ORIENTATIONS = 8
 PICTURE_DIM = CELLS * CELLS * ORIENTATIONS
 
 
 def gradients(rgb: npt.NDArray[np.uint8], side: int = SIDE, cells: int = CELLS) -> Vectors:
-    """Oriented-gradient histograms of one picture: (cells * cells * ORIENTATIONS,) float32, of unit length.
+    """Compute the histograms of oriented gradients of one picture (Dalal and Triggs, 2005).
 
     Args:
         rgb: (height, width, 3) uint8.
-        side: the picture is scaled to side × side pixels; a multiple of `cells`.
-        cells: a side of the grid.
+        side: the picture is first scaled to side × side pixels; a multiple of `cells`.
+        cells: the number of cells on each side of the grid.
+
+    Returns:
+        (cells * cells * ORIENTATIONS,) float32: the square roots of the histograms, scaled to unit length; zeros for a
+        picture of one colour.
+
+    Example:
+        >>> picture = np.tile(np.arange(96, dtype=np.uint8)[None, :, None], (96, 1, 3))  # brighter to the right
+        >>> first_cell = gradients(picture)[:ORIENTATIONS]
+        >>> first_cell.nonzero()[0].tolist()  # only the horizontal gradient
+        [0]
     """
     grey = np.asarray(Image.fromarray(rgb).convert("L").resize((side, side), Image.Resampling.BOX), np.float32)
     dy, dx = np.gradient(grey)
     strength = np.hypot(dx, dy)
     angle = np.mod(np.arctan2(dy, dx), np.pi) / np.pi * ORIENTATIONS
     low = np.floor(angle).astype(np.int64) % ORIENTATIONS
-    share = (angle - np.floor(angle)).astype(np.float32)  # of the next orientation: no jump at a bin's edge
+    share = (angle - np.floor(angle)).astype(np.float32)  # goes to the next bin: no jump at the edge
     cell = np.arange(side) * cells // side
     index = (cell[:, None] * cells + cell[None, :]) * ORIENTATIONS
     size = cells * cells * ORIENTATIONS
     histogram = np.bincount((index + low).ravel(), (strength * (1 - share)).ravel(), size)
     histogram += np.bincount((index + (low + 1) % ORIENTATIONS).ravel(), (strength * share).ravel(), size)
-    rooted = np.sqrt(histogram)  # a few strong edges shall not drown the rest
+    rooted = np.sqrt(histogram)  # keeps a few strong edges from hiding the weak ones
     return (rooted / max(float(np.linalg.norm(rooted)), 1e-6)).astype(np.float32)
 
 
 def change(steps: Vectors) -> Vectors:
-    """Mean absolute change between neighbours of (steps, dim): (dim,); zeros for a single step."""
+    """Compute the mean absolute change from one step to the next.
+
+    Args:
+        steps: (steps, dim) float32.
+
+    Returns:
+        (dim,) float32; zeros if there is only one step.
+
+    Example:
+        >>> change(np.array([[0, 5], [1, 5], [-1, 5]], np.float32)).tolist()
+        [1.5, 0.0]
+    """
     if len(steps) < 2:
         return np.zeros(steps.shape[1], np.float32)
     moved: Vectors = np.abs(np.diff(steps, axis=0)).mean(axis=0)
@@ -63,7 +85,7 @@ class AppearanceParams(PooledParams):
 
 
 class Appearance(PooledEncoder[Row]):
-    """Frames or faces to gradients, colour and their change; all the work is in `prepare`."""
+    """An encoder of frames or face crops by gradients, colours and their change. `prepare` does all the work."""
 
     Params = AppearanceParams
 
@@ -71,7 +93,7 @@ class Appearance(PooledEncoder[Row]):
         super().__init__(name, params, 2 * (PICTURE_DIM + 3))
 
     def prepare(self, clip: Clip) -> Row:
-        """Decode and describe each picture."""
+        """Decode the clip's pictures, compute the features of each and average them."""
         pictures = [jpeg.decode(data) for data in pictures_of(clip, self.params.input)]
         colours = np.stack([picture.mean(axis=(0, 1)) / 255 for picture in pictures])
         steps = np.concatenate([np.stack([gradients(picture) for picture in pictures]), colours], axis=1)
@@ -80,5 +102,5 @@ class Appearance(PooledEncoder[Row]):
         return self.pooled(np.concatenate([steps, moving], axis=1))
 
     def infer(self, items: Sequence[Row]) -> list[Row | Skip]:
-        """Nothing is left to do."""
+        """Return the rows as they are: `prepare` has done all the work."""
         return list(items)

@@ -1,7 +1,7 @@
-"""The face detector's interface, and MTCNN behind it.
+"""The interface of face detectors, and the detector MTCNN.
 
-A detector sees the frames of one clip per call: MTCNN's later nets and its suppression of overlapping
-boxes span all images of a call, so mixing clips would move boxes.
+A detector is given the frames of only one clip per call. MTCNN's later networks and its suppression of overlapping
+boxes work on all images of a call together, so that the boxes of one clip would depend on the others.
 """
 
 from __future__ import annotations
@@ -29,12 +29,13 @@ Floats = npt.NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Detections:
-    """The faces found in one picture, in its pixels.
+    """The k faces that a detector found in one picture. Coordinates are pixels of that picture.
 
     Attributes:
         boxes: (k, 4) float32: left, top, right, bottom.
-        scores: (k,) float32 in [0, 1].
-        landmarks: (k, 5, 2) float32: x and y of left eye, right eye, nose, mouth left, mouth right, as seen.
+        scores: (k,) float32 in [0, 1]: how sure the detector is.
+        landmarks: (k, 5, 2) float32: x and y of the left eye, the right eye, the nose, the left and the right corner
+            of the mouth. Left and right are those of the picture.
     """
 
     boxes: Floats
@@ -43,23 +44,30 @@ class Detections:
 
     @classmethod
     def none(cls) -> Detections:
-        """No face."""
+        """The detections of a picture without a face: k is 0."""
         return cls(np.zeros((0, 4), np.float32), np.zeros(0, np.float32), np.zeros((0, 5, 2), np.float32))
 
     def scaled(self, factor: float) -> Detections:
-        """The same faces in a picture `factor` times as large."""
+        """Return the same faces in the coordinates of a picture that is `factor` times as large.
+
+        Example:
+            >>> box = np.array([[1, 2, 3, 4]], np.float32)
+            >>> found = Detections(box, np.ones(1, np.float32), np.zeros((1, 5, 2), np.float32))
+            >>> found.scaled(2).boxes.tolist()
+            [[2.0, 4.0, 6.0, 8.0]]
+        """
         return Detections(self.boxes * np.float32(factor), self.scores, self.landmarks * np.float32(factor))
 
 
 class FaceParams(Section):
-    """Face detection, and the choice of one primary face per clip. `detector` says by which code; each detector has
+    """Face detection, and the choice of one primary face per clip. `detector` names the detector; each detector has
     options of its own besides."""
 
-    detector: str = "mtcnn"  # which code
+    detector: str = "mtcnn"  # name of the detector
     detect_side: Annotated[int, Field(ge=32)] = 320  # pixels of the longer side of the copy that is searched
-    min_score: Fraction = 0.9  # of the detector; lower ones are kept as candidates only
+    min_score: Fraction = 0.9  # of the detector; faces with a lower score are stored, but never chosen
     margin: Annotated[float, Field(ge=0.0, le=2.0)] = 0.1  # of the face's size, on each side
-    size: Annotated[int, Field(ge=32)] = 160  # pixels, the aligned crop
+    size: Annotated[int, Field(ge=32)] = 160  # pixels of each side of the aligned crop
     jpeg_quality: Annotated[int, Field(ge=1, le=100)] = 95  # of the crops
 
 
@@ -67,13 +75,13 @@ FACES = Choice(FaceParams, "detector", DETECTORS)  # the section `faces` of para
 
 
 class Detector(ABC):
-    """Finds faces in the frames of one clip.
+    """Base of the face detectors. A detector finds the faces in the frames of one clip.
 
     Attributes:
-        Params: the class of the section `faces`.
+        Params: the class of the section `faces` of params.yaml for this detector.
 
     Args:
-        params: that section.
+        params: the section `faces`.
     """
 
     Params: type[FaceParams] = FaceParams
@@ -82,47 +90,57 @@ class Detector(ABC):
         self.params: FaceParams = params
 
     def files(self) -> Sequence[Path]:
-        """Its weights."""
+        """The files with the detector's weights."""
         return ()
 
     def setup(self, device: torch.device) -> None:
-        """Load weights."""
+        """Load the weights to a device."""
         del device
 
     @abstractmethod
     def detect(self, pictures: npt.NDArray[np.uint8]) -> list[Detections]:
-        """Faces of each picture of (n, height, width, 3) uint8 RGB, one entry per picture."""
+        """Find the faces in each picture.
+
+        Args:
+            pictures: (n, height, width, 3) uint8 RGB.
+
+        Returns:
+            The faces of each picture, n entries.
+        """
 
 
 class MtcnnParams(FaceParams):
-    """MTCNN by facenet-pytorch, whose wheel carries the weights."""
+    """The detector MTCNN of facenet-pytorch. Its weights are part of that package."""
 
     min_face: Annotated[int, Field(ge=12)] = 24  # pixels, in the copy that is searched
 
 
 class Mtcnn(Detector):
-    """MTCNN (Zhang et al. 2016) by facenet-pytorch, whose wheel carries the weights."""
+    """The detector MTCNN (Zhang et al., 2016) of facenet-pytorch. Its weights are part of that package."""
 
-    SMALLEST = 12  # pixels of the first net's window: a picture below it has no face that could be found
+    SMALLEST = 12  # pixels of the first network's window; no face can be found in a smaller picture
 
     Params = MtcnnParams
     params: MtcnnParams
 
     def files(self) -> Sequence[Path]:
-        """The three nets, beside the code of facenet-pytorch (found without importing it, which imports torch)."""
+        """The weights of the three networks, in the folder of facenet-pytorch.
+
+        The folder is looked up without an import of the package, because that would import torch.
+        """
         package = find_spec("facenet_pytorch")
         assert package is not None
         assert package.origin is not None
         return sorted(Path(package.origin).parent.joinpath("data").glob("?net.pt"))
 
     def setup(self, device: torch.device) -> None:
-        """Load the three nets."""
+        """Load the three networks to a device."""
         from facenet_pytorch import MTCNN
 
         self._net = MTCNN(keep_all=True, min_face_size=self.params.min_face, device=device).eval()
 
     def detect(self, pictures: npt.NDArray[np.uint8]) -> list[Detections]:
-        """As Detector.detect."""
+        """Find the faces in each picture, as `Detector.detect` describes."""
         if min(pictures.shape[1:3]) < self.SMALLEST * max(1.0, self.params.min_face / self.SMALLEST):
             return [Detections.none() for _ in pictures]
         found = []
@@ -136,5 +154,5 @@ class Mtcnn(Detector):
 
 
 def make_detector(params: FaceParams) -> Detector:
-    """The detector that the section names."""
+    """Make the detector that the section `faces` of params.yaml names."""
     return DETECTORS.load(params.detector)(params)

@@ -1,4 +1,4 @@
-"""`facenet`: InceptionResnetV1 (Schroff et al. 2015; weights by facenet-pytorch) on face crops."""
+"""`facenet`: an encoder of face crops with InceptionResnetV1, as facenet-pytorch has it (Schroff et al., 2015)."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ SIDE = 160
 
 
 class FacenetParams(ModelParams):
-    """InceptionResnetV1; its folder has the state dict as safetensors."""
+    """InceptionResnetV1 of facenet-pytorch. The checkpoint's folder has its state dict as safetensors."""
 
     input: Literal["faces"]  # the face crops
 
 
 class Facenet(ImageEncoder):
-    """Face crops to identity-and-expression vectors of unit length."""
+    """An encoder of face crops. Each crop gives a vector of unit length that shows identity and expression."""
 
     Params = FacenetParams
 
@@ -38,11 +38,15 @@ class Facenet(ImageEncoder):
         super().__init__(name, params, DIM)
 
     def files(self) -> Sequence[Path]:
-        """The checkpoint's."""
+        """The files of the checkpoint that decide its vectors."""
         return value_files(self.folder)
 
     def load(self, device: torch.device) -> None:
-        """Load the state dict; the classifier on top, if the file has it, is left out."""
+        """Load the weights to a device. The last layer, a classifier, is left out if the file has it.
+
+        Raises:
+            CheckpointError: if the files cannot be read, or are not complete.
+        """
         from facenet_pytorch import InceptionResnetV1
         from safetensors import SafetensorError
         from safetensors.torch import load_file
@@ -59,7 +63,7 @@ class Facenet(ImageEncoder):
         self._model = model.eval().requires_grad_(False).to(device)
 
     def preprocess(self, picture: npt.NDArray[np.uint8]) -> torch.Tensor:
-        """To 160 pixels and (x - 127.5) / 128, as it was trained."""
+        """Scale a face crop to 160 × 160 pixels and its values to (x - 127.5) / 128, as in the model's training."""
         import torch
 
         image = Image.fromarray(picture).resize((SIDE, SIDE), Image.Resampling.BILINEAR)
@@ -67,6 +71,6 @@ class Facenet(ImageEncoder):
         return torch.from_numpy(pixels.transpose(2, 0, 1).copy())
 
     def network(self, pictures: torch.Tensor) -> torch.Tensor:
-        """Embeddings."""
+        """Compute the embeddings of face crops: (rows, 3, 160, 160) float32 to (rows, 512) float32."""
         vectors: torch.Tensor = self._model(pictures)
         return vectors

@@ -1,7 +1,8 @@
-"""Face cropping: detect on a downscaled copy, choose one primary face, crop it aligned from the full frame.
+"""The stage `faces`: find faces in the frames of a clip, choose one primary face, and crop it.
 
-The crop is a similarity transform (rotation, scale, shift) that brings the five landmarks nearest to a fixed
-layout, so that eyes and mouth lie at the same pixels in every crop and what is left to see is expression.
+Faces are detected in a smaller copy of each frame, and the crop is taken from the full frame. It is made by the
+similarity transform (rotation, scale, shift) that brings the face's five landmarks nearest to a fixed layout. Thus
+eyes and mouth lie at almost the same pixels in every crop, and what differs between crops is mainly the expression.
 """
 
 from __future__ import annotations
@@ -29,8 +30,8 @@ if TYPE_CHECKING:
 
 Picture = npt.NDArray[np.uint8]  # (height, width, 3)
 
-# Where the landmarks come to lie, in fractions of the crop's side, at margin 0: the five-point layout that
-# face-recognition crops of 112 pixels share.
+# The place of each landmark in a crop without margin, in fractions of the crop's side. It is the usual five-point
+# layout of face recognition, which is given for crops of 112 pixels.
 LAYOUT = np.array(
     [[0.3419, 0.4616], [0.6565, 0.4598], [0.5003, 0.6405], [0.3710, 0.8247], [0.6315, 0.8232]], dtype=np.float64
 )
@@ -38,14 +39,14 @@ LAYOUT = np.array(
 
 @dataclass(frozen=True)
 class Faces:
-    """A clip's row of `data/faces/`: the primary face, in the frames that show it.
+    """A clip's row of the table `faces`: the primary face, once for each frame that shows it.
 
     Attributes:
-        crops: JPEG pictures, square.
-        times: seconds.
-        boxes: (faces, 4) float32, pixels of the frame.
-        landmarks: (faces, 5, 2) float32, pixels of the frame.
-        coverage: share of the clip's frames that show it.
+        crops: the square crops, as JPEG.
+        times: presentation times in seconds.
+        boxes: (faces, 4) float32: left, top, right, bottom in pixels of the frame.
+        landmarks: (faces, 5, 2) float32: x and y in pixels of the frame, in the order of `Detections`.
+        coverage: share of the clip's frames that show the primary face.
     """
 
     crops: Sequence[bytes]
@@ -56,7 +57,7 @@ class Faces:
 
     @classmethod
     def of(cls, row: Row) -> Faces:
-        """From a row."""
+        """Read the columns of a row."""
         return cls(
             row["crops"],  # type: ignore[arg-type]  # typed by CropFaces.schema, as are the others
             row["times"],  # type: ignore[arg-type]
@@ -67,17 +68,24 @@ class Faces:
 
 
 def pictures_of(clip: Clip, table: str) -> Sequence[bytes]:
-    """JPEG bytes of a clip's frames or face crops.
+    """Return a clip's frames or face crops as JPEG bytes.
+
+    Args:
+        clip: the clip, with its row of that table.
+        table: "frames" or "faces".
 
     Raises:
-        Skip: there are none.
+        Skip: if the clip has none.
     """
     row = clip.need(table)
     return Faces.of(row).crops if table == "faces" else Frames.of(row).jpegs
 
 
 class CropFaces(Transform[tuple[Frames, list[Picture]]]):
-    """Frames to aligned crops of the primary face. An item is a clip's frames and their decoded pictures."""
+    """The transform from frames to aligned crops of the primary face.
+
+    An item is the frames of one clip and their decoded pictures.
+    """
 
     name = "faces"
     uses_torch = True
@@ -91,7 +99,7 @@ class CropFaces(Transform[tuple[Frames, list[Picture]]]):
             pa.field("landmarks", pa.list_(pa.list_(pa.float32(), 10))),
             pa.field("scores", pa.list_(pa.float32())),
             pa.field("coverage", pa.float32()),
-            # Every box that the detector gave, of whatever face and score.
+            # All boxes that the detector gave, also those of other faces and with low scores.
             pa.field(
                 "candidates",
                 pa.list_(
@@ -106,20 +114,26 @@ class CropFaces(Transform[tuple[Frames, list[Picture]]]):
         self.detector = make_detector(params)
 
     def files(self) -> Sequence[Path]:
-        """The detector's weights."""
+        """The files with the detector's weights."""
         return self.detector.files()
 
     def setup(self, device: torch.device) -> None:
-        """Load the detector."""
+        """Load the detector to a device."""
         self.detector.setup(device)
 
     def prepare(self, clip: Clip) -> tuple[Frames, list[Picture]]:
-        """Decode the frames."""
+        """Decode the frames of a clip."""
         frames = Frames.of(clip.need("frames"))
         return frames, [jpeg.decode(data) for data in frames.jpegs]
 
     def infer(self, items: Sequence[tuple[Frames, list[Picture]]]) -> list[Row | Skip]:
-        """One detector call per clip, and per size of its pictures: a film may change it midway."""
+        """Detect, choose and crop the primary face of each clip.
+
+        The detector is called once per clip; or once per size of its pictures, if the size changes within the video.
+
+        Returns:
+            A row for each clip, or a Skip if the clip shows no face.
+        """
         return [self._faces(frames, pictures) for frames, pictures in items]
 
     def _detect(self, pictures: Sequence[Picture]) -> list[Detections]:
@@ -162,13 +176,13 @@ def _pick(found: Detections, at: int) -> Detections:
 
 
 def align(picture: Picture, landmarks: Floats, size: int, margin: float) -> Picture:
-    """Crop a face so that its landmarks lie as near to LAYOUT as a similarity transform can bring them.
+    """Crop a face by the similarity transform that brings its landmarks nearest to LAYOUT.
 
     Args:
         picture: (height, width, 3) uint8.
-        landmarks: (5, 2), pixels of the picture.
-        size: of the square crop, pixels.
-        margin: added on each side, in fractions of the face's size.
+        landmarks: (5, 2) float32, x and y in pixels of the picture.
+        size: side of the square crop in pixels.
+        margin: what is added on each side, as a fraction of the crop's side without margin.
 
     Returns:
         (size, size, 3) uint8; black where the crop reaches beyond the picture.
@@ -176,7 +190,7 @@ def align(picture: Picture, landmarks: Floats, size: int, margin: float) -> Pict
     target = (LAYOUT + margin) / (1 + 2 * margin) * size
     matrix = similarity(target, landmarks.astype(np.float64))  # from crop pixels to picture pixels
     scale = float(np.hypot(matrix[0, 0], matrix[1, 0]))
-    if scale > 1:  # the affine warp does not smooth, so shrink first
+    if scale > 1:  # the affine transform does not smooth, so the picture is shrunk first
         small = jpeg.shrink(picture, max(1, round(max(picture.shape[:2]) / scale)))
         matrix = np.diag([small.shape[1] / picture.shape[1], small.shape[0] / picture.shape[0]]) @ matrix
         picture = small
@@ -187,12 +201,26 @@ def align(picture: Picture, landmarks: Floats, size: int, margin: float) -> Pict
 
 
 def similarity(source: npt.NDArray[np.float64], target: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """(2, 3) matrix of the least-squares similarity that takes (n, 2) source points to target points.
+    """Compute the similarity transform that takes source points nearest to target points, by least squares.
 
-    Umeyama (1991), without reflection, in complex numbers: t = a·s + b.
+    The solution is that of Umeyama (1991) without reflection. In complex numbers it is t = a·s + b, where |a| is the
+    scale and the argument of a is the rotation.
+
+    Args:
+        source: (n, 2) float64, x and y.
+        target: (n, 2) float64, x and y.
+
+    Returns:
+        (2, 3) float64, the matrix of the transform: `target ≈ source @ matrix[:, :2].T + matrix[:, 2]`.
+
+    Example:
+        >>> square = np.array([[0.0, 0.0], [1.0, 0.0], [1.0, 1.0], [0.0, 1.0]])
+        >>> matrix = similarity(square, 2 * square + [3, 4])
+        >>> (matrix @ [1, 1, 1]).round(6).tolist()  # where the point (1, 1) comes to lie
+        [5.0, 6.0]
     """
     s, t = (points[:, 0] + 1j * points[:, 1] for points in (source, target))
     s0, t0 = s - s.mean(), t - t.mean()
-    a = np.vdot(s0, t0) / max(np.vdot(s0, s0).real, 1e-12)  # points that all coincide have no scale
+    a = np.vdot(s0, t0) / max(np.vdot(s0, s0).real, 1e-12)  # if all points coincide, the divisor would be 0
     b = t.mean() - a * s.mean()
     return np.array([[a.real, -a.imag, b.real], [a.imag, a.real, b.imag]])

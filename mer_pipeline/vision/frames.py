@@ -1,7 +1,8 @@
-"""Frame sampling: each clip is decoded once, for every visual encoder.
+"""The stage `frames`: choose frames of a video and store them as JPEG.
 
-Modes (params `frames`): `uniform` takes the frame shown at the centre of each of n equal spans of time, `fps` one
-every 1/fps seconds, `all` every frame; the last two at most `max_frames`, spread evenly.
+Each clip is decoded once, for all encoders of pictures. The section `frames` of params.yaml has three modes. `uniform`
+takes the frame that is shown at the centre of each of n equal spans of time. `fps` takes the frame that is shown every
+1/fps seconds. `all` takes every frame. `fps` and `all` keep at most `max_frames`, spread evenly over the clip.
 """
 
 from __future__ import annotations
@@ -28,49 +29,64 @@ MAX_MOMENTS = 1_000_000
 
 
 class FrameParams(Section):
-    """Which pictures of a clip are kept, and how large."""
+    """Which frames of a clip are kept, and in what size."""
 
-    mode: Literal["uniform", "fps", "all"] = "uniform"  # see n, fps and max_frames
-    n: Count = 8  # uniform: this many, at the centres of n equal spans of time
-    fps: Annotated[float, Field(gt=0, le=1000)] = 2.0  # fps: this many a second
-    max_frames: Count = 64  # fps, all: never more than this
+    mode: Literal["uniform", "fps", "all"] = "uniform"  # how frames are chosen: see n, fps and max_frames
+    n: Count = 8  # for mode uniform: number of frames, at the centres of n equal spans of time
+    fps: Annotated[float, Field(gt=0, le=1000)] = 2.0  # for mode fps: number of frames per second
+    max_frames: Count = 64  # for modes fps and all: the most frames of a clip
     max_side: Annotated[int, Field(ge=16)] = 640  # pixels of the longer side; smaller pictures stay as they are
-    jpeg_quality: Annotated[int, Field(ge=1, le=100)] = 90  # 4:2:0
+    jpeg_quality: Annotated[int, Field(ge=1, le=100)] = 90  # of the stored frames, with 4:2:0 chroma subsampling
 
 
 @dataclass(frozen=True)
 class Frames:
-    """A clip's row of `data/frames/`: JPEG pictures and their times in seconds."""
+    """A clip's row of the table `frames`.
+
+    Attributes:
+        jpegs: the frames as JPEG bytes.
+        times: their presentation times in seconds.
+    """
 
     jpegs: Sequence[bytes]
     times: Sequence[float]
 
     @classmethod
     def of(cls, row: Row) -> Frames:
-        """From a row."""
+        """Read the columns of a row."""
         return cls(row["jpegs"], row["times"])  # type: ignore[arg-type]  # typed by SampleFrames.schema
 
 
 def sample_indices(params: FrameParams, times: npt.NDArray[np.float64], end: float) -> npt.NDArray[np.int64]:
-    """Indices of the frames to keep, ascending and distinct.
+    """Choose the frames that are kept.
 
     Args:
-        params: mode and numbers.
-        times: (frames,) presentation times in seconds, ascending.
-        end: the time at which the last frame ends.
+        params: the mode and its numbers.
+        times: (frames,) float64, presentation times in seconds, ascending.
+        end: the time at which the last frame ends, in seconds.
+
+    Returns:
+        (kept,) int64, the indices of these frames, ascending and distinct.
+
+    Example:
+        >>> times = np.arange(100) / 25  # four seconds at 25 frames per second
+        >>> sample_indices(FrameParams(mode="uniform", n=4), times, end=4.0).tolist()
+        [12, 37, 62, 87]
+        >>> sample_indices(FrameParams(mode="fps", fps=1), times, end=4.0).tolist()
+        [0, 25, 50, 75]
     """
     start = float(times[0])
     if params.mode == "all":
         return _spread(np.arange(len(times)), params.max_frames)
     if params.mode == "fps":
-        # No more moments than could matter: a wrong duration in a CSV must not fill the memory.
+        # The number of moments is limited: a wrong duration in the dataset's table must not fill the memory.
         count = int(np.clip(np.ceil((end - start) * params.fps), 1, MAX_MOMENTS))
         return _spread(_shown_at(times, start + np.arange(count) / params.fps), params.max_frames)
     return _shown_at(times, start + (np.arange(params.n) + 0.5) * (end - start) / params.n)
 
 
 def _shown_at(times: npt.NDArray[np.float64], moments: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
-    # A frame is shown from its time until the next one's; the small step forgives rounding of the division.
+    # A frame is shown from its time until the time of the next one. The small step allows for rounding errors.
     return np.unique(np.clip(np.searchsorted(times, moments + 1e-6, side="right") - 1, 0, len(times) - 1))
 
 
@@ -81,7 +97,7 @@ def _spread(indices: npt.NDArray[np.int64], limit: int) -> npt.NDArray[np.int64]
 
 
 class SampleFrames(Transform[Row]):
-    """Video to JPEG frames with true timestamps; all the work is in `prepare`."""
+    """The transform from a video to JPEG frames with their presentation times. `prepare` does all the work."""
 
     name = "frames"
     sources = (Source("manifest", ("video_sha256", "fps", "duration"), locators=("video",)),)
@@ -99,7 +115,7 @@ class SampleFrames(Transform[Row]):
         self.root = root
 
     def prepare(self, clip: Clip) -> Row:
-        """Decode, turn upright, bound the size, encode."""
+        """Decode the chosen frames, scale them down where they are too large, and encode them as JPEG."""
         row = clip.need("manifest")
         if row["video"] is None:
             raise Skip("no picture: the dataset has no video of this clip")
@@ -123,5 +139,5 @@ class SampleFrames(Transform[Row]):
         return {"jpegs": jpegs, "times": times, "width": shape[1], "height": shape[0]}
 
     def infer(self, items: Sequence[Row]) -> list[Row | Skip]:
-        """Nothing is left to do."""
+        """Return the rows as they are: `prepare` has done all the work."""
         return list(items)

@@ -1,7 +1,8 @@
-"""`face-geometry`: the primary face's landmarks and crop over time, without any model or download.
+"""`face-geometry`: an encoder of the primary face's landmarks and crops; it needs no model and no download.
 
-Three groups of numbers: where the aligned landmarks lie and how they move (expression), how the head moves
-(nods, turns, approach), and oriented gradients of the aligned crop and their change (brows, eyes, mouth).
+The features have three groups. The first says where the aligned landmarks lie and how they move (expression). The
+second says how the head moves (nods, turns, approach). The third has the oriented gradients of the aligned crops and
+their change (brows, eyes, mouth).
 """
 
 from __future__ import annotations
@@ -20,20 +21,29 @@ from mer_pipeline.vision.appearance import ORIENTATIONS, change, gradients
 from mer_pipeline.vision.faces import LAYOUT, Faces, similarity
 from mer_pipeline.vision.track import side
 
-CELLS = 8
-CROP_SIDE = 96
-SHAPE_DIM = 10 + 4  # aligned landmarks; ratios
+CELLS = 8  # cells on each side of the grid for gradients
+CROP_SIDE = 96  # pixels of the square that a crop is scaled to
+SHAPE_DIM = 10 + 4  # x and y of five aligned landmarks; four ratios
 DIM = 3 * SHAPE_DIM + 6 + 2 * CELLS * CELLS * ORIENTATIONS
 
 
 def shape(landmarks: npt.NDArray[np.float32]) -> Vectors:
-    """One face's shape, free of its place, size and roll: (SHAPE_DIM,) float32.
+    """Describe the shape of one face by numbers that do not depend on its place, its size and its roll.
 
-    The five landmarks in the layout's coordinates, then ratios to the distance between the eyes: mouth width,
-    eyes to mouth, nose to mouth, and the nose's offset from the middle (turning of the head).
+    The first ten numbers are the differences between the aligned landmarks and LAYOUT, in fractions of the crop's side.
+    The last four are divided by the distance between the eyes: the width of the mouth, the distance from the eyes to
+    the mouth, the distance from the nose to the mouth, and the sideways offset of the nose (turning of the head).
 
     Args:
-        landmarks: (5, 2) pixels.
+        landmarks: (5, 2) float32, x and y in pixels.
+
+    Returns:
+        (SHAPE_DIM,) float32.
+
+    Example:
+        >>> face = 100 * LAYOUT.astype(np.float32) + 50  # a face that has exactly the layout's shape
+        >>> bool(np.allclose(shape(face)[:10], 0, atol=1e-5))
+        True
     """
     points = landmarks.astype(np.float64)
     matrix = similarity(points, LAYOUT)
@@ -52,8 +62,12 @@ def shape(landmarks: npt.NDArray[np.float32]) -> Vectors:
 
 
 def head_motion(faces: Faces) -> Vectors:
-    """How the head moves: (6,) float32: mean absolute move across and down, growth and roll per step, the spread of
-    the roll, and the coverage."""
+    """Describe how the head moves over the frames of a clip.
+
+    Returns:
+        (6,) float32: the mean absolute change from frame to frame of the face's x, y (both in units of the median side
+        of its box), logarithm of its side, and roll in radians; the standard deviation of the roll; and the coverage.
+    """
     sides = np.array([max(side(box), 1e-6) for box in faces.boxes])
     centres = (faces.boxes[:, :2] + faces.boxes[:, 2:]) / 2 / np.median(sides)
     eyes = faces.landmarks[:, 1] - faces.landmarks[:, 0]
@@ -62,24 +76,25 @@ def head_motion(faces: Faces) -> Vectors:
     return np.concatenate([change(steps), [roll.std(), faces.coverage]]).astype(np.float32)
 
 
-# Where brows are sought in an aligned crop, in fractions of its side: columns of their inner ends, rows between the
-# upper lid and the hair. A crop's margin shifts them a little, for all clips alike.
+# Where the brows are searched in an aligned crop, in fractions of its side: the columns of their inner ends, and the
+# rows between the upper lid and the hair. The margin of the crops moves the brows a little, by the same for all clips.
 BROW_COLUMNS = ((0.36, 0.46), (0.54, 0.64))
 BROW_ROWS = (0.35, 0.45)
-BROW_SHADE = 1.0  # levels of luma by which a brow is darker than what is above and below it
+BROW_SHADE = 1.0  # by how many levels of luma a brow must be darker than the skin above and below it
 
 
 def brow_height(crop: npt.NDArray[np.uint8]) -> float | None:
-    """How high the inner ends of the brows stand in an aligned crop: the most prominent dark line over the lids.
+    """Measure how high the inner ends of the brows are in an aligned crop.
 
-    The detector's five landmarks have no brows, so this is read off the picture: comparable within a person under
-    one light, and not between people.
+    The detector's five landmarks do not include the brows. Therefore a brow is taken to be the most prominent dark line
+    above the eyelid. The measure can be compared within one person under one light, but not between people.
 
     Args:
         crop: (side, side, 3) uint8.
 
     Returns:
-        Height over the lower edge of the searched rows, in sides of the crop; None where there is no such line.
+        The mean height of the brows that are found over the lower edge of the searched rows, as a fraction of the
+        crop's side; None if no brow is found.
     """
     from scipy.ndimage import gaussian_filter1d
     from scipy.signal import find_peaks
@@ -93,20 +108,20 @@ def brow_height(crop: npt.NDArray[np.uint8]) -> float | None:
         peaks, found = find_peaks(dark, prominence=BROW_SHADE)
         if len(peaks):
             at = int(peaks[found["prominences"].argmax()])
-            # The vertex of the parabola through the peak and its neighbours.
+            # The parabola through the peak and its two neighbours gives the place of the peak between two pixels.
             before, here, after = dark[at - 1 : at + 2]
             heights.append(bottom - top - at - 0.5 - 0.5 * (before - after) / (before - 2 * here + after))
     return float(np.mean(heights)) / side if heights else None
 
 
 class FaceGeometryParams(PooledParams):
-    """Aligned landmarks and their motion, head motion, gradients of the crop."""
+    """Positions and motion of the aligned landmarks, head motion, and gradients of the face crops."""
 
     input: Literal["faces"]  # the face crops
 
 
 class FaceGeometry(PooledEncoder[Row]):
-    """Faces to geometry, motion and appearance; all the work is in `prepare`."""
+    """An encoder of faces by their geometry, motion and appearance. `prepare` does all the work."""
 
     Params = FaceGeometryParams
 
@@ -114,7 +129,7 @@ class FaceGeometry(PooledEncoder[Row]):
         super().__init__(name, params, DIM)
 
     def prepare(self, clip: Clip) -> Row:
-        """Measure each face, then pool over time."""
+        """Compute the features of each face and average them over time."""
         faces = Faces.of(clip.need("faces"))
         shapes = np.stack([shape(points) for points in faces.landmarks])
         looks = np.stack([gradients(jpeg.decode(crop), CROP_SIDE, CELLS) for crop in faces.crops])
@@ -123,5 +138,5 @@ class FaceGeometry(PooledEncoder[Row]):
         return self.pooled(np.concatenate([shapes, looks, fixed], axis=1))
 
     def infer(self, items: Sequence[Row]) -> list[Row | Skip]:
-        """Nothing is left to do."""
+        """Return the rows as they are: `prepare` has done all the work."""
         return list(items)

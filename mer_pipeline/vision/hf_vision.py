@@ -1,4 +1,4 @@
-"""`hf-vision`: Hugging Face image models: CLIP's projected image features, or the class token of ViT-like models."""
+"""`hf-vision`: encoders of pictures from Hugging Face: CLIP's projected image features, or a ViT's class token."""
 
 from __future__ import annotations
 
@@ -16,15 +16,18 @@ if TYPE_CHECKING:
     import torch
     from transformers import BaseImageProcessor
 
-# Models whose first token stands for the whole picture; their checkpoints may carry a classifier, which is left out.
+# Models whose first token (the class token) stands for the whole picture. A classifier in a checkpoint is left out.
 CLASS_TOKEN = ("vit", "dinov2", "deit", "beit")
 
 
 def load_processor(folder: Path) -> BaseImageProcessor:
-    """A checkpoint's own resize, crop and normalisation.
+    """Load a checkpoint's own image processor, which resizes, crops and normalises pictures.
+
+    Args:
+        folder: the folder of the checkpoint.
 
     Raises:
-        CheckpointError: it says nothing of them, or not what is known.
+        CheckpointError: if the checkpoint has no image processor, or one of an unknown kind.
     """
     from transformers import AutoImageProcessor
 
@@ -35,7 +38,7 @@ def load_processor(folder: Path) -> BaseImageProcessor:
 
 
 def process(processor: BaseImageProcessor, picture: Picture) -> torch.Tensor:
-    """(height, width, 3) uint8 to (3, side, side) float32."""
+    """Apply an image processor to one picture: (height, width, 3) uint8 to (3, side, side) float32."""
     tensor: torch.Tensor = processor(picture.copy(), return_tensors="pt", input_data_format="channels_last")[
         "pixel_values"
     ][0]
@@ -43,15 +46,19 @@ def process(processor: BaseImageProcessor, picture: Picture) -> torch.Tensor:
 
 
 class HfVisionParams(ModelParams):
-    """CLIP's projected features; the class token of ViT, DINOv2, DeiT, BEiT (expression models too). From a Hugging
-    Face folder."""
+    """An image model from a Hugging Face folder: the projected features of CLIP, or the class token of ViT, DINOv2,
+    DeiT or BEiT (models of facial expression too)."""
 
     input: Literal["frames", "faces"]  # the pictures that are read
-    layers: Layers = 1  # sum of the last n hidden layers, or of these (0 = embeddings); CLIP has its projection instead
+    layers: Layers = 1  # sum of the last n hidden layers, or of these (0 = embeddings); CLIP ignores it
 
 
 class HfVision(ImageEncoder):
-    """Pictures to vectors. `layers` sums the class token over hidden layers; CLIP has its projection instead."""
+    """An encoder of pictures with a Hugging Face model.
+
+    A CLIP model gives its projected image features. Any other gives its class token, summed over the hidden layers
+    that `layers` names.
+    """
 
     Params = HfVisionParams
     params: HfVisionParams
@@ -65,15 +72,19 @@ class HfVision(ImageEncoder):
         super().__init__(name, params, self.config.projection_dim if self.is_clip else self.config.hidden_size)
 
     def key(self) -> Mapping[str, object]:
-        """Nothing beyond `files`: the configuration is one of them."""
+        """Leave the configuration out of the key, because its file is one of `files`."""
         return {"config": None}
 
     def files(self) -> Sequence[Path]:
-        """The checkpoint's."""
+        """The files of the checkpoint that decide its vectors."""
         return value_files(self.folder)
 
     def load(self, device: torch.device) -> None:
-        """Load the model and its image processor."""
+        """Load the model to a device, and its image processor.
+
+        Raises:
+            CheckpointError: if the files cannot be read, or are not complete.
+        """
         import transformers
 
         loader = transformers.CLIPVisionModelWithProjection if self.is_clip else transformers.AutoModel
@@ -81,11 +92,11 @@ class HfVision(ImageEncoder):
         self._processor = load_processor(self.folder)
 
     def preprocess(self, picture: Picture) -> torch.Tensor:
-        """The checkpoint's own resize, crop and normalisation."""
+        """Resize, crop and normalise a picture as the checkpoint says: (3, side, side) float32."""
         return process(self._processor, picture)
 
     def network(self, pictures: torch.Tensor) -> torch.Tensor:
-        """Projected features, or class tokens."""
+        """Compute the projected features or the class tokens: (rows, 3, side, side) to (rows, dim), float32."""
         if self.is_clip:
             vectors: torch.Tensor = self._model(pixel_values=pictures).image_embeds
             return vectors

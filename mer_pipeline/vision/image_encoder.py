@@ -1,4 +1,7 @@
-"""What image encoders share: decode and preprocess in threads, one network over the pictures of many clips."""
+"""The base of the encoders that run a network on pictures.
+
+Pictures are decoded and preprocessed in threads, and the network runs on the pictures of many clips at once.
+"""
 
 from __future__ import annotations
 
@@ -23,15 +26,18 @@ Picture = npt.NDArray[np.uint8]
 
 
 def picture_tensors(clip: Clip, table: str, preprocess: Callable[[Picture], torch.Tensor]) -> torch.Tensor:
-    """A clip's pictures as a network takes them: (pictures, 3, side, side) float32.
+    """Decode and preprocess the pictures of a clip.
 
     Args:
-        clip: which.
+        clip: the clip, with its row of that table.
         table: "frames" or "faces".
-        preprocess: (height, width, 3) uint8 to (3, side, side) float32.
+        preprocess: turns a picture, (height, width, 3) uint8, into a network's input, (3, side, side) float32.
+
+    Returns:
+        (pictures, 3, side, side) float32.
 
     Raises:
-        Skip: there are none.
+        Skip: if the clip has no pictures.
     """
     import torch
 
@@ -41,7 +47,17 @@ def picture_tensors(clip: Clip, table: str, preprocess: Callable[[Picture], torc
 def rows_by_clip(
     network: Callable[[torch.Tensor], torch.Tensor], items: Sequence[torch.Tensor], rows: int, device: torch.device
 ) -> Iterator[npt.NDArray[np.float32]]:
-    """Pictures of many clips through a network in fixed groups; for each clip (pictures, dim) float32."""
+    """Run a network on the pictures of many clips, in groups of a fixed number of rows.
+
+    Args:
+        network: takes (rows, 3, side, side) float32 and returns (rows, dim).
+        items: the pictures of each clip, (pictures, 3, side, side) float32.
+        rows: the number of rows in a group.
+        device: where the network is.
+
+    Yields:
+        For each clip its vectors, (pictures, dim) float32.
+    """
     import torch
 
     vectors = forward_rows(network, [torch.cat(list(items))], rows, device)
@@ -50,35 +66,36 @@ def rows_by_clip(
 
 
 class ImageEncoder(PooledEncoder["torch.Tensor"]):
-    """Frames or face crops to one vector per picture, pooled over time. An item is (pictures, 3, side, side) float32.
+    """Base of the encoders that make one vector of each picture and average them over time.
 
-    All pictures have the network's own size, so there is no padding but of the last group's rows.
+    An item is the pictures of one clip, (pictures, 3, side, side) float32. All pictures have the size that the network
+    needs, so that only the number of rows in the last group is padded.
     """
 
     uses_torch = True
     batch_rows = 16
 
     def setup(self, device: torch.device) -> None:
-        """Load the network."""
+        """Load the network to a device."""
         self._device = device
         self.load(device)
 
     @abstractmethod
     def load(self, device: torch.device) -> None:
-        """Load weights and preprocessing."""
+        """Load the weights to a device, and what `preprocess` needs."""
 
     @abstractmethod
     def preprocess(self, picture: Picture) -> torch.Tensor:
-        """(height, width, 3) uint8 to (3, side, side) float32."""
+        """Turn a picture into the network's input: (height, width, 3) uint8 to (3, side, side) float32."""
 
     @abstractmethod
     def network(self, pictures: torch.Tensor) -> torch.Tensor:
-        """(rows, 3, side, side) to (rows, dim)."""
+        """Compute a vector for each picture: (rows, 3, side, side) float32 to (rows, dim)."""
 
     def prepare(self, clip: Clip) -> torch.Tensor:
-        """Decode and preprocess."""
+        """Decode and preprocess the pictures of a clip."""
         return picture_tensors(clip, self.params.input, self.preprocess)
 
     def infer(self, items: Sequence[torch.Tensor]) -> list[Row | Skip]:
-        """One vector per picture, in fixed groups across clips; then each clip's mean."""
+        """Compute a vector for each picture, in fixed groups across clips, and average the vectors of each clip."""
         return [self.pooled(vectors) for vectors in rows_by_clip(self.network, items, self.batch_rows, self._device)]

@@ -1,4 +1,4 @@
-"""`open-clip`: the image tower of a CLIP model in open_clip's own format."""
+"""`open-clip`: an encoder of pictures with the image network of a CLIP model in open_clip's own format."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ CONFIG = "open_clip_config.json"
 
 
 def model_config(folder: Path) -> dict[str, object]:
-    """The `model_cfg` of a checkpoint.
+    """Read the model's configuration (`model_cfg` in `open_clip_config.json`) from a checkpoint's folder.
 
     Raises:
-        CheckpointError: the folder is no open_clip model.
+        CheckpointError: if the folder is not an open_clip model.
     """
     try:
         config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))["model_cfg"]
@@ -37,10 +37,17 @@ def model_config(folder: Path) -> dict[str, object]:
 
 
 def load_clip(folder: Path, device: torch.device) -> tuple[open_clip.CLIP, Callable[[Image.Image], torch.Tensor]]:
-    """A model in fp32 for inference, and its own resize, crop and normalisation.
+    """Load a model in float32 for inference.
+
+    Args:
+        folder: the folder of the checkpoint.
+        device: where the model is put.
+
+    Returns:
+        The model, and the function that resizes, crops and normalises a picture for it.
 
     Raises:
-        CheckpointError: its files are unreadable or incomplete.
+        CheckpointError: if the files cannot be read, or are not complete.
     """
     import open_clip
 
@@ -54,13 +61,13 @@ def load_clip(folder: Path, device: torch.device) -> tuple[open_clip.CLIP, Calla
 
 
 class OpenClipParams(ModelParams):
-    """Image features of an open_clip model; its folder has `open_clip_config.json` and safetensors."""
+    """Image features of an open_clip model. The checkpoint's folder has `open_clip_config.json` and safetensors."""
 
     input: Literal["frames", "faces"]  # the pictures that are read
 
 
 class OpenClip(ImageEncoder):
-    """Pictures to image features before normalisation, as linear probes use them."""
+    """An encoder of pictures by image features before their normalisation to unit length, as for linear probes."""
 
     Params = OpenClipParams
 
@@ -69,18 +76,18 @@ class OpenClip(ImageEncoder):
         super().__init__(name, params, int(str(model_config(self.folder)["embed_dim"])))
 
     def files(self) -> Sequence[Path]:
-        """The checkpoint's."""
+        """The files of the checkpoint that decide its vectors."""
         return value_files(self.folder)
 
     def load(self, device: torch.device) -> None:
-        """Load the model; only its image tower is used."""
+        """Load the model to a device. Only its image network is used."""
         self._model, self._transform = load_clip(self.folder, device)
 
     def preprocess(self, picture: Picture) -> torch.Tensor:
-        """The checkpoint's own resize, crop and normalisation."""
+        """Resize, crop and normalise a picture as the checkpoint says: (3, side, side) float32."""
         return self._transform(Image.fromarray(picture))
 
     def network(self, pictures: torch.Tensor) -> torch.Tensor:
-        """Image features."""
+        """Compute image features: (rows, 3, side, side) float32 to (rows, dim) float32."""
         features: torch.Tensor = self._model.encode_image(pictures)
         return features

@@ -1,8 +1,9 @@
-"""One primary face per clip: follow faces over time and take the track with the most size × score.
+"""Choose one primary face per clip: follow each face over time, and take the track with the largest weight.
 
-Frames may lie half a second apart, so boxes are linked by the distance of their centres in units of their
-size rather than by overlap. A track's weight sums, over its frames, the detector's score times the side of
-the box: a large face that stays beats a larger one that passes, and both beat a spurious box.
+Two frames may lie half a second apart. Therefore boxes are linked by the distance of their centres in units of their
+size, and not by their overlap. The weight of a track is the sum over its frames of the detector's score times the
+side of the box. Thus a large face that stays has more weight than a larger one that passes, and both have more than a
+box that was found by mistake.
 """
 
 from __future__ import annotations
@@ -14,8 +15,8 @@ import numpy as np
 
 from mer_pipeline.vision.detector import Detections, Floats
 
-MAX_MOVE = 1.0  # sides of the face that its centre may move from one frame to the next that shows it
-MAX_GROWTH = 2.0  # factor by which its side may change meanwhile
+MAX_MOVE = 1.0  # how far a face's centre may move from one frame to the next that shows it, in sides
+MAX_GROWTH = 2.0  # the factor by which its side may change meanwhile
 
 
 @dataclass
@@ -23,9 +24,10 @@ class Track:
     """One face over time.
 
     Attributes:
-        frames: indices of the frames that show it, ascending.
-        picks: for each, which of that frame's detections it is.
-        weight: Σ score × side, in pixels.
+        frames: indices of the frames that show the face, ascending.
+        picks: for each of these frames, the index of the face among the frame's detections.
+        weight: Σ score × side over these frames, in pixels.
+        box: (4,) float32, the face's box in the last of these frames: left, top, right, bottom in pixels.
     """
 
     frames: list[int] = field(default_factory=list)
@@ -34,7 +36,10 @@ class Track:
     box: Floats = field(default_factory=lambda: np.zeros(4, np.float32))
 
     def distance(self, box: Floats) -> float:
-        """How far a box is from this face's last place, in sides; infinite if it cannot be the same face."""
+        """Return the distance from this face's last box to another box, in units of the larger one's side.
+
+        It is infinite if the box moved or changed its size too much to be the same face.
+        """
         sides = side(self.box), side(box)
         if max(sides) > MAX_GROWTH * min(sides):
             return float("inf")
@@ -43,10 +48,18 @@ class Track:
 
 
 def primary_track(detections: Sequence[Detections], min_score: float) -> Track | None:
-    """The clip's primary face, or None where no detection reaches `min_score`.
+    """Choose the primary face of a clip.
 
-    Links are made nearest first, each detection to at most one track; ties go to the earlier track
-    and the higher-scored detection, so the answer does not depend on anything but the boxes.
+    In each frame, detections are linked to tracks by distance, the nearest pair first, and each detection to at most
+    one track. If distances are equal, the earlier track is linked first. Thus the result depends on the detections
+    only.
+
+    Args:
+        detections: the faces of each frame, in the order of time.
+        min_score: detections with a lower score are ignored.
+
+    Returns:
+        The track with the largest weight, or None if no detection reaches `min_score`.
     """
     tracks: list[Track] = []
     for at, found in enumerate(detections):
@@ -73,10 +86,15 @@ def _extend(track: Track, frame: int, pick: int, found: Detections) -> None:
 
 
 def side(box: Floats) -> float:
-    """Geometric mean of a box's width and height in pixels; 0 for an empty box."""
+    """Return the geometric mean of a box's width and height in pixels, which is 0 for an empty box.
+
+    Example:
+        >>> side(np.array([10, 10, 14, 19], np.float32))
+        6.0
+    """
     return float(np.sqrt(max(0.0, box[2] - box[0]) * max(0.0, box[3] - box[1])))
 
 
 def centre(box: Floats) -> Floats:
-    """(2,) x and y."""
+    """Return x and y of a box's centre in pixels: (2,) float32."""
     return (box[:2] + box[2:]) / np.float32(2)
