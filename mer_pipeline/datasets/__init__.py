@@ -1,1 +1,1 @@
-"""Dataset folders: adapters that list clips, and `ingest`, which probes them and writes the manifest."""
+"""Folders of datasets: adapters, which list the clips, and `ingest`, which reads their headers and writes tables."""

@@ -1,4 +1,7 @@
-"""The base of adapters, which know how a dataset's folder is laid out, and the section `dataset` of params.yaml."""
+"""The base of adapters, and the section `dataset` of params.yaml.
+
+An adapter knows how the folder of one kind of dataset is laid out, and lists its clips.
+"""
 
 from __future__ import annotations
 
@@ -23,14 +26,14 @@ class DatasetParams(Section):
 
     adapter: str = "mer2025"  # how the folder is laid out
     root: str  # folder of the dataset
-    # the CSV that describes the clips, in or outside of root, where the adapter reads one; else root again, because DVC
-    # watches both and cannot watch nothing
+    # the CSV that describes the clips, in root or elsewhere, if the adapter reads one; otherwise the same as root,
+    # because DVC watches both paths and both must exist
     csv: str
     classes: tuple[str, ...] = MER_CLASSES  # in the order of every table and matrix; neutral first by custom
     group_pattern: str | None = None  # a regex on the clip's name whose first group is the speaker or scene
-    order_pattern: str | None = None  # likewise, its first group the utterance's number within speaker or scene
-    votes: str | None = None  # CSV name,source,family,label of further annotators, relative to root
-    truth: tuple[str, ...] = ()  # CSVs name,discrete, relative to root; for evaluation only
+    order_pattern: str | None = None  # likewise, with the utterance's number within speaker or scene as first group
+    votes: str | None = None  # CSV of other annotators' votes (name,source,family,label), relative to root
+    truth: tuple[str, ...] = ()  # CSVs of true labels (name,discrete), relative to root; for evaluation only
 
     @field_validator("classes")
     @classmethod
@@ -71,13 +74,13 @@ DATASET = Choice(DatasetParams, "adapter", ADAPTERS)  # the section `dataset` of
 
 
 class Adapter(ABC):
-    """One layout of a dataset's folder.
+    """Base of the adapters. An adapter reads one kind of layout of a dataset's folder.
 
     Attributes:
-        Params: the class of the section `dataset`.
+        Params: the class of the section `dataset` of params.yaml for this adapter.
 
     Args:
-        params: that section.
+        params: the section `dataset`.
     """
 
     Params: type[DatasetParams] = DatasetParams
@@ -87,19 +90,19 @@ class Adapter(ABC):
 
     @classmethod
     def fits(cls, folder: Path) -> bool:
-        """Whether a folder is surely laid out so: `mer init` asks."""
+        """Say whether a folder surely has this layout, so that `mer init` can choose the adapter."""
         del folder
         return False
 
     @abstractmethod
     def listing(self) -> Listing:
-        """Every clip below `root`, with what is known of it before a media file is opened.
+        """List every clip of the dataset, with what is known about it before a media file is opened.
 
         Raises:
-            DatasetError: the folder or a CSV is not laid out so.
+            DatasetError: if the folder or a CSV does not have this layout.
         """
 
 
 def make_adapter(params: DatasetParams) -> Adapter:
-    """The adapter that the section names."""
+    """Make the adapter that the section `dataset` of params.yaml names."""
     return ADAPTERS.load(params.adapter)(params)

@@ -1,11 +1,11 @@
-"""A plain folder of clips, and a CSV that describes them (or none: then every clip is unlabelled).
+"""The adapter `folder`: a plain folder of clips, and a CSV that describes them. Without a CSV no clip has a label.
 
-anything/below/it.mp4                    name: anything/below/it
-video/a.mp4 and audio/a.wav              one clip, "a"
-CSV: name[,label][,split][,group][,order][,transcript][,fps][,duration], the columns' names by params
+anything/below/it.mp4                    a clip with the name "anything/below/it"
+video/a.mp4 and audio/a.wav              one clip with the name "a"
+CSV: name[,label][,split][,group][,order][,transcript][,fps][,duration]; params.yaml may name the columns otherwise
 
-With `dataset.media: false` no file is looked for, and the CSV's names are the clips: for features that were made
-elsewhere, or for words alone.
+With `dataset.media: false` no media file is looked for, and the names in the CSV are the clips. This is for features
+that were made elsewhere, and for transcripts without media.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from mer_pipeline.media.files import files_below
 
 
 class ColumnParams(Section):
-    """Names of the CSV's columns; all but `name` may be absent from it."""
+    """Names of the columns in the CSV. Every column except `name` may be absent."""
 
     name: str = "name"
     label: str = "label"
@@ -42,21 +42,21 @@ class ColumnParams(Section):
 class FolderParams(DatasetParams):
     """A plain folder of clips, and a CSV that describes them. Without a CSV every clip is unlabelled."""
 
-    media: bool = True  # false: there are no media files, and the CSV alone says which clips there are
-    columns: ColumnParams = ColumnParams()  # what the CSV calls its columns
+    media: bool = True  # false: there are no media files, and the CSV alone says which clips exist
+    columns: ColumnParams = ColumnParams()  # names of the columns in the CSV
 
 
 class Folder(Adapter):
-    """A folder, joined with its CSV."""
+    """The adapter of a plain folder of clips with a CSV."""
 
     Params = FolderParams
     params: FolderParams
 
     def listing(self) -> Listing:
-        """List the folder and join the CSV.
+        """List the files of the folder and join the rows of the CSV to them.
 
         Raises:
-            DatasetError: no media below it where there should be some, or the CSV is not as described.
+            DatasetError: if there should be media files and there are none, or if the CSV is not as described above.
         """
         params, root = self.params, Path(self.params.root)
         if not params.media:
@@ -83,7 +83,7 @@ class Folder(Adapter):
 
 
 def _below(root: Path, kind: str, suffixes: frozenset[str]) -> dict[str, str]:
-    """Files of one kind; in a folder of that kind's name, they are named from there."""
+    """List the files of one kind ("video" or "audio"); a file in the folder of that name is named from there."""
     inside = files_below(root / kind, root, suffixes)
     taken = set(inside.values())
     others = {name: place for name, place in files_below(root, root, suffixes).items() if place not in taken}
@@ -95,12 +95,12 @@ def _below(root: Path, kind: str, suffixes: frozenset[str]) -> dict[str, str]:
 def _add_csv(listing: Listing, params: FolderParams, path: Path) -> None:
     columns = params.columns
     names = _Names(listing)
-    # A column that params.yaml names is there, or it is misspelled: a lost speaker column would let scores flatter.
+    # If params.yaml names a column, the CSV must have it. Without the speakers, for instance, scores would be too high.
     asked = {columns.name, *(getattr(columns, key) for key in columns.model_fields_set)}
     for row in read_csv(path, sorted(asked), unique=columns.name):
         name = names.find(row[columns.name], path)
         if not params.media:
-            listing.entries[name] = Entry(name)  # and no note that its file is missing
+            listing.entries[name] = Entry(name)  # added here, so that `update` makes no note of a missing file
         where = f"{path}, '{name}'"
         label = present(row.get(columns.label))
         label = None if label is None else check_label(label, params.classes, where)
@@ -112,7 +112,7 @@ def _add_csv(listing: Listing, params: FolderParams, path: Path) -> None:
         transcript = present(row.get(columns.transcript))
         chinese = transcript is not None and is_chinese(transcript)
         if split != "train" and label is not None:
-            listing.truth[name] = label  # known to us, never to the head
+            listing.truth[name] = label  # used for evaluation only, and never shown to a head
         listing.update(
             name,
             path.name,
@@ -134,7 +134,10 @@ def _add_csv(listing: Listing, params: FolderParams, path: Path) -> None:
 
 
 class _Names:
-    """Find a clip by what a CSV calls it: its path with or without suffix, or its bare name where only one has it."""
+    """Find clips by their names in a CSV.
+
+    A CSV may call a clip by its path with or without suffix, or by its file's name alone if only one clip has it.
+    """
 
     def __init__(self, listing: Listing) -> None:
         self.known = listing.entries
@@ -157,7 +160,12 @@ class _Names:
 
 
 def is_chinese(text: str) -> bool:
-    """Whether a transcript has a Chinese character."""
+    """Say whether a text has a Chinese character.
+
+    Example:
+        >>> is_chinese("你好"), is_chinese("hello")
+        (True, False)
+    """
     return any("CJK UNIFIED" in unicodedata.name(char, "") for char in text)
 
 

@@ -1,4 +1,7 @@
-"""Cross-validation folds, written once as data: stratified by label, whole groups together, seeded."""
+"""Folds for cross-validation: stratified by label, with all clips of a group in one fold. They are stored as a table.
+
+The same clips, number of folds and seed always give the same folds.
+"""
 
 from __future__ import annotations
 
@@ -17,18 +20,18 @@ from mer_pipeline.config.section import Section, Seed
 class FoldParams(Section):
     """Cross-validation folds over the labelled training clips: stratified, whole groups together."""
 
-    n: Annotated[int, Field(ge=2)] = 5  # how many; fewer where there are fewer groups
-    seed: Seed = 0  # of the deal
+    n: Annotated[int, Field(ge=2)] = 5  # number of folds; it is smaller if there are fewer groups
+    seed: Seed = 0  # of the assignment of groups to folds
 
 
 @dataclass(frozen=True)
 class Folds:
-    """A fold per clip.
+    """The folds of the labelled clips.
 
     Attributes:
-        of: clip to fold, 0..n-1.
-        n: how many there are; 1 where cross-validation is impossible.
-        note: what a reader of a score must know, or "".
+        of: the fold of each clip, from 0 to n-1.
+        n: the number of folds; 1 if cross-validation is impossible, 0 if there are no labelled clips.
+        note: what a reader of a score must know about the folds, or "".
     """
 
     of: dict[str, int]
@@ -37,14 +40,23 @@ class Folds:
 
 
 def make_folds(clips: Sequence[tuple[str, str, str]], params: FoldParams) -> Folds:
-    """Deal labelled clips into folds; a pure function of its arguments.
+    """Assign labelled clips to folds. The result depends on the arguments only, and not on the order of the clips.
+
+    If there are fewer groups than folds, or no class has as many clips as there are folds, there are fewer folds. If
+    all clips are of one group, each clip is treated as a group of its own. The note then says that the scores say
+    nothing about new speakers.
 
     Args:
-        clips: (clip_id, label, group) of each.
-        params: number wanted and seed.
+        clips: (clip_id, label, group) of each clip.
+        params: the number of folds and the seed.
 
-    Fewer groups than folds give fewer folds. All clips of one group are split as if each were its own,
-    and the note says that the score then says nothing about new speakers.
+    Example:
+        >>> clips = [(f"clip{i}", "happy" if i % 2 else "sad", f"speaker{i // 2}") for i in range(8)]
+        >>> folds = make_folds(clips, FoldParams(n=4))
+        >>> folds.n, sorted(set(folds.of.values()))
+        (4, [0, 1, 2, 3])
+        >>> folds.of["clip0"] == folds.of["clip1"]  # both are of speaker0
+        True
     """
     from sklearn.model_selection import StratifiedGroupKFold
 
@@ -69,7 +81,7 @@ def make_folds(clips: Sequence[tuple[str, str, str]], params: FoldParams) -> Fol
     splitter = StratifiedGroupKFold(n, shuffle=True, random_state=params.seed)
     fold_of: dict[str, int] = {}
     with warnings.catch_warnings():
-        # A class with fewer clips than folds is missing from some; the per-class table shows it.
+        # A class with fewer clips than folds is missing in some of them. The table of scores per class shows it.
         warnings.filterwarnings("ignore", "The least populated class")
         for fold, (_, held_out) in enumerate(splitter.split(np.zeros(len(ordered)), labels, groups)):
             fold_of.update({ordered[at][0]: fold for at in held_out})

@@ -1,12 +1,12 @@
-"""Ingest: a dataset's folder to tables. The one place where a dataset's own layout is known.
+"""The stage `ingest`: from the folder of a dataset to tables. Later stages do not know how the dataset is laid out.
 
-adapter ─► listing ─► probe every file ─► data/manifest.parquet        every clip, one row
-                                          data/clips.parquet           their ids alone: no label moves it
-                                          data/transcript/             its words
-                                          data/votes/given.parquet     who said what about it
-                                          data/truth.parquet           for evaluation only
-                                          data/folds.parquet
-                                          data/quarantine/ingest.parquet
+adapter ─► listing ─► probe every file ─► data/manifest.parquet        one row for every clip
+                                          data/clips.parquet           the ids alone; a new label does not change it
+                                          data/transcript/             the words of each clip
+                                          data/votes/given.parquet     the given labels and other annotators' votes
+                                          data/truth.parquet           true labels, for evaluation only
+                                          data/folds.parquet           the fold of each labelled clip
+                                          data/quarantine/ingest.parquet    broken files and notes
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ FOLD_SCHEMA = pa.schema(
 
 @dataclass(frozen=True)
 class IngestParams:
-    """The sections of params.yaml that ingest reads."""
+    """The sections of params.yaml that the stage `ingest` reads."""
 
     dataset: DatasetParams
     folds: FoldParams
@@ -51,10 +51,10 @@ class IngestParams:
 
 
 def list_dataset(params: DatasetParams) -> Listing:
-    """Everything that is known of a dataset before a media file is opened.
+    """List a dataset: its clips, votes, true labels and groups. No media file is opened.
 
     Raises:
-        DatasetError: the folder or a CSV is not what the adapter reads.
+        DatasetError: if the folder is missing, or the folder or a CSV is not what the adapter reads.
     """
     root = Path(params.root)
     if not root.is_dir():
@@ -72,12 +72,12 @@ def list_dataset(params: DatasetParams) -> Listing:
 
 @dataclass(frozen=True)
 class Ahead:
-    """What ingest would write, as far as that is known without opening a file.
+    """What the stage `ingest` would write, as far as it is known before any media file is opened.
 
     Attributes:
-        manifest: of all clips; the columns of those in `unread` are as if they had no file.
-        unread: clips whose files are new or altered.
-        transcript: digests of the rows of data/transcript, by clip.
+        manifest: the manifest; a clip in `unread` has nulls in the columns that are read from its files.
+        unread: the clips whose files are new or altered.
+        transcript: the row digest of each clip in the table `transcript`.
     """
 
     manifest: pa.Table
@@ -86,10 +86,10 @@ class Ahead:
 
 
 def look_ahead(dataset: DatasetParams) -> Ahead:
-    """List the dataset and look up which of its files were read before.
+    """List a dataset, and look up which of its files were read before and are unchanged.
 
     Raises:
-        DatasetError: as `ingest`.
+        DatasetError: as for `ingest`.
     """
     listing = list_dataset(dataset)
     entries = [listing.entries[name] for name in sorted(listing.entries)]
@@ -107,11 +107,20 @@ def ingest(
     runtime: Runtime,
     progress: Progress = quiet,
 ) -> str:
-    """List, probe and write; returns one line that says what was found.
+    """Run the stage: list the dataset, read the headers of its files, and write the tables.
+
+    Args:
+        params: the sections of params.yaml.
+        project: where the tables are written.
+        runtime: the settings of this machine.
+        progress: is told how many files have been read.
+
+    Returns:
+        One line that says what was found.
 
     Raises:
-        DatasetError: before any work, when the folder or a CSV is wrong.
-        TooManyFailed: more than `quality.max_failed` of the files are broken.
+        DatasetError: if the folder or a CSV is wrong; nothing is written then.
+        TooManyFailed: if the share of clips with broken files is larger than `quality.max_failed`.
     """
     listing = list_dataset(params.dataset)
     entries = [listing.entries[name] for name in sorted(listing.entries)]
@@ -155,7 +164,8 @@ def ingest(
 def _manifest_row(entry: Entry, probed: Row) -> Row:
     listed = vars(entry)
     row = {name: probed[name] if name in probed else listed.get(name) for name in MANIFEST_SCHEMA.names}
-    # A file that could not be read is not the same as none: nothing may be remembered of the one for the other.
+    # A file that could not be read is not the same as no file: a row that is stored for one must not be used for the
+    # other.
     unread = {f"{kind}_sha256": UNREAD for kind in ("video", "audio") if row[kind] and not row[f"{kind}_sha256"]}
     return {**row, **unread, "has_sound": bool(row["has_sound"])}
 

@@ -1,7 +1,7 @@
-"""What an adapter finds in a dataset's folder.
+"""What an adapter finds in the folder of a dataset.
 
-An adapter opens no media: it lists files by walking the folder and joins the CSVs to them by name, so a name
-in a CSV is only ever looked up among the files that are there and cannot lead out of the folder.
+An adapter opens no media file. It lists the files below the folder, and joins the rows of the CSVs to them by name. A
+name in a CSV is only looked up in this list, so that it cannot lead to a file outside of the folder.
 """
 
 from __future__ import annotations
@@ -18,7 +18,19 @@ from mer_pipeline.base.errors import DatasetError
 
 @dataclass(frozen=True)
 class Entry:
-    """One clip as the dataset describes it; paths are relative to the dataset's root."""
+    """One clip as the dataset describes it.
+
+    Attributes:
+        clip_id: its name.
+        video, audio: paths of its files, relative to the dataset's root.
+        group: the speaker or scene.
+        order: the number of the utterance within its group.
+        split: "train", "test" or "pool".
+        label: the given label.
+        zh, en: the transcript in Chinese and in English.
+        fps: the true frame rate in frames per second, if the file's own is wrong.
+        duration: the true length in seconds, if the file's own is wrong.
+    """
 
     clip_id: str
     video: str | None = None
@@ -35,7 +47,7 @@ class Entry:
 
 @dataclass(frozen=True)
 class Vote:
-    """What one source says a clip is; sources of one family are not independent of each other."""
+    """The label that one source gives one clip. Sources of one family are likely to make the same errors."""
 
     clip_id: str
     source: str
@@ -45,7 +57,13 @@ class Vote:
 
 @dataclass(frozen=True)
 class Note:
-    """Something about the dataset that a person should know and that stops nothing."""
+    """Something about a clip that a person should know. It does not stop the stage.
+
+    Attributes:
+        clip_id: the clip.
+        kind: one word, such as "NoFile".
+        message: one sentence.
+    """
 
     clip_id: str
     kind: str
@@ -54,7 +72,14 @@ class Note:
 
 @dataclass
 class Listing:
-    """All of a dataset before any media file is opened."""
+    """What is known about a dataset before any media file is opened.
+
+    Attributes:
+        entries: the clips, by name.
+        votes: the votes of all sources.
+        truth: true labels by clip, for evaluation only.
+        notes: what a person should know.
+    """
 
     entries: dict[str, Entry] = field(default_factory=dict)
     votes: list[Vote] = field(default_factory=list)
@@ -62,10 +87,17 @@ class Listing:
     notes: list[Note] = field(default_factory=list)
 
     def update(self, clip_id: str, where: str, **changes: str | float | None) -> bool:
-        """Set fields of an entry; a named clip without a file is still a clip (it may have words), with a note.
+        """Set fields of a clip's entry.
+
+        If there is no entry, one is made and a note is added: a clip without a file may still have words.
+
+        Args:
+            clip_id: the clip.
+            where: the name of the CSV that names it, for the note.
+            changes: the new values of fields of Entry.
 
         Returns:
-            Whether it has a file.
+            Whether the clip has a file.
         """
         entry = self.entries.get(clip_id)
         if entry is None:
@@ -76,16 +108,22 @@ class Listing:
 
 
 def add_media(listing: Listing, videos: Mapping[str, str], sounds: Mapping[str, str]) -> None:
-    """Make an entry for every file; a video and a sound of one name are one clip."""
+    """Add an entry for every file. A video and a sound file of one name are one clip.
+
+    Args:
+        listing: gets the entries.
+        videos, sounds: paths relative to the dataset's root, by name.
+    """
     for name in sorted({*videos, *sounds}):
         listing.entries[name] = Entry(name, video=videos.get(name), audio=sounds.get(name))
 
 
 def add_votes(listing: Listing, path: Path, classes: Sequence[str]) -> None:
-    """Read further annotators' votes: CSV name,source,family,label.
+    """Read the votes of other annotators from a CSV with the columns name, source, family and label.
 
     Raises:
-        DatasetError: as `read_csv`; or a label is unknown; or a source votes twice on a clip.
+        DatasetError: as for `read_csv`; or if a label is unknown, a source or family is empty or a source is called
+            "given", or a source votes twice on a clip.
     """
     seen: set[tuple[str, str]] = set()
     for row in read_csv(path, ("name", "source", "family", "label"), unique=None):
@@ -104,10 +142,10 @@ def add_votes(listing: Listing, path: Path, classes: Sequence[str]) -> None:
 
 
 def add_truth(listing: Listing, path: Path, classes: Sequence[str]) -> None:
-    """Read true labels, for evaluation only: CSV name,discrete.
+    """Read true labels, which are for evaluation only, from a CSV with the columns name and discrete.
 
     Raises:
-        DatasetError: as `read_csv`; or a label is unknown.
+        DatasetError: as for `read_csv`; or if a label is unknown.
     """
     for row in read_csv(path, ("name", "discrete")):
         if row["name"] in listing.entries:
@@ -115,10 +153,18 @@ def add_truth(listing: Listing, path: Path, classes: Sequence[str]) -> None:
 
 
 def add_groups(listing: Listing, pattern: str | None, order: str | None) -> None:
-    """Fill in what is not given: groups by what a pattern finds in the name, else the clip itself; order likewise.
+    """Fill in groups and orders that the dataset does not give.
+
+    Each is what the first group of a regular expression finds in the clip's name. If nothing is found, the clip is a
+    group of its own, and has no order.
+
+    Args:
+        listing: its entries are changed.
+        pattern: the expression for groups, or None.
+        order: the expression for orders, or None.
 
     Raises:
-        DatasetError: the order pattern finds something that is no number.
+        DatasetError: if `order` finds something that is not a number.
     """
     for name, entry in listing.entries.items():
         place, number = (re.search(p, name) if p else None for p in (pattern, order))

@@ -1,4 +1,4 @@
-"""The MER2025 and MER2026 layouts, as released (their toolkit's file names).
+"""The adapters of the MER2025 and MER2026 challenges, for their folders as released.
 
 video/{name}.mp4   audio/{name}.wav   subtitle_chieng.csv (name,chinese,english)
 MER2025: track1_train_disdim.csv (name,discrete,...)   track_all_candidates.csv (name)
@@ -23,7 +23,7 @@ SUBTITLES = "subtitle_chieng.csv"
 
 
 class MerParams(DatasetParams):
-    """A folder of the challenge, as released."""
+    """The folder of a MER challenge, as released."""
 
     @model_validator(mode="after")
     def _has_no_csv(self) -> MerParams:
@@ -36,11 +36,11 @@ class MerParams(DatasetParams):
 
 
 class Mer2025(Adapter):
-    """The layout of MER2025.
+    """The adapter of MER2025.
 
     Attributes:
-        train: the CSV of the labelled clips.
-        candidates: that of the clips among which the test's are.
+        train: the name of the CSV with the labelled clips.
+        candidates: the name of the CSV with the candidates.
     """
 
     Params = MerParams
@@ -49,14 +49,14 @@ class Mer2025(Adapter):
 
     @classmethod
     def fits(cls, folder: Path) -> bool:
-        """Whether it has the CSV of this release, and videos."""
+        """Say whether a folder has the CSV of this release and a folder of videos."""
         return (folder / cls.train).exists() and (folder / "video").is_dir()
 
     def listing(self) -> Listing:
-        """List the folder.
+        """List the files of the folder and join the rows of its CSVs to them.
 
         Raises:
-            DatasetError: it is no such folder, or one of its CSVs is not as released.
+            DatasetError: if the folder or one of its CSVs is not as released.
         """
         root = Path(self.params.root)
         train, candidates, subtitles = root / self.train, root / self.candidates, root / SUBTITLES
@@ -90,7 +90,7 @@ class Mer2025(Adapter):
 
 
 class Mer2026(Mer2025):
-    """The layout of MER2026: the same with other names."""
+    """The adapter of MER2026. Its layout is that of MER2025 with other names of files."""
 
     train: ClassVar = "track1_train.csv"
     candidates: ClassVar = "track1_track2_candidate.csv"

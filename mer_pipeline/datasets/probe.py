@@ -1,7 +1,7 @@
-"""Look into every file of a dataset: its hash and its headers; nothing is decoded but the first picture.
+"""Read the hash and the header of every media file of a dataset. Only the first frame is decoded.
 
-What was found is remembered on this machine by the file's size, times and inode (the change time is set by the
-system at every write), so that one altered file among 100,000 costs the reading of one.
+The results are stored on this machine under the file's path, size, times and inode number. The system sets the change
+time at every write, so that an altered file is noticed. If one of 100,000 files is altered, only this one is read.
 """
 
 from __future__ import annotations
@@ -28,13 +28,14 @@ from mer_pipeline.store.row_cache import RowCache
 from mer_pipeline.store.store import Store
 from mer_pipeline.tables.rows import digest
 
-PLACE = str(Project().state / "files")  # never shared: inodes and times are of this machine
+PLACE = str(Project().state / "files")  # never shared: inode numbers and times belong to this machine
 
 
 class ProbeMedia(Transform[Row]):
-    """A clip's files to their hashes and headers.
+    """The transform from a clip's files to their hashes and headers.
 
-    A broken file still has a row (its words may be fine), with `problem` set.
+    A clip with a broken file has a row too, because its transcript may be used. The column `problem` says what is
+    wrong.
     """
 
     name = "probe"
@@ -52,13 +53,17 @@ class ProbeMedia(Transform[Row]):
         ]
     )
 
-    params = Section()  # what a file says of itself depends on none
+    params = Section()  # none: the header of a file does not depend on any params
 
     def __init__(self, root: Path) -> None:
         self.root = root
 
     def prepare(self, clip: Clip) -> Row:
-        """Hash and probe."""
+        """Compute the hashes of the clip's files and read their headers.
+
+        Raises:
+            Transient: if a file is missing or the disk failed.
+        """
         listed = clip.need("listing")
         video, audio = (None if listed[key] is None else self.root / str(listed[key]) for key in ("video", "audio"))
         row: dict[str, object] = dict.fromkeys(self.schema.names)
@@ -77,26 +82,27 @@ class ProbeMedia(Transform[Row]):
         return row
 
     def infer(self, items: Sequence[Row]) -> list[Row | Skip]:
-        """Nothing is left to do."""
+        """Return the rows as they are: `prepare` has done all the work."""
         return list(items)
 
 
 def probe_files(
     entries: Sequence[Entry], root: Path, runtime: Runtime, progress: Progress
 ) -> tuple[dict[str, Row], dict[str, Row]]:
-    """Rows of ProbeMedia's table, and failures as rows of PROBLEM_SCHEMA: for other reasons than a file's content.
+    """Read the hashes and headers of all files that are new or altered, and look up those of the others.
 
     Args:
-        entries: what is listed.
-        root: the dataset's folder.
-        runtime: this machine.
-        progress: told as files are read.
+        entries: the clips with their files.
+        root: the folder of the dataset.
+        runtime: the settings of this machine.
+        progress: is told how many files have been read.
 
     Returns:
-        Both by clip.
+        The rows of ProbeMedia's table by clip; and the failures by clip, as rows of PROBLEM_SCHEMA. A failure has other
+        reasons than the content of a file, such as a missing file.
 
     Raises:
-        Bug: as `run`.
+        Bug: as for `run`.
     """
     transform = ProbeMedia(root)
     cache = RowCache(Store(PLACE), transform, "any", flush_s=runtime.store.flush_s)
@@ -108,7 +114,7 @@ def probe_files(
                 yield Clip(clip_id, key, {"listing": vars(by_name[clip_id])})
 
     engine, summary, table = LocalEngine(transform, runtime), Summary(transform.name), None
-    while table is None:  # once, unless a pack turns out to be damaged
+    while table is None:  # a second time only if a pack turns out to be damaged
         for _ in compute(engine, cache, [keys], clips_of, summary=summary, progress=progress, first=runtime.batch):
             failures = cache.failures(keys)
             table = cache.table(keys.without(failures))
@@ -117,10 +123,10 @@ def probe_files(
 
 
 def known_files(entries: Sequence[Entry], root: Path) -> dict[str, Row]:
-    """The rows of those entries whose files were read before and are unchanged; nothing is read."""
+    """Look up the rows of those clips whose files were read before and are unchanged. No media file is opened."""
     cache, keys = RowCache(Store(PLACE), ProbeMedia(root), "any"), _keys(entries, root)
     table = cache.table(keys.without(set(cache.missing(keys))))
-    # A damaged pack is no loss: the files are read again.
+    # If a pack is damaged, nothing is known: the files are read again.
     return {} if table is None else {str(row["clip_id"]): row for row in table.to_pylist()}
 
 
@@ -130,7 +136,7 @@ def _keys(entries: Sequence[Entry], root: Path) -> Keys:
 
 
 def _state(entry: Entry, root: str) -> str:
-    """Digest of a clip's paths and of what the file system says of them."""
+    """Return a digest of the paths of a clip's files and of their sizes, times and inode numbers."""
     states: dict[str, list[object]] = {}
     for kind, name in (("video", entry.video), ("audio", entry.audio)):
         if name is not None:

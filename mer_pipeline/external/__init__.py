@@ -1,1 +1,1 @@
-"""Features that were made elsewhere: tables and folders of arrays, named by clip."""
+"""External features: tables and folders of arrays that were made elsewhere, with one entry per clip."""

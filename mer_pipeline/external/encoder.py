@@ -1,10 +1,11 @@
-"""`file`: vectors that were made elsewhere, as one more encoder.
+"""`file`: an encoder that reads external features, vectors that were made elsewhere.
 
-    (D,)      the clip's vector
-    (T, D)    a vector per step: the mean over the steps that are there, with the deviation where asked for
+    (D,)      the vector of a clip
+    (T, D)    a vector for each of T steps; the clip's vector is their mean, with the standard deviation on request
 
-A step of NaN alone is absent and not averaged, and so, where `zeros_absent` says so, is one of zeros alone, with
-which the field's tools fill up what they did not find. A clip without a file, row or step is a Skip, as anywhere.
+A step whose values are all NaN is absent and does not enter the mean. With `zeros_absent: true` the same holds for a
+step whose values are all zero, because common tools write zeros where they found nothing. A clip without a file,
+without a row or without any step is skipped.
 """
 
 from __future__ import annotations
@@ -34,9 +35,9 @@ class FromFileParams(PooledParams):
     """Vectors that were made elsewhere: [features.md](features.md#bringing-your-own)."""
 
     input: str  # a path below data/: a folder of .npy, a .parquet or a .csv
-    # the list column of a .parquet (its only one where not given); what the columns of a .csv begin with (all)
+    # .parquet: name of the column of lists (null: the only one); .csv: what the columns' names begin with (null: all)
     column: str | None = None
-    zeros_absent: bool = False  # a vector of zeros alone stands for nothing, as MERTools writes what is absent
+    zeros_absent: bool = False  # a vector of zeros means that there is none, as MERTools writes it
 
     @field_validator("input")
     @classmethod
@@ -50,10 +51,10 @@ class FromFileParams(PooledParams):
 
 
 class FromFile(PooledEncoder[Steps]):
-    """A table's or folder's vectors. An item is (steps, D) float64.
+    """An encoder that reads vectors from a table or a folder. An item is (steps, D) float64.
 
     Raises:
-        DatasetError: the table is not as described (`tables.py`).
+        DatasetError: if the table or folder is not as `tables.py` describes it.
     """
 
     Params = FromFileParams
@@ -68,12 +69,22 @@ class FromFile(PooledEncoder[Steps]):
         self.length = length
 
     def note(self, clip_ids: Callable[[], Collection[str]]) -> str:
-        """Names that are no clips; a DatasetError where none is."""
+        """Say which names in the table or folder are unmatched; "" if all of them are clips.
+
+        Raises:
+            DatasetError: if no name is a clip.
+        """
         place = DATA / self.params.input
         return note_unmatched(place, names_of(place), clip_ids())
 
     def prepare(self, clip: Clip) -> Steps:
-        """The clip's steps that are there."""
+        """Read the clip's steps, without those that are absent.
+
+        Raises:
+            Skip: if the clip has no vector.
+            BadInput: if the file or its values are not as described.
+            Transient: if the file was altered or removed since it was listed.
+        """
         row = clip.need(self.params.input)
         if "path" in row:
             return self.steps(read_array(Path(str(row["path"])), row["content"]))
@@ -82,11 +93,18 @@ class FromFile(PooledEncoder[Steps]):
         return self.steps(np.array(row["vector"], np.float64))
 
     def steps(self, values: npt.NDArray[np.generic]) -> Steps:
-        """(steps, D) float64 of an array (D,) or (T, D), without the steps that are absent.
+        """Turn an array into steps, without those that are absent.
+
+        Args:
+            values: (D,) or (T, D).
+
+        Returns:
+            (steps, D) float64.
 
         Raises:
-            Skip: none is there.
-            BadInput: it has another length or a value that is not finite.
+            Skip: if all steps are absent.
+            BadInput: if D is not the length of the other vectors, a value is not finite, or there is only one vector
+                and `std` is set.
         """
         if self.params.std and values.ndim == 1:
             raise BadInput("one vector, and `std` asks for the deviation over time; take it out of params.yaml")
@@ -103,5 +121,5 @@ class FromFile(PooledEncoder[Steps]):
         return steps[there]
 
     def infer(self, items: Sequence[Steps]) -> list[Row | Skip]:
-        """Pool over time."""
+        """Average the steps of each clip."""
         return [self.pooled(item) for item in items]  # type: ignore[arg-type]  # no need to round before the mean

@@ -1,7 +1,7 @@
-"""A folder of `{clip}.npy`, as the field keeps features: (D,) for a clip, or (T, D), a vector for each of T steps.
+"""Read a folder of files `{clip}.npy`: an array (D,) for each clip, or (T, D) with a vector for each of T steps.
 
-A file is somebody else's: only plain arrays of numbers are read, of one or two axes and up to MAX_BYTES, and only where
-the header agrees with the file's size. Nothing in it is ever unpickled.
+A file from elsewhere may be broken or malicious. Therefore only plain arrays of numbers are read, with one or two axes
+and at most MAX_BYTES, and only if the header agrees with the size of the file. Nothing is unpickled.
 """
 
 from __future__ import annotations
@@ -22,17 +22,17 @@ from mer_pipeline.media.files import files_below
 
 SUFFIXES = frozenset({".npy"})
 MAX_BYTES = 1 << 28
-HEADER = 1 << 14  # bytes; numpy's own are 128
-SAMPLE = 64  # files whose headers say how long a vector is
+HEADER = 1 << 14  # bytes that are read for a header; a header that NumPy writes has 128
+SAMPLE = 64  # number of files whose headers are read to learn the length of a vector
 
 Values = npt.NDArray[np.generic]
 
 
 def list_arrays(folder: Path) -> dict[str, Path]:
-    """The files of a folder by the clip's name: the path below it without suffix.
+    """List the .npy files below a folder by name, which is the path below the folder without the suffix.
 
     Raises:
-        DatasetError: there is none, or two have one name.
+        DatasetError: if there is no such file, or two have one name.
     """
     found = files_below(folder, folder, SUFFIXES, "encoder's input")
     if not found:
@@ -41,10 +41,13 @@ def list_arrays(folder: Path) -> dict[str, Path]:
 
 
 def read_folder_of_arrays(folder: Path) -> pa.Table:
-    """One row per file: clip_id, content (its SHA-256) and path; nothing is parsed yet.
+    """Make a table with one row per file. No array is read yet.
+
+    Returns:
+        A table with the columns clip_id, content (the SHA-256 of the file, or UNREAD) and path.
 
     Raises:
-        DatasetError: as `list_arrays`.
+        DatasetError: as for `list_arrays`.
     """
     files = list_arrays(folder)
     content = [_content(path) for path in files.values()]
@@ -59,10 +62,10 @@ def _content(path: Path) -> str:
 
 
 def length_of_arrays(folder: Path) -> int:
-    """D, as most of the first SAMPLE files have it; the smaller where two are as frequent.
+    """Return the most frequent length D of a vector in the first SAMPLE files; the smallest of several such lengths.
 
     Raises:
-        DatasetError: none of them is an array that can be read.
+        DatasetError: as for `list_arrays`; or if none of these files can be read.
     """
     lengths: list[int] = []
     problem = ""
@@ -79,11 +82,15 @@ def length_of_arrays(folder: Path) -> int:
 
 
 def read_array(path: Path, content: object) -> Values:
-    """A listed file's numbers, (D,) or (T, D).
+    """Read the array of a listed file: (D,) or (T, D).
+
+    Args:
+        path: the file.
+        content: its SHA-256 when it was listed.
 
     Raises:
-        BadInput: it is no such array.
-        Transient: it is not the file that was listed, or cannot be read.
+        BadInput: if the file is not such an array, or is too large.
+        Transient: if the file was altered or removed since it was listed, or cannot be read.
     """
     with listed_content(path, content):
         try:
@@ -97,10 +104,19 @@ def read_array(path: Path, content: object) -> Values:
 
 
 def parse(data: bytes) -> Values:
-    """The numbers of a .npy file's bytes, (D,) or (T, D).
+    """Read an array from the bytes of a .npy file.
+
+    Returns:
+        (D,) or (T, D), of the type in the file: integers or floats.
 
     Raises:
-        BadInput: they are no plain array of one or two axes, or not all of one.
+        BadInput: if the bytes are not a plain array of numbers with one or two axes, or are incomplete.
+
+    Example:
+        >>> file = io.BytesIO()
+        >>> np.save(file, np.array([[1, 2], [3, 4]]))
+        >>> parse(file.getvalue()).tolist()
+        [[1, 2], [3, 4]]
     """
     file = io.BytesIO(data)
     shape, fortran, kind = _header(file)
@@ -112,7 +128,7 @@ def parse(data: bytes) -> Values:
 
 
 def _header(file: io.BytesIO) -> tuple[tuple[int, ...], bool, np.dtype[np.generic]]:
-    """Shape, order and type; the file is then where the numbers begin."""
+    """Read the header: shape, whether the order is Fortran's, and type. The file then stands where the data begins."""
     try:
         version = npy_format.read_magic(file)
         if version == (1, 0):
@@ -121,7 +137,7 @@ def _header(file: io.BytesIO) -> tuple[tuple[int, ...], bool, np.dtype[np.generi
             shape, fortran, kind = npy_format.read_array_header_2_0(file)
         else:
             raise BadInput(f"a .npy file of version {version[0]}.{version[1]}, which no array of numbers needs")
-    # What the parser of Python literals behind it says to hostile text.
+    # NumPy parses the header as a Python literal; these are the errors that a malicious header can cause.
     except (ValueError, SyntaxError, TypeError, TokenError, RecursionError, MemoryError, OverflowError) as error:
         raise BadInput(f"no readable .npy file: {' '.join(str(error).split())[:120]}") from None
     if kind.kind not in "fiu":

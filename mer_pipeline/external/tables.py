@@ -1,11 +1,11 @@
-"""Tables of features that others made, named by clip.
+"""Read tables and folders of external features.
 
-    .parquet    name (or clip_id) and a column of lists of numbers, one list per clip; null: absent
-    .csv        name and one column per number; a row without any number: absent
-    folder      {clip}.npy (`npy.py`)
+    .parquet    a column `name` (or clip_id) and a column of lists of numbers, one list per clip; null means absent
+    .csv        a column `name` and one column per number; a row without any number means absent
+    folder      files {clip}.npy (`npy.py`)
 
-Each is read to `clip_id`, `content` (a digest of what the clip has there, which decides whether its row is made again)
-and where or what that is: `path` of an array, or `vector`.
+Each is read to a table with the columns `clip_id`, `content` and `path` (of an array) or `vector`. `content` is a
+digest of what the clip has there; if it changes, the clip's row is computed again.
 """
 
 from __future__ import annotations
@@ -28,10 +28,14 @@ Vector = npt.NDArray[np.float64]
 
 
 def length_of(place: Path, column: str | None) -> int:
-    """How many numbers a clip's vector has; where they differ, as most of them.
+    """Return the most frequent length of a clip's vector.
+
+    Args:
+        place: a .parquet or .csv file, or a folder.
+        column: the column of lists, or the beginning of the columns' names; None if params.yaml names none.
 
     Raises:
-        DatasetError: the table is missing or not as described, or has no vector at all.
+        DatasetError: if the table is missing, is not as described above, or has no vector.
     """
     if place.is_dir():
         return length_of_arrays(place)
@@ -43,10 +47,10 @@ def length_of(place: Path, column: str | None) -> int:
 
 
 def names_of(place: Path) -> list[str]:
-    """The names that a table or folder has; they may be of clips or not.
+    """Return all names in a table or folder, unmatched ones too.
 
     Raises:
-        DatasetError: as `length_of`.
+        DatasetError: as for `length_of`.
     """
     if place.is_dir():
         return list(list_arrays(place))
@@ -57,19 +61,26 @@ def names_of(place: Path) -> list[str]:
 
 
 def read_place(place: Path, column: str | None) -> pa.Table:
-    """One row per name: clip_id, content, and path (of a folder) or vector (of a table).
+    """Read a table or a folder to one row per name.
+
+    Returns:
+        A table with the columns clip_id, content, and path (for a folder) or vector (for a table).
 
     Raises:
-        DatasetError: as `length_of`.
+        DatasetError: as for `length_of`.
     """
     return read_folder_of_arrays(place) if place.is_dir() else read_table(place, column)
 
 
 def read_table(place: Path, column: str | None) -> pa.Table:
-    """One row per name of a .parquet or .csv: clip_id, content and vector, a list of numbers or null.
+    """Read a .parquet or .csv to one row per name.
+
+    Returns:
+        A table with the columns clip_id, content and vector (a list of numbers, or null).
 
     Raises:
-        DatasetError: it is missing, cannot be read, lacks a column, repeats a name, or a cell is no number.
+        DatasetError: if the file is missing, cannot be read, lacks a column, has a name twice, or has a cell that is
+            not a number.
     """
     if place.suffix == ".csv":
         return _read_csv(place, column or "")
@@ -130,11 +141,11 @@ def _is_list_of_numbers(kind: pa.DataType) -> bool:
 
 
 def _vectors(column: pa.ChunkedArray) -> list[npt.NDArray[np.generic] | None]:
-    """Each list as an array without a detour over Python numbers; None where it is null."""
+    """Turn each list of a column into an array, without making Python numbers; a null becomes None."""
     found: list[npt.NDArray[np.generic] | None] = []
     for chunk in column.chunks:
         lengths = pc.fill_null(pc.list_value_length(chunk), 0).to_numpy(zero_copy_only=False)
-        flat = chunk.flatten().to_numpy(zero_copy_only=False)  # passes over null lists
+        flat = chunk.flatten().to_numpy(zero_copy_only=False)  # leaves out null lists
         cells = np.split(flat, np.cumsum(lengths)[:-1]) if len(chunk) else []
         found += [cell if there else None for cell, there in zip(cells, chunk.is_valid().to_pylist(), strict=True)]
     return found
@@ -156,7 +167,11 @@ def _read_csv(place: Path, prefix: str) -> pa.Table:
 
 
 def _numbers(row: Mapping[str, str], columns: Sequence[str], place: Path) -> Vector | None:
-    """A row's numbers, NaN where a cell is empty; None where all are."""
+    """Return the numbers of a row, with NaN for an empty cell; None if all cells are empty.
+
+    Raises:
+        DatasetError: if a cell is not a number.
+    """
     cells = {column: present(row[column]) for column in columns}
     if not any(cells.values()):
         return None

@@ -1,1 +1,1 @@
-"""Model checkpoints: where they lie, and small seeded ones in the real formats."""
+"""Checkpoints of models: where they are, how they are loaded and locked, and small random ones for tests."""

@@ -1,6 +1,8 @@
-"""A checkpoint spec of params.yaml to a folder on this machine; safetensors only, nothing is downloaded.
+"""Find the folder of a checkpoint that params.yaml names. Nothing is downloaded, and only safetensors are read.
 
-dir:PATH                 that folder
+A checkpoint is named by a spec:
+
+dir:PATH                 the folder PATH
 hf:org/name[@rev]        models/org--name[@rev]/          a Hugging Face snapshot
 openclip:ARCH/TAG        models/openclip--ARCH--TAG/      open_clip_config.json and safetensors
 facenet:NAME             models/facenet--NAME/            InceptionResnetV1's state dict as safetensors
@@ -17,18 +19,22 @@ from pydantic import Field
 from mer_pipeline.base.errors import CheckpointError
 from mer_pipeline.config.project import MODELS
 
-Checkpoint = Annotated[str, Field(examples=["dir:models/name"])]  # a spec, as a section of params.yaml has it
+Checkpoint = Annotated[str, Field(examples=["dir:models/name"])]  # the type of a spec in a section of params.yaml
 
 SPEC = re.compile(r"(dir|hf|openclip|facenet):(\S.*)")
 WEIGHTS = "*.safetensors"
+# Suffixes of the files that decide what a model computes.
 VALUE_SUFFIXES = frozenset({".safetensors", ".json", ".txt", ".model", ".jinja", ".vocab", ".bpe", ".tiktoken"})
 
 
 def resolve(spec: str) -> Path:
-    """The folder of a checkpoint, with its weights in it.
+    """Return the folder of a checkpoint.
+
+    Args:
+        spec: the checkpoint's name, as described above.
 
     Raises:
-        CheckpointError: the spec is of no known kind, the folder is missing, or it holds no safetensors.
+        CheckpointError: if the spec is of no known kind, the folder is missing, or it has no safetensors.
     """
     match = SPEC.fullmatch(spec)
     if match is None:
@@ -52,7 +58,7 @@ def resolve(spec: str) -> Path:
 
 
 def value_files(folder: Path) -> list[Path]:
-    """The files of a checkpoint that decide what comes out of it: weights, configuration, preprocessing, tokeniser."""
+    """List the files of a checkpoint that decide what it computes: weights, configuration, preprocessing, tokeniser."""
     return sorted(path for path in folder.iterdir() if path.suffix in VALUE_SUFFIXES and path.is_file())
 
 
@@ -72,15 +78,15 @@ def _how(kind: str, name: str) -> str:
 
 
 def check_complete(folder: Path, missing: set[str], allowed: tuple[str, ...] = ()) -> None:
-    """Refuse a checkpoint that would leave random weights in the model.
+    """Refuse a checkpoint that lacks weights which the model needs, because they would stay random.
 
     Args:
-        folder: for the message.
-        missing: names of parameters that the files do not have.
-        allowed: prefixes of parts that are not used.
+        folder: the folder of the checkpoint, for the message.
+        missing: names of the model's parameters that the checkpoint does not have.
+        allowed: beginnings of the names of parameters that are not used and may be missing.
 
     Raises:
-        CheckpointError: any other is missing.
+        CheckpointError: if a parameter is missing whose name does not begin with one of `allowed`.
     """
     lacking = sorted(name for name in missing if not name.startswith(allowed or ("\0",)))
     if lacking:

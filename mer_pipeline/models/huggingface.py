@@ -1,4 +1,7 @@
-"""Load a Hugging Face checkpoint from a folder: offline, safetensors, fp32, no code of its own."""
+"""Load a Hugging Face checkpoint from a folder.
+
+Nothing is downloaded, weights are read from safetensors only and used in float32, and no code in the folder is run.
+"""
 
 from __future__ import annotations
 
@@ -17,22 +20,23 @@ if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedModel
     from transformers.utils import ModelOutput
 
-# Which hidden layers are summed: the last n, or those at these indices (0 = embeddings).
+# The hidden layers that are summed: the last n, or those at the given indices (0 is the embeddings).
 Layers = Count | Annotated[tuple[int, ...], Field(min_length=1)]
 
-# The pooling head of BERT and ViT is not read; checkpoints trained for something else lack it.
+# Beginnings of the names of weights that are not used, such as the pooling layer of BERT and ViT. Checkpoints that were
+# trained for another task lack them.
 UNUSED = ("pooler.", "masked_spec_embed", "classifier.")
 
 
 def load_config(folder: Path, known: tuple[str, ...]) -> PretrainedConfig:
-    """A checkpoint's configuration.
+    """Load the configuration of a checkpoint.
 
     Args:
-        folder: with a config.json.
+        folder: the folder of the checkpoint, with a config.json.
         known: the model types that the family can load.
 
     Raises:
-        CheckpointError: it is missing or unreadable, or of another type.
+        CheckpointError: if the configuration is missing, cannot be read, or is of another type.
     """
     try:
         kind = json.loads((folder / "config.json").read_text(encoding="utf-8")).get("model_type")
@@ -46,7 +50,7 @@ def load_config(folder: Path, known: tuple[str, ...]) -> PretrainedConfig:
 
 
 def quiet() -> None:
-    """Without transformers' report of unused weights and its bars; what matters is checked here."""
+    """Switch off the progress bars of transformers and its report of unused weights, which `load_model` replaces."""
     from transformers.utils import logging
 
     logging.set_verbosity_error()
@@ -56,16 +60,16 @@ def quiet() -> None:
 def load_model(
     model_class: type[PreTrainedModel], folder: Path, device: torch.device, unused: tuple[str, ...] = UNUSED
 ) -> PreTrainedModel:
-    """A model in fp32 for inference.
+    """Load a model in float32 for inference.
 
     Args:
-        model_class: a transformers class, or one of its Auto classes.
-        folder: of the checkpoint.
-        device: where it goes.
-        unused: beginnings of the names of weights that nobody reads, and that the checkpoint may lack.
+        model_class: a model class of transformers, or one of its Auto classes.
+        folder: the folder of the checkpoint.
+        device: where the model is put.
+        unused: beginnings of the names of weights that are not used, so that the checkpoint may lack them.
 
     Raises:
-        CheckpointError: its files are unreadable or incomplete.
+        CheckpointError: if the files cannot be read, or are not complete.
     """
     import torch
     from safetensors import SafetensorError
@@ -87,16 +91,34 @@ def load_model(
 
 
 def hidden_states(output: ModelOutput) -> tuple[torch.Tensor, ...]:
-    """The states after the embeddings and after each layer, the last one after the model's final normalisation.
+    """Return the hidden states after the embeddings and after each layer: (batch, steps, dim) each.
 
-    Where a model normalises before each layer (HuBERT large, WavLM large), transformers 5 records the last state before
-    the final normalisation; transformers 4, and so published features, have it after.
+    The last state is the one after the model's final normalisation. If a model normalises before each layer (HuBERT
+    large, WavLM large), transformers 5 gives the last state before that normalisation. Transformers 4 gives the state
+    after it, and published features were made so.
+
+    Args:
+        output: what a model returned with `output_hidden_states=True`.
     """
     return (*output.hidden_states[:-1], output.last_hidden_state)
 
 
 def sum_layers(states: tuple[torch.Tensor, ...], layers: Layers) -> torch.Tensor:
-    """Sum of the last n hidden states, or of those at the given indices (0 = embeddings): (batch, steps, dim)."""
+    """Sum hidden states over layers.
+
+    Args:
+        states: the hidden states, (batch, steps, dim) each; the first is the embeddings.
+        layers: n for the last n states, or the indices of the states.
+
+    Returns:
+        (batch, steps, dim).
+
+    Example:
+        >>> import torch
+        >>> states = tuple(torch.full((1, 1, 1), value) for value in (1.0, 10.0, 100.0))
+        >>> sum_layers(states, 2).item(), sum_layers(states, (0, 2)).item()
+        (110.0, 101.0)
+    """
     import torch
 
     chosen = states[-layers:] if isinstance(layers, int) else [states[at] for at in layers]
@@ -104,15 +126,15 @@ def sum_layers(states: tuple[torch.Tensor, ...], layers: Layers) -> torch.Tensor
 
 
 def check_layers(layers: Layers, available: int, folder: Path) -> None:
-    """Refuse layers that the model does not have.
+    """Check that a model has the layers that params.yaml asks for.
 
     Args:
-        layers: of the params.
-        available: number of hidden layers; the embeddings come on top as index 0.
-        folder: for the message.
+        layers: the value in params.yaml: a number of layers, or their indices.
+        available: the number of the model's hidden layers, without the embeddings (index 0).
+        folder: the folder of the checkpoint, for the message.
 
     Raises:
-        CheckpointError: there are fewer.
+        CheckpointError: if the model has fewer layers, or an index is negative.
     """
     wanted = layers - 1 if isinstance(layers, int) else max(layers)
     if wanted > available or (not isinstance(layers, int) and min(layers) < 0):

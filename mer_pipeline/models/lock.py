@@ -1,8 +1,8 @@
-"""`models.lock`: the sha256 of every file of the checkpoints that params.yaml names, by encoder, `vote-JUDGE`
-and `enrich/model`.
+"""`models.lock`: the SHA-256 of every file of the checkpoints that params.yaml names.
 
-DVC cannot look into a folder that only a checkpoint's spec names, so it watches this file. A stage refuses weights
-that are not the locked ones; the store keys rows by the weights themselves.
+Its keys are the names of encoders, `vote-JUDGE` for judges, and `enrich/model`. DVC cannot watch the folder of a
+checkpoint, because params.yaml only has a spec of it. Therefore DVC watches models.lock, and a stage refuses weights
+that differ from it. The store does not use this file: the fingerprint of a row has the content of the weights.
 """
 
 from __future__ import annotations
@@ -18,20 +18,26 @@ from mer_pipeline.models.checkpoint import resolve, value_files
 from mer_pipeline.store.fingerprint import sha256_of
 
 LOCK = Project().lock
-ENRICH = "enrich/model"  # no encoder can be called so
+ENRICH = "enrich/model"  # no encoder can have this name
 
-Locked = dict[str, dict[str, str]]  # name to file to sha256
-Checkpoints = Mapping[str, str]  # name in the lock to spec
+Locked = dict[str, dict[str, str]]  # for each name in models.lock, the SHA-256 of each file
+Checkpoints = Mapping[str, str]  # for each name in models.lock, the spec of the checkpoint
 
 
 def checkpoints_of(
     encoders: Mapping[str, Section], judges: Mapping[str, Section], enrich: Section | None = None
 ) -> Checkpoints:
-    """The checkpoints that encoders, judges and the enrichment name, by what the lock calls them. A section names one
-    by its attribute `checkpoint`.
+    """Collect the checkpoints that encoders, judges and the enrichment name, by their names in models.lock.
+
+    A section names a checkpoint if it has an attribute `checkpoint` that is not None.
+
+    Args:
+        encoders: the sections of the encoders, by name.
+        judges: the sections of the judges, by name.
+        enrich: the section `enrich`, or None.
 
     Raises:
-        ParamsError: an encoder has the name that a judge has there.
+        ParamsError: if an encoder and a judge would have the same name in models.lock.
     """
     for name in judges:
         if f"vote-{name}" in encoders:
@@ -44,10 +50,10 @@ def checkpoints_of(
 
 
 def lock_models(checkpoints: Checkpoints) -> Locked:
-    """Write models.lock for the checkpoints as they are now.
+    """Write models.lock with the hashes of the checkpoints as they are now, and return them.
 
     Raises:
-        CheckpointError: a checkpoint is missing or unfit.
+        CheckpointError: as for `resolve`.
     """
     locked = {name: hashes_of(spec) for name, spec in checkpoints.items()}
     atomic_write(LOCK, json.dumps(locked, indent=1, sort_keys=True) + "\n", durable=True)
@@ -55,10 +61,10 @@ def lock_models(checkpoints: Checkpoints) -> Locked:
 
 
 def check_locked(checkpoints: Checkpoints) -> None:
-    """Make sure that the checkpoints are the locked ones.
+    """Check that the checkpoints have the hashes that are in models.lock.
 
     Raises:
-        CheckpointError: one is missing, is not in models.lock, or has other files.
+        CheckpointError: if a checkpoint is missing, is not in models.lock, or has files that differ from it.
     """
     locked: Locked | None = None
     for name, spec in checkpoints.items():
@@ -75,7 +81,14 @@ def check_locked(checkpoints: Checkpoints) -> None:
 
 
 def hashes_of(checkpoint: str) -> dict[str, str]:
-    """sha256 by file name of a checkpoint's files."""
+    """Return the SHA-256 of each file of a checkpoint, by the file's name.
+
+    Args:
+        checkpoint: its spec.
+
+    Raises:
+        CheckpointError: as for `resolve`.
+    """
     return {path.name: sha256_of(path) for path in value_files(resolve(checkpoint))}
 
 

@@ -1,7 +1,7 @@
-"""Small seeded checkpoints in the real formats, so that the real loading code runs without a download.
+"""Write small checkpoints with random weights in the formats of real ones.
 
-Random weights: their features mean nothing. `mer models tiny` writes them; the tests drive every family
-through them.
+With them the code that loads real models runs without a download. Their features mean nothing. `mer models tiny` writes
+them, and the tests run every family of encoders with them.
 """
 
 from __future__ import annotations
@@ -24,15 +24,18 @@ CORPUS = [
 
 
 def make_tiny(kind: str, folder: Path, seed: int = 0) -> Path:
-    """Write one small checkpoint.
+    """Write one small checkpoint with random weights.
 
     Args:
         kind: a key of KINDS.
-        folder: made if need be.
-        seed: of its weights.
+        folder: where it is written; made if it does not exist.
+        seed: of the random weights.
+
+    Returns:
+        The folder.
 
     Raises:
-        UsageError: there is no such kind.
+        UsageError: if there is no such kind.
     """
     import torch
 
@@ -77,7 +80,7 @@ def _facenet(folder: Path) -> None:
     save_file(InceptionResnetV1(pretrained=None, classify=False).state_dict(), folder / "model.safetensors")
 
 
-# The label sets of FER-2013 and, as its checkpoints abbreviate them, of IEMOCAP.
+# The labels of FER-2013, and those of IEMOCAP as checkpoints that were trained on it abbreviate them.
 EXPRESSIONS = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")
 TONES = ("neu", "hap", "ang", "sad")
 
@@ -98,7 +101,7 @@ def _clip(folder: Path) -> None:
 def _vit(folder: Path) -> None:
     import transformers
 
-    # A classifier on top, as expression models have it.
+    # The last layer is a classifier, as in models of facial expression.
     config = transformers.ViTConfig(**VISION, image_size=64, patch_size=16, id2label=dict(enumerate(EXPRESSIONS)))
     transformers.ViTForImageClassification(config).save_pretrained(folder)
     transformers.ViTImageProcessor(size={"height": 64, "width": 64}).save_pretrained(folder)
@@ -114,7 +117,7 @@ def _dinov2(folder: Path) -> None:
 
 
 def _speech(name: str, norm: str, labels: Sequence[str] = ()) -> Callable[[Path], None]:
-    """A speech encoder; with labels, a classifier on top."""
+    """Return a function that writes a speech encoder; with labels, its last layer is a classifier."""
 
     def make(folder: Path) -> None:
         import transformers
@@ -170,7 +173,7 @@ def _llama(folder: Path) -> None:
     transformers.LlamaForCausalLM(transformers.LlamaConfig(**shape)).save_pretrained(folder)
 
 
-# Roles as words of their own, so that a message can be told from another.
+# A chat template that writes the role of each message as a word, so that messages can be told apart.
 CHAT = """{% for message in messages %}<s> {{ message.role }} : {{ message.content }}
 {% endfor %}{% if add_generation_prompt %}<s> assistant :{% endif %}"""
 
@@ -184,7 +187,7 @@ def _chat(folder: Path) -> None:
 
 
 def _tokenizer(folder: Path, first: str, last: str | None, chat: str | None = None) -> int:
-    """A word-piece tokenizer trained on the small corpus; returns its vocabulary's size."""
+    """Train a word-piece tokeniser on CORPUS, write it, and return the size of its vocabulary."""
     import tokenizers
     import transformers
     from tokenizers import models, normalizers, pre_tokenizers, processors, trainers

@@ -1,1 +1,1 @@
-"""Sound: the 16 kHz mono track and its encoders."""
+"""Sound of a clip: its track at 16 kHz in mono, and the encoders of it."""

@@ -1,6 +1,6 @@
-"""`hf-speech`: HuBERT, wav2vec 2.0, WavLM, data2vec and Whisper encoders on 16 kHz sound.
+"""`hf-speech`: encoders of sound at 16 kHz with HuBERT, wav2vec 2.0, WavLM, data2vec or Whisper's encoder.
 
-The vectors over time are averaged without padding (`sound_model.py`).
+The hidden states are averaged over time, and padding does not enter the average (`sound_model.py`).
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 class HfSpeechParams(ModelParams):
-    """HuBERT, wav2vec 2.0, WavLM, data2vec, Whisper's encoder, from a Hugging Face folder."""
+    """HuBERT, wav2vec 2.0, WavLM, data2vec or Whisper's encoder from a Hugging Face folder."""
 
     input: Literal["audio"]  # the sound track
     layers: Layers = 1  # sum of the last n hidden layers, or of these (0 = embeddings)
@@ -33,7 +33,7 @@ class HfSpeechParams(ModelParams):
 
 
 class HfSpeech(PooledEncoder[Chunks]):
-    """Sound to the mean (and deviation) of hidden states over time."""
+    """An encoder of sound by the mean, and on request the standard deviation, of hidden states over time."""
 
     Params = HfSpeechParams
     params: HfSpeechParams
@@ -48,30 +48,38 @@ class HfSpeech(PooledEncoder[Chunks]):
         super().__init__(name, params, config.d_model if self.sound.is_whisper else config.hidden_size)
 
     def key(self) -> Mapping[str, object]:
-        """Nothing beyond `files`: the configuration is one of them."""
+        """Leave the configuration out of the key, because its file is one of `files`."""
         return {"sound.config": None}
 
     def files(self) -> Sequence[Path]:
-        """The checkpoint's."""
+        """The files of the checkpoint that decide its vectors."""
         return value_files(self.sound.folder)
 
     def setup(self, device: torch.device) -> None:
-        """Load the model and its feature extractor."""
+        """Load the model to a device, and its feature extractor.
+
+        Raises:
+            CheckpointError: if the files cannot be read, or are not complete.
+        """
         import transformers
 
         model = load_model(transformers.AutoModel, self.sound.folder, device)
         self.sound.use(model.get_encoder() if self.sound.is_whisper else model, device)
 
     def prepare(self, clip: Clip) -> Chunks:
-        """Cut into chunks and normalise each as the checkpoint wants it."""
+        """Cut the sound into equal chunks and normalise each as the checkpoint says.
+
+        Raises:
+            Skip: if the clip has no sound, or less than the model needs.
+        """
         return self.sound.chunks(Sound.of(clip.need("audio")).samples, self.params.chunk_seconds)
 
     def bucket(self, item: Chunks) -> int:
-        """The padded length in samples."""
+        """Return the padded length in samples; for Whisper it is always 0, because all lengths are the same."""
         return self.sound.bucket(item)
 
     def infer(self, items: Sequence[Chunks]) -> list[Row | Skip]:
-        """Hidden states of all clips' chunks in fixed groups; then each clip's own steps are pooled."""
+        """Compute hidden states for the chunks of all clips, in fixed groups, and average those of each clip."""
         steps = self.sound.forward(self._network, items, self.batch_rows)
         rows: list[Row | Skip] = []
         for item in items:
@@ -80,7 +88,7 @@ class HfSpeech(PooledEncoder[Chunks]):
         return rows
 
     def _network(self, inputs: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
-        """(rows, samples) or (rows, mels, frames) to (rows, steps, dim)."""
+        """Compute the chosen hidden states: (rows, samples) or (rows, mels, frames) to (rows, steps, dim)."""
         mask = self.sound.mask(inputs, lengths)
         output = self.sound.model(inputs, output_hidden_states=True, **mask)
         return sum_layers(hidden_states(output), self.params.layers)

@@ -1,8 +1,8 @@
-"""`logmel`: log-mel, MFCC, pitch and energy functionals of a clip's sound, without any model or download.
+"""`logmel`: an encoder of sound by functionals of log-mel, MFCC, pitch and level; it needs no model and no download.
 
-Each contour (a value every 10 ms) is summed up by functionals, as in openSMILE-style feature sets (Eyben et al.
-2010): mean, deviation and percentiles, over the frames with sound only, so that pauses do not dilute
-the voice; pauses, pace and the voiced share are numbers of their own.
+Each contour has a value every 10 ms and is described by functionals such as its mean, standard deviation and
+percentiles, as in the feature sets of openSMILE (Eyben et al., 2010). Only frames with sound are used, so that pauses
+do not change what is measured of the voice. The pauses, the pace and the share of voiced frames are separate numbers.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ from mer_pipeline.speech.track import Samples, Sound
 if TYPE_CHECKING:
     import torch
 
-HOP = SAMPLE_RATE // 100
-WINDOW = 400
+HOP = SAMPLE_RATE // 100  # samples from one value of a contour to the next: 10 ms
+WINDOW = 400  # samples of the window for log-mel and MFCC: 25 ms
 MELS = 40
 MFCCS = 13
 PITCH_RANGE = (60.0, 500.0)  # Hz
-SOUND_BELOW_PEAK_DB = 30.0  # a frame counts as sound down to this far below the clip's loud frames
-VOICED_CORRELATION = 0.5
+SOUND_BELOW_PEAK_DB = 30.0  # a frame with less than this below the level of the clip's loud frames has sound
+VOICED_CORRELATION = 0.5  # a frame with a stronger autocorrelation at its pitch period is voiced
 PERCENTILES = (10, 50, 90)
 
 Contour = npt.NDArray[np.float64]
@@ -37,12 +37,12 @@ Contour = npt.NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Prosody:
-    """Contours of a clip, a value every 10 ms.
+    """Contours of a clip's voice, with a value every 10 ms.
 
     Attributes:
-        level: (frames,) dBFS.
-        sounding: (frames,) bool, within SOUND_BELOW_PEAK_DB of the loud frames.
-        pitch: (frames,) Hz; NaN where the frame is not voiced.
+        level: (frames,) float64, in dBFS.
+        sounding: (frames,) bool, whether the level is within SOUND_BELOW_PEAK_DB of the loud frames.
+        pitch: (frames,) float64, in Hz; NaN where the frame is not voiced.
     """
 
     level: Contour
@@ -51,17 +51,20 @@ class Prosody:
 
     @property
     def voiced(self) -> npt.NDArray[np.bool_]:
-        """(frames,) bool."""
+        """Whether each frame is voiced: (frames,) bool."""
         return ~np.isnan(self.pitch)
 
     @property
     def pause_share(self) -> float:
-        """Share of frames without sound."""
+        """The share of frames without sound, from 0 to 1."""
         return 1.0 - float(self.sounding.mean())
 
     @property
     def pace(self) -> float:
-        """Peaks of the smoothed level per second, each 2 dB out of its surroundings: about the number of syllables."""
+        """The number of peaks of the smoothed level per second, which is about the number of syllables.
+
+        A peak rises at least 2 dB above its surroundings.
+        """
         from scipy.ndimage import uniform_filter1d
         from scipy.signal import find_peaks
 
@@ -71,10 +74,21 @@ class Prosody:
 
 
 def prosody(samples: Samples) -> Prosody:
-    """Level and pitch contours; pitch by normalised autocorrelation of each 40 ms frame, smoothed by a median.
+    """Compute the contours of level and pitch.
+
+    The pitch is the lag of the largest normalised autocorrelation in each frame of 40 ms (Boersma, 1993). A median over
+    three frames takes out single errors.
 
     Args:
         samples: (samples,) float32 at 16 kHz.
+
+    Example:
+        >>> tone = np.sin(2 * np.pi * 200 * np.arange(SAMPLE_RATE) / SAMPLE_RATE).astype(np.float32)  # 200 Hz for 1 s
+        >>> voice = prosody(tone)
+        >>> float(np.nanmedian(voice.pitch))
+        200.0
+        >>> round(float(np.median(voice.level)), 2)
+        -3.01
     """
     frame = 4 * HOP
     padded = np.pad(samples.astype(np.float64), (frame // 2, frame // 2))
@@ -85,12 +99,12 @@ def prosody(samples: Samples) -> Prosody:
     size = 2 * frame
     power = np.abs(np.fft.rfft(centred, size)) ** 2
     window_power = np.abs(np.fft.rfft(np.hanning(frame), size)) ** 2
-    # Dividing by the window's own autocorrelation takes out its slope (Boersma 1993).
+    # The division by the window's own autocorrelation removes the fall that the window causes (Boersma, 1993).
     correlation = np.fft.irfft(power)[:, :frame] / np.maximum(np.fft.irfft(window_power)[:frame], 1e-3)
     correlation /= np.maximum(correlation[:, :1], 1e-12)
     low, high = int(SAMPLE_RATE / PITCH_RANGE[1]), int(SAMPLE_RATE / PITCH_RANGE[0])
     lags = np.arange(low, high)
-    # A slight preference for short lags: the first of several equal peaks is the period.
+    # Short lags are preferred a little: if several peaks are equal, the first one is the period.
     searched = correlation[:, low:high] - 0.02 * np.log2(lags / low)
     best = searched.argmax(axis=1)
     strength = np.take_along_axis(correlation[:, low:high], best[:, None], axis=1)[:, 0]
@@ -99,7 +113,10 @@ def prosody(samples: Samples) -> Prosody:
 
 
 def _median3(contour: Contour) -> Contour:
-    """Median of three neighbours where all are voiced; takes out single octave jumps."""
+    """Replace each value by the median of it and its two neighbours where all three are voiced.
+
+    This removes single jumps by an octave.
+    """
     if len(contour) < 3:
         return contour
     triple = np.median(np.lib.stride_tricks.sliding_window_view(contour, 3), axis=1)
@@ -108,12 +125,23 @@ def _median3(contour: Contour) -> Contour:
 
 
 def semitones(pitch: Contour) -> Contour:
-    """Hz to semitones above 55 Hz: the ear hears ratios."""
+    """Convert frequencies in Hz to semitones above 55 Hz, because the ear hears ratios of frequencies.
+
+    Example:
+        >>> semitones(np.array([55.0, 110.0, 220.0])).tolist()
+        [0.0, 12.0, 24.0]
+    """
     return 12 * np.log2(pitch / 55.0)
 
 
 def prosody_functionals(voice: Prosody) -> Contour:
-    """(PROSODY_DIM,) numbers: pitch (mean, deviation, percentiles, slope, change), level likewise, pace, pauses."""
+    """Describe the contours of a clip by functionals.
+
+    Returns:
+        (PROSODY_DIM,) float64: the mean, standard deviation, percentiles, slope and mean absolute change of the pitch
+        (in semitones, voiced frames only); the same of the level (in dBFS, frames with sound only); the pace, the
+        share of pauses, the share of voiced frames, and the length in seconds.
+    """
     tones = semitones(voice.pitch[voice.voiced]) if voice.voiced.any() else np.zeros(1)
     loud = voice.level[voice.sounding] if voice.sounding.any() else voice.level
     parts = []
@@ -129,13 +157,16 @@ SPECTRAL_DIM = 2 * MELS + 4 * MFCCS
 
 
 class LogMelParams(EncoderParams):
-    """Log-mel, MFCC, pitch and level functionals, pace, pauses."""
+    """Functionals of log-mel, MFCC, pitch and level, with pace and pauses."""
 
     input: Literal["audio"]  # the sound track
 
 
 class LogMel(Encoder["torch.Tensor"]):
-    """Sound to functionals. An item is (samples,) float32; one clip at a time, so there is nothing to pad."""
+    """An encoder of sound by functionals of its contours.
+
+    An item is the sound of one clip, (samples,) float32. Clips are computed one at a time, so that nothing is padded.
+    """
 
     Params = LogMelParams
     uses_torch = True
@@ -144,7 +175,7 @@ class LogMel(Encoder["torch.Tensor"]):
         super().__init__(name, params, PROSODY_DIM + SPECTRAL_DIM)
 
     def setup(self, device: torch.device) -> None:
-        """Build the filter banks. They stay on the CPU: a clip takes milliseconds."""
+        """Build the filter banks. They stay on the CPU, where a clip takes only milliseconds."""
         import torchaudio
 
         shared = {"n_fft": WINDOW, "hop_length": HOP, "n_mels": MELS}
@@ -153,14 +184,18 @@ class LogMel(Encoder["torch.Tensor"]):
         self._deltas = torchaudio.functional.compute_deltas
 
     def prepare(self, clip: Clip) -> torch.Tensor:
-        """Samples as a tensor, at least one analysis window long."""
+        """Return the sound as a tensor, with zeros at its end if it is shorter than one window.
+
+        Raises:
+            Skip: if the clip has no sound.
+        """
         import torch
 
         samples = torch.from_numpy(Sound.of(clip.need("audio")).samples)
         return torch.nn.functional.pad(samples, (0, max(0, WINDOW - len(samples))))
 
     def infer(self, items: Sequence[torch.Tensor]) -> list[Row | Skip]:
-        """One clip after the other."""
+        """Compute the functionals of each clip, one clip after the other."""
         return [self.row(self._functionals(samples)) for samples in items]
 
     def _functionals(self, samples: torch.Tensor) -> Contour:

@@ -1,9 +1,10 @@
-"""A speech checkpoint and how it takes its sound: chunks, normalisation, padded length, mask.
+"""How the sound of a clip becomes the input of a speech model: chunks, normalisation, padded length, mask.
 
-Models that see the padding whatever the mask says are given exact lengths, one at a time: those whose feature
-extractor normalises over the whole input (group norm), and data2vec, whose position embedding is several convolutions
-with normalisations between them, so that the first makes something of the padding and the next reads it. The others
-get a mask and a padded length that the clip itself decides.
+Some models give other results with padding, in spite of a mask. They are given one chunk at a time, in its exact
+length. These are models whose feature extractor normalises over the whole input (group norm), and data2vec. The
+position embedding of data2vec is several convolutions with normalisations between them: the first convolution writes
+values into the padding, and the next one reads them. All other models get a mask, and a padded length that depends on
+the clip alone.
 """
 
 from __future__ import annotations
@@ -26,18 +27,19 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 MODELS = ("hubert", "wav2vec2", "wavlm", "data2vec-audio", "whisper")
-STEP = SAMPLE_RATE // 2  # padded lengths are multiples of this
-WHISPER_SECONDS = 30
+STEP = SAMPLE_RATE // 2  # padded lengths are multiples of this, in samples
+WHISPER_SECONDS = 30  # Whisper's input always has this length
 WHISPER_HOP = 320  # samples per encoder step
 
 
 @dataclass(frozen=True)
 class Chunks:
-    """A clip as equal chunks.
+    """The sound of one clip, cut into chunks of equal length (they may differ by one sample).
 
     Attributes:
-        inputs: (chunks, ...) float32: samples, or Whisper's log-mel.
-        lengths: valid samples of each.
+        inputs: (chunks, samples) float32, padded with zeros at the end; for Whisper its log-mel, (chunks, mels,
+            frames).
+        lengths: for each chunk the number of samples without the padding.
     """
 
     inputs: torch.Tensor
@@ -45,13 +47,18 @@ class Chunks:
 
 
 class SoundModel:
-    """What a checkpoint's configuration says of its input.
+    """A speech model, with what its configuration says about its input.
 
     Attributes:
-        folder, config: of the checkpoint.
-        is_whisper: it takes log-mel of 30 s instead of samples.
-        exact_length: it takes one chunk at a time, without padding.
-        rows: the fixed number of rows of a batch.
+        folder: the folder of the checkpoint.
+        config: the configuration in that folder.
+        is_whisper: whether the model takes the log-mel of 30 s instead of samples.
+        exact_length: whether the model takes one chunk at a time, without padding.
+        batch_rows: the fixed number of rows of a batch.
+        model: the loaded model; set by `use`.
+
+    Args:
+        folder: the folder of the checkpoint.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -63,17 +70,21 @@ class SoundModel:
         self.batch_rows = 1 if self.exact_length else 4
 
     def use(self, model: PreTrainedModel, device: torch.device) -> None:
-        """Take a loaded model, and load the checkpoint's feature extractor."""
+        """Set the loaded model and its device, and load the checkpoint's feature extractor."""
         import transformers
 
         self.model, self._device = model, device
         self._extractor = transformers.AutoFeatureExtractor.from_pretrained(self.folder, local_files_only=True)
 
     def chunks(self, samples: Samples, seconds: float) -> Chunks:
-        """Cut into equal chunks of at most `seconds` and normalise each as the checkpoint wants it.
+        """Cut a sound into equal chunks and normalise each as the checkpoint says.
+
+        Args:
+            samples: (samples,) float32 at 16 kHz.
+            seconds: the greatest length of a chunk.
 
         Raises:
-            Skip: too short for the model.
+            Skip: if a chunk is shorter than the model needs for one step.
         """
         import torch
 
@@ -96,21 +107,21 @@ class SoundModel:
         return length if self.exact_length else -(-length // STEP) * STEP
 
     def bucket(self, item: Chunks) -> int:
-        """The padded length in samples; for Whisper always the same."""
+        """Return the padded length in samples; for Whisper always 0, because all lengths are the same."""
         return 0 if self.is_whisper else int(item.inputs.shape[1])
 
     def forward(
         self, network: Callable[..., torch.Tensor], items: Sequence[Chunks], rows: int
     ) -> Iterator[torch.Tensor]:
-        """All clips' chunks through a network, in fixed groups.
+        """Run a network on the chunks of many clips, in groups of a fixed number of rows.
 
         Args:
-            network: takes inputs (rows, ...) and lengths in samples (rows,), and gives (rows, ...).
-            items: of one bucket.
-            rows: in a group.
+            network: takes inputs, (rows, ...), and lengths in samples, (rows,), and returns (rows, ...).
+            items: the chunks of clips of one bucket.
+            rows: the number of rows in a group.
 
         Yields:
-            Each chunk's result, on the CPU, in order.
+            The result for each chunk, on the CPU, in their order.
         """
         import torch
 
@@ -119,12 +130,17 @@ class SoundModel:
         if not self.exact_length:
             yield from forward_rows(network, [inputs, lengths], rows, self._device)
             return
-        # Chunks of one clip may differ by a sample in exact length; padding them would enter a group norm.
+        # Chunks of one clip may differ by one sample in length, and the padding would enter the group norm.
         for chunk, n in zip(inputs, lengths, strict=True):
             yield from forward_rows(network, [chunk[None, :n], n[None]], rows, self._device)
 
     def mask(self, inputs: torch.Tensor, lengths: torch.Tensor) -> Mapping[str, torch.Tensor]:
-        """The attention mask as a keyword of the model's call; none where it takes none."""
+        """Return the attention mask as a keyword argument for the model, or nothing if the model takes none.
+
+        Args:
+            inputs: (rows, samples) float32.
+            lengths: (rows,), the number of samples without the padding.
+        """
         import torch
 
         if self.is_whisper or self.exact_length:
@@ -132,7 +148,7 @@ class SoundModel:
         return {"attention_mask": (torch.arange(inputs.shape[1], device=self._device) < lengths[:, None]).long()}
 
     def steps(self, length: int) -> int:
-        """Encoder steps that a number of samples fills."""
+        """Return the number of steps that the model makes of a number of samples."""
         if self.is_whisper:
             return max(1, -(-length // WHISPER_HOP))
         return int(self.model._get_feat_extract_output_lengths(length))

@@ -1,7 +1,7 @@
-"""The sound track: 16 kHz mono from the clip, or from the sound file that the dataset has beside it.
+"""The stage `audio`: read the sound of a clip at 16 kHz in mono, from its video or from a sound file of its own.
 
-Loudness is information about emotion and stays untouched. Silence is no sound: such a clip is skipped,
-so that its absence travels to the fusion head instead of a vector made of noise.
+The loudness is not changed, because it tells something about emotion. A silent clip is skipped. Then a fusion head
+knows that the modality is absent, and is not given a vector of noise.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ from mer_pipeline.media.decode import SAMPLE_RATE, read_sound
 Samples = npt.NDArray[np.float32]
 
 LOUDEST_SECONDS = 0.05
-FULL_SCALE = 32768.0
-FLOOR_DBFS = -120.0
+FULL_SCALE = 32768.0  # the 16-bit value that stands for 1.0
+FLOOR_DBFS = -120.0  # stands for the level of digital silence, which is minus infinity
 
 
 class AudioParams(Section):
-    """16 kHz mono sound; loudness is information and stays untouched."""
+    """Sound at 16 kHz in mono. The loudness is not changed, because it tells something about emotion."""
 
     silence_dbfs: Annotated[float, Field(le=0.0)] = -60.0  # a clip whose loudest 50 ms is below this is silent
     max_seconds: Annotated[float, Field(gt=0)] = 120.0  # a clip with more sound is broken input
@@ -39,26 +39,45 @@ class AudioParams(Section):
 
 @dataclass(frozen=True)
 class Sound:
-    """A clip's row of `data/audio/`: (samples,) float32 in [-1, 1) at 16 kHz."""
+    """A clip's row of the table `audio`.
+
+    Attributes:
+        samples: (samples,) float32 in [-1, 1), at 16 kHz.
+    """
 
     samples: Samples
 
     @classmethod
     def of(cls, row: Row) -> Sound:
-        """From a row."""
+        """Read the samples of a row."""
         pcm = row["pcm"]
         assert isinstance(pcm, bytes)
         return cls(np.frombuffer(pcm, "<i2").astype(np.float32) / np.float32(FULL_SCALE))
 
 
 def dbfs(samples: Samples) -> float:
-    """Root mean square in decibels relative to full scale, at least FLOOR_DBFS."""
+    """Return the level of a sound: its root mean square in decibels relative to 1.0, but at least FLOOR_DBFS.
+
+    Args:
+        samples: (samples,) float32.
+
+    Example:
+        >>> round(float(dbfs(np.full(100, 0.1, np.float32))), 4)
+        -20.0
+    """
     power = float(np.mean(np.square(samples, dtype=np.float64))) if samples.size else 0.0
     return max(FLOOR_DBFS, 10 * np.log10(power)) if power > 0 else FLOOR_DBFS
 
 
 def loudest_dbfs(samples: Samples) -> float:
-    """Level of the loudest LOUDEST_SECONDS: a whole clip's mean would call one short cry in a quiet room silent."""
+    """Return the level of the loudest LOUDEST_SECONDS of a sound in dBFS, but at least FLOOR_DBFS.
+
+    It decides whether a clip is silent. The level of the whole clip is not used, because a clip with one short cry in a
+    quiet room would then be called silent.
+
+    Args:
+        samples: (samples,) float32 at 16 kHz.
+    """
     span = min(len(samples), int(LOUDEST_SECONDS * SAMPLE_RATE))
     if span == 0:
         return FLOOR_DBFS
@@ -68,7 +87,7 @@ def loudest_dbfs(samples: Samples) -> float:
 
 
 class ExtractAudio(Transform[Row]):
-    """Media file to 16-bit samples; all the work is in `prepare`."""
+    """The transform from a media file to 16-bit samples. `prepare` does all the work."""
 
     name = "audio"
     sources = (Source("manifest", ("audio_sha256", "video_sha256"), locators=("audio", "video")),)
@@ -86,7 +105,13 @@ class ExtractAudio(Transform[Row]):
         self.root = root
 
     def prepare(self, clip: Clip) -> Row:
-        """Decode, mix down, resample, round to 16 bits."""
+        """Decode the sound to mono at 16 kHz and round it to 16 bits.
+
+        Raises:
+            Skip: if the clip has no sound, or is silent.
+            BadInput: if the file is broken.
+            Transient: if the file is missing or was altered, or the disk failed.
+        """
         row = clip.need("manifest")
         place = row["audio"] or row["video"]
         if place is None:
@@ -107,5 +132,5 @@ class ExtractAudio(Transform[Row]):
         }
 
     def infer(self, items: Sequence[Row]) -> list[Row | Skip]:
-        """Nothing is left to do."""
+        """Return the rows as they are: `prepare` has done all the work."""
         return list(items)

@@ -1,1 +1,1 @@
-"""Words: encoders of the transcript and of the enriched text."""
+"""Words of a clip: the encoders of its transcript and of its context-enriched text."""

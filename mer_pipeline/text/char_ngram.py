@@ -1,7 +1,7 @@
-"""`char-ngram`: hashed character n-grams, without any model or download, for any language and script.
+"""`char-ngram`: an encoder of text by hashed n-grams of characters, for any language; it needs no model.
 
-Chinese has no blanks between words, so n-grams of characters carry them; in English they carry stems and
-endings. scikit-learn's HashingVectorizer needs no vocabulary, so a row depends on its own text alone.
+Chinese has no blanks between words, so that n-grams of characters stand for its words. In English they stand for stems
+and endings of words. The hashing needs no vocabulary, so that the vector of a clip depends on its own text alone.
 """
 
 from __future__ import annotations
@@ -21,19 +21,19 @@ from mer_pipeline.text.words import Language, Words, text_of
 if TYPE_CHECKING:
     from sklearn.feature_extraction.text import HashingVectorizer
 
-NGRAMS = (1, 4)
+NGRAMS = (1, 4)  # the shortest and the longest n-gram, in characters
 
 
 class CharNgramParams(EncoderParams):
     """Hashed character n-grams (1 to 4)."""
 
     input: Words  # the table of words that is read
-    language: Language = "zh"  # of the transcript; the other where a clip has no words in it
+    language: Language = "zh"  # of the transcript; for a clip without words in this language, the other
     dim: Count = 512  # length of the hashed vector
 
 
 class CharNgram(Encoder[str]):
-    """Text to a vector of unit length."""
+    """An encoder of text. An item is the text of one clip, and its vector has unit length."""
 
     Params = CharNgramParams
     params: CharNgramParams
@@ -43,20 +43,30 @@ class CharNgram(Encoder[str]):
 
     @cached_property
     def _hasher(self) -> HashingVectorizer:
-        """Made when it is first used: where every row is known, scikit-learn need not be loaded."""
+        """The hasher. It is made at its first use: if all rows are in the store, scikit-learn is not loaded."""
         return make_hasher(self.params.dim)
 
     def prepare(self, clip: Clip) -> str:
-        """The clip's text."""
+        """Return the clip's text.
+
+        Raises:
+            Skip: if the clip has no words.
+        """
         return text_of(clip, self.params.input, self.params.language)
 
     def infer(self, items: Sequence[str]) -> list[Row | Skip]:
-        """Hash; each text on its own."""
+        """Compute the vector of each text."""
         return [self.row(vector) for vector in self._hasher.transform(items).toarray().astype(np.float32)]
 
 
 def make_hasher(dim: int) -> HashingVectorizer:
-    """Signed hashing (Weinberger et al. 2009) of n-grams within words, scaled to unit length."""
+    """Make a hasher that turns texts into vectors of hashed n-grams, scaled to unit length.
+
+    The n-grams lie within words. Their counts are added with a sign that the hash decides (Weinberger et al., 2009).
+
+    Args:
+        dim: the length of a vector.
+    """
     from sklearn.feature_extraction.text import HashingVectorizer
 
     return HashingVectorizer(analyzer="char_wb", ngram_range=NGRAMS, n_features=dim, norm="l2", alternate_sign=True)

@@ -1,7 +1,7 @@
-"""`hf-text`: Hugging Face text encoders, and decoder language models as encoders.
+"""`hf-text`: encoders of text with Hugging Face models, BERT-like encoders as well as decoder language models.
 
-Hidden states are summed over layers and averaged over the text's own tokens: neither padding nor special
-tokens ([CLS], <s>, ...) are in the mean.
+Hidden states are summed over the chosen layers and averaged over the tokens of the text. Padding and special tokens
+([CLS], <s>, ...) do not enter the average.
 """
 
 from __future__ import annotations
@@ -38,23 +38,28 @@ STEP = 16  # padded lengths are multiples of this
 
 @dataclass(frozen=True)
 class Tokens:
-    """A text as token ids, and which of them are words (not special)."""
+    """The tokens of one text.
+
+    Attributes:
+        ids: the token ids, with special tokens.
+        words: for each token whether it belongs to the text, that is, is not a special token.
+    """
 
     ids: list[int]
     words: list[bool]
 
 
 class HfTextParams(ModelParams):
-    """BERT-like encoders, and decoder language models as encoders, from a Hugging Face folder."""
+    """A BERT-like encoder or a decoder language model from a Hugging Face folder."""
 
     input: Words  # the table of words that is read
     layers: Layers = 1  # sum of the last n hidden layers, or of these (0 = embeddings)
-    language: Language = "zh"  # of the transcript; the other where a clip has no words in it
+    language: Language = "zh"  # of the transcript; for a clip without words in this language, the other
     max_tokens: Count = 512  # longer texts are cut
 
 
 class HfText(PooledEncoder[Tokens]):
-    """Text to the mean of its tokens' hidden states."""
+    """An encoder of text by the mean of its tokens' hidden states."""
 
     Params = HfTextParams
     params: HfTextParams
@@ -68,15 +73,19 @@ class HfText(PooledEncoder[Tokens]):
         super().__init__(name, params, self.config.hidden_size)
 
     def key(self) -> Mapping[str, object]:
-        """Nothing beyond `files`: the configuration is one of them."""
+        """Leave the configuration out of the key, because its file is one of `files`."""
         return {"config": None}
 
     def files(self) -> Sequence[Path]:
-        """Weights, configuration and tokeniser of the checkpoint."""
+        """The files of the checkpoint that decide its vectors: weights, configuration and tokeniser."""
         return value_files(self.folder)
 
     def setup(self, device: torch.device) -> None:
-        """Load the model and its tokenizer."""
+        """Load the model to a device, and its tokeniser.
+
+        Raises:
+            CheckpointError: if the model's files cannot be read, or are not complete.
+        """
         import transformers
 
         self._device = device
@@ -84,7 +93,11 @@ class HfText(PooledEncoder[Tokens]):
         self._tokenizer = transformers.AutoTokenizer.from_pretrained(self.folder, local_files_only=True)
 
     def prepare(self, clip: Clip) -> Tokens:
-        """Tokenise; longer texts are cut at `max_tokens`."""
+        """Turn the clip's text into tokens. A text longer than `max_tokens`, or than the model can read, is cut.
+
+        Raises:
+            Skip: if the clip has no words.
+        """
         positions = getattr(self.config, "max_position_embeddings", None) or self.params.max_tokens
         coded = self._tokenizer(
             text_of(clip, self.params.input, self.params.language),
@@ -98,15 +111,15 @@ class HfText(PooledEncoder[Tokens]):
         return Tokens(coded["input_ids"], words)
 
     def bucket(self, item: Tokens) -> int:
-        """The padded number of tokens."""
+        """Return the padded number of tokens."""
         return -(-len(item.ids) // STEP) * STEP
 
     def infer(self, items: Sequence[Tokens]) -> list[Row | Skip]:
-        """Hidden states in fixed groups; then each text's own words are pooled."""
+        """Compute hidden states in groups of a fixed number of rows, and average those of each text's tokens."""
         import torch
 
         length = self.bucket(items[0])
-        # RoBERTa counts positions by the padding id, so padding must be that one.
+        # The padding must have the configuration's padding id, because RoBERTa counts positions by it.
         ids = torch.full((len(items), length), getattr(self.config, "pad_token_id", None) or 0)
         mask = torch.zeros_like(ids)
         for at, item in enumerate(items):
@@ -119,6 +132,6 @@ class HfText(PooledEncoder[Tokens]):
         ]
 
     def _network(self, ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-        """(rows, tokens) to (rows, tokens, dim)."""
+        """Compute the chosen hidden states: (rows, tokens) to (rows, tokens, dim)."""
         output = self._model(input_ids=ids, attention_mask=mask, output_hidden_states=True)
         return sum_layers(hidden_states(output), self.params.layers)

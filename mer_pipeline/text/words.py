@@ -1,4 +1,4 @@
-"""Which text of a clip an encoder reads."""
+"""The text of a clip that an encoder reads."""
 
 from __future__ import annotations
 
@@ -7,15 +7,25 @@ from typing import Literal
 from mer_pipeline.base.clips import Clip
 from mer_pipeline.base.errors import Skip
 
-Words = Literal["transcript", "enriched"]  # the tables that have some
+Words = Literal["transcript", "enriched"]  # the tables that have words
 Language = Literal["zh", "en"]
 
 
 def text_of(clip: Clip, table: Words, language: Language) -> str:
-    """The enriched text, or the transcript in the wanted language, or else in the other.
+    """Return the enriched text of a clip, or its transcript.
+
+    Args:
+        clip: the clip, with its row of that table.
+        table: "enriched" or "transcript".
+        language: the language of the transcript; the other one is used if the clip has no words in this language.
 
     Raises:
-        Skip: the clip has no words.
+        Skip: if the clip has no words.
+
+    Example:
+        >>> clip = Clip("a", "", {"transcript": {"zh": None, "en": "hello"}})
+        >>> text_of(clip, "transcript", "zh")
+        'hello'
     """
     row = clip.need(table)
     wanted = ("text",) if table == "enriched" else ("zh", "en") if language == "zh" else ("en", "zh")
