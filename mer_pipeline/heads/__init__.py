@@ -1,1 +1,1 @@
-"""Fusion heads: one module each, named in the table HEADS of components.py; and what they share."""
+"""Fusion heads: one module for each kind, named in the table HEADS of components.py, and their common parts."""

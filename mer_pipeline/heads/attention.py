@@ -1,4 +1,4 @@
-"""Self-attention across a clip's modality tokens, of K members at once."""
+"""Self-attention across a clip's modality tokens, for K members at once."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from mer_pipeline.heads.layers import LayerNorm, Linear, Noise, drop, masked_sof
 
 
 class Attention(nn.Module):
-    """Multi-head self-attention; starts as torch's own."""
+    """Multi-head self-attention, initialised as `torch.nn.MultiheadAttention`."""
 
     def __init__(self, d: int, heads: int) -> None:
         super().__init__()
@@ -19,7 +19,10 @@ class Attention(nn.Module):
         nn.init.xavier_uniform_(self.queries_keys_values.weight[0])
 
     def forward(self, h: Tensor, present: Tensor, noise: Noise | None) -> Tensor:
-        """(K, n, M, d) to the same; only present tokens, bool (K, n, M), are attended to."""
+        """Return the attended tokens (K, n, M, d) for tokens of the same shape.
+
+        Only tokens that `present`, bool (K, n, M), marks are attended to.
+        """
         split = self.queries_keys_values(h).unflatten(3, (3, self.heads, -1))
         query, key, value = split.permute(3, 0, 1, 4, 2, 5).unbind(0)  # (K, n, heads, M, d / heads)
         scores = query @ key.transpose(3, 4) / query.shape[4] ** 0.5
@@ -38,7 +41,7 @@ class Block(nn.Module):
         self.norm_attention, self.norm_feed_forward = LayerNorm(d), LayerNorm(d)
 
     def forward(self, h: Tensor, present: Tensor, noise: Noise | None) -> Tensor:
-        """(K, n, M, d) to the same."""
+        """Return contextual tokens (K, n, M, d) for tokens of the same shape; `present` is bool (K, n, M)."""
         h = self.norm_attention(h + drop(self.attention(h, present, noise), noise))
         inner = self.narrow(drop(self.widen(h).relu(), noise))
         out: Tensor = self.norm_feed_forward(h + drop(inner, noise))

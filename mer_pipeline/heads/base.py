@@ -1,8 +1,8 @@
-"""What a fusion head is: it learns from standardised features, and scores groups of exactly GROUP clips.
+"""The interface of a fusion head, which learns from standardised features and scores groups of exactly GROUP clips.
 
-At one fixed shape a row's result does not depend on its companions, so a clip alone and in any batch gets the same
-bytes; `member.py` makes the groups. It also answers, with the training prior, for a clip that has no modality at
-all: what a head says about such a row is finite and never read.
+At one fixed shape, the result for a row does not depend on the other rows. So a clip gets the same bytes alone and in
+any batch. `groups.py` makes the groups. For a clip without any modality, `member.py` returns the training prior; the
+head's result for such a row must be finite, but it is never used.
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ class Examples:
     """n clips to learn from or to validate on.
 
     Attributes:
-        rows: int64 (n,), among all features.
-        label: int64 (n,).
-        fold: int64 (n,), NO_FOLD for one that is never held out.
-        target: float32 (n, C), what is learnt: a distribution over the classes each.
-        weight: float32 (n,), how much each counts, 1 on average.
+        rows: int64 (n,), the index of each clip's row in the features.
+        label: int64 (n,), the index of each clip's class.
+        fold: int64 (n,), the fold of each clip; NO_FOLD for a clip that is never held out.
+        target: float32 (n, C), the distribution over the classes that is learnt for each clip.
+        weight: float32 (n,), the weight of each clip in the loss, 1 on average.
     """
 
     rows: Indices
@@ -46,15 +46,15 @@ class Examples:
 
     @classmethod
     def of(cls, rows: Indices, label: Indices, fold: Indices, classes: int) -> Examples:
-        """The labels as they are, all of the same weight."""
+        """Return examples whose targets are the one-hot labels, all with weight 1."""
         return cls(rows, label, fold, np.eye(classes, dtype=np.float32)[label], np.ones(len(rows), np.float32))
 
     def at(self, keep: Indices) -> Examples:
-        """Some of them."""
+        """Return the examples at these indices."""
         return Examples(self.rows[keep], self.label[keep], self.fold[keep], self.target[keep], self.weight[keep])
 
     def and_(self, other: Examples) -> Examples:
-        """These, then those."""
+        """Return these examples followed by the others."""
         return Examples(
             np.concatenate([self.rows, other.rows]),
             np.concatenate([self.label, other.label]),
@@ -66,27 +66,45 @@ class Examples:
 
 @dataclass(frozen=True)
 class TrainingJob:
-    """What one head learns from, and how; every row has at least one modality that the scaler lets through."""
+    """What one head learns from.
+
+    Every row has at least one modality that the scaler does not mask.
+
+    Attributes:
+        train: the examples that are learnt from.
+        validation: the examples of the validation fold, if there is one.
+        scaler: the standardisation, fitted on the training rows.
+        seed: the seed of all random choices.
+        params: the settings, an instance of the head's `Params`.
+        epochs: the exact number of epochs; None to follow the params.
+    """
 
     train: Examples
     validation: Examples | None
     scaler: Scaler
     seed: int
-    params: Section  # the head's `Params`
-    epochs: int | None = None  # exactly so many; None: as the params say
+    params: Section
+    epochs: int | None = None
 
 
 @dataclass(frozen=True)
 class ComputeConfig:
-    """Where networks are trained. On a CPU it changes no bit of a result, on a GPU the last digits."""
+    """Where networks are trained.
+
+    On CPUs the results are the same to the bit; on a GPU their last digits differ.
+
+    Attributes:
+        device: the device.
+        workers: the number of threads that train at once, on a CPU.
+    """
 
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
-    workers: int = 1  # threads that train at once, on a CPU
+    workers: int = 1
 
 
 @dataclass(frozen=True)
 class Epoch:
-    """One line of a training history; `validation_f1` is None without a validation fold."""
+    """One line of a training history. `validation_f1` is the weighted F1, or None without a validation fold."""
 
     epoch: int
     train_loss: float
@@ -95,23 +113,29 @@ class Epoch:
 
 @dataclass(frozen=True)
 class Logits:
-    """Unnormalised log-probabilities float32 (n, C), and modality weights float32 (n, M)."""
+    """The result of a head for n clips.
+
+    Attributes:
+        values: float32 (n, C), log-probabilities up to a constant per row.
+        weights: float32 (n, M), the modality weights.
+    """
 
     values: Matrix
     weights: Matrix
 
 
 class Head(ABC):
-    """A fusion head for modalities of `dims` values and `classes` classes.
+    """The base class of fusion heads, for modalities of `dims` values and `classes` classes.
 
     Attributes:
-        Params: the class of its params. Fields that `train` has as well get their values from there; the others are the
+        Params: the class of its params. Fields that `train` has too get their values from there. The others are the
             head's own options, given in its entry of `train.heads`.
-        ablations: rows of the ablation table by name: values of own options at which a part of the head is off.
-        seeded: false: every seed gives the same head, so one is enough.
-        searched: true: `train.search` has values for it.
-        uses_validation: false: it needs no fold for early stopping and learns from that one too.
-        version: raised by whoever changes the default of an option; params enter the key without those at default.
+        ablations: rows of the ablation table by name: the values of own options that switch a part of the head off.
+        seeded: whether the seed matters. If not, one seed is enough.
+        searched: whether `train.search` chooses values for it.
+        uses_validation: whether it needs a validation fold for early stopping. If not, it learns from that fold too.
+        version: a number to raise when the default of an option changes, because options with their default value are
+            not part of the key of the head cache.
     """
 
     Params: ClassVar[type[Section]] = Section
@@ -127,7 +151,10 @@ class Head(ABC):
 
     @classmethod
     def code(cls) -> tuple[type, ...]:
-        """The classes that decide what it becomes, beyond those that its own code names."""
+        """Return the classes whose code determines the trained head.
+
+        Classes that the code of these names need not be listed.
+        """
         return (cls,)
 
     @classmethod
@@ -140,16 +167,27 @@ class Head(ABC):
         compute: ComputeConfig,
         tick: Callable[[], None],
     ) -> list[tuple[Self, list[Epoch]]]:
-        """Do every job, on raw features. What one head becomes does not depend on the others; `tick` follows each."""
+        """Train one head per job. A head does not depend on the other jobs.
+
+        Args:
+            features: the features of all clips, not standardised.
+            jobs: what each head learns from.
+            classes: the number of classes.
+            compute: where networks are trained.
+            tick: called once for each head that is trained.
+
+        Returns:
+            Each head with its training history, in the order of the jobs.
+        """
 
     @abstractmethod
     def score(self, group: Features) -> Logits:
-        """Score exactly GROUP rows of standardised features, each on its own."""
+        """Score exactly GROUP rows of standardised features, each independently of the others."""
 
     @abstractmethod
     def tensors(self) -> dict[str, Matrix]:
-        """All that was learnt, by name."""
+        """Return all learnt arrays by name."""
 
     @abstractmethod
     def restore(self, tensors: Mapping[str, Matrix]) -> None:
-        """Become the head that `tensors` were taken from."""
+        """Load the arrays that `tensors` of a trained head returned."""

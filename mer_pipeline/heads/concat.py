@@ -1,6 +1,6 @@
-"""Plain early fusion: what each modality says of the clip, side by side, into one classifier.
+"""The head `concat`, plain early fusion: the modality tokens are concatenated and classified.
 
-h_m = MLP_m(x_m)                          MLP: Dropout → Linear + ReLU to d; zeros where it is absent
+h_m = MLP_m(x_m)                          MLP: Dropout → Linear + ReLU to d; zeros where modality m is absent
 logits = Linear(MLP([h_1 ... h_M]))
 """
 
@@ -15,7 +15,7 @@ from mer_pipeline.heads.network import Network, NetworkHead, equal_shares
 
 
 class ConcatNetwork(Network):
-    """See the module's formulas."""
+    """The network of early fusion; the module has its formulas."""
 
     def __init__(self, dims: tuple[int, ...], classes: int, params: NetworkParams) -> None:
         super().__init__(dims, classes, params)
@@ -24,7 +24,7 @@ class ConcatNetwork(Network):
         self.join, self.classify = Mlp(d * len(dims), d, depth=1), Linear(d, classes)
 
     def forward(self, x: list[Tensor], mask: Tensor, noise: Noise | None = None) -> tuple[Tensor, Tensor]:
-        """Logits (K, n, C), and equal weights (K, n, M): it has none of its own."""
+        """Return logits (K, n, C), and equal modality weights (K, n, M), because the network has none."""
         parts = zip(self.encode, x, strict=True)
         h = torch.stack([encode(matrix, noise) for encode, matrix in parts], dim=2) * mask.unsqueeze(3)
         return self.classify(self.join(h.flatten(2), noise)), equal_shares(mask)

@@ -1,4 +1,4 @@
-"""Features on the device that trains: raw and once for all members, standardised as a batch of them is taken."""
+"""Keep the features on the training device: stored raw once for all members, and standardised per batch."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from mer_pipeline.heads.base import TrainingJob
 
 
 class DeviceFeatures:
-    """Raw features on the device once, standardised for each of K members when a batch is taken."""
+    """The raw features on the device, stored once, which each batch standardises for each of K members."""
 
     def __init__(self, features: Features, jobs: Sequence[TrainingJob], device: torch.device) -> None:
         scalers = [job.scaler for job in jobs]
         self.x = [torch.from_numpy(x).to(device) for x in features.x]
-        self.has_parts = [bool(np.isnan(x).any()) for x in features.x]  # of which some clips lack some
+        self.has_parts = [bool(np.isnan(x).any()) for x in features.x]  # merged modalities that some clips have in part
         self.mask = torch.from_numpy(features.mask).to(device)
         everywhere = features.mask.all(axis=0) & np.all([one.known for one in scalers], axis=0)
         self.is_whole = [bool(here) and not parts for here, parts in zip(everywhere, self.has_parts, strict=True)]
@@ -28,7 +28,15 @@ class DeviceFeatures:
         self.known = torch.from_numpy(np.stack([s.known for s in scalers])).to(device)
 
     def batch(self, rows: Tensor) -> tuple[list[Tensor], Tensor]:
-        """Of rows int64 (K, n): x, M tensors (K, n, D_m) with zeros as of `Scaler.apply`; and the mask (K, n, M)."""
+        """Return the standardised features of some rows for each member, with zeros where `Scaler.apply` has them.
+
+        Args:
+            rows: int64 (K, n), indices of rows in the features.
+
+        Returns:
+            M tensors, float32 (K, n, D_m).
+            The mask, bool (K, n, M).
+        """
         mask = self.mask[rows] & self.known[:, None]
         x = []
         for m, (values, mean, inverse) in enumerate(zip(self.x, self.mean, self.inverse, strict=True)):
@@ -41,6 +49,6 @@ class DeviceFeatures:
         return x, mask
 
     def keep(self, at: list[int]) -> None:
-        """Forget the other members."""
+        """Keep only the members at these indices."""
         self.mean, self.inverse = [mean[at] for mean in self.mean], [inverse[at] for inverse in self.inverse]
         self.known = self.known[at]

@@ -1,8 +1,9 @@
-"""When the training of a network ends, and which of its weights stay.
+"""Early stopping: decide when the training of a network ends, and which of its weights are kept.
 
-The best epoch is the one with the highest weighted F1 on the validation fold, of equals the one with the lowest
-cross-entropy there (on twenty clips F1 stands still while the head still learns). Training ends `patience` epochs after
-it. Without a validation fold it ends after `patience` epochs, and the last weights stay.
+The best epoch is the one with the highest weighted F1 on the validation fold; among equal ones, the one with the lowest
+cross-entropy there, because on twenty clips F1 often stays the same while the head still learns. Training ends
+`patience` epochs after the best epoch. Without a validation fold, training ends after `patience` epochs and the last
+weights are kept.
 """
 
 from __future__ import annotations
@@ -19,21 +20,36 @@ from mer_pipeline.scores.confusion import Confusion
 
 @dataclass(frozen=True)
 class ValidationScore:
-    """Of the validation rows: weighted F1 and minus the cross-entropy, and the logits float32 (n, C)."""
+    """The score of one epoch on the validation rows.
+
+    Attributes:
+        value: weighted F1 and the negative mean cross-entropy; a larger tuple is better.
+        logits: float32 (n, C), of the validation rows.
+    """
 
     value: tuple[float, float]
     logits: Matrix
 
     @classmethod
     def of(cls, examples: Examples, logits: Matrix, cross_entropy: float, classes: int) -> ValidationScore:
-        """The score of logits on examples; the cross-entropy is their mean."""
+        """Return the score of these logits (n, C) on the examples; `cross_entropy` is the mean over the examples."""
         f1 = Confusion.of(examples.label, logits.argmax(axis=1), classes).weighted_f1
         return cls((f1, -cross_entropy), logits)
 
 
 @dataclass
 class Progress:
-    """How far one member is: its index among the jobs, and its best validation epoch so far."""
+    """The progress of one member in training.
+
+    Attributes:
+        index: the index of the member among the jobs.
+        job: its training job.
+        params: its settings.
+        order: the generator of the order of its rows.
+        history: one line per epoch so far.
+        best: the best validation score so far, if there is one.
+        best_epoch: the epoch of `best`, from 0.
+    """
 
     index: int
     job: TrainingJob
@@ -45,34 +61,43 @@ class Progress:
 
     @classmethod
     def begin(cls, index: int, job: TrainingJob, params: NetworkParams) -> Progress:
-        """Before the first epoch; the job's seed decides the order of the rows in every epoch."""
+        """Return the progress before the first epoch. The job's seed decides the order of the rows in every epoch."""
         return cls(index, job, params, torch.Generator().manual_seed(job.seed))
 
     @property
     def epochs(self) -> int:
-        """How many there are at most; exactly so many without a validation fold."""
+        """The most epochs with a validation fold, and the exact number of epochs without one."""
         if self.job.epochs is not None:
             return self.job.epochs
         own = self.params
         return own.epochs if self.job.validation is not None else min(own.patience, own.epochs)
 
     def after(self, epoch: int, loss: float, score: ValidationScore | None) -> bool:
-        """Write an epoch down; whether its weights are the best so far. `score` is None without a validation fold."""
+        """Record an epoch, and return whether its weights are the best so far.
+
+        Args:
+            epoch: the number of the epoch, from 0.
+            loss: the mean training loss.
+            score: the validation score, or None without a validation fold. Only the last epoch is then the best.
+        """
         self.history.append(Epoch(epoch, loss, None if score is None else score.value[0]))
         if score is None:
             return epoch == self.epochs - 1
-        if self.best is not None and not score.value > self.best.value:  # not <=, for a loss that is no number
+        if self.best is not None and not score.value > self.best.value:  # `not >` differs from `<=` for a loss of NaN
             return False
         self.best, self.best_epoch = score, epoch
         return True
 
     def ends(self, epoch: int) -> bool:
-        """Whether an epoch is the last: there are no more, or the score has not become better for a while."""
+        """Return whether this epoch is the last one.
+
+        It is if there are no more epochs, or if the validation score has not improved for `patience` epochs.
+        """
         tired = self.job.validation is not None and epoch - self.best_epoch >= self.params.patience
         return tired or epoch == self.epochs - 1
 
     def whole(self) -> TrainingJob:
-        """The validation rows are learnt from as well, for as many epochs as were best."""
+        """Return the job of the refit: it also learns from the validation rows, up to the number of the best epoch."""
         job = self.job
         assert job.validation is not None
         return replace(job, train=job.train.and_(job.validation), validation=None, epochs=self.best_epoch + 1)

@@ -1,4 +1,6 @@
-"""The fusion of ECMF (arXiv 2508.05991), reconstructed from its abstract: what the paper leaves open is ours.
+"""The head `ecmf`: the fusion of ECMF (arXiv 2508.05991), reconstructed from the abstract of the paper.
+
+What the paper leaves open is this project's choice.
 
 h_m = LN(W_m Dropout(x_m) + b_m) + e_m       one token per modality, e_m its learned embedding
 H'  = LN(H + MHA(H, H, H))                   attention across the clip's modalities, absent ones masked
@@ -28,10 +30,10 @@ from mer_pipeline.heads.network import Network, NetworkHead, present_or_all
 class EcmfParams(LateFusedParams):
     """ECMF's options: its attention, its residuals, and what it hides in training."""
 
-    attention_layers: Annotated[int, Field(ge=0)] = 1  # 0: no token sees another
-    attention_heads: Count = 4  # of each layer; `train.d` is a multiple of it
+    attention_layers: Annotated[int, Field(ge=0)] = 1  # 0: no token attends to another
+    attention_heads: Count = 4  # of each layer; `train.d` must be a multiple of it
     residual: bool = True  # the second residual, on the tokens before attention
-    modality_dropout: Rate = 0.1  # chance to hide a present modality in training
+    modality_dropout: Rate = 0.1  # the probability that a present modality is hidden in training
 
     @model_validator(mode="after")
     def _divides(self) -> EcmfParams:
@@ -41,7 +43,7 @@ class EcmfParams(LateFusedParams):
 
 
 class EcmfNetwork(Network):
-    """See the module's formulas."""
+    """The network of ECMF; the module has its formulas."""
 
     def __init__(self, dims: tuple[int, ...], classes: int, params: EcmfParams) -> None:
         super().__init__(dims, classes, params)
@@ -55,7 +57,7 @@ class EcmfNetwork(Network):
         self.hidden, self.classify = Linear(d, d), Linear(d, classes)
 
     def forward(self, x: list[Tensor], mask: Tensor, noise: Noise | None = None) -> tuple[Tensor, Tensor]:
-        """Logits (K, n, C) and α (K, n, M)."""
+        """Return logits (K, n, C) and the modality weights α (K, n, M)."""
         if noise is not None:
             mask = drop_modalities(mask, noise)
         present = present_or_all(mask)
@@ -72,7 +74,15 @@ class EcmfNetwork(Network):
 
 
 def drop_modalities(mask: Tensor, noise: Noise) -> Tensor:
-    """Hide each present modality at the member's rate; a row that would lose all keeps all. bool (K, n, M)."""
+    """Hide each present modality with its member's `modality_dropout`. A row that would lose all modalities keeps all.
+
+    Args:
+        mask: bool (K, n, M), true for a present modality.
+        noise: the random numbers and the rates of the members.
+
+    Returns:
+        The mask of the modalities that are left, bool (K, n, M).
+    """
     kept = mask & noise.keep(mask.shape, noise.rate("modality_dropout")).bool()
     return torch.where(kept.any(dim=2, keepdim=True), kept, mask)
 
@@ -87,12 +97,12 @@ class EcmfAlone(NetworkHead):
 
 
 class Ecmf(LateFused):
-    """ECMF's network, beside late fusion unless `late_fusion` says no."""
+    """ECMF's network together with late fusion, or alone if `late_fusion` is false."""
 
     Params = EcmfParams
     network = EcmfAlone
     ablations: ClassVar[Ablations] = {
-        "attention off": {"attention_layers": 0},  # α, now of the bare tokens, stays
+        "attention off": {"attention_layers": 0},  # α stays, but is computed from the tokens themselves
         "residual off": {"residual": False},
         **LateFused.ablations,
     }

@@ -1,6 +1,7 @@
-"""The mean opinion of those of `train.heads` that nested cross-validation keeps (selection.py).
+"""The head `ensemble`: the mean of the probabilities of those heads that ensemble selection keeps (selection.py).
 
-They are chosen on the job's own rows, so the fold that the ensemble is scored on has no part in it.
+The candidates are the heads in `train.heads`. The choice uses only the rows of the training job, so it does not depend
+on the fold that the ensemble is scored on.
 """
 
 from __future__ import annotations
@@ -19,9 +20,10 @@ from mer_pipeline.heads.spec import Parts
 
 
 class Ensemble(Mean):
-    """The mean opinion of those heads that nested cross-validation keeps.
+    """The mean of the probabilities of those heads that ensemble selection keeps.
 
-    `parts` are the kept heads by name.
+    Attributes:
+        parts: the kept heads by name.
     """
 
     Params = Parts
@@ -36,9 +38,9 @@ class Ensemble(Mean):
         compute: ComputeConfig,
         tick: Callable[[], None],
     ) -> list[tuple[Self, list[Epoch]]]:
-        """See `Head`; every part learns all that the ensemble's job has, whatever it was kept by."""
+        """See `Head`. Every kept head is trained anew on all rows of the ensemble's job."""
         ensembles = [cls(features.dims, classes, job.params) for job in jobs]
-        parts = ensembles[0].params.parts  # as of all others: none of an ensemble's params are searched for
+        parts = ensembles[0].params.parts  # the same for all jobs, because no params of an ensemble are searched
         kept = select_heads(parts, features, jobs, classes, compute)
         for ensemble in ensembles:
             ensemble.parts = {}
@@ -57,7 +59,7 @@ class Ensemble(Mean):
         return {part.name: part.head(self.dims, self.classes, part.params) for part in self.params.parts}
 
     def share(self, weights: dict[str, Matrix]) -> Matrix:
-        """See `Mean`; the mean of the parts' shares."""
+        """See `Mean`. The share of a modality is the mean over the parts of its share of their absolute weights."""
         sizes = [np.abs(own) for own in weights.values()]
         return np.asarray(
             np.mean([size / np.maximum(size.sum(axis=1, keepdims=True), FLOOR) for size in sizes], axis=0)

@@ -1,10 +1,11 @@
-"""Gated fusion, after the gated multimodal unit (Arevalo et al. 2017, arXiv 1702.01992), for any number of modalities.
+"""The head `gated`: the gated multimodal unit (Arevalo et al. 2017, arXiv 1702.01992) for any number of modalities.
 
     h_m = tanh(W_m Dropout(x_m) + b_m)
-    g_m = softmax over present m of (V [h_1 ... h_M])_m       a gate for every one of the d values
+    g_m = softmax over present m of (V [h_1 ... h_M])_m       one gate for each of the d values
     logits = Linear(Dropout(Σ g_m ⊙ h_m))
 
-The paper's gate for two modalities is a sigmoid of the raw inputs; a softmax is the same for two, and fits any number.
+The paper's gate for two modalities is a sigmoid of the raw inputs. Here it is a softmax, which equals a sigmoid for two
+modalities and works for any number, and its inputs are the tokens h_m.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from mer_pipeline.heads.network import Network, NetworkHead, present_or_all
 
 
 class GatedNetwork(Network):
-    """See the module's formulas."""
+    """The network of gated fusion; the module has its formulas."""
 
     def __init__(self, dims: tuple[int, ...], classes: int, params: NetworkParams) -> None:
         super().__init__(dims, classes, params)
@@ -28,7 +29,7 @@ class GatedNetwork(Network):
         self.classify = Linear(d, classes)
 
     def forward(self, x: list[Tensor], mask: Tensor, noise: Noise | None = None) -> tuple[Tensor, Tensor]:
-        """Logits (K, n, C), and as weights (K, n, M) the mean gates."""
+        """Return logits (K, n, C), and the mean gate of each modality as its weight (K, n, M)."""
         parts = [project(drop(matrix, noise)).tanh() for project, matrix in zip(self.project, x, strict=True)]
         h = torch.stack(parts, dim=2) * mask.unsqueeze(3)
         scores = self.gate(h.flatten(2)).unflatten(2, h.shape[2:])

@@ -1,4 +1,7 @@
-"""Any number of clips through a head that scores groups of exactly GROUP: a clip's company changes no bit of it."""
+"""Score any number of clips with a head that takes groups of exactly GROUP clips.
+
+All groups have the same shape, so the result for a clip does not depend on the other clips.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,7 @@ from mer_pipeline.heads.scaler import Scaler
 
 
 def groups(features: Features) -> Iterator[tuple[int, Features]]:
-    """How many clips, and their features with rows without any modality after them, up to GROUP."""
+    """Yield groups of GROUP rows, each with its number of clips; rows without any modality fill the last group."""
     for start in range(0, len(features), GROUP):
         part = features.take(np.arange(start, min(start + GROUP, len(features))))
         short = GROUP - len(part)
@@ -22,6 +25,9 @@ def groups(features: Features) -> Iterator[tuple[int, Features]]:
 
 
 def probabilities(head: Head, scaler: Scaler, features: Features, classes: int) -> Matrix:
-    """Float32 (n, C) of raw features; what it says of a clip without any modality means nothing."""
+    """Return the head's probabilities for raw features, float32 (n, C).
+
+    The values for a clip without any modality are meaningless.
+    """
     parts = [np.exp(log_softmax(head.score(scaler.apply(group)).values))[:n] for n, group in groups(features)]
     return np.concatenate([np.zeros((0, classes), np.float32), *parts])

@@ -1,7 +1,7 @@
-"""Cross-validation inside a training job: what heads say of its own rows, each fold of them left out in turn.
+"""Cross-validation inside a training job: predict its training rows, with each of their folds left out in turn.
 
-Whatever is chosen by this never sees the fold that the job's head is scored on: that one is not in the job. The fold
-that is used for validation stays the same, and is in no inner score either.
+A choice that is made by these predictions never depends on the fold that the job's head is scored on, because that fold
+is not in the job. The validation fold stays the same and is not predicted either.
 """
 
 from __future__ import annotations
@@ -20,7 +20,10 @@ from mer_pipeline.heads.spec import HeadSpec
 
 
 def job_for(head: type[Head], job: TrainingJob, params: Section) -> TrainingJob:
-    """The job as a head does it: by its own params, and learning from the validation fold too where it needs none."""
+    """Return the job adapted to a head.
+
+    It has the head's params. If the head needs no validation fold, its validation rows are added to the training rows.
+    """
     job = replace(job, params=params)
     if head.uses_validation or job.validation is None:
         return job
@@ -28,12 +31,12 @@ def job_for(head: type[Head], job: TrainingJob, params: Section) -> TrainingJob:
 
 
 def inner_folds(job: TrainingJob) -> list[int]:
-    """The folds of its training rows."""
+    """Return the folds of the job's training rows, sorted."""
     return [fold for fold in np.unique(job.train.fold).tolist() if fold != NO_FOLD]
 
 
 def without(job: TrainingJob, fold: int, features: Features) -> TrainingJob:
-    """The job without a fold of its training rows, standardised without it too."""
+    """Return the job without one fold of its training rows. The standardisation is fitted without it as well."""
     train = job.train.at(np.flatnonzero(job.train.fold != fold))
     return replace(job, train=train, scaler=Scaler.fit(features.take(train.rows)))
 
@@ -41,12 +44,22 @@ def without(job: TrainingJob, fold: int, features: Features) -> TrainingJob:
 def held_out(
     spec: HeadSpec, features: Features, jobs: Sequence[TrainingJob], classes: int, compute: ComputeConfig
 ) -> list[tuple[Matrix, Mask]]:
-    """Of each job with two folds or more: probabilities float32 (n, C) of its n training rows, and where there are.
+    """Predict the training rows of each job by heads that have not seen their fold.
 
-    All inner members of all jobs train at once.
+    All inner members of all jobs are trained in one call.
+
+    Args:
+        spec: the head.
+        features: the features of all clips, not standardised.
+        jobs: the jobs, each with at least two folds among its training rows.
+        classes: the number of classes.
+        compute: where networks are trained.
+
+    Returns:
+        For each job the probabilities, float32 (n, C), of its n training rows, and bool (n,), which rows have some.
     """
     inner = [(at, fold, without(one, fold, features)) for at, one in enumerate(jobs) for fold in inner_folds(one)]
-    quiet: Callable[[], None] = lambda: None  # noqa: E731  (a member of a member is no progress)
+    quiet: Callable[[], None] = lambda: None  # noqa: E731  (inner members are not counted as progress)
     own = [job_for(spec.head, job, spec.params) for *_, job in inner]
     fitted = spec.head.fit_all(features, own, classes, compute, quiet)
     said = [

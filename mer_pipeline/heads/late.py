@@ -1,12 +1,14 @@
-"""A network beside the linear late fusion of the same modalities: a residual from the features to the decision [ours].
+"""The mean of a network and of linear late fusion of the same modalities: a residual from features to decision [ours].
 
     p(c | x) = 1/2 p_network(c | x) + 1/2 p_late(c | x)                 p_late: logreg.py, on the same labels
 
-The network sees all modalities at once and can learn which to believe where they disagree. Late fusion has M opinions
-and a weight for each: it needs far fewer labels, and wrong ones hardly mislead it. Trained as one, the network would
-overfit first; so each learns by itself. `late_fusion: false` leaves the network alone.
+The network sees all modalities at once and can learn which of them to trust where they disagree. Late fusion has only
+one classifier and one weight per modality: it needs far fewer labels, and wrong labels hardly mislead it. The two are
+trained separately, because in joint training the network overfits first. With `late_fusion: false` the network is used
+alone.
 
-So is it where late fusion evidently misleads it. That takes evidence: a mean seldom loses to its parts.
+The network is also used alone where late fusion evidently makes it worse (`misled`). This needs strong evidence,
+because a mean is seldom worse than its parts.
 """
 
 from __future__ import annotations
@@ -31,10 +33,11 @@ EVIDENT = 3  # standard errors
 
 
 class LateFusedParams(NetworkParams):
-    """Options of a network beside late fusion."""
+    """Options of a network that is averaged with late fusion."""
 
-    late_fusion: bool = True  # the mean with linear late fusion, as logreg is, unless that misleads it; false: without
-    late_fusion_c: Strengths = (1e-4, 1e-3, 1e-2, 1e-1)  # its candidates for the inverse regularisation
+    # the mean with linear late fusion (as `logreg`), unless that evidently misleads the network; false: without
+    late_fusion: bool = True
+    late_fusion_c: Strengths = (1e-4, 1e-3, 1e-2, 1e-1)  # candidates for the inverse regularisation of late fusion
 
     @field_validator("late_fusion_c")
     @classmethod
@@ -43,12 +46,12 @@ class LateFusedParams(NetworkParams):
 
     @property
     def late(self) -> LogRegParams:
-        """Of the late fusion."""
+        """The options of the late fusion."""
         return LogRegParams(c=self.late_fusion_c)
 
 
 class LateFused(Mean):
-    """See the module; the history and the reported weights are the network's."""
+    """A network averaged with late fusion. The training history and the modality weights are the network's."""
 
     Params = LateFusedParams
     ablations: ClassVar[Ablations] = {"late fusion off": {"late_fusion": False}}
@@ -65,7 +68,7 @@ class LateFused(Mean):
         compute: ComputeConfig,
         tick: Callable[[], None],
     ) -> list[tuple[Self, list[Epoch]]]:
-        """See `Head`; seeds and trials of a search that learn the same rows share one late fusion."""
+        """See `Head`. Seeds and trials of a search that learn from the same rows share one late fusion."""
         heads = [cls(features.dims, classes, job.params) for job in jobs]
         late: dict[tuple[object, ...], LogReg] = {}
         keys = [
@@ -89,15 +92,21 @@ class LateFused(Mean):
         return {"network": network, "late": LogReg(self.dims, self.classes, self.params.late)}
 
     def share(self, weights: dict[str, Matrix]) -> Matrix:
-        """See `Mean`."""
+        """Return the modality weights of the network."""
         return weights["network"]
 
 
 def misled(network: NetworkHead, late: LogReg, validation: Examples | None) -> bool:
-    """Whether the network alone is evidently more often right than late fusion (McNemar 1947), and than their mean.
+    """Return whether the network alone is evidently more often right than late fusion (McNemar 1947) and their mean.
 
-    It is asked of the validation rows, the last of those that late fusion has learnt since. Neither had learnt from
-    them when it said this, but for choices: the network's epoch, and late fusion's strengths and weights of all rows.
+    Both are compared on the validation rows, which are the last rows that late fusion learns from. The predictions
+    come from models that have not learnt from these rows. Only choices depend on them: the network's best epoch, and
+    the strengths and weights of late fusion, which are chosen on all rows.
+
+    Args:
+        network: the trained network.
+        late: the trained late fusion.
+        validation: the validation rows, or None; without them the answer is false.
     """
     if validation is None or network.validation is None:
         return False

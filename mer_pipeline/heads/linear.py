@@ -1,4 +1,4 @@
-"""L2-penalised logistic regressions on soft targets, and what they tell of each class."""
+"""Logistic regressions with an L2 penalty on soft targets, and their evidence for each class."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from sklearn.linear_model import LogisticRegression
 
 from mer_pipeline.base.modalities import Matrix
 
-LEAST_SHARE = 1e-3  # of a soft target: less is nothing
-UNSEEN = -30.0  # logit of a class without a training row: e^-30 is nothing, and its logarithm is still finite
+LEAST_SHARE = 1e-3  # smaller shares of a soft target are taken as 0
+UNSEEN = -30.0  # logit of a class without a training row: e^-30 is practically 0, and its logarithm is still finite
 
 
 class Linear(NamedTuple):
-    """A softmax of x @ weights.T + bias, and what it says of nothing.
+    """A classifier by the softmax of x @ weights.T + bias, with the prior of its training rows.
 
     Attributes:
         weights: float32 (C, D).
         bias: float32 (C,).
-        prior: float32 (C,), logarithms of the classes' shares of the rows it was learnt from; UNSEEN without a row.
+        prior: float32 (C,), the logarithm of each class's share of the training rows; UNSEEN for a class without one.
     """
 
     weights: Matrix
@@ -28,25 +28,30 @@ class Linear(NamedTuple):
     prior: Matrix
 
     def evidence(self, x: Matrix) -> Matrix:
-        """For each class, log p(c | x) - log p(c), float32 (n, C); 0 for one that it has never seen."""
+        """Return log p(c | x) - log p(c) for each class, float32 (n, C); 0 for a class without a training row.
+
+        Args:
+            x: float32 (n, D), standardised features.
+        """
         said = log_softmax(x @ self.weights.T + self.bias)
         return np.asarray(np.where(self.prior > UNSEEN + 1, said - self.prior, 0), dtype=np.float32)
 
 
 def fit_linear(x: Matrix, target: Matrix, weight: Matrix, strengths: Sequence[float]) -> list[Linear]:
-    """Fit scikit-learn's LogisticRegression for each strength (its C).
+    """Fit scikit-learn's LogisticRegression for each strength, which is its parameter C.
 
-    A row with a soft target is as many rows as it has classes, each weighing its share. With fewer rows than columns
-    it is fitted in the span of the rows: an L2-penalised solution lies there, so that is exact, and far quicker.
+    A row with a soft target enters once for each class in its target, weighted by the class's share. If there are fewer
+    rows than columns, the fit is done in the span of the rows. The solution with an L2 penalty always lies there, so
+    this is exact and far faster.
 
     Args:
-        x: float32 (n, D).
-        target: float32 (n, C), distributions.
-        weight: float32 (n,).
-        strengths: candidates.
+        x: float32 (n, D), standardised features.
+        target: float32 (n, C), a distribution over the classes for each row.
+        weight: float32 (n,), the weight of each row.
+        strengths: the inverse regularisations to fit with.
 
     Returns:
-        One for each strength.
+        One classifier for each strength.
     """
     classes = target.shape[1]
     at, label = np.nonzero(target > LEAST_SHARE)
@@ -63,7 +68,7 @@ def fit_linear(x: Matrix, target: Matrix, weight: Matrix, strengths: Sequence[fl
     for strength in strengths:
         model.set_params(C=strength).fit(rows[at], label, target[at, label] * weight[at])
         weights, bias = model.coef_ if span is None else model.coef_ @ span, model.intercept_
-        if len(seen) == 2:  # scikit-learn gives the second class's logit alone
+        if len(seen) == 2:  # scikit-learn gives only the logit of the second class
             weights, bias = np.concatenate([-weights, weights]) / 2, np.concatenate([-bias, bias]) / 2
         coefficients, intercept = np.zeros((classes, x.shape[1])), np.full(classes, UNSEEN)
         coefficients[seen], intercept[seen] = weights, bias
@@ -72,13 +77,28 @@ def fit_linear(x: Matrix, target: Matrix, weight: Matrix, strengths: Sequence[fl
 
 
 def log_shares(target: Matrix, weight: Matrix) -> Matrix:
-    """Logarithms of the classes' shares of n rows, float32 (C,); UNSEEN for a class that has none."""
+    """Return the logarithm of each class's share of n rows, float32 (C,); UNSEEN for a class without a row.
+
+    Args:
+        target: float32 (n, C), a distribution over the classes for each row.
+        weight: float32 (n,), the weight of each row.
+
+    Example:
+        >>> target, weight = np.array([[1, 0, 0], [0.5, 0.5, 0]]), np.ones(2)
+        >>> [round(float(share), 2) for share in log_shares(target, weight)]
+        [-0.29, -1.39, -30.0]
+    """
     counts = weight @ target
-    shares = counts / np.maximum(counts.sum(), LEAST_SHARE)  # there may be no rows
+    shares = counts / np.maximum(counts.sum(), LEAST_SHARE)  # no division by zero if there are no rows
     return np.asarray(np.log(np.maximum(shares, np.exp(UNSEEN))), dtype=np.float32)
 
 
 def log_softmax(logits: Matrix) -> Matrix:
-    """Log-probabilities over the last axis."""
+    """Return the logarithm of the softmax over the last axis.
+
+    Example:
+        >>> np.exp(log_softmax(np.log(np.array([[1.0, 3.0]])))).round(2).tolist()
+        [[0.25, 0.75]]
+    """
     shifted = logits - logits.max(axis=-1, keepdims=True)
     return np.asarray(shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True)))

@@ -1,8 +1,9 @@
-"""Regularised late fusion: a logistic regression per modality, and a pool of their opinions (opinion_pool.py).
+"""The head `logreg`, regularised late fusion: one logistic regression per modality, joined by an opinion pool.
 
-Strengths, too, are chosen on held-out predictions (strength.py): each fold among the training rows is left out in turn
-(whole groups, since folds are). M positive weights are all that fusion learns, so a modality that knows nothing gets
-next to nothing (no competition), and at n ≈ 100 there is little to overfit.
+The regularisation (strength.py) and the pool (opinion_pool.py) are both chosen on held-out predictions, for which each
+fold of the training rows is left out in turn. Folds keep groups together, so a group is left out as a whole. The fusion
+itself learns only M positive weights: an uninformative modality gets a weight near 0, and even with about 100 clips
+there is little to overfit.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ class LogRegParams(Section):
 
 
 class LogReg(Head):
-    """Regularised late fusion: a logistic regression per modality, and a pool of their opinions."""
+    """Regularised late fusion: one logistic regression per modality, joined by an opinion pool."""
 
     Params = LogRegParams
     seeded = False
@@ -51,7 +52,7 @@ class LogReg(Head):
         compute: ComputeConfig,
         tick: Callable[[], None],
     ) -> list[tuple[Self, list[Epoch]]]:
-        """See `Head`; there is neither chance nor early stopping in it, and it needs no compute."""
+        """See `Head`. The fit has no random choice and no early stopping, and it ignores `compute`."""
         del compute
         fitted = []
         for job in jobs:
@@ -77,7 +78,7 @@ class LogReg(Head):
         self.held_out, _ = self.pool.of(list(held_out), features.mask)
 
     def score(self, group: Features) -> Logits:
-        """See `Head`; the weights are the pool's, shared out among the present modalities."""
+        """See `Head`. The modality weights are the pool's, normalised over the present modalities."""
         told = [one.evidence(x) for x, one in zip(group.x, self.linear, strict=True)]
         return Logits(*self.pool.of(told, group.mask))
 

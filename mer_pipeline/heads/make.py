@@ -1,9 +1,9 @@
-"""From an entry of `train.heads` to the head: its class, and its params.
+"""Make a head's specification, with its class and its params, from an entry of `train.heads`.
 
-A head's params are its own options, as its entry gives them, and those settings of `train` that its class `Params` has
-too. They are checked here and not where params.yaml is read, because a head's module loads torch, and stages that do
-not train need not wait for that. Whoever trains or loads a head comes by here. `check_heads` is for those who look
-before any work is done: `mer init`, `mer plan` and the stage `ingest`.
+The params of a head are its own options, as its entry gives them, and those settings of `train` that its class `Params`
+has too. They are checked here and not where params.yaml is read, because a head's module loads torch, and stages that
+do not train should not wait for that. All code that trains or loads a head calls `head_of`. `check_heads` is called
+before any work is done, by `mer init`, `mer plan` and the stage `ingest`.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ from mer_pipeline.heads.spec import HeadSpec, Parts
 
 
 def head_of(name: HeadName, train: TrainParams) -> HeadSpec:
-    """The head of this name.
+    """Return the specification of the head of this name.
 
     Raises:
-        ParamsError: its kind is unknown, or an option of its is unknown or wrong.
-        ComponentError: its code is not built in, and cannot be imported or does not fit.
+        ParamsError: its kind is unknown, or one of its options is unknown or wrong.
+        ComponentError: its code is not built in, and can't be imported or is not a valid head.
     """
     entry, where = train.entry(name), f"train.heads.{name}"
     kind = entry.kind or name
@@ -51,16 +51,16 @@ def head_of(name: HeadName, train: TrainParams) -> HeadSpec:
 
 
 def check_heads(train: TrainParams, others: Mapping[str, HeadName]) -> None:
-    """Look at the options of all heads before any work is done: of those of `train`, and of those that others name.
+    """Check the options of all heads, those of `train` and those that other settings name.
 
     Args:
-        train: the section.
-        others: heads by where they are named.
+        train: the section `train`.
+        others: further heads, by the name of the setting that names them.
 
     Raises:
-        ParamsError: as `head_of`; or what is searched of a head has no such option, is no range or no choices, lacks
-            the value that it begins with, or has values that do not go together.
-        ComponentError: as `head_of`.
+        ParamsError: `head_of` raises it; or an entry of the search space names no option of the head, is neither a
+            valid range nor valid choices, lacks the present value, or has values that can't be combined.
+        ComponentError: `head_of` raises it.
     """
     for name in dict.fromkeys((*train.heads, *others.values())):
         _check_space(head_of(name, train), train)
@@ -103,13 +103,16 @@ def _load(kind: str) -> type[Head]:
 
 
 def _own_options(head: type[Head]) -> list[str]:
-    """The names of a head's own options, in the order of its class of params."""
+    """Return the names of a head's own options, in the order of its class `Params`."""
     elsewhere = TrainParams.model_fields.keys() | Parts.model_fields.keys()
     return [name for name in head.Params.model_fields if name not in elsewhere]
 
 
 def _parts(train: TrainParams) -> list[HeadSpec]:
-    """The heads that one may be made of which is made of others."""
+    """Return the heads that an ensemble may consist of: those of `train.heads`, or all built-in ones if there is none.
+
+    Heads that consist of other heads are left out.
+    """
     names = [name for name, entry in train.heads.items() if _is_single(entry.kind or name)]
     return [head_of(name, train) for name in names or filter(_is_single, HEADS.built_in)]
 
@@ -119,10 +122,10 @@ def _is_single(kind: str) -> bool:
 
 
 def _sentence(where: str, item: Mapping[str, object]) -> str:
-    """One pydantic error as a short sentence."""
+    """Return one pydantic error as a short sentence."""
     loc, given = item["loc"], item.get("input")
     assert isinstance(loc, tuple)
-    # A union's branch labels ("int", "tuple[int, ...]") are no keys of the file.
+    # pydantic adds labels for the branches of a union ("int", "tuple[int, ...]"), which are no keys of the file.
     keys = [str(part) for part in loc if not re.search(r"\[|^(int|float|str|bool|constrained-.*)$", str(part))]
     shown = f" (got {json.dumps(given, ensure_ascii=False)})" if isinstance(given, str | int | float | bool) else ""
     return f"'{'.'.join([where, *keys])}': {str(item['msg']).removeprefix('Value error, ')}{shown}"

@@ -1,4 +1,4 @@
-"""The mean opinion of several heads, each of which learns by itself.
+"""The mean of the probabilities of several heads, which are trained separately.
 
 p(c | x) = mean over parts h of p_h(c | x)
 """
@@ -14,21 +14,25 @@ from mer_pipeline.base.modalities import Features, Matrix
 from mer_pipeline.heads.base import Head, Logits
 from mer_pipeline.heads.linear import log_softmax
 
-FLOOR = 1e-12  # of a mean of probabilities, whose logarithm must be finite
+FLOOR = 1e-12  # the least mean of probabilities, so that its logarithm is finite
 
 
 class Mean(Head):
-    """See the module; `parts` are those that were trained, some of the `fresh` ones."""
+    """The base class of heads that average the probabilities of other heads.
+
+    Attributes:
+        parts: the trained heads by name; all or some of those that `fresh` returns.
+    """
 
     parts: dict[str, Head]
 
     @abstractmethod
     def fresh(self) -> dict[str, Head]:
-        """All heads that may be parts of it, by name, before they have learnt anything."""
+        """Return all heads that may be parts, by name, before training."""
 
     @abstractmethod
     def share(self, weights: dict[str, Matrix]) -> Matrix:
-        """How much each modality counts, float32 (n, M), by what the parts say of it."""
+        """Return the modality weights, float32 (n, M), from those of the parts by name."""
 
     def score(self, group: Features) -> Logits:
         """See `Head`."""

@@ -1,8 +1,8 @@
-"""The plainest late fusion: a classifier per modality, and the mean of the logits of those that are present.
+"""The head `mean_logits`, the simplest late fusion: one classifier per modality, and the mean of their logits.
 
     logits = mean over present m of Linear_m(MLP_m(x_m))      MLP: Dropout → Linear + ReLU to d
 
-The classifiers are trained together, on the loss of their mean.
+The classifiers are trained jointly, on the loss of their mean.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from mer_pipeline.heads.network import Network, NetworkHead, equal_shares
 
 
 class MeanLogitsNetwork(Network):
-    """See the module's formula."""
+    """The network of this late fusion; the module has its formula."""
 
     def __init__(self, dims: tuple[int, ...], classes: int, params: NetworkParams) -> None:
         super().__init__(dims, classes, params)
@@ -25,7 +25,7 @@ class MeanLogitsNetwork(Network):
         self.classify = nn.ModuleList(Linear(d, classes) for _ in dims)
 
     def forward(self, x: list[Tensor], mask: Tensor, noise: Noise | None = None) -> tuple[Tensor, Tensor]:
-        """Logits (K, n, C), and the equal weights (K, n, M) of the mean."""
+        """Return logits (K, n, C), and the equal modality weights (K, n, M) of the mean."""
         parts = zip(self.classify, self.encode, x, strict=True)
         said = [classify(drop(encode(matrix, noise), noise)) for classify, encode, matrix in parts]
         shares = equal_shares(mask)

@@ -1,11 +1,11 @@
-"""The official baseline's fusion ("attention" in zeroQiaoba/MERTools), to compare with in the same harness.
+"""The head `mertools`: the fusion of the official baseline ("attention" in zeroQiaoba/MERTools), for comparison.
 
     h_m   = MLP_m(x_m)                        MLP: Dropout → 3 × (Linear + ReLU) to d
     w     = Linear(MLP([h_1 ... h_M]))        one weight per modality, not softmaxed
     fused = Σ w_m h_m;  logits = Linear(fused)
 
-The official code feeds zeros for what is absent and weighs it like the rest. Here its input is zeros too, but
-its weight and its place in the concatenation are zero as well: absent is not zero.
+The official code replaces an absent modality by zeros and weighs it like the others. Here its input is zero too, but
+its token in the concatenation and its weight are set to zero as well, so an absent modality adds nothing.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from mer_pipeline.heads.network import Network, NetworkHead
 
 
 class MertoolsNetwork(Network):
-    """See the module's formulas."""
+    """The network of the baseline; the module has its formulas."""
 
     def __init__(self, dims: tuple[int, ...], classes: int, params: NetworkParams) -> None:
         super().__init__(dims, classes, params)
@@ -30,7 +30,7 @@ class MertoolsNetwork(Network):
         self.classify = Linear(d, classes)
 
     def forward(self, x: list[Tensor], mask: Tensor, noise: Noise | None = None) -> tuple[Tensor, Tensor]:
-        """Logits (K, n, C) and w (K, n, M)."""
+        """Return logits (K, n, C) and the modality weights w (K, n, M)."""
         parts = zip(self.encode, x, strict=True)
         h = torch.stack([encode(matrix, noise) for encode, matrix in parts], dim=2) * mask.unsqueeze(3)
         w = self.weigh(self.attend(h.flatten(2), noise)) * mask
@@ -38,7 +38,7 @@ class MertoolsNetwork(Network):
 
 
 class Mertools(NetworkHead):
-    """The official baseline, trained with Adam as there."""
+    """The official baseline, trained with Adam as in the official code."""
 
     network_type = MertoolsNetwork
     decoupled_decay = False

@@ -1,21 +1,21 @@
-"""An ordinary `torch.nn.Module` as a head: built and trained member by member, by a plain loop.
+"""Use an ordinary `torch.nn.Module` as a head, which is built and trained one member after the other.
 
     class MyHead(nn.Module):
         def __init__(self, dims: tuple[int, ...], classes: int, params: NetworkParams): ...
         def forward(self, x: list[Tensor], mask: Tensor) -> Tensor | tuple[Tensor, Tensor]: ...
 
-    x       one tensor per modality, float32 (n, D_m): standardised, zeros where a clip has no such modality
-    mask    bool (n, M), true where it has
-    gives   logits (n, C); or logits and modality weights (n, M), which are reported. Each row on its own.
+    x         one tensor per modality, float32 (n, D_m), standardised; zeros where a clip lacks the modality
+    mask      bool (n, M), true where a clip has the modality
+    returns   logits (n, C); or logits and modality weights (n, M), which are reported. No row may depend on another.
 
-`train` and `eval` are called as usual, so `nn.Dropout` and the like work. The optimiser is AdamW, the loss is
-cross-entropy; standardisation, order of the rows, early stopping and the refit are those of the built-in networks.
-Options of its own are the fields of a class `Params`, derived from NetworkParams; rows of the ablation table stand in
+`train` and `eval` are called as usual, so layers such as `nn.Dropout` work. The optimiser is AdamW, and the loss is
+cross-entropy. Standardisation, order of the rows, early stopping and refit are those of the built-in networks. Options
+of the head are the fields of a class `Params` derived from NetworkParams. Its rows of the ablation table are in
 `ablations` (base.py).
 
-A member's seed decides its weights and all that its module draws from torch. So it is the same whatever is trained
-beside it, and since torch's generator is shared by all threads, one member is trained after the other. The built-in
-networks are trained many at once instead (network.py), which is several times as fast and takes layers of its own.
+The seed of a member decides its weights and all random numbers that its module draws from torch, so it does not depend
+on other members. Torch's generator is shared by all threads, so members can't be trained at once. The built-in networks
+are trained as stacks instead (network.py), which is several times as fast but needs special layers.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ log = logging.getLogger(__name__)
 
 
 class ModuleHead(Head):
-    """See the module."""
+    """A head around an ordinary `torch.nn.Module` of the class `module_type`."""
 
     Params = NetworkParams
     searched = True
@@ -54,7 +54,7 @@ class ModuleHead(Head):
 
     @classmethod
     def code(cls) -> tuple[type, ...]:
-        """See `Head`; the author's class comes last."""
+        """See `Head`. The class of the module comes last."""
         return (ModuleHead, cls.module_type)
 
     @classmethod
@@ -78,11 +78,11 @@ class ModuleHead(Head):
         return fitted
 
     def train_on(self, features: Features, job: TrainingJob, device: torch.device) -> Progress:
-        """Build the module and train it; it becomes what it was after its best epoch."""
+        """Build the module, train it, and keep its state after the best epoch."""
         with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
             torch.manual_seed(job.seed)
             module = self.build().to(device)
-            with self.own_faults():  # it may have no parameters
+            with self.own_faults():  # fails if the module has no parameters
                 optimiser = torch.optim.AdamW(
                     module.parameters(), lr=self.params.lr, weight_decay=self.params.weight_decay
                 )
@@ -100,16 +100,25 @@ class ModuleHead(Head):
         return progress
 
     def build(self) -> nn.Module:
-        """A fresh module, with weights from torch's global generator."""
+        """Return a new module, with weights drawn from torch's global generator."""
         with self.own_faults():
             return self.module_type(self.dims, self.classes, self.params)
 
     def call(self, module: nn.Module, x: list[Tensor], mask: Tensor) -> tuple[Tensor, Tensor]:
-        """Logits (n, C) and weights (n, M), which are equal among the present modalities where it gives none.
+        """Call the module and check its result.
+
+        Args:
+            module: the module.
+            x: M tensors, float32 (n, D_m), standardised.
+            mask: bool (n, M).
+
+        Returns:
+            Logits (n, C).
+            Modality weights (n, M); if the module returns none, they are equal for all present modalities.
 
         Raises:
-            Bug: it fails.
-            ComponentError: it gives something else.
+            Bug: the module raises an error.
+            ComponentError: the result has another shape, or logits that are not finite.
         """
         with self.own_faults():
             given = module(x, mask)
@@ -126,7 +135,7 @@ class ModuleHead(Head):
     def _epoch(
         self, module: nn.Module, optimiser: torch.optim.Optimizer, on_device: DeviceFeatures, progress: Progress
     ) -> float:
-        """Once through the rows that it learns from; returns the mean loss."""
+        """Train for one epoch, and return the mean loss."""
         train, total = progress.job.train, 0.0
         rows, device = torch.from_numpy(train.rows), on_device.mask.device
         target, weight = torch.from_numpy(train.target), torch.from_numpy(train.weight)
@@ -146,7 +155,7 @@ class ModuleHead(Head):
     def _validate(
         self, module: nn.Module, on_device: DeviceFeatures, examples: Examples | None
     ) -> ValidationScore | None:
-        """Its score on the validation fold."""
+        """Return the module's score on the validation fold, or None without one."""
         if examples is None:
             return None
         module.eval()
@@ -175,7 +184,7 @@ class ModuleHead(Head):
         with torch.random.fork_rng(devices=[]):
             self.module = self.build().eval()
         state = {name: torch.from_numpy(np.copy(array)) for name, array in tensors.items()}
-        shapes = self.module.state_dict()  # a file has no tensors without an axis, such as batch norm's count
+        shapes = self.module.state_dict()  # files have no 0-dimensional tensors, such as the counter of batch norm
         self.module.load_state_dict({name: values.view(shapes[name].shape) for name, values in state.items()})
 
     @property
@@ -184,7 +193,11 @@ class ModuleHead(Head):
 
     @contextmanager
     def own_faults(self) -> Iterator[None]:
-        """What goes wrong in the author's code is told with its file and line; its traceback goes to the log."""
+        """Turn an error in the code of the module into a Bug with its file and line; the log gets the traceback.
+
+        Raises:
+            Bug: the code in the context raises an error of another kind than MerError.
+        """
         try:
             yield
         except MerError:
@@ -196,7 +209,13 @@ class ModuleHead(Head):
 
 
 def batches(order: Tensor, size: int) -> list[Tensor]:
-    """The order in parts of this size; a last row that would be alone joins those before it, as batch norm asks."""
+    """Split the order into batches of this size. A last batch of a single row joins the one before, for batch norm.
+
+    Example:
+        >>> import torch
+        >>> [batch.tolist() for batch in batches(torch.arange(5), 2)]
+        [[0, 1], [2, 3, 4]]
+    """
     parts = list(torch.split(order, size))
     if len(parts) > 1 and len(parts[-1]) == 1:
         parts[-2:] = [torch.cat(parts[-2:])]
@@ -205,7 +224,7 @@ def batches(order: Tensor, size: int) -> list[Tensor]:
 
 @cache
 def head_of_module(module: type[nn.Module]) -> type[ModuleHead]:
-    """The head that a module's class is.
+    """Return the head class for a class of modules.
 
     Raises:
         ComponentError: its `Params` do not derive from NetworkParams.

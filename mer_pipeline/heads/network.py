@@ -1,4 +1,4 @@
-"""Heads that are torch networks. They are trained many at once (stack.py) and score one by one."""
+"""The base of the built-in heads that are torch networks: trained many at once (stack.py), but scored one by one."""
 
 from __future__ import annotations
 
@@ -19,27 +19,37 @@ from mer_pipeline.heads.early_stopping import Progress
 from mer_pipeline.heads.layers import Noise
 from mer_pipeline.heads.stack import train_networks
 
-STACK_VALUES = 2**21  # parameters: a larger stack saves nothing on a CPU, whose caches it leaves
+STACK_VALUES = 2**21  # the most parameters of a stack on a CPU: a larger one doesn't fit its caches and saves nothing
 
 
 class Network(nn.Module):
-    """K networks of one shape: x is M tensors float32 (K, n, D_m), mask bool (K, n, M); masked inputs are zeros."""
+    """K networks of one shape. A new object is one network (K = 1)."""
 
     def __init__(self, dims: tuple[int, ...], classes: int, params: NetworkParams) -> None:
-        """One network (K = 1) with fresh weights from torch's global generator."""
-        del dims, classes, params  # each head's own affair
+        """Make one network, with weights drawn from torch's global generator."""
+        del dims, classes, params  # only subclasses use them
         super().__init__()
 
     @abstractmethod
     def forward(self, x: list[Tensor], mask: Tensor, noise: Noise | None = None) -> tuple[Tensor, Tensor]:
-        """Logits (K, n, C) and modality weights (K, n, M); noise is for training."""
+        """Return logits (K, n, C) and modality weights (K, n, M).
+
+        Args:
+            x: M tensors, float32 (K, n, D_m), standardised, with zeros where the mask is false.
+            mask: bool (K, n, M), true where a clip has the modality.
+            noise: the random numbers for dropout in training; None otherwise.
+        """
 
 
 class NetworkHead(Head):
-    """A head that is a network and an optimiser.
+    """A head that consists of a network, trained with AdamW or Adam.
 
     Attributes:
-        rates: params in which the members of one stack may differ; the network reads them from its `Noise` alone.
+        rates: the params that may differ between members of one stack. The network must read them from its `Noise`.
+        network_type: the class of the network.
+        decoupled_decay: true for AdamW, false for Adam.
+        network: the network.
+        validation: float32 (n, C), the logits of the validation rows at the best epoch; None without a validation fold.
     """
 
     Params = NetworkParams
@@ -47,9 +57,9 @@ class NetworkHead(Head):
     rates: ClassVar[frozenset[str]] = frozenset({"lr", "weight_decay", "dropout"})
     params: NetworkParams
     network_type: ClassVar[type[Network]]
-    decoupled_decay: ClassVar[bool]  # AdamW; false: Adam
+    decoupled_decay: ClassVar[bool]
     network: Network
-    validation: Matrix | None = None  # logits of the validation rows at its best, after training
+    validation: Matrix | None = None
 
     @classmethod
     def fit_all(
@@ -60,7 +70,7 @@ class NetworkHead(Head):
         compute: ComputeConfig,
         tick: Callable[[], None],
     ) -> list[tuple[Self, list[Epoch]]]:
-        """See `Head`. A job's seed decides the weights, the dropout and the order of the rows."""
+        """See `Head`. The seed of a job decides its weights, dropout and order of the rows."""
         heads = [cls(features.dims, classes, job.params) for job in jobs]
         for head, job in zip(heads, jobs, strict=True):
             head.network = head.build(job.seed)
@@ -72,7 +82,8 @@ class NetworkHead(Head):
             return train_networks(networks, features, own, params, classes, compute.device, decoupled_decay=decay)
 
         def train(stack: list[int]) -> list[int]:
-            fresh = [copy.deepcopy(heads[i].network) for i in stack]  # threads share the generator that drew them
+            # Copied and not built anew for the refit: the threads share the generator that drew the weights.
+            fresh = [copy.deepcopy(heads[i].network) for i in stack]
             told = learn(stack, [jobs[i] for i in stack])
             again: dict[int, TrainingJob] = {}
             for i, one, network in zip(stack, told, fresh, strict=True):
@@ -95,7 +106,7 @@ class NetworkHead(Head):
         return list(zip(heads, histories, strict=True))
 
     def build(self, seed: int) -> Network:
-        """A fresh network; the global generator is left as it was."""
+        """Return a new network with weights drawn by this seed; torch's global generator keeps its state."""
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             return self.network_type(self.dims, self.classes, self.params)
@@ -119,7 +130,7 @@ class NetworkHead(Head):
 
 
 def of_one_shape(jobs: Sequence[TrainingJob], rates: Collection[str]) -> list[list[int]]:
-    """Which jobs may share a stack: those whose params differ in nothing but rates."""
+    """Return the indices of the jobs that may share a stack: those whose params differ only in `rates`."""
     alike: dict[str, list[int]] = {}
     for i, job in enumerate(jobs):
         alike.setdefault(job.params.model_dump_json(exclude=set(rates)), []).append(i)
@@ -127,7 +138,11 @@ def of_one_shape(jobs: Sequence[TrainingJob], rates: Collection[str]) -> list[li
 
 
 def stacks(network: Network, members: int, compute: ComputeConfig) -> list[range]:
-    """Which members are trained as one: on a CPU as many as gain by it and leave no core idle; a GPU takes all."""
+    """Return which members are trained as one stack.
+
+    On a CPU a stack has at most STACK_VALUES parameters, and there are enough stacks for all workers. On a GPU all
+    members form one stack.
+    """
     values = sum(parameter.numel() for parameter in network.parameters())
     size = members
     if compute.device.type == "cpu":
@@ -138,7 +153,7 @@ def stacks(network: Network, members: int, compute: ComputeConfig) -> list[range
 def side_by_side(
     train: Callable[[list[int]], list[int]], each: Sequence[list[int]], workers: int
 ) -> Iterator[list[int]]:
-    """Train the stacks, some at once; yields each that is done."""
+    """Train the stacks in several threads, and yield each one when it is done."""
     if min(workers, len(each)) == 1:
         yield from map(train, each)
         return
@@ -152,10 +167,13 @@ def side_by_side(
 
 
 def present_or_all(mask: Tensor) -> Tensor:
-    """The mask, but all of a row that has nothing, so that no softmax is over nothing; its member ignores that row."""
+    """Return the mask (K, n, M) with all modalities marked in a row that has none.
+
+    A softmax over such a row would be NaN otherwise. The result for it is never used.
+    """
     return mask | ~mask.any(dim=2, keepdim=True)
 
 
 def equal_shares(mask: Tensor) -> Tensor:
-    """Float32 (K, n, M): one over the number of present modalities, 0 for the absent."""
+    """Return equal modality weights, float32 (K, n, M): one over the number of present modalities; 0 if absent."""
     return mask / mask.sum(dim=2, keepdim=True).clamp(min=1)

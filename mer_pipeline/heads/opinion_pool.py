@@ -1,14 +1,16 @@
-"""A log-linear pool of the modalities' opinions p_m, which counts the prior once.
+"""The opinion pool: a weighted product of the modalities' probabilities p_m that counts the prior once.
 
     log p(c | x) = log p(c) + s Σ_m a_m e_m(c) + const,    a_m > 0, over the present modalities
-    e_m(c)       = log p_m(c | x_m) - log p_m(c)           its evidence, p_m(c) being the shares of its own rows
+    e_m(c)       = log p_m(c | x_m) - log p_m(c)           the evidence of modality m; p_m(c): shares of its own rows
 
-Modality m was learnt from the clips that have it. Where they are few their shares are not those of all clips, and what
-p_m says of nothing is no evidence; of a class that it has never seen it has none (linear.py). With s a_m = 1 that is
-Bayes' rule for modalities that are independent given the class. All is chosen on held-out evidence: a by cross-entropy,
-then s by weighted F1, as early stopping of the networks is. Few noisy labels say so little that the best cross-entropy
-is next to the prior's, and the most frequent class always the most probable; s makes up for that, and what is said
-surer than it is (the temperature of `calibration.py` is for that).
+The classifier p_m is trained on the clips that have modality m. Their shares of the classes may differ from those of
+all clips, so its own prior is subtracted. For a class without a training row its evidence is 0 (linear.py). With
+s a_m = 1 the formula is Bayes' rule for modalities that are independent given the class.
+
+The weights are chosen on held-out evidence: a by cross-entropy, and then s by weighted F1, the measure by which the
+networks stop early. With few noisy labels the best cross-entropy is close to that of the prior, and the most frequent
+class would always be the most probable one. The factor s corrects this. It may make the pool overconfident, which the
+temperature of `calibration.py` corrects.
 """
 
 from __future__ import annotations
@@ -24,20 +26,31 @@ from mer_pipeline.heads.base import NO_FOLD, Examples
 from mer_pipeline.heads.linear import log_shares, log_softmax
 from mer_pipeline.scores.confusion import Confusion, FloatArray
 
-FLOOR = 0.01  # of a weight: a clip that has only a useless modality still gets that one's opinion
-SHARPER = (1, 2, 4, 8, 16, 32, 64)  # s
+FLOOR = 0.01  # the least weight: a clip that has only an uninformative modality is still predicted by it
+SHARPER = (1, 2, 4, 8, 16, 32, 64)  # the candidates for s
 
 
 @dataclass(frozen=True)
 class OpinionPool:
-    """The logarithm of the classes' shares, float32 (C,), and s a, float32 (M,)."""
+    """A fitted opinion pool.
+
+    Attributes:
+        prior: float32 (C,), the logarithm of each class's share of the training rows.
+        weights: float32 (M,), the weights s a_m.
+    """
 
     prior: Matrix
     weights: Matrix
 
     @classmethod
     def fit(cls, held_out: Matrix, mask: Mask, train: Examples) -> Self:
-        """From held-out evidence float32 (M, n, C) on the n rows that were learnt from; mask bool (n, M)."""
+        """Fit the pool.
+
+        Args:
+            held_out: float32 (M, n, C), each modality's held-out evidence on the n training rows.
+            mask: bool (n, M), true where a clip has the modality.
+            train: the training rows. Those of NO_FOLD have no held-out evidence and count for the prior only.
+        """
         prior = log_shares(train.target, train.weight)
         held = np.flatnonzero(train.fold != NO_FOLD)
         told = (held_out * mask.T[:, :, None])[:, held]
@@ -50,7 +63,16 @@ class OpinionPool:
         return cls(prior, weights * np.float32(SHARPER[int(np.argmax(f1))]))
 
     def of(self, evidence: list[Matrix], mask: Mask) -> tuple[Matrix, Matrix]:
-        """Of the M modalities' evidence, float32 (n, C) each: the pool, and each modality's share of it (n, M)."""
+        """Pool the evidence of the modalities.
+
+        Args:
+            evidence: M arrays, float32 (n, C), each modality's evidence.
+            mask: bool (n, M), true where a clip has the modality.
+
+        Returns:
+            float32 (n, C), log-probabilities up to a constant per row.
+            float32 (n, M), each modality's share of the weights of the present ones.
+        """
         a = self.weights * mask
         pooled = np.tile(self.prior, (len(mask), 1))
         for m, told in enumerate(evidence):
@@ -59,13 +81,13 @@ class OpinionPool:
 
 
 def likeliest(told: Matrix, target: Matrix, weight: Matrix, prior: Matrix) -> Matrix:
-    """Float32 (M,): the weights a that minimise the cross-entropy of softmax(prior + sum_m a_m told_m).
+    """Return the weights a >= FLOOR that minimise the cross-entropy of softmax(prior + sum_m a_m told_m), float32 (M,).
 
     Args:
-        told: float32 (M, n, C), zeros where a clip has no such modality.
-        target: float32 (n, C), distributions.
-        weight: float32 (n,).
-        prior: float32 (C,).
+        told: float32 (M, n, C), the evidence; zeros where a clip lacks the modality.
+        target: float32 (n, C), a distribution over the classes for each row.
+        weight: float32 (n,), the weight of each row.
+        prior: float32 (C,), the logarithm of each class's share.
     """
     log_p, truth = told.astype(np.float64), target.astype(np.float64) * weight[:, None]
 

@@ -1,4 +1,4 @@
-"""Standardisation on the training rows that have the modality; saved beside the head that was trained on it."""
+"""Standardise features by the training rows that have the modality. The scaler is saved with its head."""
 
 from __future__ import annotations
 
@@ -8,18 +8,24 @@ import numpy as np
 
 from mer_pipeline.base.modalities import Features, Mask, Matrix
 
-# A column whose standard deviation is below this share of its mean is constant up to rounding.
+# A column whose standard deviation is below this share of its mean counts as constant, up to rounding.
 RELATIVE_ZERO = 1e-6
 
 
 @dataclass(frozen=True)
 class Scaler:
-    """Per modality (x - mean) * inverse.
+    """The standardisation (x - mean) * inverse of every modality.
 
     Attributes:
-        mean: per modality float32 (D_m,).
-        inverse: per modality float32 (D_m,), one over the standard deviation; 0 for a column that is constant in
-            training, since it told the head nothing there and could only mislead it later.
+        mean: one array per modality, float32 (D_m,).
+        inverse: one array per modality, float32 (D_m,): one over the standard deviation. It is 0 for a column that is
+            constant in training: the head could learn nothing from it, so other values would only mislead the head.
+
+    Example:
+        >>> x = np.array([[1.0, 5.0], [3.0, 5.0]], dtype=np.float32)
+        >>> features = Features(("voice",), (x,), np.ones((2, 1), dtype=bool))
+        >>> Scaler.fit(features).apply(features).x[0].tolist()
+        [[-1.0, 0.0], [1.0, 0.0]]
     """
 
     mean: tuple[Matrix, ...]
@@ -27,7 +33,7 @@ class Scaler:
 
     @classmethod
     def fit(cls, train: Features) -> Scaler:
-        """Measure each column on the training rows that have it."""
+        """Return the scaler for these training rows. Each column is measured on the rows that have it."""
         mean, inverse = [], []
         for m, x in enumerate(train.x):
             present = x[train.mask[:, m]].astype(np.float64)
@@ -42,13 +48,13 @@ class Scaler:
 
     @property
     def known(self) -> Mask:
-        """Bool (M,): the modalities that varied in training."""
+        """The modalities that vary in training, bool (M,)."""
         return np.array([bool(inverse.any()) for inverse in self.inverse])
 
     def apply(self, features: Features) -> Features:
-        """Standardised features: zeros, which is the mean, where the mask is false or a part of a modality is absent.
+        """Return the standardised features, with zeros (the mean) where a modality, or a part of it, is absent.
 
-        A modality that never varied in training is masked altogether: its head parameters learnt nothing.
+        A modality that does not vary in training is masked for all clips, because the head learnt nothing from it.
         """
         mask = features.mask & self.known
         x = tuple(

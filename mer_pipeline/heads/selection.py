@@ -1,8 +1,9 @@
-"""Which heads an ensemble keeps: backward elimination on opinions held out inside a training job.
+"""Ensemble selection: choose the heads of an ensemble by backward elimination inside a training job.
 
-A head may go if the mean without it has a higher weighted F1 on every inner fold. Beginning with all heads, the one
-whose absence raises it most goes, until none may. A mean seldom loses to its parts, so it takes evidence to be dropped,
-not to be kept; and a rise over all folds together is none, since some absence nearly always raises it a little.
+A head may be dropped if the mean without it has a higher weighted F1 on every inner fold. The selection starts with all
+heads and drops the one whose absence raises F1 most, until none may be dropped. A mean is seldom worse than its parts,
+so dropping a head needs evidence and keeping it does not. A higher F1 over all folds together is not enough, because
+dropping some head nearly always raises that a little.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from mer_pipeline.scores.confusion import Confusion, FloatArray
 def select_heads(
     parts: Sequence[HeadSpec], features: Features, jobs: Sequence[TrainingJob], classes: int, compute: ComputeConfig
 ) -> list[list[HeadName]]:
-    """The heads to keep, of each job; all where there is nothing to judge by, its rows being of one fold."""
+    """Return the names of the heads to keep for each job. A job whose training rows are of one fold keeps all heads."""
     kept = [[part.name for part in parts] for _ in jobs]
     at = [i for i, job in enumerate(jobs) if len(inner_folds(job)) > 1 and len(parts) > 1]
     if not at:
@@ -36,11 +37,25 @@ def select_heads(
 
 
 def keep(opinions: Mapping[HeadName, Matrix], label: Indices, fold: Indices, classes: int) -> list[HeadName]:
-    """The names that remain; opinions are held-out probabilities float32 (n, C), label and fold int64 (n,)."""
+    """Return the names of the heads that backward elimination keeps.
+
+    Args:
+        opinions: the held-out probabilities of each head, float32 (n, C), by its name.
+        label: int64 (n,), the index of each clip's class.
+        fold: int64 (n,), the inner fold of each clip.
+        classes: the number C of classes.
+
+    Example:
+        The second head is always wrong and outweighs the first one, so it is dropped:
+
+        >>> right, wrong = np.array([[0.6, 0.4], [0.4, 0.6]] * 2), np.array([[0.0, 1.0], [1.0, 0.0]] * 2)
+        >>> keep({"a": right, "b": wrong}, np.array([0, 1, 0, 1]), np.array([0, 0, 1, 1]), classes=2)
+        ['a']
+    """
     inner = [np.flatnonzero(fold == f) for f in np.unique(fold)]
 
     def f1(names: Sequence[HeadName]) -> FloatArray:
-        """Of their mean, on each inner fold."""
+        """Return the weighted F1 of the mean of these heads on each inner fold."""
         said = np.asarray(np.mean([opinions[name] for name in names], axis=0).argmax(axis=1))
         return np.array([Confusion.of(label[rows], said[rows], classes).weighted_f1 for rows in inner])
 

@@ -1,7 +1,7 @@
-"""A head as params describe it: what is handed to whoever trains or loads it, so that nobody else reads its entry.
+"""The specification of a head: its name, kind, class and params, as params.yaml describes them.
 
-It is made by `make.py`. Here is nothing that knows of other heads, so what a trained head is remembered by (its code
-and its key) stays as it was when another head is added.
+`make.py` makes it, and it is passed to the code that trains or loads heads. This module does not depend on the list of
+known heads. So the key and the code by which the head cache finds a trained head stay the same when a head is added.
 """
 
 from __future__ import annotations
@@ -21,7 +21,14 @@ Space = dict[str, tuple[Value, ...]]
 
 @dataclass(frozen=True)
 class HeadSpec:
-    """A head's name in params and its kind, its class, and what it reads of params."""
+    """The specification of a head.
+
+    Attributes:
+        name: its name in params.yaml.
+        kind: its kind, which names its class.
+        head: its class.
+        params: its params, an instance of the class's `Params`.
+    """
 
     name: HeadName
     kind: str
@@ -30,44 +37,47 @@ class HeadSpec:
 
     @property
     def parts(self) -> tuple[HeadSpec, ...]:
-        """The heads that it is made of."""
+        """The heads that it consists of; empty for most heads."""
         return self.params.parts if isinstance(self.params, Parts) else ()
 
     @property
     def key(self) -> list[object]:
-        """What decides what it becomes, but for code, features and labels; options at their defaults do not count."""
+        """What determines the trained head besides code, features and labels, for the head cache.
+
+        Options with their default values are left out, so that a new option does not change the key.
+        """
         options = self.params.model_dump(mode="json", exclude_defaults=True) if not self.parts else {}
         parts = [[part.name, *part.key] for part in self.parts]
         return [self.kind, self.head.version, json.dumps(options, sort_keys=True), parts]
 
     @property
     def code(self) -> tuple[type, ...]:
-        """The classes whose code decides what it becomes."""
+        """The classes whose code determines the trained head."""
         return (*self.head.code(), *(kind for part in self.parts for kind in part.code))
 
     def seeds(self, params: CrossValidationParams) -> tuple[int, ...]:
-        """The seeds that it is trained with: the first alone where chance plays no part in it."""
+        """Return the seeds that it is trained with: only the first one if the head has no random choices."""
         return params.seeds if self.head.seeded else params.seeds[:1]
 
     def space(self, search: SearchParams) -> Space:
-        """What is searched of it, by the names in `search.space`: ranges, then choices."""
+        """Return the entries of `search.space` that concern this head, ranges first and then choices."""
         found = {name: entry for name, entry in search.space.entries.items() if self._reads(name)}
         return dict(sorted(found.items(), key=lambda item: not self.is_range(item[0])))
 
     def is_range(self, name: str) -> bool:
-        """Whether an entry of its space is [low, high]: where the option is a number with a fraction."""
+        """Return whether the entry of this name is a range [low, high], which holds for options of type float."""
         return type(self.params).model_fields[_option(name)].annotation is float
 
     def value(self, name: str) -> Value:
-        """What its params have for a name in `search.space`."""
+        """Return the present value of the param of this name in `search.space`."""
         value: Value = getattr(self.params, _option(name))
         return value
 
     def with_values(self, values: Mapping[str, Value]) -> HeadSpec:
-        """The same with other values of some params, by the names in `search.space`.
+        """Return the specification with other values of some params, by their names in `search.space`.
 
         Raises:
-            pydantic.ValidationError: one of them is wrong, or they do not go together.
+            pydantic.ValidationError: a value is wrong, or the values can't be combined.
         """
         changed = {_option(name): value for name, value in values.items()}
         return replace(self, params=type(self.params).model_validate({**dict(self.params), **changed}, strict=True))
@@ -78,7 +88,7 @@ class HeadSpec:
 
 
 class Parts(Section):
-    """Params of a head that is made of others: of those in `train.heads`, or, alone there, of all built-in ones."""
+    """Params of a head that consists of others: of those in `train.heads`, or, alone there, of all built-in ones."""
 
     model_config = ConfigDict(arbitrary_types_allowed=True)
 

@@ -1,10 +1,10 @@
-"""Many networks of one shape trained at once: one batched product does the work of K small ones.
+"""Train many networks of one shape at once: one batched product replaces K small ones.
 
-Every member has its own weights, rows, standardisation, order, rates, moments and end (early_stopping.py). A member
-that has ended leaves the stack.
+Every member has its own weights, rows, standardisation, order of the rows, rates, moments of the optimiser and last
+epoch (early_stopping.py). A member whose training has ended leaves the stack.
 
-On a CPU a member's bytes are those that it would have alone: all shapes that it meets are its own (minibatches are
-filled up with rows of weight 0), so nothing depends on who stands beside it, or on when the others leave.
+On a CPU a member gets the same bytes as if it were trained alone. Batches are filled with rows of weight 0, so that the
+shapes of a member's products do not depend on the other members, nor on when these leave the stack.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ from mer_pipeline.heads.device_features import DeviceFeatures
 from mer_pipeline.heads.early_stopping import Progress, ValidationScore
 from mer_pipeline.heads.layers import ALIGNED, Noise
 
-STREAM = 1_000_003  # seeds of the epochs' noise are this far apart
+STREAM = 1_000_003  # the distance between the seeds for the dropout of two epochs
 
 
 class Stack:
-    """The members that still learn: their networks as one, and its optimiser."""
+    """The members whose training goes on: their networks as one network, and its optimiser."""
 
     def __init__(
         self, networks: Sequence[nn.Module], params: Sequence[NetworkParams], *, decoupled_decay: bool
@@ -48,19 +48,24 @@ class Stack:
             parameter.data, parameter.grad = values, None
 
     def _split(self) -> None:
-        """Views of each member's own weights and moments, for the optimiser."""
+        """Make views of each member's weights and moments, for the optimiser."""
         parts = (self.weights, self.first, self.second)
         self.views = [[[tensor[k] for tensor in part] for part in parts] for k in range(len(self.rates))]
 
     @property
     def weights(self) -> list[Tensor]:
-        """Every parameter of the stack, (K, ...)."""
+        """The parameters of the stack, each (K, ...)."""
         return [parameter.detach() for parameter in self.parameters]
 
     def step(self, losses: Tensor, active: list[int]) -> None:
-        """One step of Adam on each active member's loss; losses (K,)."""
+        """Take one step of the optimiser for each active member.
+
+        Args:
+            losses: (K,), the loss of each member.
+            active: the members that have rows in this batch.
+        """
         slopes = [each.unbind(0) for each in torch.autograd.grad(losses.sum(), self.parameters)]
-        # torch's own kernel: its functional `adam` spends as long on lists and counters as that on numbers this few.
+        # Torch's kernel is called directly, because the overhead of torch's functional `adam` would double the time.
         adam = torch._fused_adamw_ if self.decoupled_decay else torch._fused_adam_
         for k in active:
             weights, first, second = self.views[k]
@@ -77,12 +82,12 @@ class Stack:
             best[k].copy_(weights[k])
 
     def write_best(self, k: int, network: nn.Module) -> None:
-        """Make `network` member k at its best, on the CPU."""
+        """Copy the best weights of member k into `network`, on the CPU."""
         for parameter, best in zip(network.parameters(), self.best, strict=True):
             parameter.data = best[k : k + 1].cpu().clone()
 
     def keep(self, at: list[int]) -> None:
-        """Forget the other members, which then cost nothing."""
+        """Keep only the members at these indices."""
         self._become([weights[at] for weights in self.weights])
         self.first, self.second, self.best = ([t[at] for t in each] for each in (self.first, self.second, self.best))
         self.steps = [self.steps[k] for k in at]
@@ -92,17 +97,25 @@ class Stack:
 
 @dataclass(frozen=True)
 class Batches:
-    """K members' rows in batches of equal size, filled up with rows that have no weight: (K, steps * width)."""
+    """The rows of K members in batches of equal width, filled with rows of weight 0.
+
+    Attributes:
+        rows: int64 (K, steps * width), the indices of the rows in the features.
+        target: float32 (K, steps * width, C), their targets.
+        weight: float32 (K, steps * width), the weight of each row in the mean of its batch.
+        filled: int64 (K, steps), the number of real rows in each batch.
+        width: the number of rows of a batch.
+    """
 
     rows: Tensor
-    target: Tensor  # float32 (K, steps * width, C)
-    weight: Tensor  # float32, of a row in its batch's mean
-    filled: Tensor  # int64 (K, steps), how many of each batch count
+    target: Tensor
+    weight: Tensor
+    filled: Tensor
     width: int
 
     @classmethod
     def of(cls, each: Sequence[Examples], orders: Sequence[Tensor | None], size: int, device: torch.device) -> Batches:
-        """Indices in the order given; None: as they are."""
+        """Return the batches of each member's examples in the given order; None keeps them as they are."""
         counts = torch.tensor([len(examples.rows) for examples in each])
         steps = -(-int(counts.max()) // size)
         filled = (counts[:, None] - size * torch.arange(steps)).clamp(0, size)
@@ -119,7 +132,7 @@ class Batches:
         return cls(rows.to(device), target.to(device), weight.to(device), filled, width)
 
     def __iter__(self) -> Iterator[slice]:
-        """Where each batch is."""
+        """Yield the slice of each batch."""
         return (slice(start, start + self.width) for start in range(0, self.rows.shape[1], self.width))
 
 
@@ -133,9 +146,19 @@ def train_networks(
     *,
     decoupled_decay: bool,
 ) -> list[Progress]:
-    """Do each network's job, with cross-entropy; the networks become their best.
+    """Train each network on its job by cross-entropy. Each network gets its weights after the best epoch.
 
-    The params may differ in `NetworkHead.rates` alone.
+    Args:
+        networks: one network per job, all of one shape.
+        features: the features of all clips, not standardised.
+        jobs: what each network learns from.
+        params: the settings of each network; they may differ only in `NetworkHead.rates`.
+        classes: the number of classes.
+        device: where the networks are trained.
+        decoupled_decay: true for AdamW, false for Adam.
+
+    Returns:
+        The progress of each network, with its training history.
     """
     on_device = DeviceFeatures(features, jobs, device)
     copies = [copy.deepcopy(network).to(device) for network in networks]
@@ -143,7 +166,7 @@ def train_networks(
     members = [Progress.begin(i, *one) for i, one in enumerate(zip(jobs, params, strict=True))]
     told = list(members)
     for epoch in range(max(one.epochs for one in members)):
-        raise_if_stopped()  # also in a thread, which no signal reaches
+        raise_if_stopped()  # signals do not reach threads, so each one checks for itself
         losses = _epoch(stack, on_device, members, epoch)
         seen = _validate(stack, on_device, members, classes)
         for k, one in enumerate(members):
@@ -164,9 +187,10 @@ def train_networks(
 
 
 def _epoch(stack: Stack, on_device: DeviceFeatures, members: Sequence[Progress], epoch: int) -> list[float]:
-    """Every member goes once through its rows; returns their mean losses."""
+    """Train every member for one epoch, and return their mean losses."""
     device = on_device.mask.device
-    # Noise starts anew each epoch: a member that waits for others at its end is not out of step afterwards.
+    # The noise is seeded anew in each epoch. A member with fewer batches than others draws numbers that it doesn't use,
+    # and these must not change its next epoch.
     seeds = [one.job.seed + STREAM * epoch for one in members]
     noise = Noise(seeds, [one.params for one in members], device)
     each = [one.job.train for one in members]
@@ -184,7 +208,7 @@ def _epoch(stack: Stack, on_device: DeviceFeatures, members: Sequence[Progress],
 def _validate(
     stack: Stack, on_device: DeviceFeatures, members: Sequence[Progress], classes: int
 ) -> list[ValidationScore | None]:
-    """Of each member that has a validation fold."""
+    """Return the validation score of each member; None for a member without a validation fold."""
     if all(one.job.validation is None for one in members):
         return [None] * len(members)
     none = np.zeros(0, dtype=np.int64)
@@ -201,12 +225,12 @@ def _validate(
     seen: list[ValidationScore | None] = []
     for k, examples in enumerate(each):
         n = len(examples.rows)
-        own = told[k, :n].copy()  # a view would keep what all members said
+        own = told[k, :n].copy()  # a view would keep the logits of all members in memory
         seen.append(ValidationScore.of(examples, own, float(loss[k, :n].mean()), classes) if n else None)
     return seen
 
 
 def _cross_entropy(logits: Tensor, target: Tensor) -> Tensor:
-    """Of each row: (K, n, C) and distributions (K, n, C) to (K, n)."""
+    """Return the cross-entropy of each row, (K, n), for logits and target distributions (K, n, C)."""
     rows = nn.functional.cross_entropy(logits.flatten(0, 1), target.flatten(0, 1), reduction="none")
     return rows.view(target.shape[:2])

@@ -1,9 +1,9 @@
-"""How strongly a modality's logistic regression is to be penalised: as its held-out evidence says, at its best scale.
+"""Choose the regularisation of a modality's logistic regression by its held-out evidence e_C at the best scale a.
 
     CE(C) = min over a of the cross-entropy of softmax(log p(c) + a e_C(c))
 
-The pool gives every modality a weight a, so a fit that is right and too sure of it costs nothing. Judged as they are,
-the fits of few and noisy labels would all be penalised until they say next to nothing.
+The opinion pool gives every modality a weight a, so overconfident evidence does no harm if it is right. Without the
+scale, the cross-entropy on few and noisy labels would always choose a penalty so strong that no evidence is left.
 """
 
 from __future__ import annotations
@@ -17,15 +17,22 @@ from mer_pipeline.heads.base import NO_FOLD
 from mer_pipeline.heads.linear import fit_linear, log_shares, log_softmax
 from mer_pipeline.heads.opinion_pool import likeliest
 
-INNER_FOLDS = 5  # where only one fold is trained on, clips are dealt to so many, and groups may straddle them
+INNER_FOLDS = 5  # if all training rows are of one fold, clips are split into so many folds, which may divide groups
 
 
 def choose_strength(
     x: Matrix, target: Matrix, weight: Matrix, fold: Indices, strengths: Sequence[float]
 ) -> tuple[float, Matrix]:
-    """The strength with the least CE, and its held-out evidence, float32 (n, C).
+    """Return the strength with the lowest CE, and its held-out evidence, float32 (n, C).
 
-    Each fold is left out in turn; rows of NO_FOLD are always learnt from, and have no held-out evidence (zeros).
+    Each fold is left out in turn. Rows of NO_FOLD are always learnt from, so their held-out evidence is zero.
+
+    Args:
+        x: float32 (n, D), standardised features.
+        target: float32 (n, C), a distribution over the classes for each row.
+        weight: float32 (n,), the weight of each row.
+        fold: int64 (n,), the fold of each row, or NO_FOLD.
+        strengths: the candidates for the inverse regularisation.
     """
     if len(np.unique(fold[fold != NO_FOLD])) < 2:
         fold = np.where(fold == NO_FOLD, NO_FOLD, np.arange(len(fold)) % INNER_FOLDS)
@@ -35,7 +42,7 @@ def choose_strength(
         for s, one in enumerate(fit_linear(x[inside], target[inside], weight[inside], strengths)):
             evidence[s, outside] = one.evidence(x[outside])
     held, prior = fold != NO_FOLD, log_shares(target, weight)
-    if not held.any():  # only pseudo-labels have this modality
+    if not held.any():  # only clips with pseudo-labels have this modality
         return strengths[0], evidence[0]
     truth = (target * weight[:, None])[held]
 

@@ -1,1 +1,1 @@
-"""Judges: sources that say how much each class fits a clip, or abstain."""
+"""Judges: components that give every clip a distribution over the classes, or abstain."""

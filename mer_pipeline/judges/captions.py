@@ -1,4 +1,7 @@
-"""Captions of the classes for zero-shot judges: `prompts/captions-NAME.tsv`, class<TAB>caption, one a line."""
+"""Read the captions of the classes for zero-shot judges.
+
+The file is `prompts/captions-NAME.tsv`. Each line has a class, a tab and a caption; a class may have several lines.
+"""
 
 from __future__ import annotations
 
@@ -10,10 +13,10 @@ from mer_pipeline.config.project import PROMPTS
 
 
 def captions_file(name: str) -> Path:
-    """Where captions of this name lie.
+    """Return the path of the captions of this name.
 
     Raises:
-        ParamsError: nowhere.
+        ParamsError: there is no such file.
     """
     path = PROMPTS / f"captions-{name}.tsv"
     if not path.is_file():
@@ -22,10 +25,10 @@ def captions_file(name: str) -> Path:
 
 
 def read_captions(path: Path, classes: Sequence[str]) -> list[list[str]]:
-    """The captions of each class, in the classes' order; those of other classes are passed over.
+    """Return the captions of each class, in the order of the classes. Captions of other classes are ignored.
 
     Raises:
-        ParamsError: a class has none, or a line is not as described.
+        ParamsError: a class has no caption, a line is not a class, a tab and a caption, or the file is not UTF-8.
     """
     by_class: dict[str, list[str]] = {}
     try:

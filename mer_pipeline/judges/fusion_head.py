@@ -1,7 +1,7 @@
-"""`fusion-head`: a fusion head as one more source, only on clips that it has not learnt from.
+"""The judge `fusion-head`: a fusion head that votes on clips that it has not learnt from.
 
-It sees all clips at once and has no rows of single clips, so it is no Transform: `training/fusion_head_judge.py` runs
-it.
+A head is trained on all clips at once, so its votes can't be computed clip by clip as a `Transform` does. The module
+`training/fusion_head_judge.py` runs it instead.
 """
 
 from __future__ import annotations
@@ -15,24 +15,24 @@ from mer_pipeline.tables.shards import ShardParams
 
 
 class FusionHeadParams(JudgeParams):
-    """A fusion head, trained for this, only on clips that it has not learnt from."""
+    """A fusion head that is trained for this purpose and votes only on clips that it has not learnt from."""
 
     is_head: ClassVar[bool] = True
 
-    input: Literal["features"]  # of the modalities that `train` reads
-    family: Family = "own"  # whom it is not independent of
-    head: HeadName = "logreg"  # which one; it is trained as `train` says
+    input: Literal["features"]  # the features of the modalities that `train` reads
+    family: Family = "own"  # the family of its votes
+    head: HeadName = "logreg"  # the head; it is trained with the settings of `train`
 
 
 @dataclass(frozen=True)
 class FusionHead:
-    """The judge.
+    """A fusion-head judge. Its scores are the mean of the members' probabilities over the seeds.
 
     Attributes:
         Params: the class of its section of params.yaml.
-        name: its key there.
-        params: which head, and when it abstains; its scores are the mean of the softmax over the seeds.
-        shards: of its table.
+        name: its key under `judges` in params.yaml.
+        params: its section: the head, and when it abstains.
+        shards: the settings for the shards of its table.
     """
 
     Params: ClassVar = FusionHeadParams

@@ -1,7 +1,7 @@
-"""`hf-audio`: Hugging Face audio classifiers on 16 kHz sound, such as those trained on emotional speech.
+"""The judge `hf-audio`: a Hugging Face audio classifier on 16 kHz sound, such as one trained on emotional speech.
 
-Padding is masked as in the encoders (`speech/sound_model.py`), with one exception that is the model's own:
-Whisper's classifier is trained on the mean over its whole window of 30 s, silence and all.
+Padding is masked as in the encoders (`speech/sound_model.py`), with one exception: Whisper's classifier is trained on
+the mean over its whole window of 30 s, including the padding, so its padding isn't masked.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 CHUNK_SECONDS = 20.0  # longer clips are cut into equal chunks
 
-# Only training reads it.
+# Weights that a checkpoint may have or lack: only training uses them.
 UNUSED = tuple(f"{kind}.masked_spec_embed" for kind in ("hubert", "wav2vec2", "wavlm", "data2vec_audio"))
 
 
@@ -37,7 +37,7 @@ class HfAudioParams(MappedParams):
 
 
 class HfAudio(Judge[Chunks]):
-    """Sound to the checkpoint's own labels, and by the map to classes."""
+    """Classify sound by the checkpoint's labels, and map these to classes."""
 
     Params = HfAudioParams
     uses_torch = True
@@ -49,11 +49,11 @@ class HfAudio(Judge[Chunks]):
         super().__init__(name, params, classes)
 
     def files(self) -> Sequence[Path]:
-        """The checkpoint's."""
+        """The files of the checkpoint."""
         return value_files(self.sound.folder)
 
     def key(self) -> Mapping[str, object]:
-        """Nothing beyond `files`: the configuration is one of them."""
+        """Nothing is added to `files`, because the configuration of the checkpoint is one of them."""
         return {"sound.config": None}
 
     def setup(self, device: torch.device) -> None:
@@ -64,15 +64,15 @@ class HfAudio(Judge[Chunks]):
         self.sound.use(load_model(model_class, self.sound.folder, device, UNUSED), device)
 
     def prepare(self, clip: Clip) -> Chunks:
-        """Cut into chunks and normalise each as the checkpoint wants it."""
+        """Cut the sound into chunks, and normalise each one as the checkpoint's feature extractor does."""
         return self.sound.chunks(Sound.of(clip.need("audio")).samples, CHUNK_SECONDS)
 
     def bucket(self, item: Chunks) -> int:
-        """The padded length in samples."""
+        """Return the length in samples that the chunks are padded to."""
         return self.sound.bucket(item)
 
     def infer(self, items: Sequence[Chunks]) -> list[Row | Skip]:
-        """Logits of all clips' chunks in fixed groups; then each clip's mean, weighted by the chunks' lengths."""
+        """Compute the logits of all chunks in batches of fixed size, and average each clip's, weighted by length."""
         chunks = self.sound.forward(self._network, items, self.batch_rows)
         rows: list[Row | Skip] = []
         for item in items:
@@ -81,6 +81,6 @@ class HfAudio(Judge[Chunks]):
         return rows
 
     def _network(self, inputs: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
-        """(rows, samples) or (rows, mels, frames) to logits (rows, labels)."""
+        """Return logits (rows, labels) for inputs (rows, samples) or (rows, mels, frames)."""
         logits: torch.Tensor = self.sound.model(inputs, **self.sound.mask(inputs, lengths)).logits
         return logits

@@ -1,4 +1,4 @@
-"""`hf-image`: Hugging Face image classifiers, such as those trained on expressions of faces."""
+"""The judge `hf-image`: a Hugging Face image classifier, such as one trained on facial expressions."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class HfImageParams(MappedParams):
 
 
 class HfImage(PictureJudge):
-    """Pictures to the checkpoint's own labels, and by the map to classes."""
+    """Classify pictures by the checkpoint's labels, and map these to classes."""
 
     Params = HfImageParams
 
@@ -42,7 +42,7 @@ class HfImage(PictureJudge):
         super().__init__(name, params, classes)
 
     def files(self) -> Sequence[Path]:
-        """The checkpoint's."""
+        """The files of the checkpoint."""
         return value_files(self.folder)
 
     def setup(self, device: torch.device) -> None:
@@ -50,19 +50,19 @@ class HfImage(PictureJudge):
         import transformers
 
         super().setup(device)
-        # No weight may be missing: without the classifier's its votes would be chance.
+        # No weight may be missing: with a classifier of random weights the votes would be random.
         self._model = load_model(transformers.AutoModelForImageClassification, self.folder, device, unused=())
         self._processor = load_processor(self.folder)
 
     def preprocess(self, picture: Picture) -> torch.Tensor:
-        """The checkpoint's own resize, crop and normalisation."""
+        """Resize, crop and normalise the picture as the checkpoint's image processor does."""
         return process(self._processor, picture)
 
     def network(self, pictures: torch.Tensor) -> torch.Tensor:
-        """Logits."""
+        """Return the model's logits (rows, labels)."""
         logits: torch.Tensor = self._model(pixel_values=pictures).logits
         return logits
 
     def decide(self, logits: npt.NDArray[np.float64]) -> Row | Skip:
-        """One logit per label of the checkpoint."""
+        """Return the row for a clip's mean logits (labels,), one per label of the checkpoint."""
         return self.columns.vote(self, logits)

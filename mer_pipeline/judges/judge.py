@@ -1,9 +1,9 @@
-"""Judges: transforms whose row is a distribution over the classes.
+"""The base of all judges: a judge is a transform whose row is a distribution over the classes.
 
-    scores  FixedSizeList<float32>[classes], not negative, sums to 1
-    label   the class with most; null where the judge abstains although it has scores
+    scores  FixedSizeList<float32>[classes], not negative, with sum 1
+    label   the class with the highest score; null where the judge abstains although it has scores
 
-Where there is nothing to judge (no face, silence, no answer) the row is not valid and says why.
+A clip that can't be judged (no face, silence, no reply) has a row with `valid=false` and a reason.
 """
 
 from __future__ import annotations
@@ -30,24 +30,25 @@ Floats = npt.NDArray[np.floating]
 
 
 # Sources of one family are not independent of each other (labels/votes.py).
-# Any name will do: human, text-llm, audio, face, scene and own are those that the pipeline gives by itself.
+# Any name is allowed; human, text-llm, audio, face, scene and own are the names that the pipeline sets by itself.
 Family = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")]
 IMPLIED: dict[str, Family] = {"faces": "face", "frames": "scene", "audio": "audio", "enriched": "text-llm"}
 
 
 class JudgeParams(Section):
-    """One judge: a source that gives every clip a distribution over the classes, or abstains. `kind` says which code;
-    each kind has options of its own besides."""
+    """One judge: a source that gives every clip a distribution over the classes, or abstains. `kind` selects the kind
+    of judge; each kind has further options of its own."""
 
-    # Its votes are those of a fusion head, which is trained on the given labels. So its table has a row per clip and
-    # held-out fold, and it cannot bear out another head.
+    # Whether the votes are those of a fusion head, which is trained on the given labels. If so, its table has a row per
+    # clip and held-out fold, and its votes can't support the pseudo-labels of another head.
     is_head: ClassVar[bool] = False
-    reads_scores: ClassVar[bool] = False  # of a language model: another enrichment gives none
+    # Whether it reads a language model's scores of the classes, which other kinds of enrichment don't give.
+    reads_scores: ClassVar[bool] = False
 
-    kind: str  # which code: docs/judges.md
+    kind: str  # the kind of judge: docs/judges.md
     input: str  # the table that is read
-    family: Family | None = None  # whom it is not independent of; by its input where not given
-    min_score: Fraction = 0.0  # abstain where no class has this much
+    family: Family | None = None  # the family of its votes; if null, it follows from the input
+    min_score: Fraction = 0.0  # abstain where no class has at least this score
 
     @model_validator(mode="after")
     def _has_home(self) -> JudgeParams:
@@ -57,7 +58,7 @@ class JudgeParams(Section):
 
     @property
     def home(self) -> Family:
-        """The family, given or implied."""
+        """The family of the judge's votes: the one in params.yaml, or the one that follows from its input."""
         return self.family or IMPLIED[self.input]
 
 
@@ -71,7 +72,7 @@ JUDGE = Choice(JudgeParams, "kind", JUDGES)  # an entry under `judges` in params
 
 
 class Judge(Transform[Item]):
-    """Base of all judges.
+    """The base class of all judges.
 
     Attributes:
         Params: the class of its section of params.yaml.
@@ -79,28 +80,31 @@ class Judge(Transform[Item]):
     Args:
         name: its key under `judges` in params.yaml.
         params: its section.
-        classes: in order.
-        sources: what it reads, where that is not the one table that `input` names; the first decides which clips there
-            are.
+        classes: the classes, in order.
+        sources: the tables that it reads, the first of which decides which clips there are. Without any, it reads the
+            table that `input` names.
     """
 
     Params: type[JudgeParams] = JudgeParams
 
     def __init__(self, name: str, params: JudgeParams, classes: tuple[str, ...], *sources: Source) -> None:
         self.name = f"vote-{name}"
-        # Its family says how a vote counts and not what it is: another one recomputes nothing.
+        # The family says how a vote counts, not what it is. A change of it must not recompute the votes.
         self.params: JudgeParams = params.model_copy(update={"family": None})
         self.classes = classes
         self.sources = sources or (Source(params.input, columns_of(params.input)),)
         self.schema = vote_schema(len(classes))
 
     def verdict(self, weights: Floats, *, abstains: bool = False) -> Row:
-        """A row from a weight per class, (classes,).
+        """Return a row from one weight per class.
 
-        The label is null where the judge abstains by its own rule too.
+        Args:
+            weights: (classes,), not negative, with any positive sum; they are divided by it.
+            abstains: whether the judge abstains by a rule of its own. The label is then null, as it is where no class
+                has `min_score`.
 
         Raises:
-            BadInput: the weights are no distribution, whatever they are divided by.
+            BadInput: the weights have another shape, a negative or infinite value, or no positive sum.
         """
         weights = weights.astype(np.float64)
         total = weights.sum()
@@ -111,29 +115,38 @@ class Judge(Transform[Item]):
 
 
 def make_judge(name: str, params: JudgeParams, classes: tuple[str, ...]) -> Judge[object]:
-    """The judge that an entry describes.
+    """Return the judge that an entry under `judges` describes.
 
     Raises:
-        CheckpointError: its model's files are missing or unfit.
-        ParamsError: its captions or its map do not fit the classes.
-        DatasetError: its CSV is not as described.
+        CheckpointError: the files of its model are missing or not usable.
+        ParamsError: its captions or its label map do not fit the classes.
+        DatasetError: its CSV does not have the format that outside.py describes.
     """
     return JUDGES.load(params.kind)(name, params, classes)
 
 
 def vote_schema(classes: int) -> pa.Schema:
-    """The value columns of a judge's table."""
+    """Return the schema of the value columns of a judge's table."""
     return pa.schema([pa.field("scores", pa.list_(pa.float32(), classes)), pa.field("label", pa.string())])
 
 
 def label_of(scores: Floats, min_score: float, classes: Sequence[str]) -> str | None:
-    """The class with most; None where it has less than `min_score`, and in a tie: no order of classes must decide."""
+    """Return the class with the highest score, or None if it has less than `min_score` or there is a tie.
+
+    In a tie the judge abstains, because the order of the classes must not decide.
+
+    Example:
+        >>> label_of(np.array([0.2, 0.5, 0.3]), 0.4, ("joy", "sad", "angry"))
+        'sad'
+        >>> label_of(np.array([0.4, 0.4, 0.2]), 0.0, ("joy", "sad", "angry")) is None
+        True
+    """
     best = np.flatnonzero(scores == scores.max())
     return None if len(best) > 1 or float(scores[best[0]]) < min_score else classes[int(best[0])]
 
 
 def softmax(logits: Floats) -> npt.NDArray[np.float64]:
-    """Along the last axis, in double precision."""
+    """Return the softmax along the last axis, in float64."""
     values: npt.NDArray[np.float64] = np.exp(logits.astype(np.float64) - logits.max(axis=-1, keepdims=True))
     shares: npt.NDArray[np.float64] = values / values.sum(axis=-1, keepdims=True)
     return shares

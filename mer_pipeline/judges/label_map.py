@@ -1,7 +1,8 @@
-"""From the labels of a checkpoint to the classes: every label has its class or says that it has none.
+"""Map the labels of a checkpoint to the classes of the dataset.
 
-`maps.tsv` has the label sets that are often met, to the classes of MER; `-` stands for no class. A map is complete or
-an error: a label that nobody thought of would otherwise lose its probability without a word.
+`maps.tsv` holds maps from common label sets to the classes of MER, where `-` stands for no class. A map must name every
+label of the checkpoint, with a class or with none. Otherwise the probability of a forgotten label would be lost
+unnoticed.
 """
 
 from __future__ import annotations
@@ -26,34 +27,35 @@ Item = TypeVar("Item")
 
 NO_CLASS = "-"
 
-# The checkpoint's label to a class, None for one that has none.
+# From a label of the checkpoint to a class, or to None if the label has no class.
 LabelMap = Mapping[str, str | None]
 
 
 class MappedParams(ModelJudgeParams):
     """A judge whose checkpoint has labels of its own."""
 
-    # the checkpoint's labels to classes, null for one that has none; or the name of a known map
+    # a class for each label of the checkpoint, or null for a label without a class; or the name of a known map
     map: Annotated[str | dict[str, str | None], Field(examples=["fer2013"])]
 
 
 @dataclass(frozen=True)
 class Columns:
-    """Which class each of a checkpoint's outputs counts for.
+    """The class that each output of a checkpoint counts for.
 
     Attributes:
-        of: per output, the index of its class, or None.
-        classes: how many there are.
+        of: the index of the class of each output, or None if the output has no class.
+        classes: the number of classes.
     """
 
     of: tuple[int | None, ...]
     classes: int
 
     def vote(self, judge: Judge[Item], logits: Floats) -> Row | Skip:
-        """A judge's row from a logit per output; what outputs without a class have is left out.
+        """Return a judge's row from one logit per output, (outputs,).
 
-        Where one of those has most of all, the checkpoint says that the clip is none of the classes: what little it
-        leaves to them is no vote.
+        The scores are the softmax over all outputs, summed by class and normalised without the outputs that have no
+        class. If such an output is the most probable one, the checkpoint finds that the clip is of none of the classes,
+        and the judge abstains.
         """
         shares = softmax(logits)
         weights = np.zeros(self.classes)
@@ -67,7 +69,7 @@ class Columns:
 
 @cache
 def known_maps() -> Mapping[str, LabelMap]:
-    """The maps of maps.tsv, by name; their labels are in lower case."""
+    """Return the maps of maps.tsv by name. Their labels are in lower case."""
     lines = resources.files("mer_pipeline.judges").joinpath("maps.tsv").read_text(encoding="utf-8").splitlines()
     maps: dict[str, dict[str, str | None]] = {}
     for line in lines[1:]:
@@ -77,10 +79,10 @@ def known_maps() -> Mapping[str, LabelMap]:
 
 
 def labels_of(config: PretrainedConfig) -> list[str]:
-    """What a checkpoint calls its outputs, in their order.
+    """Return the names of a checkpoint's outputs, in their order.
 
     Raises:
-        CheckpointError: its configuration does not say.
+        CheckpointError: its configuration does not name at least two outputs, numbered from 0.
     """
     names: Mapping[int, str] = config.id2label or {}
     if sorted(names) != list(range(len(names))) or len(names) < 2:
@@ -89,17 +91,22 @@ def labels_of(config: PretrainedConfig) -> list[str]:
 
 
 def columns_of(name: str, given: str | LabelMap, labels: Sequence[str], classes: Sequence[str]) -> Columns:
-    """The class of every label of a checkpoint.
+    """Return the class of every label of a checkpoint.
 
     Args:
-        name: of the judge, for messages.
-        given: a map, which fits the labels exactly; or the name of a known one, which ignores case and may have more.
-        labels: of the checkpoint, in the order of its outputs.
-        classes: of the dataset.
+        name: the name of the judge, for error messages.
+        given: a map with exactly the labels of the checkpoint; or the name of a known map, which may have further
+            labels and ignores upper and lower case.
+        labels: the labels of the checkpoint, in the order of its outputs.
+        classes: the classes of the dataset, in order.
 
     Raises:
-        ParamsError: there is no map of that name; or it lacks a label, has one that the checkpoint does not, or
-            leads to something that is no class; or to no class at all.
+        ParamsError: there is no map of that name; or the map lacks a label of the checkpoint, has a label that the
+            checkpoint lacks, leads to something that is no class, or has no class for any label.
+
+    Example:
+        >>> columns_of("faces", {"happiness": "joy", "contempt": None}, ["contempt", "happiness"], ["joy", "sad"])
+        Columns(of=(None, 0), classes=2)
     """
     where = f"judges.{name}.map"
     if isinstance(given, str):

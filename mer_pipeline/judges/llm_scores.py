@@ -1,4 +1,4 @@
-"""`llm-scores`: what the model that enriched the words scored the classes with."""
+"""The judge `llm-scores`: the scores of the classes in the replies of the language model that enriched the words."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class LlmScoresParams(JudgeParams):
 
 
 class LlmScores(Judge[Floats]):
-    """The column `scores` of data/enriched as a vote. An item is (classes,) float64."""
+    """Vote with the column `scores` of data/enriched. An item is a float64 array (classes,)."""
 
     Params = LlmScoresParams
 
@@ -30,12 +30,16 @@ class LlmScores(Judge[Floats]):
         super().__init__(name, params, classes, Source("enriched", ("scores", "status")))
 
     def prepare(self, clip: Clip) -> Floats:
-        """Take the scores, where the backend gave any."""
+        """Return the clip's scores.
+
+        Raises:
+            Skip: the clip has no scores.
+        """
         row = clip.need("enriched")
         if row["scores"] is None:
             raise Skip(f"the enrichment has no scores (status: {row['status']})")
         return np.array(row["scores"], np.float64)
 
     def infer(self, items: Sequence[Floats]) -> list[Row | Skip]:
-        """Nothing is left to compute."""
+        """Return the rows; the scores only have to be normalised."""
         return [self.verdict(item) for item in items]

@@ -1,7 +1,7 @@
-"""`open-clip`: zero-shot with a CLIP model: how well pictures fit the captions of each class.
+"""The judge `open-clip`: a zero-shot classifier that measures how well pictures fit the captions of each class.
 
-Each class stands for the mean direction of its captions (a prompt ensemble, as in the CLIP paper, section 3.1.4):
-their embeddings are normalised, averaged, and normalised again.
+The captions of a class form a prompt ensemble, as in the CLIP paper (Radford et al. 2021, section 3.1.4): their
+embeddings are normalised, averaged, and normalised again.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ if TYPE_CHECKING:
 
 
 class ZeroShotParams(ModelJudgeParams):
-    """Zero-shot: how well the pictures fit captions of each class."""
+    """A zero-shot classifier: how well the pictures fit the captions of each class."""
 
     input: Literal["faces", "frames"]  # the pictures that are read
     captions: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")] = "face"  # prompts/captions-NAME.tsv
 
 
 class ZeroShot(PictureJudge):
-    """Logits are the model's own scale times the cosine of picture and class."""
+    """Vote by logits that are the cosines of picture and class, times the model's own scale."""
 
     Params = ZeroShotParams
 
@@ -49,7 +49,7 @@ class ZeroShot(PictureJudge):
         super().__init__(name, params, classes)
 
     def files(self) -> Sequence[Path]:
-        """The checkpoint's, and the captions."""
+        """The files of the checkpoint, and the file of captions."""
         return (*value_files(self.folder), self.path)
 
     def setup(self, device: torch.device) -> None:
@@ -59,7 +59,7 @@ class ZeroShot(PictureJudge):
         self._classes = self._embed(read_captions(self.path, self.classes))
 
     def _embed(self, captions: list[list[str]]) -> torch.Tensor:
-        """(classes, dim), of unit length."""
+        """Return one vector of unit length per class, (classes, dim)."""
         import torch
 
         tokenize = load_tokenizer(self.folder)
@@ -71,11 +71,14 @@ class ZeroShot(PictureJudge):
         return torch.stack(classes).to(self._device)
 
     def preprocess(self, picture: Picture) -> torch.Tensor:
-        """The checkpoint's own resize, crop and normalisation."""
+        """Resize, crop and normalise the picture as the checkpoint's transform does."""
         return self._transform(Image.fromarray(picture))
 
     def network(self, pictures: torch.Tensor) -> torch.Tensor:
-        """Scaled cosines; a model's bias (SigLIP) is the same for all classes and falls out."""
+        """Return the scaled cosines (rows, classes).
+
+        The bias of a SigLIP model is left out: it is the same for all classes, so the softmax removes it.
+        """
         import torch
 
         vectors = torch.nn.functional.normalize(self._model.encode_image(pictures), dim=-1)
@@ -83,20 +86,20 @@ class ZeroShot(PictureJudge):
         return logits
 
     def decide(self, logits: npt.NDArray[np.float64]) -> Row:
-        """One logit per class."""
+        """Return the row for a clip's mean logits (classes,)."""
         return self.verdict(softmax(logits))
 
 
 def load_tokenizer(folder: Path) -> Callable[[list[str]], torch.Tensor]:
-    """Texts to (texts, length) token ids, as the checkpoint's text tower takes them; nothing is downloaded.
+    """Return the tokenizer of a checkpoint, which turns texts into token ids (texts, length). Nothing is downloaded.
 
     Raises:
-        CheckpointError: the checkpoint's own tokenizer is missing or unfit.
+        CheckpointError: the checkpoint's own tokenizer is missing or not usable.
     """
     import open_clip
 
     text = model_config(folder).get("text_cfg")
-    # One of Hugging Face's lies in the checkpoint's folder; else it is CLIP's own, which ships with open_clip.
+    # A Hugging Face tokenizer is in the checkpoint's folder. Otherwise it is CLIP's, which open_clip contains.
     own = isinstance(text, dict) and text.get("hf_tokenizer_name")
     options = {"local_files_only": True, "trust_remote_code": False} if own else {}
     try:

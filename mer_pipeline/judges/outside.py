@@ -1,10 +1,12 @@
-"""`csv`: predictions that were made elsewhere, for instance by a video model on another machine.
+"""The judge `csv`: predictions that were made elsewhere, for instance by a video model on another machine.
 
-name,label                one class per clip
-name,<class>,<class>,...  a number per class, not negative, of any positive sum
+The CSV has one row per clip, in one of two formats:
 
-A row whose cells are all empty abstains, and so does a clip without a row. Other columns are passed over. The file is
-checked as a whole before any clip is looked at; each clip's key covers its own row alone.
+    name,label                one class per clip
+    name,<class>,<class>,...  a number per class, not negative, with any positive sum
+
+The judge abstains on a clip whose cells are all empty or that has no row. Other columns are ignored. The whole file is
+checked before the first clip is processed. The input digest of a clip covers only its own row.
 """
 
 from __future__ import annotations
@@ -31,8 +33,8 @@ LABEL = "label"
 class OutsideParams(JudgeParams):
     """Predictions that were made elsewhere, in a CSV."""
 
-    input: str  # a path below data/: the CSV
-    family: Annotated[Family, Field(examples=["video-llm"])]  # whom its votes are not independent of
+    input: str  # the path of the CSV below data/
+    family: Annotated[Family, Field(examples=["video-llm"])]  # the family of its votes
 
     @field_validator("input")
     @classmethod
@@ -43,7 +45,7 @@ class OutsideParams(JudgeParams):
 
 
 class Outside(Judge[Floats]):
-    """Rows of a CSV as votes. An item is (classes,) float64."""
+    """Vote with the rows of a CSV. An item is a float64 array (classes,)."""
 
     Params = OutsideParams
 
@@ -53,11 +55,19 @@ class Outside(Judge[Floats]):
         super().__init__(name, params, classes, Source("manifest", ()), Source(params.input, columns))
 
     def note(self, clip_ids: Callable[[], Collection[str]]) -> str:
-        """Names that are no clips; a DatasetError where none is."""
+        """Return a sentence about the unmatched names of the CSV, or "" if all are clips.
+
+        Raises:
+            DatasetError: none of the names is a clip.
+        """
         return note_unmatched(self.path, [row["name"] for row in read_csv(self.path, ("name",))], clip_ids())
 
     def prepare(self, clip: Clip) -> Floats:
-        """Read the clip's row."""
+        """Return the weights in the clip's row.
+
+        Raises:
+            Skip: the judge abstains on the clip.
+        """
         row = clip.need(self.params.input)
         weights = weights_of({key: str(cell) for key, cell in row.items()}, self.classes, f"'{clip.clip_id}'")
         if weights is None:
@@ -65,15 +75,16 @@ class Outside(Judge[Floats]):
         return weights
 
     def infer(self, items: Sequence[Floats]) -> list[Row | Skip]:
-        """Nothing is left to compute."""
+        """Return the rows; the weights only have to be normalised."""
         return [self.verdict(item) for item in items]
 
 
 def check_predictions(path: Path, classes: Sequence[str]) -> tuple[str, ...]:
-    """Make sure of every row; which columns hold the predictions.
+    """Check every row of the CSV, and return the names of the columns that hold the predictions.
 
     Raises:
-        DatasetError: the file cannot be read, repeats a name or lacks a column; or a row is not as described.
+        DatasetError: the file can't be read, has no rows, repeats a name or lacks a column; or a row does not have the
+            format that the module describes.
     """
     columns: tuple[str, ...] | None = None
     for row in read_csv(path, ("name",)):
@@ -85,10 +96,21 @@ def check_predictions(path: Path, classes: Sequence[str]) -> tuple[str, ...]:
 
 
 def weights_of(cells: Mapping[str, str], classes: Sequence[str], where: str) -> Floats | None:
-    """A weight per class, (classes,); None where the row abstains.
+    """Return one weight per class, (classes,), or None if all cells are empty.
+
+    Args:
+        cells: the cells of a row by column: `label`, or one per class.
+        classes: the classes, in order.
+        where: the file and the row, for error messages.
 
     Raises:
-        DatasetError: the label is no class, or the numbers are no weights.
+        DatasetError: the label is no class, a number is negative or not finite, or the sum is not positive.
+
+    Example:
+        >>> weights_of({"label": "sad"}, ["joy", "sad"], "the first row").tolist()
+        [0.0, 1.0]
+        >>> weights_of({"joy": "", "sad": ""}, ["joy", "sad"], "the first row") is None
+        True
     """
     if LABEL in cells:
         label = present(cells[LABEL])

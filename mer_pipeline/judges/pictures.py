@@ -1,4 +1,4 @@
-"""What judges of pictures share: decode and preprocess in threads, one network over the pictures of many clips."""
+"""The base of judges that look at pictures: one network runs over the pictures of many clips together."""
 
 from __future__ import annotations
 
@@ -19,12 +19,14 @@ if TYPE_CHECKING:
 
 
 class PictureJudge(Judge["torch.Tensor"]):
-    """Frames or face crops to logits per picture, and their mean. An item is (pictures, 3, side, side) float32.
+    """Vote by the mean of the logits of a clip's frames or face crops.
 
-    Logits are averaged, not probabilities: a softmax of mean logits is the geometric mean of the pictures' own
-    distributions. A picture that says nothing (a blur, a turned head: flat logits) then leaves the order and the
-    ratios that the others give, where a mean of probabilities would be pulled towards chance. And it is a mean, not
-    a sum: pictures of one clip are looks at the same moment and no independent evidence.
+    An item is a float32 tensor (pictures, 3, side, side).
+
+    Logits are averaged and not probabilities, because the softmax of the mean logits is proportional to the geometric
+    mean of the pictures' distributions. A picture with equal logits, such as a blur or a turned head, then leaves the
+    order of the classes unchanged, while it would pull a mean of probabilities towards chance. The logits are averaged
+    and not summed, because the pictures of one clip show nearly the same and are no independent evidence.
     """
 
     uses_torch = True
@@ -32,25 +34,25 @@ class PictureJudge(Judge["torch.Tensor"]):
 
     @abstractmethod
     def preprocess(self, picture: Picture) -> torch.Tensor:
-        """(height, width, 3) uint8 to (3, side, side) float32."""
+        """Return a picture (height, width, 3), uint8, as the network's input (3, side, side), float32."""
 
     @abstractmethod
     def network(self, pictures: torch.Tensor) -> torch.Tensor:
-        """(rows, 3, side, side) to logits (rows, labels)."""
+        """Return logits (rows, labels) for pictures (rows, 3, side, side)."""
 
     @abstractmethod
     def decide(self, logits: npt.NDArray[np.float64]) -> Row | Skip:
-        """A row from a clip's mean logits (labels,)."""
+        """Return the row for a clip's mean logits (labels,)."""
 
     def prepare(self, clip: Clip) -> torch.Tensor:
-        """Decode and preprocess."""
+        """Decode and preprocess the pictures of a clip."""
         return picture_tensors(clip, self.params.input, self.preprocess)
 
     def infer(self, items: Sequence[torch.Tensor]) -> list[Row | Skip]:
-        """Logits of every picture, in fixed groups across clips; then each clip's mean."""
+        """Compute the logits of all clips' pictures in batches of fixed size, and average those of each clip."""
         by_clip = rows_by_clip(self.network, items, self.batch_rows, self._device)
         return [self.decide(logits.mean(axis=0, dtype=np.float64)) for logits in by_clip]
 
     def setup(self, device: torch.device) -> None:
-        """Note the device; subclasses load their model."""
+        """Keep the device for `infer`. Subclasses also load their model here."""
         self._device = device

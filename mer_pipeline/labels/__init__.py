@@ -1,1 +1,1 @@
-"""From the votes of several sources to the label that is trained on: votes, refinement, audit."""
+"""Turn the votes of several sources into the labels that heads are trained on: votes, refinement and pseudo-labels."""

@@ -1,8 +1,9 @@
-"""Human-anchored, the default: the given label stands unless there is reason enough against it.
+"""The human-anchored method, which is the default: the given label stays unless strong evidence speaks against it.
 
-It changes only where the posterior of a model is sure, enough *independent* families speak for the other label, and no
-more than a set fraction of its class has changed. Independence is not taken on trust: families that agree more than
-their accuracy explains count as one (dependence.py), or a clique would outvote the person who labelled.
+A label changes only if three conditions hold: a label model's posterior for another class is high, enough
+*independent* families vote for that class, and no more than a set fraction of the given class changes. Independence is
+tested, not assumed: families that agree more often than their accuracies explain count as one (dependence.py).
+Otherwise several sources that copy each other would outvote the person who gave the label.
 """
 
 from __future__ import annotations
@@ -20,10 +21,10 @@ from mer_pipeline.labels.votes import MISSING, Votes
 
 
 def estimate(model: str, votes: Votes, classes: int) -> Estimate:
-    """The posterior by a model's name.
+    """Fit the label model of this name.
 
-    "auto" is the Dirichlet-multinomial where some family has more than one vote for a clip, which no other model can
-    weigh, and Dawid-Skene where none has.
+    "auto" stands for "dirichlet-multinomial" if some family has more than one vote on a clip, since no other model
+    uses such counts, and for "dawid-skene" otherwise.
     """
     if model == "auto":
         several = bool((votes.evidence.sum(axis=2) > MORE_THAN_ONE).any())
@@ -34,7 +35,10 @@ def estimate(model: str, votes: Votes, classes: int) -> Estimate:
 
 
 def human_anchored(votes: Votes, classes: tuple[str, ...], params: LabelParams) -> Refined:
-    """Change the given label to the posterior's where it is sure, other families agree, and the cap allows."""
+    """Change a given label to the class with the highest posterior where all conditions of `params` hold.
+
+    The conditions are `min_posterior`, `min_families` and `max_changed`. The posterior of the result is the model's.
+    """
     if params.join_dependent:
         votes, _ = join_dependent(votes, len(classes))
     posterior = estimate(params.model, votes, len(classes)).posterior
@@ -66,10 +70,24 @@ def human_anchored(votes: Votes, classes: tuple[str, ...], params: LabelParams) 
 def most_certain(
     wanted: NDArray[np.bool_], sure: NDArray[np.float64], given: NDArray[np.int64], max_changed: float
 ) -> NDArray[np.bool_]:
-    """Of the wanted changes, the most certain ones up to this fraction of each given class (rounded down)."""
+    """Return which of the wanted changes are allowed: the most certain ones, up to a fraction of each given class.
+
+    Args:
+        wanted: bool (n,), the changes that are wanted.
+        sure: float64 (n,), how certain each of them is.
+        given: int64 (n,), the given labels.
+        max_changed: the largest fraction of a given class that may change; the number of clips is rounded down.
+
+    Example:
+        Half of three clips may change, which is one clip:
+
+        >>> wanted, sure = np.array([True, True, False]), np.array([0.8, 0.9, 0.99])
+        >>> most_certain(wanted, sure, given=np.array([0, 0, 0]), max_changed=0.5).tolist()
+        [False, True, False]
+    """
     allowed = np.zeros_like(wanted)
     for c in np.unique(given):
-        # The whisker: 0.29 * 100 is 28.999999999999996 in floating point.
+        # 1e-9 makes up for rounding: 0.29 * 100 is 28.999999999999996 in floating point.
         cap = int(max_changed * int((given == c).sum()) + 1e-9)
         rows = np.flatnonzero(wanted & (given == c))
         allowed[rows[np.argsort(-sure[rows], kind="stable")][:cap]] = True

@@ -1,13 +1,14 @@
-"""`data/labels.parquet`: every label with its evidence, refined once for good and once without each fold.
+"""Write `data/labels.parquet`: every refined label with its evidence, once from all votes and once without each fold.
 
-    held_out_fold = -1   all votes: what a person reads
-    held_out_fold =  f   without any vote on fold f's clips: what the head that is scored on fold f trains on
+    held_out_fold = -1   from all votes; these rows are for people to read
+    held_out_fold =  f   without any vote on the clips of fold f; the head that is scored on fold f trains on these rows
 
-Otherwise a scored clip's own votes would shape the sources' confusions, and through them its head's labels. For the
-same reason a judge that learnt from given labels has other votes for each held-out fold (`judges.py`).
+With votes on all folds, a scored clip's own votes would influence the estimated confusions of the sources, and through
+them the labels that its head trains on. For the same reason a judge that learns from given labels has separate votes
+for each held-out fold (`judges.py`).
 
-`suspect` is what confident learning takes a clip to be if not what it is labelled, by the fusion head's out-of-fold
-probabilities; it changes nothing, and says where a person should look first.
+The column `suspect` is the class that confident learning finds for a suspect clip, from the fusion head's out-of-fold
+probabilities. It changes no label; it tells people which clips to check first.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ from mer_pipeline.tables.shards import write_table
 
 
 def label_schema(classes: int) -> pa.Schema:
-    """The schema of data/labels.parquet for so many classes."""
+    """Return the schema of data/labels.parquet for this number of classes."""
     return pa.schema(
         [
             pa.field("clip_id", pa.string(), nullable=False),
@@ -50,11 +51,12 @@ def label_schema(classes: int) -> pa.Schema:
 def write_labels(
     params: LabelParams, judges: Mapping[str, JudgeParams], classes: tuple[str, ...], project: Project
 ) -> LabelMetrics:
-    """The labels stage: read votes and folds, write the labels and how far their sources agree.
+    """Run the stage `labels`: read votes and folds, and write the labels and metrics/labels.json.
 
     Raises:
-        DatasetError: a vote is not what `read_votes` takes.
-        ParamsError, StageError: a judge's votes are not what `with_judges` takes.
+        DatasetError: `read_votes` does not accept a vote.
+        ParamsError: a judge has the name of a source of the dataset's votes.
+        StageError: a judge's votes are missing or incomplete, or were made with other folds.
     """
     given, folds = pq.read_table(project.given), pq.read_table(project.folds)
     votes = with_judges(given, project.votes, judges, folds)
@@ -68,17 +70,17 @@ def write_labels(
 def label_table(
     votes: pa.Table, folds: pa.Table, classes: tuple[str, ...], params: LabelParams, said: pa.Table | None = None
 ) -> pa.Table:
-    """The rows of data/labels.parquet, sorted by held_out_fold and clip.
+    """Return the rows of data/labels.parquet, sorted by held_out_fold and clip.
 
     Args:
-        votes: VOTES_SCHEMA, and HELD_OUT where a vote does not serve every fold.
-        folds: clip_id, fold (int32): the labelled training clips.
-        classes: in order.
-        params: how.
-        said: what `opinions` gives, for the column `suspect`; null throughout without.
+        votes: a table with the columns of VOTES_SCHEMA and, optionally, SCORES and HELD_OUT.
+        folds: clip_id and fold (int32) of the labelled training clips.
+        classes: the classes, in order.
+        params: the method of refinement and its settings.
+        said: what `opinions` returns, for the column `suspect`. With None that column is all null.
 
     Raises:
-        DatasetError: a vote is not what `read_votes` takes.
+        DatasetError: `read_votes` does not accept a vote.
     """
     fold_of = dict(zip(folds["clip_id"].to_pylist(), folds["fold"].to_pylist(), strict=True))
     schema = label_schema(len(classes))
@@ -92,7 +94,10 @@ def label_table(
 
 
 def _suspects(votes: Votes, said: pa.Table | None, classes: tuple[str, ...]) -> list[str | None]:
-    """The class that each clip is suspected to be, None where it is not, or where the head has no opinion of it."""
+    """Return the class that each suspect clip seems to be of.
+
+    It is None where the given label is not suspect, or where the head has no probabilities for the clip.
+    """
     if said is None:
         return [None] * len(votes.clip_ids)
     at = {clip_id: i for i, clip_id in enumerate(votes.clip_ids)}

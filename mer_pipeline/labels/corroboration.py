@@ -1,12 +1,16 @@
-"""Corroborating families: those whose votes may support a pseudo-label, because they are independent of its head.
+"""Find the corroborating families: those whose votes may support a pseudo-label of a head.
+
+A family is excluded for one of two reasons:
 
     not independent of the head            the fusion-head judge's family, and each family that agrees with the head
-                                           more than their accuracies explain
-    not independent of the given labels    the family of the given label, and each family that agrees with it
-                                           more than their accuracies explain: thresholds are measured with that label
+                                           more often than their accuracies explain
+    not independent of the given labels    the family of the given label, and each family that agrees with it more
+                                           often than their accuracies explain. The thresholds of the pseudo-labels
+                                           are measured with the given label, so its family can't support them as well
 
 The head takes part in the test of dependence (dependence.py) as one more source of the family `own`, with its votes on
-the labelled clips that it has not learnt from. Only labelled clips of the folds that may be seen decide.
+the labelled clips that it has not learnt from. Only the labelled clips that are passed in, those of the folds that may
+be seen, enter the test.
 """
 
 from __future__ import annotations
@@ -25,7 +29,7 @@ from mer_pipeline.labels.dependence import join_dependent, most_named
 from mer_pipeline.labels.votes import GOLD, MISSING, SCORES, read_votes
 
 OWN = "own"
-HEAD = "the head"  # its name as a source; no judge can be called so
+HEAD = "the head"  # the head's name as a source; a judge's name can't have a space
 OF_HEAD = "not independent of the head"
 OF_GIVEN = "not independent of the given labels"
 
@@ -34,13 +38,13 @@ Ints = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class CorroboratingFamilies:
-    """Independent families.
+    """The corroborating families, and why the others are excluded.
 
     Attributes:
-        names: W of them.
-        sources: of each.
-        excluded: why each other family is not among them.
-        answer: int64 (n,), the given or gold label of the labelled clips, in their order.
+        names: the names of the W corroborating families.
+        sources: the names of each family's sources, in the order of `names`.
+        excluded: the reason, OF_HEAD or OF_GIVEN, by the name of each other family.
+        answer: int64 (n,), the gold label of each labelled clip where there is one, else its given label.
     """
 
     names: tuple[str, ...]
@@ -49,14 +53,22 @@ class CorroboratingFamilies:
     answer: Ints
 
     def vote(self, said: Mapping[str, Ints], classes: int) -> Ints:
-        """int64 (n, W): what the families say, from what `said_by` gives."""
+        """Return the families' votes, int64 (n, W), MISSING where a family has none.
+
+        Args:
+            said: int64 (n,) by source, as `said_by` returns them.
+            classes: the number of classes.
+        """
         votes = [most_named(np.stack([said[s] for s in members], axis=1), classes) for members in self.sources]
         n = len(next(iter(said.values()), ()))
         return np.stack(votes, axis=1) if votes else np.zeros((n, 0), dtype=np.int64)
 
 
 def may_bear_out(votes: pa.Table, clip_ids: Collection[str]) -> set[str]:
-    """The families, dependent or not, that vote on any of these clips, without the head's and the given label's."""
+    """Return the families that vote on any of these clips, except those of the head and of the given label.
+
+    Whether they are independent of the head is not tested here.
+    """
     table = votes.select(["source", "family"]).group_by(["source", "family"]).aggregate([]).to_pylist()
     given = {row["family"] for row in table if row["source"] == GIVEN}
     here = votes.filter(pc.is_in(votes["clip_id"], value_set=pa.array(sorted(clip_ids), pa.string())))
@@ -69,7 +81,10 @@ def may_bear_out(votes: pa.Table, clip_ids: Collection[str]) -> set[str]:
 
 
 def as_own(votes: pa.Table, judges: Mapping[str, JudgeParams]) -> pa.Table:
-    """The votes with the families of fusion-head judges called `own`: no member of them is independent of the head."""
+    """Return the votes with each family of a fusion-head judge renamed `own`.
+
+    No source of such a family is independent of the head.
+    """
     kin = {judge.home for judge in judges.values() if judge.is_head}
     families = [OWN if family in kin else family for family in votes["family"].to_pylist()]
     at = votes.schema.get_field_index("family")
@@ -79,17 +94,17 @@ def as_own(votes: pa.Table, judges: Mapping[str, JudgeParams]) -> pa.Table:
 def find_corroborating(
     votes: pa.Table, clip_ids: Sequence[str], head: Ints, classes: tuple[str, ...], *, join: bool
 ) -> CorroboratingFamilies:
-    """Which families may support the head's pseudo-labels.
+    """Return the families that may support the head's pseudo-labels.
 
     Args:
-        votes: VOTES_SCHEMA and, if it likes, SCORES.
-        clip_ids: sorted; labelled clips that may be seen.
-        head: int64 (n,), what the head says of them, MISSING where nothing.
-        classes: in order.
+        votes: a table with the columns of VOTES_SCHEMA and, optionally, SCORES.
+        clip_ids: the labelled clips that may be seen, sorted.
+        head: int64 (n,), the class that the head predicts for each of them, MISSING where it predicts none.
+        classes: the classes, in order.
         join: whether dependent families count as one.
 
     Raises:
-        DatasetError: a vote is not what `read_votes` takes.
+        DatasetError: `read_votes` does not accept a vote.
     """
     rows = [(i, HEAD, OWN, classes[c]) for i, c in zip(clip_ids, head.tolist(), strict=True) if c != MISSING]
     own = pa.table(
@@ -112,7 +127,7 @@ def find_corroborating(
 
 
 def said_by(votes: pa.Table, clip_ids: Sequence[str], classes: Sequence[str]) -> dict[str, Ints]:
-    """int64 (n,) by source: the class that it votes for, MISSING where it does not."""
+    """Return each source's votes, int64 (n,) by its name: the index of the class, MISSING where it has no vote."""
     at = {clip_id: i for i, clip_id in enumerate(clip_ids)}
     index = {label: c for c, label in enumerate(classes)}
     said: dict[str, Ints] = {}

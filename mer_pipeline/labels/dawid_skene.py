@@ -1,7 +1,10 @@
-"""Dawid & Skene (1979): every family has a confusion matrix of its own.
+"""The label model of Dawid & Skene (1979): every family has a confusion matrix of its own.
 
-E: q_ic proportional to p_c prod_w pi^w_{c, y_iw}, a missing vote being no factor;
-M: pi^w_{ck} = (sum_i q_ic [y_iw = k] + a_ck) / sum_k(...), p_c = mean_i q_ic.
+EM alternates two steps. q_ic is the posterior that clip i is of class c, p_c the prior, y_iw the vote of family w on
+clip i, pi^w_{ck} the probability that family w votes k on a clip of class c, and a_ck a pseudo-count:
+
+    E: q_ic is proportional to p_c prod_w pi^w_{c, y_iw}; a missing vote contributes no factor
+    M: pi^w_{ck} = (sum_i q_ic [y_iw = k] + a_ck) / sum_k(...), p_c = mean_i q_ic
 """
 
 from __future__ import annotations
@@ -24,8 +27,8 @@ from mer_pipeline.labels.em import (
 )
 from mer_pipeline.labels.votes import MISSING
 
-# Dirichlet pseudo-votes per true class and family: right, and each of the wrong labels. They keep a rare class's
-# confusion from being learnt off two clips; against hundreds of clips they do not matter.
+# Dirichlet pseudo-votes per true class and family, for the right label and for each wrong one. Without them the
+# confusion of a rare class would be estimated from two clips; beside hundreds of clips they make no difference.
 PRIOR_RIGHT = 4.0
 PRIOR_WRONG = 0.5
 
@@ -42,16 +45,25 @@ def dawid_skene(
     iterations: int = MAX_ITERATIONS,
     tolerance: float = TOLERANCE,
 ) -> Estimate:
-    """EM in log space from the shares of the votes, with a Dirichlet prior on each row of each confusion matrix.
+    """Fit the model by EM, with a Dirichlet prior on each row of each confusion matrix.
+
+    EM works with logarithms and starts from each clip's shares of the votes.
 
     Args:
-        matrix: int64 (n, F) votes, MISSING where there is none; n of at least 1.
-        classes: C.
-        gold: int64 (n,) classes that are known, MISSING elsewhere.
-        right: pseudo-votes a_cc.
-        wrong: pseudo-votes a_ck for k other than c; both 0 for the textbook without a prior.
-        iterations: at most.
-        tolerance: EM ends where no posterior moves by as much.
+        matrix: int64 (n, F) with n >= 1, the votes of F families on n clips, MISSING where there is none.
+        classes: the number C of classes.
+        gold: int64 (n,), the classes that are known beyond doubt, MISSING elsewhere.
+        right: the pseudo-votes a_cc.
+        wrong: the pseudo-votes a_ck for k other than c. With `right` and `wrong` both 0 this is the original method.
+        iterations: the most iterations.
+        tolerance: EM ends when no posterior changes by this much.
+
+    Example:
+        Two families disagree on the last clip, on which the third sides with the second:
+
+        >>> votes = np.array([[0, 0, 0], [0, 0, 0], [1, 1, 1], [1, 1, 1], [0, 1, 1]])
+        >>> dawid_skene(votes, classes=2).posterior.argmax(axis=1).tolist()
+        [0, 0, 1, 1, 1]
     """
     known = np.full(len(matrix), MISSING) if gold is None else gold
     found = distinct(matrix, known)
@@ -72,7 +84,17 @@ def weighted_dawid_skene(
     iterations: int = MAX_ITERATIONS,
     tolerance: float = TOLERANCE,
 ) -> Estimate:
-    """The same where row i stands for `weight[i]` clips, from a posterior (m, C) to start at."""
+    """Fit the same model where row i stands for `weight[i]` clips.
+
+    Args:
+        matrix: int64 (m, F), as `dawid_skene` takes it.
+        weight: float64 (m,), how many clips each row stands for.
+        gold: int64 (m,), as `dawid_skene` takes it.
+        start: float64 (m, C), the posterior that EM starts from.
+        pseudo_votes: `right` and `wrong` of `dawid_skene`.
+        iterations: the most iterations.
+        tolerance: EM ends when no posterior changes by this much.
+    """
     right, wrong = pseudo_votes
     classes = start.shape[1]
     pseudo = np.full((classes, classes), wrong) + np.eye(classes) * (right - wrong)
@@ -83,7 +105,11 @@ def weighted_dawid_skene(
 def _step(
     votes: NDArray[np.int64], weight: NDArray[np.float64], pseudo: NDArray[np.float64], posterior: NDArray[np.float64]
 ) -> Step:
-    """M, then E. Sums by bincount, one after the other: a BLAS splits them by thread, and their rounding with them."""
+    """Return the prior (C,), the confusions (F, C, C) and the next posterior (m, C): one M step, then one E step.
+
+    `bincount` adds in a fixed order. A BLAS would split the sums by thread, so that their rounding would depend on the
+    number of threads.
+    """
     families, classes = votes.shape[1], len(pseudo)
     mass = (posterior * weight[:, None]).T.copy()  # (C, m)
     prior = mass.sum(axis=1) / weight.sum()

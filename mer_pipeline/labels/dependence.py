@@ -1,12 +1,13 @@
-"""Families that agree with each other more than their accuracy explains, and how to count them as one.
+"""Find dependent families, which agree more often than their accuracies explain, and count them as one.
 
-Two sources that err independently agree in sum_c p_c sum_k pi^s_ck pi^t_ck of the clips. Sources that copy each other
-agree more, and Dawid-Skene, seeing two agree, believes both. So neither confusion may be estimated in the other's
-company: pi^s comes from the votes without t and its family, pi^t from those without s and its family. That takes
-three families beside the one left out, because the confusions of two can't be told from their votes.
+Two sources s and t that err independently agree on the fraction sum_c p_c sum_k pi^s_ck pi^t_ck of the clips, where p
+is the prior and pi a confusion matrix. Sources that copy each other agree more often, and Dawid-Skene then takes their
+agreement for accuracy. So neither confusion may be estimated from votes that include the other source: pi^s comes from
+the votes without t and its family, pi^t from the votes without s and its family. This needs three families beside the
+one that is left out, because the confusions of two families can't be identified from their votes.
 
-The pair that agrees most beyond what is expected is counted as one family and the rest is looked at again: as long as
-a clique votes, everybody else looks dependent as well.
+The pair with the largest excess of agreement is joined to one family, and then all pairs are tested again: while
+dependent families vote separately, they make the others look dependent as well.
 """
 
 from __future__ import annotations
@@ -26,14 +27,24 @@ from mer_pipeline.labels.votes import MISSING, Votes
 
 T = TypeVar("T")
 
-EXCESS = 0.15  # of agreement; sources that err independently stay below it from a few hundred clips on, and below
-Z = 5.0  # standard errors on fewer (docs/results.md has the simulation)
-NEEDED = 3  # columns of votes that confusions can be told from
+# From a few hundred clips on, sources that err independently stay below an excess of EXCESS; on fewer clips they stay
+# below Z standard errors (docs/results.md has the simulation).
+EXCESS = 0.15
+Z = 5.0
+NEEDED = 3  # the fewest columns of votes from which confusions can be identified
 
 
 @dataclass(frozen=True)
 class Excess:
-    """Two sources or families on the n clips that both vote on: the agreement seen, and that which errors explain."""
+    """How often two sources or two families agree, and how often they would if they erred independently.
+
+    Attributes:
+        a: the name of one.
+        b: the name of the other.
+        n: the number of clips that both vote on.
+        agreement: the fraction of these clips on which they agree.
+        expected: the fraction that independent errors explain.
+    """
 
     a: str
     b: str
@@ -43,29 +54,35 @@ class Excess:
 
     @property
     def suspicious(self) -> bool:
-        """More than chance and more than little."""
+        """Whether the agreement exceeds the expected one by EXCESS and by Z standard errors."""
         deviation = math.sqrt(max(self.expected * (1 - self.expected), 1e-6) / self.n)
         return self.agreement - self.expected >= max(EXCESS, Z * deviation)
 
 
 def expected_agreement(s: Estimate, t: Estimate, at: tuple[int, int]) -> float:
-    """Of column at[0] of estimate s with column at[1] of estimate t, errors independent given the class."""
+    """Return how often two families agree if their errors are independent given the class.
+
+    Args:
+        s: the estimate that holds the first family's confusion.
+        t: the estimate that holds the second family's confusion.
+        at: the index of the first family in `s` and of the second family in `t`.
+    """
     prior = (s.prior + t.prior) / 2
     both = np.einsum("c,ck,ck->", prior, s.confusion[at[0]], t.confusion[at[1]])
     return float(both)
 
 
 def measure(a: str, b: str, x: NDArray[np.int64], y: NDArray[np.int64], expected: float) -> Excess | None:
-    """Of two columns of votes; None where no clip has both."""
+    """Compare two columns of votes, int64 (n,) each. Return None if no clip has a vote in both."""
     both = (x != MISSING) & (y != MISSING)
     n = int(both.sum())
     return Excess(a, b, n, float((x[both] == y[both]).mean()), expected) if n else None
 
 
 def join_dependent(votes: Votes, classes: int) -> tuple[Votes, tuple[Excess, ...]]:
-    """The votes with dependent families joined, and the pairs that were, in that order.
+    """Return the votes with dependent families joined, and the joined pairs in the order of joining.
 
-    The given label's family stays first. Fewer than four families are left as they are.
+    The given label's family stays first. The votes of fewer than four families are returned unchanged.
     """
     found = []
     while len(votes.families) > NEEDED:
@@ -91,7 +108,10 @@ def _worst(votes: Votes, classes: int) -> Excess | None:
 
 
 def _joined(votes: Votes, s: int, t: int) -> Votes:
-    """With family t's sources in family s, s < t; what they vote for is what `read_votes` says of one family."""
+    """Return the votes with the sources of family t moved to family s, for s < t.
+
+    The vote of the joined family follows the rule of `read_votes`.
+    """
     of_both = [
         *zip(votes.sources[s], votes.single[s].T, strict=True),
         *zip(votes.sources[t], votes.single[t].T, strict=True),
@@ -117,7 +137,18 @@ def _joined(votes: Votes, s: int, t: int) -> Votes:
 
 
 def most_named(said: NDArray[np.int64], classes: int) -> NDArray[np.int64]:
-    """Per clip the class that most columns name, in a tie the one that is named first; MISSING where none does."""
+    """Return the class that most columns name for each clip, int64 (n,); MISSING where no column names one.
+
+    In a tie, the class of the leftmost column among the tied ones is returned.
+
+    Args:
+        said: int64 (n, S), the votes of S sources, MISSING where there is none.
+        classes: the number of classes.
+
+    Example:
+        >>> most_named(np.array([[1, 0, 0], [1, 0, -1], [-1, -1, -1]]), classes=2).tolist()
+        [0, 1, -1]
+    """
     counts = (said[:, :, None] == np.arange(classes)).sum(axis=1)
     company = np.where(said == MISSING, 0, np.take_along_axis(counts, np.maximum(said, 0), axis=1))
     named: NDArray[np.int64] = said[np.arange(len(said)), company.argmax(axis=1)]
@@ -125,9 +156,11 @@ def most_named(said: NDArray[np.int64], classes: int) -> NDArray[np.int64]:
 
 
 def within(votes: Votes, classes: int) -> tuple[Excess, ...]:
-    """The pairs of sources of one family, each against what its accuracy among the *other* families explains.
+    """Compare the sources inside each family pair by pair, with confusions estimated beside the *other* families.
 
-    Copies among them are no harm, since they have one vote; where two hardly exceed the expected, they might have two.
+    Dependent sources inside a family do no harm, because the family has one vote. A pair that hardly exceeds the
+    expected agreement could be two families. Families with one source are left out, and so are all if there are fewer
+    than three.
     """
     found: list[Excess] = []
     for w, names in enumerate(votes.sources):

@@ -1,16 +1,21 @@
-"""One coin for counts of votes: how many raters of a family named each class, with raters that are not independent.
+"""The Dirichlet-multinomial label model: one accuracy per family, for counts of votes by raters who err together.
 
-Ten listeners who heard one clip share what is in it: if the sound misleads, it misleads most of them. So the family's
-rates on a clip of class c are drawn first, from a Dirichlet with weight A_w on c and B_w on every other class, and
-its N raters vote by them. With x the counts, s = A + (C - 1) B and lf(n; a) = log Gamma(a + n) - log Gamma(a),
+It extends the one-coin model (one_coin.py) to families with several raters per clip. Ten listeners of one clip are not
+independent: if the sound misleads one of them, it misleads most. So on a clip of class c the model first draws the
+family's rates of naming each class from a Dirichlet distribution, with weight A_w on c and B_w on every other class,
+and then draws the votes of the family's N raters by these rates. With the counts x, s = A + (C - 1) B and
+lf(n; a) = log Gamma(a + n) - log Gamma(a),
 
     log P(x | c) = lf(x_c; A) + sum_{k != c} lf(x_k; B) - lf(N; s) + const
 
-A / s is the accuracy of one rater, 1 / (1 + s) the correlation of two (0: independent, 1: they all say the same).
-E: q_ic proportional to p_c prod_w P(x_iw | c); M: p_c = mean_i q_ic, A and B by maximum likelihood.
+A / s is the accuracy of one rater, and 1 / (1 + s) is the correlation of two (0: independent, 1: always the same vote).
 
-A family that never has more than one vote for a clip has no correlation to be seen: it is one coin with a (soft)
-vote, log P(x | c) = sum_k x_k log P(k | c). So is the whole model where no family has more.
+    E: q_ic is proportional to p_c prod_w P(x_iw | c)
+    M: p_c = mean_i q_ic; A and B by maximum likelihood
+
+The votes of a family with at most one vote per clip say nothing about such a correlation. That family is modelled as
+in one_coin.py with a (soft) vote, log P(x | c) = sum_k x_k log P(k | c). If every family is like that, the whole model
+is the one-coin model.
 """
 
 from __future__ import annotations
@@ -26,20 +31,20 @@ from mer_pipeline.labels.one_coin import coins
 from mer_pipeline.labels.votes import MISSING
 
 MORE_THAN_ONE = 1 + 1e-6  # a distribution's sum is 1 up to rounding
-LIMIT = 9.0  # of |log A| and |log B|: beyond it nothing changes but the last digits
-EM_TOLERANCE = 1e-6  # A and B are found to about this
+LIMIT = 9.0  # the most that |log A| and |log B| may be; beyond it only the last digits of the result change
+EM_TOLERANCE = 1e-6  # about as exact as the A and B that the optimiser finds
 
 
 def dirichlet_multinomial(
     evidence: NDArray[np.float64], classes: int, gold: NDArray[np.int64] | None = None
 ) -> Estimate:
-    """EM from the shares of all votes.
+    """Fit the model by EM, starting from each clip's shares of all votes.
 
     Args:
-        evidence: float64 (n, F, C), votes of a family for each class: counts, or a distribution; all zero where the
-            family has no vote; n of at least 1.
-        classes: C, at least 2.
-        gold: int64 (n,) classes that are known, MISSING elsewhere.
+        evidence: float64 (n, F, C) with n >= 1, a family's evidence for each class: counts of votes, or a
+            distribution; all zero where the family has no vote.
+        classes: the number C of classes, at least 2.
+        gold: int64 (n,), the classes that are known beyond doubt, MISSING elsewhere.
     """
     known = np.full(len(evidence), MISSING) if gold is None else gold
     found = distinct(evidence, known)
@@ -51,7 +56,7 @@ def dirichlet_multinomial(
 
 @dataclass
 class _Model:
-    """The step of EM."""
+    """One step of EM, as `iterate` calls it."""
 
     families: list[_Counts | _Soft]
     weight: NDArray[np.float64]
@@ -73,21 +78,24 @@ def _family(votes: NDArray[np.float64], weight: NDArray[np.float64]) -> _Counts 
 
 
 class _Soft:
-    """A family with at most one vote per clip, whole or spread."""
+    """A family with at most one vote per clip, for one class or spread over several."""
 
     def __init__(self, votes: NDArray[np.float64], weight: NDArray[np.float64]) -> None:
         self.votes, self.classes = votes, votes.shape[1]
         self.total = float((votes.sum(axis=1) * weight).sum())
 
     def fit(self, mass: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
-        """The accuracy, and log P(x | c) up to a constant of each row."""
+        """Return the family's accuracy, and log P(x | c) (m, C) up to a constant per row, for the mass (m, C)."""
         right = float((mass * self.votes).sum()) + PRIOR_RIGHT
         accuracy = right / (self.total + PRIOR_RIGHT + (self.classes - 1) * PRIOR_WRONG)
         return accuracy, self.votes * np.log(accuracy * (self.classes - 1) / (1 - accuracy))
 
 
 class _Counts:
-    """A family of several raters. Sums over clips go by the distinct counts, of which there are few."""
+    """A family with several raters per clip.
+
+    Sums over clips are taken over the distinct values of the counts, because there are few of them.
+    """
 
     def __init__(self, votes: NDArray[np.float64], weight: NDArray[np.float64]) -> None:
         self.classes = votes.shape[1]
@@ -99,7 +107,7 @@ class _Counts:
         self.log_ab = np.log([2.0, 0.5])
 
     def fit(self, mass: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
-        """The same; it begins where the last iteration of EM ended."""
+        """Return what `_Soft.fit` returns. The optimiser starts from the A and B of the previous call."""
         from scipy.optimize import minimize
         from scipy.special import gammaln
 
@@ -112,7 +120,10 @@ class _Counts:
         return float(a / (a + (self.classes - 1) * b)), gain[self.at]
 
     def _loss(self, log_ab: NDArray[np.float64], true: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
-        """Minus the log likelihood per clip, with the prior on the accuracy, and its gradient in log A, log B."""
+        """Return the negative log-likelihood per clip, with the prior on the accuracy, and its gradient.
+
+        The gradient is by log A and log B.
+        """
         from scipy.special import digamma, gammaln
 
         a, b = np.exp(log_ab)

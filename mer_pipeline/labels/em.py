@@ -1,7 +1,7 @@
-"""What the EM models of votes share: their result, clips with equal votes as one row, and the loop.
+"""The common parts of the label models that use EM: their result, the merging of equal rows, and the loop.
 
-Clips that nobody can tell apart have one posterior, so EM runs on distinct rows with their multiplicity: the result
-is the same, several times as fast, and does not depend on the order of the clips by even a bit.
+Clips with equal votes have equal posteriors, so EM runs on the distinct rows, each weighted by its number of clips.
+This gives the same result several times as fast, and the result does not depend on the order of the clips.
 """
 
 from __future__ import annotations
@@ -15,18 +15,18 @@ from numpy.typing import NDArray
 from mer_pipeline.labels.votes import MISSING
 
 MAX_ITERATIONS = 200
-TOLERANCE = 1e-7  # of any posterior between two iterations
-TINY = 1e-12  # a class that nobody votes for has prior zero, and log needs a number
+TOLERANCE = 1e-7  # EM ends when no posterior changes by this much between two iterations
+TINY = 1e-12  # replaces zero before a logarithm: the prior of a class without votes is zero
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """What EM found.
+    """The result of EM.
 
     Attributes:
-        posterior: float64 (n, C), of each clip's true class.
-        prior: float64 (C,).
-        confusion: float64 (F, C, C), P(family votes k | true class c) at [family, c, k].
+        posterior: float64 (n, C), the probability of each class for each clip.
+        prior: float64 (C,), the estimated share of each class.
+        confusion: float64 (F, C, C), P(the family votes k | the class is c) at [family, c, k].
     """
 
     posterior: NDArray[np.float64]
@@ -36,12 +36,12 @@ class Estimate:
 
 @dataclass(frozen=True)
 class Distinct:
-    """Rows that differ.
+    """The m distinct rows of n clips.
 
     Attributes:
-        rows: (m, ...), sorted.
-        back: int64 (n,), which of them each clip has.
-        weight: float64 (m,), how many clips have it.
+        rows: float64 (m, columns), sorted.
+        back: int64 (n,), the index of each clip's row.
+        weight: float64 (m,), the number of clips with each row.
     """
 
     rows: NDArray[np.float64]
@@ -50,7 +50,13 @@ class Distinct:
 
 
 def distinct(*parts: NDArray[np.int64] | NDArray[np.float64]) -> Distinct:
-    """The distinct rows of arrays (n, ...) laid side by side."""
+    """Return the distinct rows of the arrays, each (n, ...), after flattening and joining them along the columns.
+
+    Example:
+        >>> found = distinct(np.array([[1, 0], [0, 0], [1, 0]]))
+        >>> found.rows.tolist(), found.back.tolist(), found.weight.tolist()
+        ([[0.0, 0.0], [1.0, 0.0]], [1, 0, 1], [1.0, 2.0])
+    """
     table = np.concatenate([part.reshape(len(part), -1).astype(np.float64) for part in parts], axis=1)
     order = np.lexsort(table.T[::-1])  # np.unique(axis=0) sorts the same rows in eight times the time
     ordered = table[order]
@@ -61,12 +67,16 @@ def distinct(*parts: NDArray[np.int64] | NDArray[np.float64]) -> Distinct:
 
 
 def expand(estimate: Estimate, back: NDArray[np.intp]) -> Estimate:
-    """From distinct rows back to clips."""
+    """Return the estimate with one posterior per clip instead of one per distinct row."""
     return replace(estimate, posterior=estimate.posterior[back])
 
 
 def shares(evidence: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Float64 (n, C): the share that each class has of a clip's evidence (n, F, C); uniform where there is none."""
+    """Return each class's share of a clip's evidence, float64 (n, C); uniform where the clip has no evidence.
+
+    Args:
+        evidence: float64 (n, F, C), each family's counts or scores.
+    """
     counts = evidence.sum(axis=1)
     total = counts.sum(axis=1, keepdims=True)
     found: NDArray[np.float64] = np.where(total > 0, counts / np.where(total > 0, total, 1), 1 / evidence.shape[2])
@@ -74,19 +84,28 @@ def shares(evidence: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def vote_shares(matrix: NDArray[np.int64], classes: int) -> NDArray[np.float64]:
-    """The same for votes (n, F)."""
+    """Return each class's share of a clip's votes, float64 (n, C); uniform where the clip has no vote.
+
+    Args:
+        matrix: int64 (n, F), the votes, MISSING where there is none.
+        classes: the number C of classes.
+
+    Example:
+        >>> vote_shares(np.array([[0, 1, 1, -1], [-1, -1, -1, -1]]), classes=2).round(3).tolist()
+        [[0.333, 0.667], [0.5, 0.5]]
+    """
     return shares((matrix[:, :, None] == np.arange(classes)).astype(np.float64))
 
 
 def softmax(log: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Along the last axis."""
+    """Return the softmax along the last axis."""
     likelihood: NDArray[np.float64] = np.exp(log - log.max(axis=-1, keepdims=True))
     likelihood /= likelihood.sum(axis=-1, keepdims=True)
     return likelihood
 
 
 def clamp(posterior: NDArray[np.float64], gold: NDArray[np.int64]) -> NDArray[np.float64]:
-    """One-hot where gold is not MISSING, the posterior elsewhere."""
+    """Return the posterior (n, C) with a one-hot row wherever `gold` (n,) is not MISSING."""
     return np.where(gold[:, None] == MISSING, posterior, np.eye(posterior.shape[1])[gold])
 
 
@@ -97,14 +116,14 @@ def iterate(
     iterations: int = MAX_ITERATIONS,
     tolerance: float = TOLERANCE,
 ) -> Estimate:
-    """Repeat M and E until no posterior moves by `tolerance`; gold rows stay where they are.
+    """Repeat the M and E steps until no posterior changes by `tolerance`. Rows with a gold class stay one-hot.
 
     Args:
-        start: posterior (m, C).
-        gold: int64 (m,), MISSING where the class is not known.
-        step: from a posterior to prior, confusion and, by Bayes' rule on these, the next posterior.
-        iterations: at most, at least 1.
-        tolerance: see above; 0 for all iterations.
+        start: float64 (m, C), the first posterior.
+        gold: int64 (m,), the classes that are known beyond doubt, MISSING elsewhere.
+        step: maps a posterior to the prior, the confusions and, by Bayes' rule, the next posterior.
+        iterations: the most iterations, at least 1.
+        tolerance: the change below which EM ends; 0 to run all iterations.
     """
     posterior = clamp(start, gold)
     prior = confusion = np.empty(0)

@@ -1,8 +1,9 @@
-"""The votes of the judges that params name, beside those that the dataset came with.
+"""Join the votes of the judges in params.yaml with the votes that came with the dataset.
 
-A judge's table `data/votes/NAME/` has a row per clip, which serves every fold. A judge that learnt from the given
-labels (training/fusion_head_judge.py) has a row per clip and `held_out_fold` instead: a vote that is used without
-fold f must not know fold f's labels. Either way a clip without a valid row or without a label in it has no vote.
+The table `data/votes/NAME/` of an ordinary judge has one row per clip, which is used for every held-out fold. A judge
+that learns from the given labels (training/fusion_head_judge.py) has one row per clip and `held_out_fold` instead,
+because a vote that is used when fold f is held out must not depend on the labels of fold f. In both cases a clip
+without a valid row, or with a row without a label, has no vote.
 """
 
 from __future__ import annotations
@@ -22,24 +23,24 @@ from mer_pipeline.tables.shards import read_folder, shard_name
 HELD_OUT = "held_out_fold"
 FINAL = -1  # no fold is held out
 ALL_VOTES_SCHEMA = VOTES_SCHEMA.append(pa.field(SCORES, pa.list_(pa.float64()))).append(
-    pa.field(HELD_OUT, pa.int32())  # null: the vote serves every fold
+    pa.field(HELD_OUT, pa.int32())  # null: the vote is used for every held-out fold
 )
 
 OPINIONS = ("clip_id", SCORES)
 
 
 def with_judges(given: pa.Table, folder: Path, judges: Mapping[str, JudgeParams], folds: pa.Table) -> pa.Table:
-    """ALL_VOTES_SCHEMA: all votes of `given`, and those of the judges on labelled clips.
+    """Return all votes of `given` and the judges' votes on the labelled clips, as a table of ALL_VOTES_SCHEMA.
 
     Args:
-        given: VOTES_SCHEMA, and SCORES if it has them.
-        folder: of the judges' folders; only those that are named here are read.
-        judges: by name, which is the source of their votes.
-        folds: clip_id, fold (int32): the labelled training clips.
+        given: a table with the columns of VOTES_SCHEMA and, optionally, SCORES.
+        folder: the folder that holds one folder per judge; only those of `judges` are read.
+        judges: the judges by name; the name becomes the source of their votes.
+        folds: clip_id and fold (int32) of the labelled training clips.
 
     Raises:
-        ParamsError: a judge is called like a source of `given`.
-        StageError: a judge's votes are missing, torn, or were made with other folds.
+        ParamsError: a judge has the name of a source in `given`.
+        StageError: a judge's votes are missing or incomplete, or were made with other folds.
     """
     if taken := sorted(set(pc.unique(given["source"]).to_pylist()) & judges.keys()):
         raise ParamsError(f"judges: '{taken[0]}' is also a source of the dataset's votes; give the judge another name")
@@ -48,19 +49,25 @@ def with_judges(given: pa.Table, folder: Path, judges: Mapping[str, JudgeParams]
 
 
 def serving(votes: pa.Table, held_out: int) -> pa.Table:
-    """The votes that may be used where this fold is held out; a table without HELD_OUT serves every fold."""
+    """Return the votes that may be used when this fold is held out.
+
+    A table without the column HELD_OUT is returned whole.
+    """
     if HELD_OUT not in votes.column_names:
         return votes
     return votes.filter(pc.or_kleene(pc.is_null(votes[HELD_OUT]), pc.equal(votes[HELD_OUT], held_out)))
 
 
 def opinions(folder: Path, judges: Mapping[str, JudgeParams], folds: pa.Table) -> pa.Table | None:
-    """The out-of-fold class probabilities of a fusion-head judge: OPINIONS and HELD_OUT, on labelled clips.
+    """Return the out-of-fold class probabilities of a fusion-head judge for the labelled clips.
 
     Args:
-        folder: see `with_judges`, which has to have passed.
-        judges: by name; of several fusion-head judges the first is taken, and without one there is None.
-        folds: clip_id, fold (int32): the labelled training clips.
+        folder: the folder that holds one folder per judge. `with_judges` checks it and must have been called before.
+        judges: the judges by name. The first fusion-head judge is taken.
+        folds: clip_id and fold (int32) of the labelled training clips.
+
+    Returns:
+        A table with the columns OPINIONS and HELD_OUT, or None if there is no fusion-head judge.
     """
     name = next((name for name, judge in judges.items() if judge.is_head), None)
     if name is None:
@@ -92,14 +99,20 @@ def _votes_of(name: str, family: str, folder: Path, folds: pa.Table) -> pa.Table
 
 
 def _column(table: pa.Table, field: pa.Field) -> pa.Array | pa.ChunkedArray:
-    """Cast to the field; nulls where the table has no such column."""
+    """Return the table's column, cast to the field's type; only nulls if the table has no such column."""
     if field.name not in table.column_names:
         return pa.nulls(table.num_rows, field.type)
     return table[field.name].cast(field.type)
 
 
 def _check_folds(name: str, table: pa.Table, folds: pa.Table) -> None:
-    """Votes made with other folds would carry the labels of a held-out fold in."""
+    """Check that a judge's votes were made with these folds.
+
+    Votes made with other folds may depend on labels of the fold that is now held out.
+
+    Raises:
+        StageError: the votes were made with other folds.
+    """
     fold_of = dict(zip(folds["clip_id"].to_pylist(), folds["fold"].to_pylist(), strict=True))
     held_out = [FINAL, *sorted(set(fold_of.values()))]
     expected = {(clip_id, f) for clip_id, fold in fold_of.items() for f in held_out if f != fold}

@@ -1,4 +1,4 @@
-"""The class that most families name; where several have most, the given label stays."""
+"""Majority vote: the class that most families name; in a tie the given label stays."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from mer_pipeline.labels.votes import Votes
 
 
 def majority(votes: Votes, classes: tuple[str, ...]) -> Refined:
-    """The posterior is the shares of the votes."""
+    """Label each clip with the class that most families name; its posterior is each class's share of the votes."""
     shares = clamp(vote_shares(votes.matrix, len(classes)), votes.gold)
     clear = (shares == shares.max(axis=1, keepdims=True)).sum(axis=1) == 1
     label = np.where(clear, shares.argmax(axis=1), votes.given)

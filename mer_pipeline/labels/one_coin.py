@@ -1,9 +1,10 @@
-"""One coin: every family is right with one probability a_w, and else names any wrong class alike.
+"""The one-coin label model: family w is right with probability a_w, and if not, every wrong class is equally likely.
 
-E: q_ic proportional to p_c prod_w (a_w if y_iw = c else (1 - a_w) / (C - 1));
-M: a_w = (sum_i q_{i, y_iw} + right) / (votes of w + right + (C - 1) wrong), p_c = mean_i q_ic.
+    E: q_ic is proportional to p_c prod_w (a_w if y_iw = c else (1 - a_w) / (C - 1))
+    M: a_w = (sum_i q_{i, y_iw} + right) / (votes of w + right + (C - 1) wrong), p_c = mean_i q_ic
 
-C - 1 parameters fewer per class than Dawid-Skene: the better choice for few clips, and blind to a source's habits.
+`right` and `wrong` are the pseudo-votes of dawid_skene.py. A family has one parameter here and C (C - 1) there. So this
+model is the better choice for few clips, but it can't represent that a family confuses two particular classes.
 """
 
 from __future__ import annotations
@@ -19,7 +20,13 @@ from mer_pipeline.labels.votes import MISSING
 
 
 def one_coin(matrix: NDArray[np.int64], classes: int, gold: NDArray[np.int64] | None = None) -> Estimate:
-    """EM from the shares of the votes; arguments as `dawid_skene`, `classes` of at least 2."""
+    """Fit the model by EM, starting from each clip's shares of the votes.
+
+    Args:
+        matrix: int64 (n, F) with n >= 1, the votes of F families on n clips, MISSING where there is none.
+        classes: the number C of classes, at least 2.
+        gold: int64 (n,), the classes that are known beyond doubt, MISSING elsewhere.
+    """
     known = np.full(len(matrix), MISSING) if gold is None else gold
     found = distinct(matrix, known)
     rows = found.rows.astype(np.int64)
@@ -34,13 +41,18 @@ def _step(said: NDArray[np.float64], weight: NDArray[np.float64], posterior: NDA
     right = (said * posterior[:, None, :] * weight[:, None, None]).sum(axis=(0, 2)) + PRIOR_RIGHT
     total = (said * weight[:, None, None]).sum(axis=(0, 2)) + PRIOR_RIGHT + (classes - 1) * PRIOR_WRONG
     accuracy = right / total
-    gain = np.log(accuracy * (classes - 1) / (1 - accuracy))  # of the class that is named over any other
+    gain = np.log(accuracy * (classes - 1) / (1 - accuracy))  # log-likelihood ratio of the named class to any other
     log = np.log(np.maximum(prior, TINY)) + (said * gain[:, None]).sum(axis=1)
     return prior, coins(accuracy, classes), softmax(log)
 
 
 def coins(accuracy: NDArray[np.float64], classes: int) -> NDArray[np.float64]:
-    """Float64 (F, C, C): the confusion matrices of such families."""
+    """Return the confusion matrices, float64 (F, C, C), of families with these accuracies (F,).
+
+    Example:
+        >>> coins(np.array([0.8]), classes=3).round(3).tolist()
+        [[[0.8, 0.1, 0.1], [0.1, 0.8, 0.1], [0.1, 0.1, 0.8]]]
+    """
     wrong = ((1 - accuracy) / (classes - 1))[:, None, None]
     same = np.eye(classes, dtype=bool)
     return np.where(same, accuracy[:, None, None], wrong)

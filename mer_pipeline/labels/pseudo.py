@@ -1,18 +1,22 @@
-"""The rule by which clips without a label get one: agreement, a threshold per class, a quota per class.
+"""Choose pseudo-labels: a clip of the pool gets a label by agreement, a threshold per class and a quota per class.
 
-A clip may be taken as class c where the head's most probable class is c, at least min_families - 1 families that are
-independent of the head say c too, and no other class has as many on its side. Of those that may:
+A clip may be taken as class c if three conditions hold: c is the head's most probable class, at least
+min_families - 1 corroborating families vote for c, and no other class has as many families on its side as c, with the
+head counted for c. Of these clips, those with a probability of at least t_c are taken, the most probable first, up to a
+quota. With n_c of the N labelled clips and k_c of the K taken clips in class c,
 
-    t_c = min { t : low(right, passed) >= min_precision and passed >= min_support },   the labelled clips that pass at t
-    k_c <= max_ratio * n_c  and  (n_c + k_c) / (N + K) <= (1 + max_drift) n_c / N,     n_c of N labelled, k_c of K taken
+    t_c = min { t : low(right, passed) >= min_precision and passed >= min_support }
+    k_c <= max_ratio * n_c   and   (n_c + k_c) / (N + K) <= (1 + max_drift) n_c / N
 
-The second limit keeps the classes' proportions. Without it the few classes that are easy to be sure of swamp the
-others, and labels nearly all of which are right make a head worse (docs/decisions.md).
+`passed` counts the labelled clips that pass the same rule at threshold t, and `right` those of them whose given label
+is c. `low` is the lower end of the interval of Wilson (1927), one-sided at 95 %. The probabilities of the labelled
+clips come from heads that have not seen them.
 
-`low` is the lower end of Wilson's interval (1927), one-sided at 95%. Labelled clips pass by the same rule, with
-probabilities of heads that have not seen them, and are right where the class is the given label: a refined one was
-moved by the very families that are asked here, and would call them right by construction. Errors of the people who
-labelled count against the rule, so the true precision is rather higher.
+- The limit on k_c by max_drift keeps the proportions of the classes. Without it, classes that are easy to predict
+  outnumber the others, and a head gets worse even if nearly all pseudo-labels are right (docs/decisions.md).
+- Precision is measured with the given label and not with the refined one. The families that support a pseudo-label
+  also helped to refine the labels, so the refined labels would agree with them by construction. Errors in the given
+  labels count against the rule, so the true precision tends to be higher than the measured one.
 """
 
 from __future__ import annotations
@@ -32,7 +36,7 @@ from mer_pipeline.labels.votes import MISSING
 Ints = NDArray[np.int64]
 Z = 1.6448536269514722  # standard normal quantile of .95
 
-# Why a clip is taken or is not; {} is the class that the head says.
+# Why a clip is taken or not; {} stands for the class that the head predicts.
 REASONS = (
     "taken as {}",
     "no modality, so the head has no opinion",
@@ -63,12 +67,12 @@ class PseudoParams(Section):
 
 @dataclass(frozen=True)
 class Opinions:
-    """What the head and W families that are independent of it say of n clips.
+    """The predictions of the head and the votes of W corroborating families on n clips.
 
     Attributes:
-        scores: float32 (n, C), the head's probabilities, out of sample.
-        heard: bool (n,), false where the head has nothing to go by.
-        families: int64 (n, W), the class that each votes for, MISSING where it does not vote.
+        scores: float32 (n, C), the probabilities of heads that have not seen the clip.
+        heard: bool (n,), false where the clip has no modality, so that the head predicts nothing.
+        families: int64 (n, W), the class that each family votes for, MISSING where it has no vote.
     """
 
     scores: NDArray[np.float32]
@@ -77,16 +81,19 @@ class Opinions:
 
     @property
     def leader(self) -> Ints:
-        """int64 (n,): the class that the head says, MISSING where it says none."""
+        """The class that the head predicts, int64 (n,); MISSING where it predicts none."""
         return np.where(self.heard, self.scores.argmax(axis=1), MISSING)
 
     @property
     def sure(self) -> NDArray[np.float64]:
-        """float64 (n,): its probability."""
+        """The probability of the head's most probable class, float64 (n,)."""
         return np.asarray(self.scores.max(axis=1), dtype=np.float64)
 
     def doubts(self, min_families: int) -> Ints:
-        """int64 (n,): SILENT, ALONE or TIED, and TAKEN where only threshold and quota are left to ask."""
+        """Return whether enough families agree with the head, as an index into REASONS, int64 (n,).
+
+        It is SILENT, ALONE or TIED where the clip can't be taken, and TAKEN where only threshold and quota are left.
+        """
         classes, leader = self.scores.shape[1], self.leader
         backing = (self.families[:, :, None] == np.arange(classes)).sum(axis=1)
         own = np.arange(classes) == leader[:, None]
@@ -97,20 +104,20 @@ class Opinions:
         return np.where(leader == MISSING, SILENT, found)
 
     def take(self, rows: Ints | NDArray[np.bool_]) -> Opinions:
-        """Some of the clips."""
+        """Return the opinions on some of the clips, by index or by mask."""
         return Opinions(self.scores[rows], self.heard[rows], self.families[rows])
 
 
 @dataclass(frozen=True)
 class ClassRule:
-    """One class: t_c (None: nothing is taken), how it does on the labelled clips, and n_c.
+    """The rule of one class, and its result on the labelled clips.
 
     Attributes:
-        threshold: t_c.
-        support: labelled clips that pass at t_c, or without any threshold where there is none.
-        right: those of them that are right.
+        threshold: t_c; None if no clip can be taken as this class.
+        support: how many labelled clips pass at t_c; if t_c is None, how many pass without a threshold.
+        right: how many of them have the class as their given label.
         low: the lower bound of right / support.
-        labelled: n_c.
+        labelled: n_c, how many labelled clips are of the class.
     """
 
     threshold: float | None
@@ -122,12 +129,12 @@ class ClassRule:
 
 @dataclass(frozen=True)
 class Selection:
-    """What becomes of m clips.
+    """The outcome for m clips of the pool.
 
     Attributes:
-        label: int64 (m,), MISSING where a clip is not taken.
-        reason: int64 (m,), index among REASONS.
-        quota: int64 (C,), the most that could be taken of each class.
+        label: int64 (m,), the pseudo-label, MISSING where a clip is not taken.
+        reason: int64 (m,), an index into REASONS.
+        quota: int64 (C,), the most clips that may be taken of each class.
     """
 
     label: Ints
@@ -136,7 +143,12 @@ class Selection:
 
 
 def wilson_low(right: NDArray[np.int64], n: NDArray[np.int64]) -> NDArray[np.float64]:
-    """The lower end of Wilson's score interval of right / n; 0 where n is 0."""
+    """Return the lower end of the score interval of Wilson (1927) for right / n, one-sided at 95 %; 0 where n is 0.
+
+    Example:
+        >>> wilson_low(np.array([20, 19, 0]), np.array([20, 20, 0])).round(3).tolist()
+        [0.881, 0.804, 0.0]
+    """
     at_least_one = np.maximum(n, 1)
     share, z2 = right / at_least_one, Z * Z
     middle = share + z2 / (2 * at_least_one)
@@ -145,13 +157,13 @@ def wilson_low(right: NDArray[np.int64], n: NDArray[np.int64]) -> NDArray[np.flo
 
 
 def rules(known: Opinions, given: Ints, trained: Ints, params: PseudoParams) -> tuple[ClassRule, ...]:
-    """The rule of every class, from labelled clips alone.
+    """Return the rule of every class, derived from labelled clips only.
 
     Args:
-        known: of the labelled clips, each by heads that have not seen it.
-        given: int64 (n,), what they are measured by.
-        trained: int64 (n,), the labels that heads are trained on: whose proportions are to stay.
-        params: how strict.
+        known: the opinions on the labelled clips, by heads that have not seen them.
+        given: int64 (n,), their given labels, by which precision is measured.
+        trained: int64 (n,), the labels that heads are trained on, whose proportions are to be kept.
+        params: the settings of the stage.
     """
     passing, leader, sure = known.doubts(params.min_families) == TAKEN, known.leader, known.sure
     found = []
@@ -159,7 +171,7 @@ def rules(known: Opinions, given: Ints, trained: Ints, params: PseudoParams) -> 
         rows = np.flatnonzero(passing & (leader == c))
         rows = rows[np.argsort(-sure[rows], kind="stable")]
         p, right = sure[rows], np.cumsum(given[rows] == c)
-        # All clips that share a probability pass together.
+        # Clips with equal probabilities pass a threshold together, so only the last of them can set it.
         ends = np.flatnonzero(np.append(p[1:] != p[:-1], True)) if len(p) else np.zeros(0, dtype=np.int64)
         n, hits = ends + 1, right[ends]
         low = wilson_low(hits, n)
@@ -181,14 +193,14 @@ def select(
     of_class: Sequence[ClassRule],
     params: PseudoParams,
 ) -> Selection:
-    """Apply the rules: in every class the most confident clips, of equals those whose id comes first.
+    """Apply the rules: take the most probable clips of each class, and of equally probable ones the first by id.
 
     Args:
-        pool: of m clips without a label.
-        clip_ids: theirs.
-        barred: bool (m,), clips that may not be taken because of their group.
-        of_class: C rules.
-        params: how strict.
+        pool: the opinions on m clips without a label.
+        clip_ids: the ids of these clips.
+        barred: bool (m,), true where a clip may not be taken because its group is in the held-out fold.
+        of_class: the rules of the C classes.
+        params: the settings of the stage.
     """
     leader, sure = pool.leader, pool.sure
     reason = pool.doubts(params.min_families)
@@ -212,12 +224,23 @@ def select(
 
 
 def quotas(labelled: Ints, found: Ints, params: PseudoParams) -> Ints:
-    """int64 (C,): the most that may be taken of each class, where so many pass the threshold.
+    """Return the most clips that may be taken of each class, int64 (C,).
 
-    K counts what is taken, so each limit depends on the others: they are lowered until all hold, which leaves the
-    largest numbers that do.
+    Each limit depends on the number of clips taken in all classes. So the limits are lowered in turn until all of them
+    hold, which gives the largest quotas that satisfy them.
+
+    Args:
+        labelled: int64 (C,), n_c, the number of labelled clips of each class.
+        found: int64 (C,), how many clips of the pool pass the threshold of each class.
+        params: the settings of the stage; `max_ratio` and `max_drift` are used.
+
+    Example:
+        With 50 labelled clips of each of two classes, 100 passing clips of one class and 10 of the other:
+
+        >>> quotas(np.array([50, 50]), np.array([100, 10]), PseudoParams(max_ratio=3.0, max_drift=0.1)).tolist()
+        [23, 23]
     """
-    whisker = 1e-9  # .29 * 100 is 28.999999999999996
+    whisker = 1e-9  # makes up for rounding: .29 * 100 is 28.999999999999996
     by_ratio = np.floor(params.max_ratio * labelled + whisker).astype(np.int64)
     share = (1 + params.max_drift) * labelled / max(int(labelled.sum()), 1)
     quota = by_ratio
@@ -230,9 +253,20 @@ def quotas(labelled: Ints, found: Ints, params: PseudoParams) -> Ints:
 
 
 def checked(known: Opinions, given: Ints, trained: Ints, fold: Ints, params: PseudoParams) -> tuple[Ints, Ints]:
-    """How many labelled clips pass, and how many of them are right, at thresholds chosen without their own fold.
+    """Return how many labelled clips pass at thresholds chosen without their own fold, and how many of them are right.
 
-    A threshold looks better on the clips that it was chosen on than on others. Returns int64 (C,) twice.
+    A threshold looks better on the clips that it was chosen on than on other clips, so this is the fairer measure.
+
+    Args:
+        known: the opinions on the labelled clips, by heads that have not seen them.
+        given: int64 (n,), their given labels.
+        trained: int64 (n,), the labels that heads are trained on.
+        fold: int64 (n,), the fold of each clip.
+        params: the settings of the stage.
+
+    Returns:
+        int64 (C,), the clips that pass as each class.
+        int64 (C,), those of them whose given label is that class.
     """
     classes = known.scores.shape[1]
     passed, right = np.zeros(classes, dtype=np.int64), np.zeros(classes, dtype=np.int64)

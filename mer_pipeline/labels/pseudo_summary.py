@@ -1,6 +1,6 @@
-"""What the pseudo stage says of its rules and of what it took, for metrics/pseudo.json.
+"""Build metrics/pseudo.json: the rules of the stage `pseudo` and the number of clips that it took.
 
-No true label of a clip of the pool is looked at, even where one happens to be known.
+True labels of clips of the pool are never used here, even if some are known.
 """
 
 from __future__ import annotations
@@ -26,7 +26,17 @@ def of_round(
     classes: Sequence[str],
     params: PseudoParams,
 ) -> PseudoRound:
-    """One round's part; `before` has the labels of the round before, `tried` what `checked` gives."""
+    """Return the metrics of one round.
+
+    Args:
+        number: the number of the round, from 1.
+        before: int64 (m,), the labels of the previous round, MISSING where a clip had none.
+        selection: what this round took.
+        of_class: the rule of each class.
+        tried: what `checked` returns.
+        classes: the classes, in order.
+        params: the settings of the stage.
+    """
     now = selection.label
     return PseudoRound(
         round=number,
@@ -52,7 +62,7 @@ def of_round(
 
 
 def why_nothing(rule: ClassRule, params: PseudoParams) -> str | None:
-    """Why a class takes nothing, or None where it may take some."""
+    """Return the reason that no clip can be taken as this class, or None if clips can be taken."""
     if rule.threshold is not None:
         return None
     if not rule.support:
@@ -64,12 +74,21 @@ def why_nothing(rule: ClassRule, params: PseudoParams) -> str | None:
 
 
 def by_class(label: Ints, classes: Sequence[str]) -> dict[str, int]:
-    """How many of each."""
+    """Return the number of clips of each class, by its name."""
     return {name: int((label == c).sum()) for c, name in enumerate(classes)}
 
 
 def shares(trained: Ints, taken: Ints, classes: int) -> dict[str, tuple[float, ...]]:
-    """Shares of the classes among the labels that are trained on, without and with what was taken."""
+    """Return each class's share of the training labels, without the pseudo-labels ("labelled") and with them.
+
+    Args:
+        trained: int64 (n,), the labels of the labelled clips.
+        taken: int64 (m,), the pseudo-labels, MISSING where a clip has none.
+        classes: the number of classes.
+
+    Returns:
+        A tuple of one share per class under "labelled" and under "with_pseudo", rounded to 6 digits.
+    """
     count = np.bincount(trained, minlength=classes)
     whole = count + np.bincount(taken[taken != MISSING], minlength=classes)
     return {
@@ -79,12 +98,12 @@ def shares(trained: Ints, taken: Ints, classes: int) -> dict[str, tuple[float, .
 
 
 def nothing(params: PseudoParams, why: str, pool: int = 0, labelled: int = 0) -> PseudoMetrics:
-    """The metrics where nothing was tried."""
+    """Return the metrics of a run that tried to take no clip, with the reason `why`."""
     return PseudoMetrics(
         asked=params.model_dump(mode="json"), pool=pool, labelled=labelled, empty=why, rounds=(), held_out={}, shares={}
     )
 
 
 def share(part: int, whole: int) -> float | None:
-    """To 6 digits; None of nothing."""
+    """Return part / whole, rounded to 6 digits; None if `whole` is 0."""
     return round(part / whole, 6) if whole else None

@@ -1,9 +1,9 @@
-"""`data/pseudo.parquet`: an audit row for every clip of the pool and every held-out fold.
+"""Write and read `data/pseudo.parquet`, which has one audit row per clip of the pool and held-out fold.
 
-    held_out_fold = -1   all labels were seen: what a person reads
-    held_out_fold =  f   made without any label of fold f: what the head that is scored on fold f trains on
+    held_out_fold = -1   all labels were seen; these rows are for people to read
+    held_out_fold =  f   made without any label of fold f; the head that is scored on fold f trains on these rows
 
-`label` is null where a clip was not taken, and `reason` says why. Without a round the table is empty.
+`label` is null where a clip was not taken, and `reason` says why. With no round of pseudo-labels the table is empty.
 """
 
 from __future__ import annotations
@@ -29,15 +29,15 @@ Ints = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Decided:
-    """One held-out fold's outcome on the m clips of the pool.
+    """The outcome for one held-out fold on the m clips of the pool.
 
     Attributes:
-        held_out: the fold, or FINAL.
-        opinions: of the last round.
-        families: the names of the opinions' families.
-        rules: of the last round, one per class.
-        selection: of the last round.
-        since: int64 (m,), the round from which on a clip has had its label; MISSING where it has none.
+        held_out: the fold, or FINAL where none is held out.
+        opinions: the opinions of the last round.
+        families: the names of the families in `opinions`.
+        rules: the rules of the last round, one per class.
+        selection: the selection of the last round.
+        since: int64 (m,), the round in which a clip got the label that it has; MISSING where it has none.
     """
 
     held_out: int
@@ -49,31 +49,35 @@ class Decided:
 
 
 def pseudo_schema(classes: int) -> pa.Schema:
-    """The schema of data/pseudo.parquet for so many classes."""
+    """Return the schema of data/pseudo.parquet for this number of classes."""
     return pa.schema(
         [
             pa.field("clip_id", pa.string(), nullable=False),
             pa.field(HELD_OUT, pa.int32(), nullable=False),
             pa.field("label", pa.string()),  # null: not taken
-            pa.field("probability", pa.float32()),  # of the class that the head says; null: it says none
-            pa.field("scores", pa.list_(pa.float32(), classes)),  # the head's, one per class
-            pa.field("families", pa.list_(pa.string()), nullable=False),  # independent ones that say the same
-            pa.field("threshold", pa.float32()),  # of that class; null: nothing is taken as it
-            pa.field("round", pa.int32()),  # since which it has had this label
+            pa.field("probability", pa.float32()),  # of the class that the head predicts; null: it predicts none
+            pa.field("scores", pa.list_(pa.float32(), classes)),  # the head's probability of each class
+            pa.field("families", pa.list_(pa.string()), nullable=False),  # corroborating families that agree
+            pa.field("threshold", pa.float32()),  # of the predicted class; null: no clip is taken as this class
+            pa.field("round", pa.int32()),  # in which the clip got this label
             pa.field("reason", pa.string(), nullable=False),
         ]
     )
 
 
 def write_pseudo(path: Path, clip_ids: Sequence[str], decided: Sequence[Decided], classes: Sequence[str]) -> None:
-    """Write the table, by held-out fold and clip; nothing decided: an empty one."""
+    """Write the table, sorted by held-out fold and clip. With an empty `decided` the table has no rows."""
     schema = pseudo_schema(len(classes))
     tables = [_table(clip_ids, one, classes, schema) for one in decided]
     write_table(path, pa.concat_tables([schema.empty_table(), *tables]), {"stage": "pseudo"})
 
 
 def read_pseudo(path: Path, folds: int, classes: Sequence[str]) -> tuple[tuple[str, ...], Ints]:
-    """The clips that are taken for some fold, sorted, and int64 (folds, m): their labels for each, MISSING: not taken.
+    """Read the clips that have a pseudo-label for at least one held-out fold, and their labels.
+
+    Returns:
+        The ids of these m clips, sorted.
+        int64 (folds, m), their labels for each held-out fold, MISSING where a clip has none.
 
     Raises:
         StageError: the table was made with other folds or classes.
@@ -101,7 +105,7 @@ def _table(clip_ids: Sequence[str], one: Decided, classes: Sequence[str], schema
     limits = np.array([np.nan if rule.threshold is None else rule.threshold for rule in one.rules])
     threshold = np.where(silent, np.nan, limits[leader])
     agree = one.opinions.families == leader[:, None]
-    # A list of names per clip, without a loop over clips: the names that agree, and where each clip's begin.
+    # A list of names per clip, without a loop over clips: all names that agree, and where each clip's list begins.
     _, which = np.nonzero(agree & ~silent[:, None])
     starts = np.concatenate([[0], np.cumsum((agree & ~silent[:, None]).sum(axis=1))])
     scores = pa.FixedSizeListArray.from_arrays(

@@ -1,4 +1,4 @@
-"""What every method gives: one label per clip, its posterior, and why."""
+"""The result that every method of refinement returns: one label per clip, its posterior and the reason."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ class LabelParams(Section):
 
 @dataclass(frozen=True)
 class Refined:
-    """One label per clip.
+    """The refined labels of n clips.
 
     Attributes:
-        label: int64 (n,).
-        posterior: float64 (n, C); the one-hot given label, the shares of the votes, or a model's.
-        reason: n sentences.
+        label: int64 (n,), the index of each clip's refined label.
+        posterior: float64 (n, C), a label model's posterior, the shares of the votes, or the one-hot given label.
+        reason: one sentence per clip that says why it has its label.
     """
 
     label: NDArray[np.int64]
@@ -45,7 +45,10 @@ class Refined:
 
 
 def most_likely(estimate: Estimate, votes: Votes, classes: tuple[str, ...]) -> Refined:
-    """The class with the highest posterior; the given label, if it is one of several that have it."""
+    """Label each clip with the class of the highest posterior.
+
+    In a tie, the given label wins if it is among the tied classes, and the first of them otherwise.
+    """
     posterior = estimate.posterior
     best = posterior.max(axis=1)
     label = np.where(posterior[np.arange(len(best)), votes.given] == best, votes.given, posterior.argmax(axis=1))

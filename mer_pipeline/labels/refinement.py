@@ -1,15 +1,17 @@
-"""Ways from votes to one label per clip, by `labels.method`; each has a module of its own.
+"""Refinement: estimate one label per clip from all votes, by the method that `labels.method` names.
 
     given                   no refinement
     majority                the class that most families name
-    weighted                likewise, reliable families weighing more
-    one-coin                EM, an accuracy per family
-    dawid-skene             EM, a confusion matrix per family
+    weighted                the same, but reliable families weigh more
+    one-coin                EM with one accuracy per family
+    dawid-skene             EM with one confusion matrix per family
     dirichlet-multinomial   EM on the counts or scores behind the votes
-    human-anchored          the given label, unless one of these and enough independent families are sure (default)
+    human-anchored          the given label, unless a model's posterior is high for another class and enough independent
+                            families vote for it (default)
 
-EM alone believes whoever agrees: where sources copy each other and are not declared one family, it makes labels
-worse than the given ones and is sure of them (measured: accuracy .755 at a mean confidence of .962).
+Each method has its own module. EM alone takes agreement for accuracy: if sources copy each other and are not declared
+as one family, its labels are worse than the given ones although its posteriors are high (measured: accuracy .755 at a
+mean confidence of .962).
 """
 
 from __future__ import annotations
@@ -26,9 +28,10 @@ from mer_pipeline.labels.weighted import weighted
 
 
 def refine(votes: Votes, classes: tuple[str, ...], params: LabelParams) -> Refined:
-    """One label per clip.
+    """Return one label per clip by the method of `params`.
 
-    Gold stands in every method but "given". A given label stands where no other family votes.
+    Every method except "given" keeps gold labels. If fewer than two families vote, every other clip keeps its given
+    label.
     """
     if params.method == "given":
         return _as_given(votes, classes, "as given: labels.method is 'given'")
@@ -52,7 +55,7 @@ def _as_given(votes: Votes, classes: tuple[str, ...], reason: str) -> Refined:
 
 
 def _with_gold(refined: Refined, votes: Votes, classes: tuple[str, ...]) -> Refined:
-    """Gold, certain and with its own reason."""
+    """Replace label, posterior and reason by those of the gold label where there is one."""
     settled = votes.gold != MISSING
     label = np.where(settled, votes.gold, refined.label)
     posterior = np.where(settled[:, None], np.eye(len(classes))[votes.gold], refined.posterior)

@@ -1,8 +1,9 @@
-"""How often each source is right, judged by all of them, with an interval.
+"""The source accuracies: how often each source is right, as all sources together judge it, with an interval.
 
-accuracy_s = mean over its votes of q_{i, y_is}, the posterior of what it said by Dawid-Skene on the families' votes.
-The interval is that of a bootstrap over clips, EM and all. It says how far another draw of clips would move the
-figure; it does not know of errors that families have in common, which make every figure too good.
+The accuracy of source s is the mean of q_{i, y_is} over its votes, where q is the posterior of Dawid-Skene on the
+families' votes and y_is is the vote of s on clip i. The interval comes from a bootstrap over clips that repeats EM for
+every resample. It shows how much the accuracy would differ for another sample of clips. It does not cover errors that
+families have in common: those make every accuracy too high.
 """
 
 from __future__ import annotations
@@ -17,13 +18,24 @@ from mer_pipeline.labels.em import distinct, vote_shares
 from mer_pipeline.labels.votes import MISSING, Votes
 
 RESAMPLES, SEED = 200, 0
-COARSE = 1e-4  # of a posterior: the spread between resamples is a hundred times that
+COARSE = 1e-4  # tolerance of EM in a resample: the spread between resamples is a hundred times as large
 INTERVAL = (2.5, 97.5)  # percentiles
 
 
 @dataclass(frozen=True)
 class SourceAccuracy:
-    """Of one source; accuracy and interval are None where only one family, or the source never, votes."""
+    """The accuracy of one source.
+
+    Accuracy and interval are None if fewer than two families vote or the source has no vote.
+
+    Attributes:
+        source: the name of the source.
+        family: the name of its family.
+        votes: on how many clips it votes.
+        accuracy: the estimate, from 0 to 1.
+        low: the lower end of the 95 % interval.
+        high: the upper end of the 95 % interval.
+    """
 
     source: str
     family: str
@@ -34,7 +46,7 @@ class SourceAccuracy:
 
 
 def source_accuracies(votes: Votes, classes: int) -> tuple[SourceAccuracy, ...]:
-    """Every source's, family by family; the same for the same votes, in any order of the clips."""
+    """Return the accuracy of every source, family by family. The result does not depend on the order of the clips."""
     single = np.concatenate([*votes.single, np.empty((len(votes.given), 0), np.int64)], axis=1)
     names = [(s, f) for f, members in zip(votes.families, votes.sources, strict=True) for s in members]
     counts = (single != MISSING).sum(axis=0)
@@ -57,7 +69,8 @@ def source_accuracies(votes: Votes, classes: int) -> tuple[SourceAccuracy, ...]:
         ).posterior
         again.append(_accuracy(posterior, said[drawn], weight[drawn]))
     accuracy = _accuracy(full, said, found.weight)
-    # A source that no resample has drawn has no interval either; nothing that votes is missed 200 times.
+    # Sources without votes have no interval. One with a single vote is drawn in some of the 200 resamples, practically
+    # always, so no column is all NaN.
     low, high = np.nanpercentile(np.array(again)[:, counts > 0], INTERVAL, axis=0)
     at = np.cumsum(counts > 0) - 1
     return tuple(
@@ -71,7 +84,13 @@ def source_accuracies(votes: Votes, classes: int) -> tuple[SourceAccuracy, ...]:
 def _accuracy(
     posterior: NDArray[np.float64], said: NDArray[np.int64], weight: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    """Float64 (S,): the mean posterior of what each source said; NaN for one that is silent."""
+    """Return the mean posterior of the classes that each source voted for, float64 (S,); NaN if it has no vote.
+
+    Args:
+        posterior: float64 (m, C), of each row.
+        said: int64 (m, S), each source's votes, MISSING where it has none.
+        weight: float64 (m,), how many clips each row stands for.
+    """
     voted = (said != MISSING) * weight[:, None]
     right = (np.take_along_axis(posterior, np.maximum(said, 0), axis=1) * voted).sum(axis=0)
     total = voted.sum(axis=0)

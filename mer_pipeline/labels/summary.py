@@ -1,4 +1,4 @@
-"""What the labels stage says of votes and labels: metrics/labels.json, built from the tables it took and wrote."""
+"""Build metrics/labels.json, which describes the votes and the refined labels of the stage `labels`."""
 
 from __future__ import annotations
 
@@ -22,9 +22,16 @@ from mer_pipeline.metrics.labels import DependentPair, FamilyPair, FamilyVotes, 
 def agree(
     votes: pa.Table, labels: pa.Table, classes: tuple[str, ...], params: LabelParams, judges: Iterable[str] = ()
 ) -> LabelMetrics:
-    """How far the families agree with each other, and what refining changed; floats to 6 digits.
+    """Return how far the families agree with each other, and how many labels refinement changed.
 
-    `votes` and `labels` are what `label_table` took and gave; `judges` are the sources whose coverage is counted.
+    Agreement and kappa are rounded to 6 digits, source accuracies to 4.
+
+    Args:
+        votes: the votes that `label_table` took.
+        labels: the table that `label_table` returned.
+        classes: the classes, in order.
+        params: the method of refinement and its settings.
+        judges: the names of the judges, whose votes and abstentions are counted.
     """
     final = labels.filter(pc.equal(labels["held_out_fold"], FINAL))
     votes = serving(votes, FINAL)
@@ -85,12 +92,22 @@ def _warning(pair: Excess, what: str) -> str:
 
 
 def _rounded(value: float | None) -> float | None:
-    """To 4 digits: EM is done when nothing moves by a tenth of the next."""
+    """Round to 4 digits, because the tolerance of EM leaves the further digits uncertain."""
     return None if value is None else round(value, 4)
 
 
 def _pair(a: str, b: str, x: NDArray[np.int64], y: NDArray[np.int64], classes: Sequence[str]) -> FamilyPair:
-    """Observed agreement p_o and Cohen's kappa (p_o - p_e) / (1 - p_e), p_e from the two families' marginals."""
+    """Return the observed agreement p_o of two families and Cohen's kappa, (p_o - p_e) / (1 - p_e).
+
+    The expected agreement p_e comes from the two families' shares of the classes on the clips that both vote on.
+
+    Args:
+        a: the name of one family.
+        b: the name of the other.
+        x: int64 (n,), the votes of the first, MISSING where it has none.
+        y: int64 (n,), the votes of the second.
+        classes: the classes, in order.
+    """
     both = (x != MISSING) & (y != MISSING)
     n = int(both.sum())
     if not n:

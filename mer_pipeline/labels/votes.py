@@ -1,12 +1,13 @@
-"""Votes in long form (one row per clip and source) to one integer vote per clip and family.
+"""Turn votes in long form, one row per clip and source, into one vote per clip and family.
 
-Sources that copy each other are one family (annotators of one crowd, judges on one model), and a family has one
-vote: correlated sources counted singly make Dawid-Skene both wrong and sure of itself.
+Sources that are likely to make the same errors form one family, such as the annotators of one crowd or judges that use
+the same model. A family has one vote, because correlated sources that are counted one by one make Dawid-Skene both
+wrong and overconfident.
 
-Beside that vote stands the family's evidence, which says how sure it was: the sum of its sources' scores, where they
-have some (a judge's distribution, a crowd's counts), and of their votes where not.
+A family also has evidence for each class: the sum of its sources' scores (a judge's distribution, a crowd's counts),
+where a source without scores adds 1 for the class that it votes for.
 
-The source "gold" is no family: what it says of a clip is beyond doubt.
+The source "gold" belongs to no family: its labels are taken as known.
 """
 
 from __future__ import annotations
@@ -24,22 +25,22 @@ from mer_pipeline.base.clips import GIVEN, VOTES_SCHEMA
 from mer_pipeline.base.errors import DatasetError, did_you_mean
 
 MISSING = -1
-GOLD = "gold"  # the source of labels that experts have settled
-SCORES = "scores"  # the column, if there is one, of a vote's evidence: list<float>[C], null for a bare vote
+GOLD = "gold"  # the source of labels that experts have decided
+SCORES = "scores"  # an optional column with a vote's evidence: list<float> of length C, null for a vote without scores
 
 
 @dataclass(frozen=True)
 class Votes:
-    """Votes on some clips.
+    """The votes of F families on n clips.
 
     Attributes:
-        clip_ids: sorted, n of them.
-        families: F names; the family of the given label first, the others by name.
-        matrix: int64 (n, F), index of the class that a family votes for, MISSING where it has no vote.
-        given: int64 (n,), the given label.
-        spoken: per clip, "given=sad crowd=sad listener=happy": every source's vote, for people.
-        sources: per family, the names of its sources.
-        single: per family, int64 (n, S): the votes of these sources.
+        clip_ids: the ids of the clips, sorted.
+        families: the names of the families; that of the given label first, the others by name.
+        matrix: int64 (n, F), the index of the class that a family votes for, MISSING where it has no vote.
+        given: int64 (n,), the index of the given label.
+        spoken: all votes on each clip as text for people, such as "given=sad crowd=sad listener=happy".
+        sources: the names of the sources of each family.
+        single: the votes of the S sources of each family, int64 (n, S).
         evidence: float64 (n, F, C), counts or distributions; all zero where a family has no vote.
         gold: int64 (n,), the class that is known beyond doubt, MISSING where none is.
     """
@@ -56,19 +57,27 @@ class Votes:
 
 
 def read_votes(table: pa.Table, clip_ids: Sequence[str], classes: Sequence[str]) -> Votes:
-    """The votes on these clips, one per family.
+    """Return the votes on these clips, one per family.
 
-    A family votes for the label that most of its sources name; in a tie, for the tied label whose first source
-    comes first, sources being in the order of their names with "given" before all.
+    A family votes for the label that most of its sources name. In a tie, the label wins whose first source comes
+    first, where sources are sorted by name with "given" before all others.
 
     Args:
-        table: VOTES_SCHEMA and, if it likes, SCORES, in any order; votes on other clips are passed over.
-        clip_ids: labelled clips.
-        classes: the known labels, in order.
+        table: a table with the columns of VOTES_SCHEMA and, optionally, SCORES. The rows may be in any order; votes on
+            other clips are ignored.
+        clip_ids: the ids of the labelled clips.
+        classes: the classes, in order.
 
     Raises:
-        DatasetError: a label is unknown, a source votes twice on a clip, scores are no evidence, or a clip has no given
-            label.
+        DatasetError: a label is unknown, a source votes twice on a clip, a clip has no given label, or scores are not
+            C finite numbers >= 0 with a positive sum.
+
+    Example:
+        >>> rows = [("b", "given", "human", "sad"), ("a", "given", "human", "joy"), ("a", "clip", "face", "sad")]
+        >>> table = pa.Table.from_pylist([dict(zip(VOTES_SCHEMA.names, r)) for r in rows], schema=VOTES_SCHEMA)
+        >>> votes = read_votes(table, ["a", "b"], ("joy", "sad"))
+        >>> votes.families, votes.matrix.tolist()
+        (('human', 'face'), [[0, 1], [1, -1]])
     """
     at = {clip_id: i for i, clip_id in enumerate(sorted(clip_ids))}
     index = {label: c for c, label in enumerate(classes)}
@@ -106,7 +115,7 @@ def read_votes(table: pa.Table, clip_ids: Sequence[str], classes: Sequence[str])
 
     matrix = np.full((len(at), len(families)), MISSING, dtype=np.int64)
     for (clip_id, family), counts in said.items():
-        # Of equal counts, the one that was counted first: the rows are in the order of their sources.
+        # `most_common` returns the first counted of equal counts, and the rows are in the order of their sources.
         matrix[at[clip_id], families.index(family)] = counts.most_common(1)[0][0]
     if bare := [clip_id for clip_id in at if GIVEN not in spoken[clip_id]]:
         raise DatasetError(f"votes: clip '{bare[0]}' is in a fold and has no vote of source 'given'; run ingest again")
@@ -136,7 +145,7 @@ def _given_first(source: str) -> tuple[bool, str]:
 
 
 def _rows(table: pa.Table, clips: Container[str]) -> list[_Row]:
-    """The votes on these clips, by clip and source."""
+    """Return the rows on these clips, sorted by clip and source."""
     columns = [table[name].to_pylist() for name in VOTES_SCHEMA.names]
     columns.append(table[SCORES].to_pylist() if SCORES in table.column_names else [None] * table.num_rows)
     rows = [_Row(*row) for row in zip(*columns, strict=True) if row[0] in clips]

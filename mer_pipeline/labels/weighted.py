@@ -1,10 +1,12 @@
-"""A weighted vote, without EM: a family weighs as much as the other families agree with it.
+"""A weighted vote without EM: a family weighs more, the more the other families agree with it.
 
-a_w = mean over its votes of the share of the other families' votes that name the same class (a pseudo-count on
-either side); its vote then weighs log(a_w (C - 1) / (1 - a_w)), the best weight for independent families of that
-accuracy (Nitzan & Paroush 1982), and nothing where that is negative. The posterior is the softmax of the weights.
+Let a_w be the mean, over the votes of family w, of the share of the other families' votes that name the same class,
+with one pseudo-count each for and against. A vote of w weighs log(a_w (C - 1) / (1 - a_w)), or 0 if that is negative.
+This is the best weight for independent families of accuracy a_w (Nitzan & Paroush 1982). The posterior is the softmax
+of the summed weights.
 
-Agreement with others that err themselves is lower than accuracy, so weights are small and posteriors cautious.
+The other families err too, so agreement with them is lower than accuracy. The weights are therefore rather too small,
+and the posteriors less extreme than they could be.
 """
 
 from __future__ import annotations
@@ -18,8 +20,19 @@ from mer_pipeline.labels.votes import MISSING, Votes
 
 
 def agreement_with_others(matrix: NDArray[np.int64], classes: int) -> NDArray[np.float64]:
-    """Float64 (F,): a_w of votes (n, F)."""
-    found = distinct(matrix)  # so that no sum depends on the order of the clips
+    """Return the agreement a_w of each family with the others, float64 (F,).
+
+    Args:
+        matrix: int64 (n, F), the votes, MISSING where there is none.
+        classes: the number of classes.
+
+    Example:
+        The first two families always agree, and the third never agrees with them:
+
+        >>> agreement_with_others(np.array([[0, 0, 1], [1, 1, 0]]), classes=2).tolist()
+        [0.5, 0.5, 0.25]
+    """
+    found = distinct(matrix)  # sorted rows: no sum may depend on the order of the clips
     rows = found.rows.astype(np.int64)
     said = (rows[:, :, None] == np.arange(classes)).astype(np.float64)
     others = said.sum(axis=1)[:, None] - said  # (n, F, C)
@@ -32,7 +45,10 @@ def agreement_with_others(matrix: NDArray[np.int64], classes: int) -> NDArray[np
 
 
 def weighted(votes: Votes, classes: tuple[str, ...]) -> Refined:
-    """The class with most weight; in a tie the given label, if it is among the tied, else the first."""
+    """Label each clip with the class of most weight.
+
+    In a tie, the given label wins if it is among the tied classes, and the first of them otherwise.
+    """
     count = len(classes)
     accuracy = agreement_with_others(votes.matrix, count)
     weight = np.maximum(np.log(accuracy * (count - 1) / (1 - accuracy)), 0)

@@ -1,1 +1,1 @@
-"""Scores of predictions, their intervals and their calibration; nothing here needs torch."""
+"""Scores of predictions, their intervals and their calibration; no module here imports torch."""

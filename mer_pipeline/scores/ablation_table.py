@@ -1,6 +1,7 @@
-"""The ablation's result as it is written: metrics/ablation.json and plots/ablation.csv.
+"""Write the result of the ablation: metrics/ablation.json and plots/ablation.csv.
 
-Scores are weighted F1 out of fold, mean ± sd over seeds; a difference is the variant's mean minus the reference's.
+Scores are out-of-fold weighted F1, as mean and standard deviation over the seeds. A difference is the variant's mean
+minus the reference's.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ FIGURES = ("weighted_f1", "weighted_f1_sd", "difference", "low", "high", "p_holm
 
 
 def write_ablation(project: Project, metrics: AblationMetrics) -> None:
-    """Write metrics/ablation.json and plots/ablation.csv; the plot is on the given labels."""
+    """Write metrics/ablation.json and plots/ablation.csv; the latter has the scores on the given labels."""
     metrics.write(project.metrics("ablation"))
     table = [
         (name, row.kind, *(_blank(getattr(row.given, figure)) for figure in FIGURES))
@@ -23,7 +24,11 @@ def write_ablation(project: Project, metrics: AblationMetrics) -> None:
 
 
 def nothing_measured(empty: str | None) -> AblationMetrics:
-    """Without variants: `empty` says why although the stage is on, None that it is off."""
+    """Return metrics without variants.
+
+    Args:
+        empty: the reason that nothing was measured although the stage is on; None if the stage is off.
+    """
     return AblationMetrics(enabled=empty is not None, empty=empty, variants={})
 
 

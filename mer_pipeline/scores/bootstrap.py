@@ -1,12 +1,12 @@
-"""How far a score may be off by the luck of who was recorded: the bootstrap over groups (Efron 1979).
+"""The bootstrap over groups (Efron 1979): how much a score would vary with other speakers.
 
-Clips of one speaker are alike, so whole speakers are drawn, not clips: G out of G with replacement, R times. Every
-score here is a function of the confusion matrix, and that of a resample is
+Clips of one speaker are alike, so whole groups are drawn and not clips: G out of G with replacement, R times. All
+scores here are functions of the confusion matrix, and the confusion matrix of a resample is
 
-    sum_g w_g N_g      N_g (C, C) the group's own counts, w_g how often it was drawn,
+    sum_g w_g N_g      N_g (C, C): the counts of group g;  w_g: how often the group is drawn
 
-so all resamples are one product. Where no groups are known, clips are drawn. Predictions that are resampled together
-meet the same draws: their differences are paired. The draws are those of a fixed seed.
+so all resamples are one matrix product. If no groups are known, clips are drawn. Predictions that are resampled
+together get the same draws, so their differences are paired. The seed of the draws is fixed.
 """
 
 from __future__ import annotations
@@ -20,19 +20,19 @@ import numpy as np
 from mer_pipeline.scores.confusion import FloatArray, IntArray
 
 RESAMPLES, SEED = 2000, 0
-FEW = 5  # fewer groups than this cannot tell how different groups are
-BLOCK = 100  # resamples that are drawn at once: 10,000 groups then take 8 MB
+FEW = 5  # with fewer groups than this, the variation between groups can't be estimated
+BLOCK = 100  # the resamples that are drawn at once; with 10,000 groups they take 8 MB
 
 
 @dataclass(frozen=True)
 class Units:
-    """What is drawn.
+    """The units that the bootstrap draws.
 
     Attributes:
-        of: int64 (n,), the unit of each clip, 0..count-1.
-        count: how many there are.
-        over: what a unit is.
-        caveat: what a reader of an interval over them must know, or "".
+        of: int64 (n,), the unit of each clip, from 0 to count - 1.
+        count: the number of units.
+        over: whether a unit is a group or a clip.
+        caveat: a warning about intervals over these units, or "".
     """
 
     of: IntArray
@@ -42,7 +42,18 @@ class Units:
 
 
 def units_of(groups: Sequence[str]) -> Units:
-    """What to draw of clips of these groups: the clips themselves where no two share a group, or all share one."""
+    """Return the units for clips of these groups.
+
+    The units are the groups. They are the clips themselves if no two clips share a group, or if all share one.
+
+    Args:
+        groups: the group of each clip.
+
+    Example:
+        >>> units = units_of(["ann", "bob", "ann"])
+        >>> units.over, units.count, units.of.tolist()
+        ('groups', 2, [0, 1, 0])
+    """
     names, of = np.unique(np.asarray(groups, dtype=str), return_inverse=True)
     if len(names) in (1, len(groups)) or not len(groups):
         caveat = "no clips are known to share a group, so clips were resampled: too narrow where speakers recur"
@@ -61,15 +72,17 @@ def resample(
     resamples: int = RESAMPLES,
     seed: int = SEED,
 ) -> IntArray:
-    """The confusion matrix of every resample: int64 (P, R, C, C), rows true, the same draws for all P predictions.
+    """Return the confusion matrix of every resample, int64 (P, R, C, C), with true classes in rows.
+
+    All P predictions get the same draws.
 
     Args:
-        true: int64 (n,), class indices.
-        predictions: P times int64 (n,).
-        units: of the n clips.
-        classes: C.
-        resamples: R.
-        seed: of the draws.
+        true: int64 (n,), the true class indices.
+        predictions: P predictions, int64 (n,) each.
+        units: the units of the n clips.
+        classes: the number C of classes.
+        resamples: the number R of resamples.
+        seed: the seed of the draws.
     """
     cells, width = classes**2, len(predictions) * classes**2
     at = np.stack([p * cells + true * classes + one for p, one in enumerate(predictions)])
@@ -77,7 +90,8 @@ def resample(
     if not units.count:
         counts = np.zeros((resamples, width))
     elif units.over == "clips":
-        # Clips with the same answers are the same: how often each kind is drawn is multinomial, and quick.
+        # Clips with the same label and predictions are of one kind. How often each kind is drawn is multinomial, which
+        # is much faster than drawing clips.
         kinds, number = np.unique(at, axis=1, return_counts=True)
         times = random.multinomial(units.count, number / units.count, size=resamples)
         counts = times @ _own(kinds, np.arange(len(number)), len(number), width)
@@ -88,27 +102,40 @@ def resample(
 
 
 def middle(values: FloatArray) -> tuple[float, float]:
-    """The middle 95 % of resampled values (the percentile interval), to 6 digits."""
+    """Return the middle 95 % of resampled values (the percentile interval), rounded to 6 digits.
+
+    Example:
+        >>> middle(np.arange(1001.0))
+        (25.0, 975.0)
+    """
     low, high = np.quantile(values, [0.025, 0.975])
     return round(float(low), 6), round(float(high), 6)
 
 
 def two_sided(differences: FloatArray) -> float:
-    """How often resampled differences (R,) lie on the rarer side of 0, twice: a p-value of "there is none".
+    """Return the two-sided p-value of "there is no difference" for resampled differences (R,), to 6 digits.
 
-    Counted with one more resample on either side (Davison & Hinkley 1997), so that it is never 0.
+    It is twice the share of the differences on the rarer side of 0. One resample is added on either side (Davison &
+    Hinkley 1997), so that the p-value is never 0.
+
+    Example:
+        >>> two_sided(np.ones(99))
+        0.02
     """
     rarer = min(int((differences <= 0).sum()), int((differences >= 0).sum()))
     return round(min(1.0, 2 * (rarer + 1) / (len(differences) + 1)), 6)
 
 
 def _own(at: IntArray, of: IntArray, count: int, width: int) -> FloatArray:
-    """Each unit's counts, flat: float64 (G, P C C). Whole numbers below 2^53 add up exactly in any order."""
+    """Return the counts of each unit, flattened to float64 (G, P C C).
+
+    Integers below 2^53 are exact in float64, so their sums don't depend on the order.
+    """
     return np.bincount((of * width + at).ravel(), minlength=count * width).reshape(count, width).astype(np.float64)
 
 
 def _times(random: np.random.Generator, count: int, rows: int) -> FloatArray:
-    """How often each unit was drawn: float64 (rows, G)."""
+    """Return how often each unit is drawn in each resample, float64 (rows, G)."""
     drawn = random.integers(count, size=(rows, count)) + count * np.arange(rows)[:, None]
     return np.bincount(drawn.ravel(), minlength=rows * count).reshape(rows, count).astype(np.float64)
 

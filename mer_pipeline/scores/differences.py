@@ -1,4 +1,4 @@
-"""Whether two systems that were trained with the same seeds and tried on the same clips differ.
+"""Test whether two systems differ that were trained with the same seeds and scored on the same clips.
 
     d_s = weighted F1 of the other with seed s − that of the reference with seed s,    d = their mean over S seeds
     V_g = variance of d over resamples of the G groups (speakers), the same draws for both systems
@@ -6,11 +6,12 @@
     se² = V_g + max(0, V_s − V_gs)
     95 % interval d ± t(.975; f) se,    p = 2 P(T_f > |d| / se)
 
-The bootstrap alone takes the members as they are. But the question is about the way of training, and a seed can make a
-member worse on all clips at once; V_s sees that, and what of it is chance clip by clip, which V_g has counted, is
-taken off again (two-way clustering: Cameron, Gelbach & Miller 2011). T_f is Student's t, f by Satterthwaite (1946) from
-G − 1 and S − 1. It stands in for percentiles of the resamples, which are too sure of themselves where groups are few.
-Both were measured on systems that do not differ: docs/results.md.
+The bootstrap alone treats the trained members as fixed. But the question is about the way of training, and a seed can
+make a member worse on all clips at once. V_s measures this variation between seeds. Its part that comes from single
+clips is already in V_g, so V_gs is subtracted (two-way clustering: Cameron, Gelbach & Miller 2011). T_f is Student's t
+distribution with the f of Satterthwaite (1946) from G − 1 and S − 1. It replaces percentiles of the resamples, whose
+intervals are too narrow if there are few groups. Both choices were checked on systems that do not differ:
+docs/results.md.
 """
 
 from __future__ import annotations
@@ -28,14 +29,14 @@ from mer_pipeline.scores.score import score
 def compare(
     true: IntArray, reference: Sequence[IntArray], others: Sequence[Sequence[IntArray]], units: Units, classes: int
 ) -> list[Compared]:
-    """Each of the others against the reference.
+    """Compare each of the other systems with the reference.
 
     Args:
-        true: int64 (n,), class indices.
-        reference: a prediction int64 (n,) per seed, or one where chance plays no part.
-        others: likewise, with the same seeds or one.
-        units: of the n clips, which are drawn together.
-        classes: how many there are.
+        true: int64 (n,), the class indices to score against.
+        reference: one prediction, int64 (n,), per seed, or a single one for a system without random choices.
+        others: the predictions of each other system, for the same seeds or a single one.
+        units: the units of the n clips that the bootstrap draws.
+        classes: the number of classes.
     """
     systems = [reference, *others]
     ends = np.cumsum([len(system) for system in systems])[:-1]
@@ -61,25 +62,29 @@ def compare(
 
 
 def student(differences: FloatArray, resampled: FloatArray, groups: int) -> tuple[float, float, float] | None:
-    """Interval and p of the mean difference, to 6 digits; None with fewer than two groups.
+    """Test the mean difference by the formulas of the module.
 
     Args:
-        differences: float64 (S,), of each seed.
-        resampled: float64 (S, R), the same of each resample.
-        groups: G.
+        differences: float64 (S,), the difference for each seed.
+        resampled: float64 (S, R), the difference for each seed in each resample.
+        groups: the number G of groups.
+
+    Returns:
+        The lower and the upper end of the 95 % interval and the p-value, rounded to 6 digits; None with fewer than two
+        groups.
     """
-    # scikit-learn brings SciPy, and this part of it is quick to load.
+    # Imported here, so that other stages need not load SciPy; this part of it loads quickly.
     from scipy.special import stdtr, stdtrit
 
     if groups < 2:
         return None
-    seeds, small = len(differences), groups / (groups - 1)  # a resample's variance is that much too small
+    seeds, small = len(differences), groups / (groups - 1)  # variances over resamples are too small by this factor
     d, of_groups, beyond = float(differences.mean()), small * float(resampled.mean(axis=0).var()), 0.0
     if seeds > 1:
         both = small * float(resampled.var(axis=1).sum()) / seeds**2
         beyond = max(0.0, float(differences.var(ddof=1)) / seeds - both)
     variance = of_groups + beyond
-    if variance == 0:  # no group differs: nothing to doubt, and nothing to divide by
+    if variance == 0:  # the groups do not differ, so the difference is certain, and the division below would fail
         return round(d, 6), round(d, 6), 1.0 if d == 0 else 0.0
     free = variance**2 / (of_groups**2 / (groups - 1) + beyond**2 / max(seeds - 1, 1))
     error = variance**0.5
@@ -88,7 +93,14 @@ def student(differences: FloatArray, resampled: FloatArray, groups: int) -> tupl
 
 
 def holm(p: Sequence[float]) -> list[float]:
-    """Adjusted p-values (Holm 1979): below .05 each, the chance of any false one is below .05; in the order given."""
+    """Return adjusted p-values (Holm 1979), rounded to 6 digits, in the order given.
+
+    If all adjusted values below .05 count as significant, the probability of any false positive is at most .05.
+
+    Example:
+        >>> holm([0.01, 0.04, 0.03])
+        [0.03, 0.06, 0.06]
+    """
     order = sorted(range(len(p)), key=lambda i: p[i])
     adjusted, most = [0.0] * len(p), 0.0
     for rank, i in enumerate(order):

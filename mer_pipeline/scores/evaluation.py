@@ -1,4 +1,4 @@
-"""What is said of a trained head beside its scores: by class, how sure it may be, and whose clips it was tried on."""
+"""Evaluate a trained head: scores per class, the confusion matrix, calibration, and intervals over groups."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ from mer_pipeline.scores.score import class_table, count_table, grouped_score
 def out_of_fold(
     probabilities: Matrix, by_prior: Mask, given: Indices, fold: Indices, classes: Sequence[str]
 ) -> OutOfFold:
-    """Judge a cross-validated head.
+    """Evaluate the out-of-fold probabilities of a head against the given labels.
 
     Args:
-        probabilities: float32 (n, C), out of fold.
-        by_prior: bool (n,), clips with nothing to go by.
-        given: int64 (n,).
-        fold: int64 (n,).
-        classes: C names.
+        probabilities: float32 (n, C), out of fold, the mean over the seeds.
+        by_prior: bool (n,), true where a clip got the training prior.
+        given: int64 (n,), the given labels.
+        fold: int64 (n,), the fold of each clip.
+        classes: the C classes, in order.
     """
     confusion = Confusion.of(given, probabilities.argmax(axis=1), len(classes))
     told = ~by_prior
@@ -43,7 +43,13 @@ def out_of_fold(
 
 
 def temper_told(probabilities: Matrix, by_prior: Mask, temperature: float) -> Matrix:
-    """`temper` where there was something to go by; the prior of the other clips is no head's opinion."""
+    """Apply the temperature, except to clips that got the training prior, which is no prediction of the head.
+
+    Args:
+        probabilities: float32 (n, C).
+        by_prior: bool (n,), true where a clip got the training prior.
+        temperature: the temperature.
+    """
     return np.where(by_prior[:, None], probabilities, temper(probabilities, temperature))
 
 
@@ -55,7 +61,16 @@ def final(
     groups: Sequence[str],
     classes: Sequence[str],
 ) -> SelectedScore:
-    """Judge final predictions, float32 (n, C), as they came and tempered."""
+    """Evaluate final predictions against the true labels.
+
+    Args:
+        true: int64 (n,), the true class indices.
+        probabilities: float32 (n, C), without the temperature.
+        tempered: float32 (n, C), with the temperature.
+        by_prior: bool (n,), true where a clip got the training prior.
+        groups: the group of each clip.
+        classes: the C classes, in order.
+    """
     predicted = probabilities.argmax(axis=1)
     confusion = Confusion.of(true, predicted, len(classes))
     return SelectedScore(
@@ -67,10 +82,10 @@ def final(
 
 
 def read_groups(manifest: Path, clip_ids: Sequence[str]) -> list[str]:
-    """The group of each clip.
+    """Read the group of each clip from the manifest.
 
     Raises:
-        StageError: the manifest does not list one of them.
+        StageError: the manifest does not list one of the clips.
     """
     table = pq.read_table(manifest, columns=["clip_id", "group"])
     group_of: dict[str, str] = dict(zip(table["clip_id"].to_pylist(), table["group"].to_pylist(), strict=True))

@@ -1,10 +1,11 @@
-"""Which modality a prediction rests on, by leaving each out: the head's own weights α do not say it (docs/method.md).
+"""Importance: how much log-probability a prediction loses when one modality is hidden.
 
     importance_m(x) = log p(c | x) - log p(c | x without m)
 
-c is the predicted class, or the label where one is given. Positive: m spoke for c. Negative: m spoke against it. An
-absent modality has 0. Two modalities that say the same cover for each other, and both have little: what is left out
-alone is missed only as far as nobody else knows it.
+The class c is the predicted one, or the label if labels are given. A positive value means that modality m speaks for c,
+a negative one that it speaks against c, and an absent modality has 0. If two modalities carry the same information,
+both have low importance, because each one replaces the other when that is hidden. Importance is measured because the
+modality weights α of a head don't show what a prediction depends on (docs/method.md).
 """
 
 from __future__ import annotations
@@ -15,17 +16,17 @@ import numpy as np
 
 from mer_pipeline.base.modalities import Features, Indices, Matrix
 
-FLOOR = 1e-7  # of a probability: float32 has little more, and a logarithm must stay finite
+FLOOR = 1e-7  # the least probability, about the precision of float32, so that logarithms stay finite
 
 
 def leave_one_out(predict: Callable[[Features], Matrix], features: Features, label: Indices | None = None) -> Matrix:
-    """Mask one modality at a time at prediction time; nothing is trained anew.
+    """Return the importance of each modality for each clip. Modalities are hidden in prediction; nothing is trained.
 
     Args:
-        predict: probabilities (n, C) of n clips, of one member or the mean of several; it answers, by the prior,
-            for a clip that has nothing left.
-        features: n clips, raw.
-        label: int64 (n,), whose log-probability is followed; None: the predicted class.
+        predict: returns the probabilities (n, C) of n clips, by one member or as the mean of several. A clip without
+            any modality must get the training prior.
+        features: the features of n clips, not standardised.
+        label: int64 (n,), the classes c; None for the predicted classes.
 
     Returns:
         float32 (n, M), in nats.

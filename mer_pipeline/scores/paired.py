@@ -1,7 +1,7 @@
-"""Whether one run's predictions are better than another's on the same clips: a paired bootstrap over groups.
+"""Compare the predictions of two runs on the same clips by a paired bootstrap over groups.
 
-Both runs meet the same resamples, so what makes a speaker easy or hard for both cancels in the difference. It is told
-for these predictions: how much another seed would change them is not in it.
+Both runs get the same resamples, so the difficulty that a speaker has for both cancels in the difference. The result
+holds for these predictions only: it doesn't include how much other seeds would change them.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from mer_pipeline.scores.confusion import MEASURES, Confusion, FloatArray, class
 
 
 class Difference(Figures):
-    """A score of both runs, B's less A's, and the middle 95 % of that over resamples."""
+    """One score of both runs, the difference B minus A, and the middle 95 % of the difference over resamples."""
 
     a: float
     b: float
@@ -28,7 +28,7 @@ class Difference(Figures):
 
 
 class Right(Figures):
-    """Clips by who gets them right."""
+    """The number of clips that both runs, only one of them, or neither predicts correctly."""
 
     both: int
     only_a: int
@@ -37,10 +37,19 @@ class Right(Figures):
 
 
 class Paired(Figures):
-    """Two runs on n clips; floats to 6 digits.
+    """The comparison of two runs A and B on n clips, with floats rounded to 6 digits.
 
-    `b_better` is the share of resamples where B's weighted F1 is the higher one, `p` the two-sided p-value of equal
-    weighted F1.
+    Attributes:
+        n: the number of clips.
+        over: whether groups or clips are drawn.
+        units: the number of groups or clips that are drawn.
+        resamples: the number of resamples.
+        caveat: a warning about intervals over these units, or "".
+        scores: each score of both runs, by its name.
+        per_class: the F1 of both runs, by class.
+        b_better: the share of resamples in which B has the higher weighted F1.
+        p: the two-sided p-value of "both have the same weighted F1".
+        right: the number of clips that the runs predict correctly.
     """
 
     n: int
@@ -56,7 +65,15 @@ class Paired(Figures):
 
 
 def paired(true: Indices, a: Indices, b: Indices, groups: Sequence[str], classes: Sequence[str]) -> Paired:
-    """Compare two predictions, int64 (n,) class indices each."""
+    """Compare two predictions.
+
+    Args:
+        true: int64 (n,), the true class indices.
+        a: int64 (n,), the class indices that run A predicts.
+        b: int64 (n,), the class indices that run B predicts.
+        groups: the group of each clip.
+        classes: the classes, in order.
+    """
     units = units_of(groups)
     drawn = resample(true, [a, b], units, len(classes))
     whole = np.stack([Confusion.of(true, one, len(classes)).counts for one in (a, b)])
@@ -84,7 +101,7 @@ def paired(true: Indices, a: Indices, b: Indices, groups: Sequence[str], classes
 
 
 def _difference(both: FloatArray, resampled: FloatArray) -> Difference:
-    """Of the values of A and B (2,), and those of each resample (2, R)."""
+    """Return the difference for the values of A and B (2,) and their values in each resample (2, R)."""
     a, b = (float(value) for value in both)
     low, high = middle(resampled[1] - resampled[0])
     return Difference(a=round(a, 6), b=round(b, 6), difference=round(b - a, 6), low=low, high=high)

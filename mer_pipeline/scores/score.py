@@ -1,4 +1,4 @@
-"""The figures of the metric files from predictions: scores over seeds, their intervals, the table of the classes."""
+"""Compute the figures of the metric files from predictions: scores over seeds, intervals, and scores per class."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from mer_pipeline.scores.confusion import Confusion, IntArray, class_f1, class_p
 
 
 def score(true: IntArray, predicted: Sequence[IntArray], classes: int) -> Score:
-    """The mean score of several predictions of the same clips; floats to 6 digits.
+    """Return the mean scores of several predictions of the same clips, rounded to 6 digits.
 
     Args:
-        true: int64 (n,), class indices.
-        predicted: int64 (n,) for each seed.
-        classes: how many there are.
+        true: int64 (n,), the class indices to score against.
+        predicted: one prediction, int64 (n,), per seed.
+        classes: the number of classes.
     """
     each = [Confusion.of(true, one, classes) for one in predicted]
     weighted = [confusion.weighted_f1 for confusion in each]
@@ -31,14 +31,14 @@ def score(true: IntArray, predicted: Sequence[IntArray], classes: int) -> Score:
 
 
 def grouped_score(true: IntArray, predicted: Sequence[IntArray], classes: int, units: Units) -> GroupedScore:
-    """`score`, with the interval of the mean weighted F1 over resamples of the units."""
+    """Return the same scores as `score`, with the interval of the mean weighted F1 over resamples of the units."""
     low, high = middle(weighted_f1(resample(true, predicted, units, classes)).mean(axis=0))
     interval = Interval(low=low, high=high, over=units.over, n=units.count)
     return GroupedScore(**dict(score(true, predicted, classes)), interval=interval)
 
 
 def class_table(confusion: Confusion, classes: Sequence[str]) -> dict[str, ClassScore]:
-    """The per-class table, in the order of the classes; floats to 6 digits."""
+    """Return the scores of each class, in the order of the classes, rounded to 6 digits."""
     measures = (measure(confusion.counts).tolist() for measure in (class_precision, class_recall, class_f1))
     rows = zip(classes, *measures, confusion.counts.sum(axis=1).tolist(), strict=True)
     return {
@@ -48,7 +48,7 @@ def class_table(confusion: Confusion, classes: Sequence[str]) -> dict[str, Class
 
 
 def count_table(confusion: Confusion) -> Counts:
-    """The matrix itself."""
+    """Return the confusion matrix as nested tuples, for a metric file."""
     return tuple(tuple(row) for row in confusion.counts.tolist())
 
 

@@ -1,1 +1,1 @@
-"""From features and labels to a trained fusion head: heads, cross-validation, metrics, predictions."""
+"""Train fusion heads on features and labels: cross-validation, search, ablation, pseudo-labels and predictions."""

@@ -1,8 +1,9 @@
-"""The ablation stage: what each part of the system is worth, by changing it alone (variants.py) and measuring again.
+"""The stage `ablation`: measure what each part of the system contributes, by changing one part at a time (variants.py).
 
-Reference and variants are cross-validated on the same folds with the same seeds, and scored out of fold: against the
-given labels, and against the truth where it is known. differences.py says whether a variant differs. What
-the train stage has trained is taken from the store, and the reverse. Nothing is chosen by these figures.
+Reference and variants are cross-validated on the same folds with the same seeds. They are scored out of fold against
+the given labels, and against the true labels where these are known. differences.py tests whether a variant differs
+from the reference. Heads that the stage `train` has trained are taken from the head cache, and vice versa. No choice
+depends on these scores.
 """
 
 from __future__ import annotations
@@ -35,14 +36,14 @@ from mer_pipeline.training.variants import Setting, variants
 
 
 def ablate(params: AblationParams, task: Task, project: Project, cache: HeadCache, progress: Progress = quiet) -> str:
-    """Run the stage; returns one line that says what came out.
+    """Run the stage, and return one line that sums up the result.
 
     Args:
-        params: the reference's head and seeds.
-        task: what the reference learns, from which encoders, and how.
-        project: where tables lie.
-        cache: trains the heads, or remembers them.
-        progress: told after every member.
+        params: the head and the seeds of the reference.
+        task: the classes, encoders and settings of training of the reference.
+        project: the paths of the tables.
+        cache: the head cache, which trains heads or finds them in the store.
+        progress: called after every member.
 
     Raises:
         StageError: a table is missing or does not fit another.
@@ -61,7 +62,7 @@ def ablate(params: AblationParams, task: Task, project: Project, cache: HeadCach
 def measure_project(
     params: AblationParams, task: Task, project: Project, cache: HeadCache, progress: Progress = quiet
 ) -> AblationMetrics | str:
-    """As `ablate`, without writing; the reason, where nothing can be measured."""
+    """Measure as `ablate` does, but write nothing. Return the reason instead if nothing can be measured."""
     encoders, labels = task.encoders, read_labels(project, task.classes)
     empty = why_empty(labels)
     if empty is not None:
@@ -91,10 +92,10 @@ def measure(
     Args:
         reference: the whole system.
         task: its classes and encoders.
-        features: of all encoders.
-        groups: of each labelled clip.
-        cache: trains the heads, or remembers them.
-        progress: as in `ablate`.
+        features: the features of all encoders.
+        groups: the group of each labelled clip.
+        cache: the head cache, which trains heads or finds them in the store.
+        progress: called after every member.
     """
     encoders, classes = task.encoders, len(task.classes)
     params, other = reference.params, None
@@ -133,7 +134,7 @@ def measure(
 
 
 def _predict(settings: Sequence[Setting], classes: int, cache: HeadCache, progress: Progress) -> list[list[IntArray]]:
-    """What each setting's members say of clips that they have not seen: a prediction int64 (n,) per seed."""
+    """Return the out-of-fold predictions of each setting: one array of class indices, int64 (n,), per seed."""
     total = sum(one.labels.folds * len(seeds_of(one.head, one.params)) for one in settings)
     done = 0
 
@@ -152,7 +153,7 @@ def _predict(settings: Sequence[Setting], classes: int, cache: HeadCache, progre
 
 @dataclass(frozen=True)
 class _Judged:
-    """Scores by one yardstick, the variants in their order."""
+    """The scores of the reference and of the variants, in their order, against one kind of label."""
 
     reference: Score
     variants: list[Compared]
@@ -162,7 +163,15 @@ class _Judged:
 def _judge(
     label: IntArray, rows: IntArray, groups: Sequence[str], predicted: Sequence[Sequence[IntArray]], classes: int
 ) -> _Judged:
-    """Score the reference, which is the first, and compare the others with it, on some of the clips."""
+    """Score the reference, which is the first of `predicted`, on some clips, and compare the others with it.
+
+    Args:
+        label: int64 (n,), the labels to score against.
+        rows: the indices of the clips that are scored.
+        groups: the group of each of the n clips.
+        predicted: for each system one prediction, int64 (n,), per seed.
+        classes: the number of classes.
+    """
     units, true = units_of([groups[i] for i in rows]), label[rows]
     reference, *others = [[one[rows] for one in system] for system in predicted]
     return _Judged(score(true, reference, classes), compare(true, reference, others, units, classes), units)

@@ -1,11 +1,11 @@
-"""`data/fusion/` on disk: one config.json and a safetensors file per member. No pickle, no absolute path.
+"""Write and read `data/fusion/`, which holds one config.json and one safetensors file per member.
 
-    config.json                                       what the heads are of; `empty` says why there are none
-    fused/HEAD/seed-S_fold-F.safetensors              all modalities
-    single/MODALITY/HEAD/seed-S_fold-F.safetensors    one
-    out_of_fold.parquet                               what the fused heads say of clips that they have not seen
+    config.json                                       classes, modalities and params; `empty` says why there is no head
+    fused/HEAD/seed-S_fold-F.safetensors              a member on all modalities
+    single/MODALITY/HEAD/seed-S_fold-F.safetensors    a member on one modality
+    out_of_fold.parquet                               the out-of-fold predictions of the heads on all modalities
 
-The bytes depend on the values alone.
+There is no pickle and no absolute path, and equal values give equal bytes.
 """
 
 from __future__ import annotations
@@ -31,25 +31,25 @@ from mer_pipeline.heads.scaler import Scaler
 from mer_pipeline.heads.spec import HeadSpec
 from mer_pipeline.training.member import Member
 
-FUSED = None  # the feature set of all modalities; a single one is called by its name
+FUSED = None  # stands for all modalities where otherwise the name of a single modality is given
 
 
 class FusionConfig(Section):
-    """config.json: what a reader needs to load any member."""
+    """The content of config.json, which is all that is needed to load a member."""
 
     classes: tuple[str, ...]
     modalities: tuple[str, ...]
-    dims: tuple[int, ...]  # of each modality; empty where there are no heads
-    merged: dict[str, int] = Field(default_factory=dict)  # encoders that are the modality VISUAL, and columns of each
+    dims: tuple[int, ...]  # the number of values of each modality; empty if there are no heads
+    merged: dict[str, int] = Field(default_factory=dict)  # encoders merged into VISUAL, and the columns of each
     folds: int
     params: TrainParams
     selected: HeadName | None
-    temperature: float = 1.0  # of the selected head's probabilities; those in out_of_fold.parquet are without it
+    temperature: float = 1.0  # of the selected head's probabilities; out_of_fold.parquet does not use it
     empty: str | None
 
     @property
     def encoders(self) -> dict[str, int]:
-        """What to load, in token order, with the length of each one's vectors."""
+        """The encoders to load, in the order of the tokens, with the length of each one's vectors."""
         found: dict[str, int] = {}
         for name, dim in zip(self.modalities, self.dims, strict=True):
             found |= self.merged if self.merged and name == VISUAL else {name: dim}
@@ -57,13 +57,18 @@ class FusionConfig(Section):
 
 
 def member_path(root: Path, modality: str | None, head: HeadName, seed: int, fold: int) -> Path:
-    """Where a member lies; `modality` is FUSED or a modality's name."""
+    """Return the path of a member; `modality` is FUSED or the name of a modality.
+
+    Example:
+        >>> member_path(Path("data/fusion"), "voice", "logreg", seed=0, fold=2).as_posix()
+        'data/fusion/single/voice/logreg/seed-0_fold-2.safetensors'
+    """
     parent = root / "fused" if modality is FUSED else root / "single" / modality
     return parent / head / f"seed-{seed}_fold-{fold}.safetensors"
 
 
 def member_tensors(member: Member, names: Sequence[str]) -> dict[str, Matrix]:
-    """All that a member of these modalities learnt, by name."""
+    """Return all learnt arrays of a member of these modalities, by name."""
     tensors = {"prior": member.prior}
     for name, mean, inverse in zip(names, member.scaler.mean, member.scaler.inverse, strict=True):
         tensors |= {f"scaler.{name}.mean": mean, f"scaler.{name}.inverse": inverse}
@@ -81,10 +86,18 @@ def member_from(
     classes: int,
     spec: HeadSpec,
 ) -> Member:
-    """The member that `member_tensors` were taken from.
+    """Return the member that the arrays of `member_tensors` describe.
+
+    Args:
+        tensors: the arrays by name.
+        names: the names of the modalities.
+        dims: the number of values of each modality.
+        classes: the number of classes.
+        spec: the head.
 
     Raises:
-        KeyError, RuntimeError: they are of another kind of member.
+        KeyError: an array is missing.
+        RuntimeError: the arrays do not fit the head.
     """
     mean, inverse = ([tensors[f"scaler.{name}.{part}"] for name in names] for part in ("mean", "inverse"))
     learnt = {name.removeprefix("head."): tensor for name, tensor in tensors.items() if name.startswith("head.")}
@@ -98,16 +111,16 @@ def member_from(
 
 
 def save_member(path: Path, member: Member, names: Sequence[str]) -> None:
-    """Write a member of these modalities."""
+    """Write a member of these modalities to a safetensors file."""
     path.parent.mkdir(parents=True, exist_ok=True)
     save_file(member_tensors(member, names), path)
 
 
 def load_member(path: Path, config: FusionConfig, modality: str | None, head: HeadName) -> Member:
-    """Read what `save_member` wrote.
+    """Read a member that `save_member` wrote.
 
     Raises:
-        StageError: the file is missing, torn, or of other features than config.json says.
+        StageError: the file is missing or incomplete, or is of other features than config.json says.
     """
     dims = dict(zip(config.modalities, config.dims, strict=True))
     names = config.modalities if modality is FUSED else (modality,)
@@ -122,7 +135,7 @@ def load_config(root: Path) -> FusionConfig:
     """Read config.json.
 
     Raises:
-        StageError: it is missing or of another version.
+        StageError: the file is missing, or was written by another version.
     """
     try:
         return FusionConfig.model_validate_json((root / CONFIG).read_text(encoding="utf-8"))
@@ -131,7 +144,10 @@ def load_config(root: Path) -> FusionConfig:
 
 
 def predictions_schema(classes: int, *extra: pa.Field) -> pa.Schema:
-    """Columns of out_of_fold.parquet and data/predictions.parquet: clip_id, `extra`, then what a head says."""
+    """Return the common columns of out_of_fold.parquet and data/predictions.parquet.
+
+    They are clip_id, the columns in `extra`, and then the head's name, label, probabilities and modality weights.
+    """
     return pa.schema(
         [
             pa.field("clip_id", pa.string(), nullable=False),

@@ -1,15 +1,17 @@
-"""Cross-validation: k folds times the seeds, one member each.
+"""Cross-validation of a head: one member for each of the k folds and each seed.
 
-    fold f           is scored: neither its labels nor its features reach the member
-    fold (f+1) mod k is the validation fold for early stopping, and learnt from afterwards (`train.refit`)
-    the rest         is trained on; all labels were refined without fold f
+The member of fold f uses the folds as follows:
 
-A head that needs no validation fold (logreg) trains on it too. So does every head, for `patience` epochs, where there
-are only two folds, or where the rest lacks a class that the validation fold has: a class that was never trained on
-costs more than a guessed number of epochs.
+    fold f            is scored; the member sees neither its labels nor its features
+    fold (f+1) mod k  is the validation fold for early stopping, and is learnt from afterwards (`train.refit`)
+    other folds       are trained on; all labels are refined without fold f
 
-Clips of the pool with pseudo-labels that were made without fold f join the rows that are trained on. They are in no
-fold: never validated on, never scored, and not counted in the prior.
+A head that needs no validation fold (logreg) trains on that fold too. In two cases all other heads do so as well, for
+`patience` epochs: if there are only two folds, or if the other folds lack a class that the validation fold has. A class
+that is never trained on costs more than a guessed number of epochs.
+
+Clips of the pool with pseudo-labels that were made without fold f are added to the training rows. They belong to no
+fold: they are never used for validation, never scored, and not counted in the prior.
 """
 
 from __future__ import annotations
@@ -35,24 +37,24 @@ from mer_pipeline.training.search import Fold, FoldSearch, search
 from mer_pipeline.training.targets import as_asked
 
 PLAIN = CrossValidationParams()
-FEWEST_FOLDS = 3  # one is held out, one is voted on or scored, one is learnt from
+FEWEST_FOLDS = 3  # one fold is held out, one is voted on or scored, and one is learnt from
 
 
 @dataclass(frozen=True)
 class Labels:
-    """The n labelled clips; labels are int64 class indices.
+    """The labels of n labelled clips in k folds, and of m clips of the pool, as int64 class indices.
 
     Attributes:
-        clip_ids: sorted.
-        fold: int64 (n,), 0..k-1.
-        given: (n,).
-        final: (n,), refined with all votes.
-        held_out: (k, n), refined without fold f at [f]; MISSING on fold f's own clips.
-        true: (n,), MISSING where it is not known.
-        pseudo_ids: m clips of the pool; features of all n + m clips have their rows after the labelled ones.
-        pseudo: (k, m), the label for the head that is scored on fold f at [f], MISSING where the clip is not taken.
-        posterior: float32 (k + 1, n, C), of the model that refined the labels: without fold f at [f], where it is zeros
-            on fold f's own clips, and with all votes at [FINAL]. None: nothing was refined.
+        clip_ids: the ids of the labelled clips, sorted.
+        fold: int64 (n,), the fold of each clip, from 0 to k - 1.
+        given: int64 (n,), the given labels.
+        final: int64 (n,), the labels refined with all votes.
+        held_out: int64 (k, n), at [f] the labels refined without fold f; MISSING on the clips of fold f.
+        true: int64 (n,), the true labels, MISSING where they are not known.
+        pseudo_ids: the ids of the m clips of the pool. In features, their rows follow those of the labelled clips.
+        pseudo: int64 (k, m), at [f] the pseudo-labels for the head that is scored on fold f, MISSING where none.
+        posterior: float32 (k + 1, n, C), the posteriors of the refinement: at [f] without fold f, with zeros on the
+            clips of fold f, and at [FINAL] with all votes. None if nothing was refined.
     """
 
     clip_ids: tuple[str, ...]
@@ -67,18 +69,18 @@ class Labels:
 
     @property
     def all_ids(self) -> tuple[str, ...]:
-        """The clips whose features are needed, in the order of their rows."""
+        """The ids of all clips whose features are needed, in the order of the rows of the features."""
         return self.clip_ids + self.pseudo_ids
 
     @property
     def folds(self) -> int:
-        """k."""
+        """The number k of folds."""
         return len(self.held_out)
 
 
 @dataclass(frozen=True)
 class Trained:
-    """One member and where it stands in the cross-validation."""
+    """One trained member, with its seed, its scored fold and its training history."""
 
     seed: int
     fold: int
@@ -88,14 +90,14 @@ class Trained:
 
 @dataclass(frozen=True)
 class Validated:
-    """A head's members, and what they say of the clips that they have not seen.
+    """The members of a head from S seeds and k folds, and their out-of-fold predictions for n clips.
 
     Attributes:
-        members: seeds times folds.
+        members: the members, by seed and then by fold.
         probabilities: float32 (S, n, C), out of fold.
-        weights: float32 (S, n, M).
-        by_prior: bool (n,), some member had nothing to go by.
-        searches: that chose the params, of every fold and, last, of no fold; None: params are as they stand.
+        weights: float32 (S, n, M), the modality weights.
+        by_prior: bool (n,), true where some member gave the training prior, because the clip lacks its modalities.
+        searches: the searches that chose the params, one per fold and at the end that of no fold; None without search.
     """
 
     members: list[Trained]
@@ -106,10 +108,16 @@ class Validated:
 
 
 def read_labels(project: Project, classes: Sequence[str], *, truth: bool = True, pseudo: bool = True) -> Labels:
-    """Join the tables of labels and folds, and those of true labels and pseudo-labels where they are asked for.
+    """Read the labels and folds, with the true labels and the pseudo-labels on request.
+
+    Args:
+        project: the paths of the tables.
+        classes: the classes, in order.
+        truth: whether to read the true labels.
+        pseudo: whether to read the pseudo-labels.
 
     Raises:
-        StageError: labels and folds are not of the same clips.
+        StageError: the tables of labels, folds and pseudo-labels do not fit each other.
     """
     index = {label: c for c, label in enumerate(classes)}
     table = pq.read_table(project.folds)
@@ -154,9 +162,10 @@ def cross_validate(
     tick: Callable[[], None] = lambda: None,
     compute: ComputeConfig = HERE,
 ) -> Validated:
-    """Train a head for every seed and fold; `features` are of `labels.all_ids`, raw. `tick` follows each member.
+    """Train a head for every seed and fold.
 
-    With `params.search` the params of each fold's members are chosen first, without it (search.py).
+    `features` are those of `labels.all_ids`, not standardised, and `tick` is called after each member. If
+    `params.search` asks for it, the params for each fold are first chosen without that fold (search.py).
     """
     return validate(head_of(name, params), features, labels, classes, params, tick, compute)
 
@@ -170,7 +179,7 @@ def validate(
     tick: Callable[[], None] = lambda: None,
     compute: ComputeConfig = HERE,
 ) -> Validated:
-    """As `cross_validate`, of a head that was looked up before."""
+    """Do the same as `cross_validate` for the specification of a head."""
     seeds, n = spec.seeds(params), len(labels.fold)
     probabilities = np.zeros((len(seeds), n, classes), dtype=np.float32)
     weights = np.zeros((len(seeds), n, len(features.names)), dtype=np.float32)
@@ -198,29 +207,39 @@ def validate(
 
 
 def is_searched(spec: HeadSpec, labels: Labels, params: CrossValidationParams) -> bool:
-    """Whether params are searched for: where without the scored fold there are two others at least, and the head has
-    params that are searched."""
+    """Return whether params are searched for.
+
+    This takes at least two folds besides the scored one, and a head with params in the search space.
+    """
     return bool(
         params.search.trials and labels.folds >= FEWEST_FOLDS and spec.head.searched and spec.space(params.search)
     )
 
 
 def members_of(name: HeadName, labels: Labels, params: TrainParams) -> int:
-    """How many members `cross_validate` trains: k folds times seeds, and k inner cross-validations of a search."""
+    """Return how many members `cross_validate` trains, including the k * k members of each trial of a search."""
     k = labels.folds
     spec = head_of(name, params)
     return k * len(spec.seeds(params)) + (params.search.trials * k * k if is_searched(spec, labels, params) else 0)
 
 
 def seeds_of(name: HeadName, params: TrainParams) -> tuple[int, ...]:
-    """The seeds that a head is trained with."""
+    """Return the seeds that the head of this name is trained with."""
     return head_of(name, params).seeds(params)
 
 
 def split(
     labels: Labels, f: int, uses_validation: bool, classes: int, params: CrossValidationParams = PLAIN
 ) -> tuple[Examples, Examples | None]:
-    """What the member of fold f trains on and what it is validated on; targets and weights as params ask."""
+    """Return the training and the validation examples of the member of fold f; the latter may be None.
+
+    Args:
+        labels: the labels.
+        f: the fold that is scored.
+        uses_validation: whether the head needs a validation fold.
+        classes: the number of classes.
+        params: `targets` and `class_weights` are used.
+    """
     others = np.flatnonzero(labels.fold != f)
     own = Examples.of(others, labels.held_out[f, others], labels.fold[others], classes)
     posterior = None if labels.posterior is None else labels.posterior[f]
@@ -233,9 +252,9 @@ def split(
 
 
 def without(labels: Labels, held_out: int) -> tuple[Indices, Labels]:
-    """The rows that are left without a fold (FINAL: all), and their labels, which were refined without it too.
+    """Return the dataset without one fold, or the whole one for FINAL: its rows, and labels refined without the fold.
 
-    The folds are counted anew. Pseudo-labels stay behind.
+    The remaining folds are numbered from 0. Pseudo-labels are left out.
     """
     learnt = labels.final if held_out == FINAL else labels.held_out[held_out]
     rows = np.flatnonzero(labels.fold != held_out)
@@ -250,10 +269,10 @@ def without(labels: Labels, held_out: int) -> tuple[Indices, Labels]:
 
 
 def problems(spec: HeadSpec, labels: Labels, classes: int, params: CrossValidationParams) -> list[list[Fold]]:
-    """What a search cross-validates for each fold, as if it did not exist, and last with all folds.
+    """Return the folds that each search cross-validates: for each fold f the others, and at the end all folds.
 
-    Pseudo-labels that were made without fold f know the folds that the search of fold f scores, so only the last
-    problem has any.
+    Pseudo-labels that were made without fold f depend on the labels of the folds that the search of fold f scores. So
+    only the last search uses pseudo-labels.
     """
 
     def at(rows: Indices, examples: Examples) -> Examples:
@@ -271,7 +290,7 @@ def problems(spec: HeadSpec, labels: Labels, classes: int, params: CrossValidati
 
 
 def _pseudo(labels: Labels, f: int, classes: int) -> Examples:
-    """The clips of the pool that are taken for the head of fold f; they are in no fold."""
+    """Return the clips of the pool with a pseudo-label for the head of fold f; they belong to no fold."""
     label = labels.pseudo[f] if labels.pseudo_ids else np.zeros(0, dtype=np.int64)
     taken = np.flatnonzero(label != MISSING)
     return Examples.of(len(labels.fold) + taken, label[taken], np.full_like(taken, NO_FOLD), classes)

@@ -1,12 +1,13 @@
-"""The fusion head as a judge: votes on clips that it has not learnt from, once for every held-out fold.
+"""The fusion-head judge: a fusion head votes on clips that it has not learnt from, once for every held-out fold.
 
-    held_out_fold = -1   clip of fold g: a head that was trained without fold g
-    held_out_fold =  f   clip of fold g: a head that was trained without folds f and g
-    other clips          the mean of all the heads of that held-out fold
+    held_out_fold = -1   a clip of fold g gets the vote of a head that was trained without fold g
+    held_out_fold =  f   a clip of fold g gets the vote of a head that was trained without folds f and g
+    other clips          get the mean of all heads of that held-out fold
 
-The labels that train fold f's head are refined without fold f. A vote by a head that knows fold f's labels would
-carry them in by the back door, so for each f the dataset is cross-validated as if fold f did not exist (nested.py):
-k + 1 cross-validations on the *given* labels, k² members per seed, remembered like every other trained head.
+The labels that train the head of fold f are refined without fold f. A vote by a head that has learnt the labels of
+fold f would make the refined labels depend on them after all. So for each f, the dataset is cross-validated as if fold
+f did not exist (nested.py). These are k + 1 cross-validations on the *given* labels, with k² members per seed, which
+the head cache keeps like all trained heads.
 """
 
 from __future__ import annotations
@@ -38,13 +39,13 @@ from mer_pipeline.training.task import Task
 
 @dataclass(frozen=True)
 class Dataset:
-    """All n clips of a dataset, and what a head may learn from.
+    """All n clips of a dataset, with the features and labels that a head may learn from.
 
     Attributes:
-        clip_ids: sorted.
-        features: of these.
-        given: int64 (n,), MISSING where there is no label.
-        fold: int64 (n,), MISSING on all but labelled training clips.
+        clip_ids: the ids of the clips, sorted.
+        features: their features.
+        given: int64 (n,), the given labels, MISSING where there is none.
+        fold: int64 (n,), the fold of each labelled training clip, MISSING for other clips.
     """
 
     clip_ids: tuple[str, ...]
@@ -54,7 +55,7 @@ class Dataset:
 
     @property
     def held_out(self) -> list[int]:
-        """FINAL and every fold."""
+        """FINAL and all folds, which are held out in turn."""
         return [FINAL, *(f for f in np.unique(self.fold).tolist() if f != MISSING)]
 
     @property
@@ -70,13 +71,13 @@ class Dataset:
 
 @dataclass(frozen=True)
 class HeldOutVotes:
-    """What heads that are blind to one fold say of the other clips.
+    """The votes of heads that have not seen one held-out fold, on the clips outside of it.
 
     Attributes:
-        held_out: that fold, or FINAL.
-        scores: float32 (n, C).
-        voted: bool (n,), false where a clip has no modality to go by, and on the held-out fold.
-        made_from: digest of what the heads learnt from.
+        held_out: the held-out fold, or FINAL.
+        scores: float32 (n, C), the probabilities of the heads.
+        voted: bool (n,), false where a clip has no modality, and on the held-out fold.
+        made_from: the digest of everything that the heads learnt from.
     """
 
     held_out: int
@@ -86,19 +87,22 @@ class HeldOutVotes:
 
 
 def own_schema(classes: int) -> pa.Schema:
-    """The schema of the table: one row per clip and held-out fold, but for fold f's clips where f is held out."""
+    """Return the schema of the judge's table.
+
+    The table has one row per clip and held-out fold, except for the clips of fold f where f is held out.
+    """
     return stage_schema(vote_schema(classes)).insert(1, pa.field(HELD_OUT, pa.int32(), nullable=False))
 
 
 def vote_by_head(judge: FusionHead, task: Task, project: Project, cache: HeadCache, progress: Progress = quiet) -> str:
-    """Run the judge; returns one line that says what came out.
+    """Run the judge, and return one line that sums up the result.
 
     Args:
-        judge: which.
-        task: what its head learns, from which encoders, and how.
-        project: where tables lie.
-        cache: trains the head, or remembers it.
-        progress: told after every member.
+        judge: the judge.
+        task: the classes, encoders and settings of training of its head.
+        project: the paths of the tables.
+        cache: the head cache, which trains heads or finds them in the store.
+        progress: called after every member.
 
     Raises:
         StageError: a table is missing or does not fit another.
@@ -123,7 +127,7 @@ def read_dataset(task: Task, project: Project) -> Dataset:
     """Read the manifest, the folds and the features.
 
     Raises:
-        StageError: a folder of features is not what `load_features` reads.
+        StageError: `load_features` can't read a folder of features.
     """
     manifest = pq.read_table(project.manifest, columns=["clip_id", "label"]).sort_by("clip_id")
     clip_ids = manifest["clip_id"].to_pylist()
@@ -139,7 +143,7 @@ def read_dataset(task: Task, project: Project) -> Dataset:
 
 
 def why_silent(data: Dataset) -> str | None:
-    """Why the head cannot vote at all, or None where it can."""
+    """Return the reason that the head can't vote at all, or None if it can."""
     if not (data.fold != MISSING).any():
         return "there are no labelled clips"
     if len(np.unique(data.given[data.fold != MISSING])) < 2:
@@ -152,7 +156,7 @@ def why_silent(data: Dataset) -> str | None:
 def cast_votes(
     judge: FusionHeadParams, data: Dataset, task: Task, cache: HeadCache, progress: Progress = quiet
 ) -> list[HeldOutVotes]:
-    """Cross-validate once for good and once without each fold."""
+    """Cross-validate with all folds and once without each fold; return the votes in the order of `data.held_out`."""
     params, classes = task.train, len(task.classes)
     done, total = 0, (len(data.held_out) - 1) ** 2 * len(seeds_of(judge.head, params))
 
@@ -165,7 +169,7 @@ def cast_votes(
     others = np.flatnonzero(data.fold == MISSING)
     unseen = data.features.take(others)
     held_out_votes = []
-    for at, held_out in enumerate(data.held_out, start=FINAL):  # the folds' numbers, counted anew
+    for at, held_out in enumerate(data.held_out, start=FINAL):  # `at` numbers the folds without gaps, as `labels` does
         left, blind_labels = without(labels, at)
         rows = labelled[left]
         blind = ask_blind(judge.head, data.features.take(rows), blind_labels, unseen, classes, params, cache, tick)
@@ -185,7 +189,7 @@ def _write(
     classes: tuple[str, ...],
     project: Project,
 ) -> None:
-    """The judge's folder, whole or not at all; `silence` is the reason of a clip without a vote."""
+    """Write the judge's folder, complete or not at all; `silence` is the reason of the rows without a vote."""
     values, shards = vote_schema(len(classes)), judge.shards.count
 
     def row(i: int, own: str, held_out_votes: HeldOutVotes) -> Row:
@@ -199,7 +203,7 @@ def _write(
     clips_of: dict[int, list[int]] = {shard: [] for shard in range(shards)}
     for i, clip_id in enumerate(data.clip_ids):
         clips_of[shard_of(clip_id, shards)].append(i)
-    # Its family says how a vote counts and not what it is.
+    # The family is left out, because it says how a vote counts and not what it is.
     footer = {"transform": f"vote-{judge.name}", "judge": judge.params.model_dump_json(exclude={"family"})}
     write_problems(project.quarantine(f"vote-{judge.name}"), [])
     with new_folder(project.table(f"votes/{judge.name}")) as folder:

@@ -1,8 +1,9 @@
-"""Trained heads remembered by what they were trained on: features, labels, folds, what each reads of params, its code.
+"""The head cache, which keeps trained heads in the store by what they were trained on.
 
-A head that was cross-validated before on the same rows is taken from the store: after one encoder changed, the
-others' single heads are; after switching back to an earlier state, all are. A new head, or another head's option,
-changes nothing for those that there are.
+The key covers features, labels, folds, the params that the head reads, and its code. A head that was cross-validated
+before on the same rows is taken from the store. So after a change of one encoder, the heads on other single modalities
+are found, and after a return to an earlier state all heads are. The keys of present heads do not change when a head is
+added, or when an option of another head changes.
 """
 
 from __future__ import annotations
@@ -33,22 +34,26 @@ from mer_pipeline.training.cross_validation import Labels, Trained, Validated, i
 from mer_pipeline.training.member import HERE
 from mer_pipeline.training.search import FoldSearch
 
-SCHEMA = pa.schema([pa.field("blob", pa.binary())])  # `_pack`ed
-# Settings of cross-validation that are in the key in another way: seeds as far as chance plays a part, and `search`
-# where there is one, with as much of its space as is the head's.
+SCHEMA = pa.schema([pa.field("blob", pa.binary())])  # the bytes that `_pack` returns
+# Settings of cross-validation that enter the key in another way: only those seeds that the head is trained with, and
+# `search` only if there is one, with that part of its space that concerns the head.
 TOLD = {"seeds", "search"}
 
 
 def head_cache(runtime: Runtime) -> HeadCache:
-    """The cache that this machine's settings name, training on its device."""
+    """Return the head cache that uses the store and the compute config of this machine."""
     return HeadCache(runtime.store_url, ComputeConfig(runtime.torch_device(), runtime.workers))
 
 
 class HeadCache:
-    """Cross-validation that looks into the store first.
+    """Cross-validation that first looks for its result in the store.
+
+    Args:
+        url: the storage root, or None to keep nothing.
+        compute: where networks are trained.
 
     Raises:
-        StoreError: the store cannot be reached.
+        StoreError: the store can't be reached.
     """
 
     def __init__(self, url: str | None, compute: ComputeConfig = HERE) -> None:
@@ -67,7 +72,10 @@ class HeadCache:
         *,
         search: bool = False,
     ) -> Validated:
-        """As `cross_validate`, with the same result to the last bit; without `search` params stay."""
+        """Do the same as the function `cross_validate`, with the same result to the last bit.
+
+        A result from the store calls `tick` as often as the training would. Without `search`, no params are searched.
+        """
         spec = head_of(name, params)
         if not (search and is_searched(spec, labels, params)):
             params = params.as_they_stand
@@ -82,7 +90,7 @@ class HeadCache:
         table = pack_set.read(found) if found[0] >= 0 else None
         if table is not None:
             with suppress(ReadOnlyStore):
-                pack_set.open_for_writing()  # it is in use
+                pack_set.open_for_writing()  # marks the pack set as in use
             for _ in range(members_of(name, labels, params)):
                 tick()
             return _unpack(table["blob"][0].as_py(), spec, features, classes)
@@ -96,11 +104,11 @@ class HeadCache:
             )
             pack_set.write_index()
         except ReadOnlyStore:
-            self._store = None  # a team's store that may only be read: train, and keep nothing
+            self._store = None  # a team's store may be read-only: then heads are trained but not kept
         return validated
 
     def _pack_set(self, store: Store, spec: HeadSpec) -> PackSet:
-        """What is remembered of heads that are trained by the same code."""
+        """Return the pack set of all heads that are trained by the same code."""
         if spec.code not in self._pack_sets:
             fingerprint = head_fingerprint(spec, self._compute.device.type)
             self._pack_sets[spec.code] = store.pack_set("heads", fingerprint, stage_schema(SCHEMA))
@@ -108,13 +116,16 @@ class HeadCache:
 
 
 def head_fingerprint(spec: HeadSpec, device: str) -> Fingerprint:
-    """What trains a head on a device kind ("cpu" or "cuda"): its code and how heads are trained, and no other head."""
+    """Return the fingerprint of a head's training on a kind of device ("cpu" or "cuda").
+
+    It covers the code of the head and of cross-validation, but not the code of other heads.
+    """
     code = code_parts(validate, _pack, _unpack, *dict.fromkeys(spec.code), on_gpu=device == "cuda")
     return Fingerprint({**code, "threads": str(INTRA_OP_THREADS), "device": device})
 
 
 def key_of(name: HeadName, features: Features, labels: Labels, classes: int, params: TrainParams) -> str:
-    """Digest of all that decides what cross-validation without a search will find, but for the code."""
+    """Return the digest of everything except the code that determines a cross-validation without a search."""
     spec, settings = head_of(name, params), CrossValidationParams.model_fields.keys() - TOLD
     return digest(
         {

@@ -1,6 +1,6 @@
-"""One trained member of an ensemble: the scaler, the head and the prior that come from one set of training rows.
+"""A member: a trained head with the scaler and the training prior that come from the same training rows.
 
-A clip that has no modality which the member knows gets the training prior, never a guess from zeros.
+A clip without any modality that the member knows gets the training prior, not a prediction from zeros.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ Chosen = Mapping[str, Value]
 
 @dataclass(frozen=True)
 class Predicted:
-    """What a member says of n clips.
+    """A member's predictions for n clips.
 
     Attributes:
         probabilities: float32 (n, C).
-        weights: float32 (n, M), how much each modality counted; zeros where it is absent.
-        by_prior: bool (n,), the clip has nothing to go by: its probabilities are the prior.
+        weights: float32 (n, M), the modality weights; zeros for absent modalities.
+        by_prior: bool (n,), true where a clip has no modality that the member knows, so that it gets the prior.
     """
 
     probabilities: Matrix
@@ -45,9 +45,13 @@ class Predicted:
 
 @dataclass(frozen=True)
 class Member:
-    """See the module. `head` is None where the training rows had nothing to learn from; `prior` is float32 (C,).
+    """A trained head with its scaler and its training prior.
 
-    `chosen` are the params that a search found for it, in place of those in params.yaml.
+    Attributes:
+        scaler: the standardisation, fitted on the training rows.
+        head: the trained head; None if no training row has a modality that varies.
+        prior: float32 (C,), the training prior.
+        chosen: the params that a search chose for it instead of those in params.yaml.
     """
 
     scaler: Scaler
@@ -56,7 +60,7 @@ class Member:
     chosen: Chosen = field(default_factory=dict)
 
     def predict(self, features: Features) -> Predicted:
-        """Score any number of clips, in groups of one fixed size."""
+        """Predict any number of clips, in groups of GROUP. The features are not standardised."""
         parts = [self._group(n, group) for n, group in groups(features)]
         return Predicted(
             np.concatenate([np.zeros((0, len(self.prior)), np.float32), *(part.probabilities for part in parts)]),
@@ -78,7 +82,13 @@ class Member:
 
 @dataclass(frozen=True)
 class Plan:
-    """A member to be: the rows it learns from, those whose score says when to stop, and what learns."""
+    """A member that is to be trained.
+
+    Attributes:
+        split: the training examples, and the validation examples if there are any.
+        seed: its seed.
+        spec: its head.
+    """
 
     split: tuple[Examples, Examples | None]
     seed: int
@@ -95,7 +105,7 @@ def fit_members(
     compute: ComputeConfig = HERE,
     tick: Callable[[], None] = lambda: None,
 ) -> list[tuple[Member, list[Epoch]]]:
-    """Train one of a head for every seed and split, as `fit_plans` does."""
+    """Train one member of a head for every seed and split, in this order; `fit_plans` has the details."""
     spec = head_of(name, params)
     plans = [Plan(split, seed, spec) for seed in seeds for split in splits]
     return fit_plans(features, plans, classes, compute, tick)
@@ -108,13 +118,22 @@ def fit_plans(
     compute: ComputeConfig = HERE,
     tick: Callable[[], None] = lambda: None,
 ) -> list[tuple[Member, list[Epoch]]]:
-    """Train on raw features, all of one class of heads; what a member becomes does not depend on the others.
+    """Train members whose heads are all of one class.
 
-    `tick` follows each.
-    Neither scaler nor prior sees a validation row.
+    A member does not depend on the others. Neither its scaler nor its prior depends on the validation examples.
+
+    Args:
+        features: the features of all clips, not standardised.
+        plans: the members to train.
+        classes: the number of classes.
+        compute: where networks are trained.
+        tick: called after each member.
+
+    Returns:
+        Each member with its training history, in the order of the plans.
 
     Raises:
-        NumericsError: a library would compute otherwise than params.yaml says.
+        NumericsError: a numerical library is not set up as params.yaml says.
     """
     numerics.check()
     splits = {id(plan.split): plan.split for plan in plans}
@@ -139,7 +158,7 @@ def fit_plans(
 
 @dataclass(frozen=True)
 class Start:
-    """What all members of one split have in common; `prior` is float32 (C,)."""
+    """The common part of all members of one split; `prior` is float32 (C,)."""
 
     train: Examples
     validation: Examples | None
@@ -148,9 +167,9 @@ class Start:
 
 
 def _start(features: Features, train: Examples, validation: Examples | None, classes: int) -> Start:
-    """Leave out the clips that have nothing to learn from; the prior counts them."""
+    """Fit the scaler and the prior, and leave out the examples without any modality, which only the prior counts."""
     scaler = Scaler.fit(features.take(train.rows))
-    held = train.at(np.flatnonzero(train.fold != NO_FOLD))  # a pseudo-label says nothing of how frequent its class is
+    held = train.at(np.flatnonzero(train.fold != NO_FOLD))  # pseudo-labels don't show how frequent a class is
     prior = np.bincount(held.label, minlength=classes).astype(np.float32) / np.float32(len(held.label))
 
     def telling(examples: Examples) -> Examples:
@@ -162,7 +181,10 @@ def _start(features: Features, train: Examples, validation: Examples | None, cla
 
 @contextmanager
 def fixed_threads() -> Iterator[None]:
-    """Sums are split by thread, so their rounding depends on the count: keep it constant for torch and BLAS."""
+    """Run torch and BLAS with a fixed number of threads.
+
+    Sums are split by thread, so their rounding depends on the number of threads.
+    """
     torch.set_num_threads(INTRA_OP_THREADS)
     with threadpool_limits(INTRA_OP_THREADS):
         yield

@@ -1,11 +1,11 @@
-"""What a head says of clips that it has not learnt from, as if one fold did not exist.
+"""Nested predictions: a head predicts clips that it has not learnt from, as if a fold f did not exist.
 
-    clip of fold g ≠ f     a head that was trained without folds f and g
-    clip without a label   for every g ≠ f what that head says; their mean is what all of them say
+    clip of fold g ≠ f     is predicted by a head that was trained without folds f and g
+    clip without a label   is predicted by each of these heads; the mean over g is their common prediction
 
-A vote or a pseudo-label that the head scored on fold f will learn from may not know fold f's labels. So for each f the
-data is cross-validated without it; {f, g} and {g, f} are trained twice, because then each cross-validation is an
-ordinary one, remembered like any other.
+A vote or a pseudo-label that the head scored on fold f learns from must not depend on the labels of fold f. So the data
+is cross-validated without each fold f. The heads without {f, g} are trained twice, once for f and once for g. In
+return, each of these is an ordinary cross-validation, which the head cache keeps.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ from mer_pipeline.training.head_cache import HeadCache, key_of
 
 @dataclass(frozen=True)
 class Blind:
-    """What heads that are blind to a fold say; k' folds are left.
+    """The predictions of heads that have not seen one fold, where k' other folds are left.
 
     Attributes:
-        labelled: float32 (n, C), of the labelled clips, out of fold.
-        heard: bool (n,), false where a clip has nothing to go by.
-        others: float32 (k', m, C), of other clips by the heads that were trained without fold g, at [g].
-        others_heard: bool (k', m).
-        made_from: digest of what the heads learnt from.
+        labelled: float32 (n, C), out-of-fold probabilities of the labelled clips of these folds.
+        heard: bool (n,), false where a clip has no modality.
+        others: float32 (k', m, C), at [g] the probabilities of other clips by the heads trained without fold g.
+        others_heard: bool (k', m), false where such a clip has no modality.
+        made_from: the digest of everything that the heads learnt from.
     """
 
     labelled: Matrix
@@ -50,9 +50,17 @@ def ask_blind(
     known: HeadCache,
     tick: Callable[[], None] = lambda: None,
 ) -> Blind:
-    """Cross-validate on `labels` (of `without`), and ask each member about `others`.
+    """Cross-validate a head on labels without one fold, and predict other clips by each member.
 
-    `features` are of `labels.clip_ids` and `labels.pseudo_ids`.
+    Args:
+        head: the name of the head in `params`.
+        features: the features of `labels.all_ids`, not standardised.
+        labels: labels that `without` returned, with or without pseudo-labels.
+        others: the features of the m other clips.
+        classes: the number of classes.
+        params: the section `train`.
+        known: the head cache.
+        tick: called after each member.
     """
     validated = known.cross_validate(head, features, labels, classes, params, tick)
     said = np.zeros((labels.folds, len(others), classes), dtype=np.float32)

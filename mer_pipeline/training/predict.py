@@ -1,9 +1,9 @@
-"""The predict stage: every test and pool clip by the selected head, the submission, and scores where truth exists.
+"""The stage `predict`: predict all test and pool clips by the selected head, and score where true labels exist.
 
-A prediction is the mean of the softmax over folds and seeds, and its probabilities are tempered by what was fitted
-out of fold (`calibration.py`), which changes no label. Beside the head's own weights stands what the prediction rests
-on: how much of it is lost without each modality (`importance.py`). Each candidate gets a row: one without any modality
-gets the training prior and a flag. The truth is read for scoring only.
+A prediction is the mean of the probabilities over folds and seeds. The temperature that was fitted out of fold
+(`calibration.py`) is applied to it, which changes no label. Besides the modality weights, the table has the importance
+of each modality (`importance.py`). Each candidate gets a row: a candidate without any modality gets the training prior
+and a flag. The true labels are used only for scores. The stage also writes the submission and the files of two plots.
 """
 
 from __future__ import annotations
@@ -47,7 +47,13 @@ NO_MODALITY = "no modality: training prior"
 
 @dataclass(frozen=True)
 class Ensemble:
-    """What all members of one head say: float32 (S, n, C) by seed, mean weights (n, M), bool (n,) nothing to go by."""
+    """The predictions of all members of one head for n clips.
+
+    Attributes:
+        probabilities: float32 (S, n, C), for each seed the mean over the folds.
+        weights: float32 (n, M), the mean modality weights over seeds and folds.
+        by_prior: bool (n,), true where every member gave the training prior.
+    """
 
     probabilities: Matrix
     weights: Matrix
@@ -55,13 +61,15 @@ class Ensemble:
 
 
 def predict(project: Project, progress: Progress = quiet) -> str:
-    """Run the stage; returns one line that says what came out.
+    """Run the stage, and return one line that sums up the result.
 
-    `progress` is told after every member, with how many have scored and how many will.
+    Args:
+        project: the paths of the tables.
+        progress: called after every member, with the number of members that are done and the number of all.
 
     Raises:
         StageError: a table or a member is missing or does not fit another.
-        UsageError: a modality's vectors have another length than the heads were trained on.
+        UsageError: the vectors of a modality have another length than those that the heads were trained on.
     """
     config = load_config(project.fusion)
     manifest = pq.read_table(project.manifest, columns=["clip_id", "group", "split", "label"]).to_pylist()
@@ -102,7 +110,7 @@ def predict(project: Project, progress: Progress = quiet) -> str:
                 test = _test_scores(
                     scorer, features.take(known), true, groups, final(true, *said, groups, config.classes)
                 )
-    label = probabilities.argmax(axis=1)  # tempering could round two of them to a tie
+    label = probabilities.argmax(axis=1)  # without the temperature, which could round two probabilities to a tie
 
     rows: list[Row] = [
         {
@@ -149,13 +157,13 @@ def _check_dims(features: Features, config: FusionConfig, root: Path) -> None:
 
 
 class _Scorer:
-    """Loads and averages members, and counts them for progress."""
+    """Load members, average their predictions, and report progress."""
 
     def __init__(self, root: Path, config: FusionConfig, progress: Progress, *, scored: bool) -> None:
         self.root, self.config, self.progress, self.done = root, config, progress, 0
         assert config.selected is not None
         self.sets = [FUSED, *(config.modalities if config.params.single_modality else ())]
-        left_out = [config.selected] * (1 + len(config.modalities))  # all, and all but each
+        left_out = [config.selected] * (1 + len(config.modalities))  # with all modalities, and without each one
         heads = [config.selected, *left_out, *(list(config.params.heads) * len(self.sets) if scored else ())]
         self.total = config.folds * sum(len(seeds_of(name, config.params)) for name in heads)
 
@@ -180,7 +188,7 @@ class _Scorer:
 def _test_scores(
     scorer: _Scorer, features: Features, true: Indices, groups: Sequence[str], selected: SelectedScore
 ) -> CandidateScores:
-    """Every head, on all modalities and on each alone; one prediction per seed, its folds averaged."""
+    """Score every head, on all modalities and on each alone, with one prediction per seed, the mean over its folds."""
     classes, units = len(scorer.config.classes), units_of(groups)
 
     def labels(modality: str | None, head: HeadName) -> list[Indices]:
@@ -201,7 +209,7 @@ def _test_scores(
 def _out_of_fold(
     root: Path, config: FusionConfig, given: dict[str, int], index: dict[str, int]
 ) -> list[tuple[int, int]]:
-    """Given and out-of-fold predicted label of the selected head, for a dataset without test truth."""
+    """Return pairs of given label and out-of-fold prediction of the selected head, for data without true labels."""
     rows = pq.read_table(root / OUT_OF_FOLD, columns=["clip_id", "head", "label"]).to_pylist()
     return [(given[row["clip_id"]], index[row["label"]]) for row in rows if row["head"] == config.selected]
 

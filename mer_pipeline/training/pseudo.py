@@ -1,17 +1,17 @@
-"""The pseudo stage: rounds of training a head and letting it label, with others, the clips that nobody labelled.
+"""The stage `pseudo`: train a head and let it label, with corroborating families, the clips of the pool, in rounds.
 
-For every held-out fold f, and for FINAL, by itself:
+It does the following for every held-out fold f and for FINAL, independently of each other:
 
-    round 1   heads as if fold f did not exist (nested.py), on the labels that were refined without it
-              rule (labels/pseudo.py) ─► labels for the pool
-    round r   the same heads with the last round's pseudo-labels, and the rule anew on the whole pool
-              until nothing changes, or `pseudo.rounds`
+    round 1   Train heads as if fold f did not exist (nested.py), on the labels that were refined without it. Apply the
+              rule (labels/pseudo.py), which gives pseudo-labels for the pool.
+    round r   Train the same heads with the pseudo-labels of the round before, and apply the rule again to the whole
+              pool. Stop when nothing changes, or after `pseudo.rounds` rounds.
 
-Inside a round the head without folds f and g learns from pseudo-labels of its own: those that it gave itself, by a
-rule that was measured on clips outside f and g. Were it given those of all the heads, which know g's labels, the
-probabilities on g's clips would be out of fold in name only, and every later threshold too low.
+Inside a round, the head without folds f and g learns only from pseudo-labels that it gave itself, by a rule that was
+measured on clips outside f and g. The pseudo-labels of all heads together depend on the labels of fold g. With those,
+the probabilities of the clips of fold g would no longer be out of fold, and all later thresholds would be too low.
 
-A clip of the pool whose group fold f has is not taken where f is held out: folds keep groups apart, and so does this.
+Where fold f is held out, no clip of the pool is taken whose group is in fold f, because folds keep groups apart.
 """
 
 from __future__ import annotations
@@ -47,18 +47,26 @@ from mer_pipeline.training.task import Task
 
 @dataclass(frozen=True)
 class Means:
-    """How: the stage's params, what its head learns, and what trains or remembers it."""
+    """The settings of a run that all held-out folds share.
+
+    Attributes:
+        params: the settings of the stage.
+        task: the classes, encoders and settings of training.
+        join: whether dependent families count as one.
+        cache: the head cache, which trains heads or finds them in the store.
+        tick: called after each member.
+    """
 
     params: PseudoParams
     task: Task
-    join: bool  # dependent families count as one
+    join: bool
     cache: HeadCache
     tick: Callable[[], None] = lambda: None
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came out for one held-out fold: the table's part and the summary's."""
+    """The result for one held-out fold: its part of the table, its rounds and its part of the metric file."""
 
     decided: Decided
     rounds: list[PseudoRound]
@@ -67,11 +75,11 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Others:
-    """Who must agree with the head.
+    """The sources that must agree with the head, besides those of the dataset.
 
     Attributes:
-        judges: by name.
-        join: families that agree more than their accuracy explains count as one (`labels.join_dependent`).
+        judges: the judges by name.
+        join: whether dependent families count as one (`labels.join_dependent`).
     """
 
     judges: Mapping[str, JudgeParams]
@@ -86,20 +94,20 @@ def pseudo(
     cache: HeadCache,
     progress: Progress = quiet,
 ) -> str:
-    """Run the stage; returns one line that says what came out.
+    """Run the stage, and return one line that sums up the result.
 
     Args:
-        params: how strict, and how often.
-        task: what the head learns, from which encoders, and how.
-        others: who must agree with it.
-        project: where tables lie.
-        cache: trains the head, or remembers it.
-        progress: told after every member.
+        params: the settings of the stage.
+        task: the classes, encoders and settings of training of the head.
+        others: the sources that must agree with the head.
+        project: the paths of the tables.
+        cache: the head cache, which trains heads or finds them in the store.
+        progress: called after every member.
 
     Raises:
         ParamsError: there are too few families that could agree.
         StageError: a table is missing or does not fit another.
-        DatasetError: a vote is not what `read_votes` takes.
+        DatasetError: `read_votes` does not accept a vote.
     """
     classes, inputs = task.classes, read_pseudo_inputs(params, task, others.judges, project)
     why = why_nothing(inputs)
@@ -139,12 +147,12 @@ def pseudo(
 
 
 def decide(held_out: int, inputs: PseudoInputs, means: Means) -> Outcome:
-    """All rounds of one held-out fold; nothing in it depends on that fold's labels, or on another held-out fold."""
+    """Run all rounds of one held-out fold, independently of its labels and of the other held-out folds."""
     params, classes = means.params, means.task.classes
     rows, labels = without(inputs.labels, held_out)
     features, fold = inputs.features.take(rows), labels.fold
     said = {source: column[rows] for source, column in inputs.said.items()}
-    away = inputs.groups[inputs.labels.fold == held_out]  # FINAL is no fold
+    away = inputs.groups[inputs.labels.fold == held_out]  # empty for FINAL, which is no fold
     barred: Mask = np.isin(inputs.pool_groups, away)
     each_barred = [barred | np.isin(inputs.pool_groups, inputs.groups[rows[fold == g]]) for g in range(labels.folds)]
 
@@ -168,14 +176,14 @@ def decide(held_out: int, inputs: PseudoInputs, means: Means) -> Outcome:
         if number == params.rounds:
             break
         again = _inner(blind, known, corroborating, pool, labels, each_barred, inputs, means)
-        if (again == inner).all():  # the next round would be this one
+        if (again == inner).all():  # the next round would give the same result
             break
         inner = again
     return Outcome(decided, told, _held_out(decided, told, corroborating, means))
 
 
 def _train(features: Features, labels: Labels, inner: Indices, inputs: PseudoInputs, means: Means) -> Blind:
-    """Cross-validate, each member with the pseudo-labels of its own fold."""
+    """Cross-validate the head, where each member learns from the pseudo-labels made without its fold."""
     taken = np.flatnonzero((inner != MISSING).any(axis=0))
     names = tuple(inputs.pool_ids[i] for i in taken)
     labels = replace(labels, pseudo_ids=names, pseudo=inner[:, taken])
@@ -198,7 +206,7 @@ def _inner(
     inputs: PseudoInputs,
     means: Means,
 ) -> Indices:
-    """int64 (k', m): what the head without fold g learns from in the next round, at [g]."""
+    """Return, at [g], the pseudo-labels that the head without fold g learns from in the next round, int64 (k', m)."""
     params = means.params
     found = []
     for g in range(labels.folds):

@@ -1,7 +1,6 @@
-"""What the pseudo stage knows before anything is trained: the labelled clips, the pool, and everybody's votes on both.
+"""Read the inputs of the stage `pseudo`: the labelled clips, the pool, and the votes on both.
 
-The pool is every clip without a label that is no candidate of the test; `pseudo.candidates` adds those. The true labels
-are not among the tables that are read.
+With `pseudo.candidates` the candidates count as clips of the pool here. The true labels are not read.
 """
 
 from __future__ import annotations
@@ -29,17 +28,18 @@ Words = NDArray[np.str_]
 
 @dataclass(frozen=True)
 class PseudoInputs:
-    """All that is known before anything is trained; n labelled clips and m of the pool.
+    """The inputs of the stage for n labelled clips and m clips of the pool.
 
     Attributes:
-        labels: of the labelled clips.
-        features: of these.
-        groups: of these, (n,).
-        pool_ids: sorted.
-        pool: their features.
-        pool_groups: (m,).
-        votes: of all sources but fusion-head judges, on both.
-        said, pool_said: the same as int64 (n,) and (m,) by source.
+        labels: the labels of the labelled clips.
+        features: the features of the labelled clips.
+        groups: (n,), the group of each labelled clip.
+        pool_ids: the ids of the clips of the pool, sorted.
+        pool: the features of the clips of the pool.
+        pool_groups: (m,), the group of each clip of the pool.
+        votes: the votes of all sources except fusion-head judges, on both kinds of clips.
+        said: the votes on the labelled clips, int64 (n,) by source.
+        pool_said: the votes on the clips of the pool, int64 (m,) by source.
     """
 
     labels: Labels
@@ -56,10 +56,11 @@ class PseudoInputs:
 def read_pseudo_inputs(
     params: PseudoParams, task: Task, judges: Mapping[str, JudgeParams], project: Project
 ) -> PseudoInputs:
-    """Read all tables; the truth is not among them.
+    """Read all tables except that of the true labels.
 
     Raises:
-        ParamsError, StageError: as `with_judges`, `load_features` and `read_labels`.
+        ParamsError: a judge has the name of a source of the dataset's votes.
+        StageError: votes, features or labels are missing or do not fit each other.
     """
     classes, labels = task.classes, read_labels(project, task.classes, truth=False, pseudo=False)
     manifest = pq.read_table(project.manifest, columns=["clip_id", "group", "split"]).to_pylist()
@@ -67,7 +68,7 @@ def read_pseudo_inputs(
     splits = {"pool", "test"} if params.candidates else {"pool"}
     pool_ids = tuple(sorted(row["clip_id"] for row in manifest if row["split"] in splits))
     both = pa.table({"clip_id": pa.array([*labels.clip_ids, *pool_ids], pa.string())})
-    # The head itself votes on labelled clips here, so fusion-head judges are left out: others must agree with it.
+    # Fusion-head judges are left out: the stage's own head votes, and it must be supported by other sources.
     others = {name: judge for name, judge in judges.items() if not judge.is_head}
     votes = as_own(with_judges(pq.read_table(project.given), project.votes, others, both), judges)
     return PseudoInputs(
@@ -84,7 +85,7 @@ def read_pseudo_inputs(
 
 
 def why_nothing(inputs: PseudoInputs) -> str | None:
-    """Why nothing can be taken at all, or None where something may."""
+    """Return the reason that no clip can be taken at all, or None if clips can be taken."""
     if not inputs.pool_ids:
         return "there are no clips without a label"
     if not inputs.labels.clip_ids:
@@ -97,10 +98,10 @@ def why_nothing(inputs: PseudoInputs) -> str | None:
 
 
 def check_families(inputs: PseudoInputs, params: PseudoParams) -> None:
-    """Agreement takes somebody who can agree.
+    """Check that enough families vote on the clips of the pool to support the head.
 
     Raises:
-        ParamsError: there are too few.
+        ParamsError: there are fewer than `min_families` - 1.
     """
     found, needed = sorted(may_bear_out(inputs.votes, inputs.pool_ids)), params.min_families - 1
     if len(found) < needed:

@@ -1,14 +1,15 @@
-"""Search: which settings a head is trained with, chosen by cross-validation inside the folds that it may know.
+"""Nested search: choose the settings of a head by cross-validation inside the training folds.
 
-    search of fold f    the other k - 1 folds; each is scored in turn by members that were trained on the rest
-    search of no fold   all k folds likewise: the usual search, whose best score is too good
+    search of fold f    uses the other k - 1 folds; each is scored in turn by members that were trained on the rest
+    search of no fold   uses all k folds in the same way: the usual search, whose best score is too optimistic
 
-A trial is one set of settings. Its value is the weighted F1 on the given labels, over all folds of its search together.
-The members that are scored on fold f are trained with the best trial of fold f's search, so fold f had no part in the
-choice. The best value of the search of no fold is higher than the head's own score by the optimism: of many trials one
-was lucky on these very clips.
+A trial is one set of settings. Its value is the weighted F1 on the given labels over all folds of its search. The
+members that are scored on fold f are trained with the best trial of the search of fold f, so the choice does not depend
+on fold f. The best value of the search of no fold exceeds the head's nested score by the optimism, because the best of
+many trials fits these clips partly by luck.
 
-The first trial of each search is params as they stand. All searches × trials of a round × folds are trained at once.
+The first trial of each search has the settings of params.yaml. The members of all searches, of all trials that are
+asked for together, and of all folds are trained in one call.
 """
 
 from __future__ import annotations
@@ -34,7 +35,12 @@ LOGARITHMIC = frozenset({"lr", "weight_decay"})
 
 @dataclass(frozen=True)
 class Fold:
-    """One fold of a search: what is learnt from and what is validated on, and the rows that are scored."""
+    """One fold of a search.
+
+    Attributes:
+        split: the training examples, and the validation examples if there are any.
+        scored: the indices of the rows that are scored.
+    """
 
     split: tuple[Examples, Examples | None]
     scored: Indices
@@ -42,14 +48,14 @@ class Fold:
 
 @dataclass
 class FoldSearch:
-    """The trials in order, and the value of each."""
+    """The trials of one search in order, and the value of each."""
 
     trials: list[Chosen] = field(default_factory=list)
     values: list[float] = field(default_factory=list)
 
     @property
     def best(self) -> int:
-        """The index of the best trial, of equals the first."""
+        """The index of the best trial; the first of equal ones."""
         return int(np.argmax(self.values))
 
     @property
@@ -58,7 +64,7 @@ class FoldSearch:
         return self.trials[self.best]
 
     def apply(self, spec: HeadSpec) -> HeadSpec:
-        """The head with these settings."""
+        """Return the head with the settings of the best trial."""
         return spec.with_values(self.chosen)
 
 
@@ -72,21 +78,21 @@ def search(
     compute: ComputeConfig,
     tick: Callable[[], None] = lambda: None,
 ) -> list[FoldSearch]:
-    """Search for each problem, given as its folds, with the first seed; no search knows of another.
+    """Run one search for each problem, with the first seed. The searches are independent of each other.
 
     Args:
-        spec: the head as params stand.
-        features: raw.
+        spec: the head with the settings of params.yaml.
+        features: the features of all clips, not standardised.
         given: int64 (n,), the labels that trials are scored on.
         problems: the folds of each search.
-        classes: how many there are.
-        params: the first seed, and what is searched.
-        compute: device and threads of the training.
-        tick: follows each member; there are trials times all folds of all problems.
+        classes: the number of classes.
+        params: the seeds, of which the first is used, and the section `search`.
+        compute: where networks are trained.
+        tick: called after each member; there is one for each trial and each fold of each problem.
     """
     space = {key: _distribution(spec, key, entry) for key, entry in spec.space(params.search).items()}
     samplers, searches = [_start(spec, space, params) for _ in problems], [FoldSearch() for _ in problems]
-    # The sampler knows options by their bare names: its draws follow the names, whatever the head is called.
+    # The sampler gets the options without the head's name, because its draws depend on the names of the options.
     names = {key.rpartition(".")[2]: key for key in space}
     drawn = {bare: space[key] for bare, key in names.items()}
     while (left := params.search.trials - len(searches[0].trials)) > 0:
@@ -123,11 +129,11 @@ def _distribution(spec: HeadSpec, key: str, entry: tuple[Value, ...]) -> optuna.
 
 
 def _start(spec: HeadSpec, space: Iterable[str], params: CrossValidationParams) -> optuna.Study:
-    """A seeded study in memory that asks for params as they stand first."""
+    """Return a seeded study in memory whose first trial has the settings of params.yaml."""
     import optuna
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    # A round's trials are asked for before any is told: the liar keeps them apart.
+    # Several trials are asked for before any result is told; `constant_liar` keeps them from being alike.
     sampler: optuna.samplers.BaseSampler = optuna.samplers.RandomSampler(seed=params.seeds[0])
     if params.search.sampler == "tpe":
         sampler = optuna.samplers.TPESampler(seed=params.seeds[0], multivariate=True, constant_liar=True)

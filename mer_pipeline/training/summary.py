@@ -1,7 +1,7 @@
-"""What the train stage says of the heads that it has trained: metrics/train.json and the CSV files of the plots.
+"""Build metrics/train.json and the CSV files of the plots from the heads that the stage `train` has trained.
 
-The head is selected by the out-of-fold weighted F1 on the *given* labels: refined ones would be easier for the head
-that learnt their bias, and the true ones are for evaluation only.
+The head is selected by its out-of-fold weighted F1 on the *given* labels. Refined labels would favour a head that has
+learnt their bias, and true labels are for evaluation only.
 """
 
 from __future__ import annotations
@@ -22,18 +22,18 @@ from mer_pipeline.training.artifacts import FUSED
 from mer_pipeline.training.cross_validation import FEWEST_FOLDS, Labels, Validated
 from mer_pipeline.training.search import FoldSearch
 
-Results = dict[str | None, dict[HeadName, Validated]]  # by feature set, FUSED first, then by head
+Results = dict[str | None, dict[HeadName, Validated]]  # by modality, FUSED (all modalities) first, then by head
 Fused = dict[HeadName, FusedScores]
 Single = dict[str, dict[str, HeadScores]]
 
 
 def fused_scores(results: Results, labels: Labels, groups: Sequence[str], classes: Sequence[str]) -> Fused:
-    """The scores of each head on all modalities; `groups` are those of the labelled clips."""
+    """Return the scores of each head on all modalities; `groups` has the group of each labelled clip."""
     return {name: _fused(validated, labels, groups, classes) for name, validated in results.get(FUSED, {}).items()}
 
 
 def single_scores(results: Results, labels: Labels, classes: int) -> Single:
-    """The scores of each head on each modality alone."""
+    """Return the scores of each head on each modality alone."""
     return {
         modality: {name: _alone(validated, labels, classes) for name, validated in heads.items()}
         for modality, heads in results.items()
@@ -42,12 +42,17 @@ def single_scores(results: Results, labels: Labels, classes: int) -> Single:
 
 
 def select(heads: Fused) -> HeadName | None:
-    """The head with the highest score on the given labels, of equals the earlier in `train.heads`."""
+    """Return the head with the highest weighted F1 on the given labels; in a tie, the first one in `train.heads`."""
     return max(heads, key=lambda name: heads[name].given.weighted_f1, default=None)
 
 
 def search_summary(nested: float, searches: Sequence[FoldSearch]) -> SearchSummary:
-    """What the searches of all folds and, last, of no fold found; `nested` is the head's score."""
+    """Return the summary of a head's searches.
+
+    Args:
+        nested: the head's score, with settings that were chosen without the scored fold.
+        searches: the search of each fold, and at the end that of no fold.
+    """
     *own, plain = searches
     best = plain.values[plain.best]
     return SearchSummary(
@@ -61,14 +66,14 @@ def search_summary(nested: float, searches: Sequence[FoldSearch]) -> SearchSumma
 
 
 def search_note(params: TrainParams, labels: Labels) -> str:
-    """Why no settings were searched for although it was asked for, or ""."""
+    """Return the reason that a search was asked for but not done, or ""."""
     if params.search.trials == 0 or labels.folds >= FEWEST_FOLDS:
         return ""
     return f"{labels.folds} folds leave none to choose settings on without the scored one: params are as they stand"
 
 
 def label_counts(labels: Labels) -> LabelCounts:
-    """What refinement changed."""
+    """Return how many labels refinement changed, and how often the labels before and after it are right."""
     known, agreement = labels.true != MISSING, None
     if known.any():
         given, refined = (
@@ -79,7 +84,7 @@ def label_counts(labels: Labels) -> LabelCounts:
 
 
 def write_plots(project: Project, results: Results, metrics: TrainMetrics) -> None:
-    """Write heads.csv, a score for each head and feature set, and history.csv, the epochs of each member."""
+    """Write heads.csv, with a score for each head and set of modalities, and history.csv, with each member's epochs."""
     table: dict[str, Mapping[str, HeadScores]] = {"all": metrics.heads, **metrics.single}
     write_csv(
         project.plots("heads"),

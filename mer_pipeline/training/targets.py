@@ -1,14 +1,18 @@
-"""What a head learns of a clip (`train.targets`), and how much the clip counts (`train.class_weights`).
+"""Make the target of each clip (`train.targets`) and its weight in the loss (`train.class_weights`).
 
-    hard        the refined label c alone
-    posterior   q_i, how probable the label model finds each class, by votes without the held-out fold's
-    smoothed    T_c, T_ck = mean of q_ik over the rows that are labelled c: label smoothing by the confusion that was
-                measured, in place of the same epsilon for all classes (Szegedy et al. 2016)
+The target of clip i with the refined label c is one of these distributions over the classes:
 
-    balanced    w_i = n / (C' n_c): each of the C' classes that occur weighs the same, and a row 1 on average
+    hard        one-hot at c
+    posterior   q_i, the label model's posterior from the votes without those of the held-out fold
+    smoothed    T_c, where T_ck is the mean of q_ik over the rows labelled c: label smoothing with the measured
+                confusion of the labels instead of one epsilon for all classes (Szegedy et al. 2016)
 
-A pseudo-label has no posterior. The head that gave it has scores, but one that learns its own scores learns nothing,
-so where targets are not hard such a row's is T_c: as unsure as labels of its class are on average.
+The weight of the clip is 1, or with `balanced` classes
+
+    w_i = n / (C' n_c), so that each of the C' classes that occur has the same total weight
+
+A pseudo-label has no posterior. A head that learns the probabilities that it gave itself learns nothing new. So unless
+targets are hard, the target of a pseudo-label is T_c, the average target of its class.
 """
 
 from __future__ import annotations
@@ -23,12 +27,12 @@ from mer_pipeline.heads.base import NO_FOLD, Examples
 
 
 def as_asked(learnt: Examples, posterior: Matrix | None, params: CrossValidationParams) -> Examples:
-    """The rows that one member learns from and is validated on, with the targets and weights that params ask for.
+    """Return a member's examples with the targets and weights that params ask for.
 
     Args:
-        learnt: n rows, with hard targets.
-        posterior: float32 (n', C) by row, of labelled clips; None: there is none, and targets stay hard.
-        params: `targets` and `class_weights`.
+        learnt: the examples, with hard targets and weight 1.
+        posterior: float32 (n', C), the posterior of each labelled clip by its row. With None, targets stay hard.
+        params: `targets` and `class_weights` are used.
     """
     if params.targets != "hard" and posterior is not None:
         labelled = learnt.fold != NO_FOLD
@@ -43,7 +47,16 @@ def as_asked(learnt: Examples, posterior: Matrix | None, params: CrossValidation
 
 
 def confusion(label: Indices, posterior: Matrix) -> Matrix:
-    """Float32 (C, C), T: row c is the mean posterior of the rows labelled c, or c alone where there are none."""
+    """Return T, float32 (C, C): row c is the mean posterior of the rows labelled c, or one-hot if there are none.
+
+    Args:
+        label: int64 (n,), the labels.
+        posterior: float32 (n, C), the posterior of each row.
+
+    Example:
+        >>> confusion(np.array([0, 0]), np.array([[1.0, 0.0], [0.5, 0.5]])).tolist()
+        [[0.75, 0.25], [0.0, 1.0]]
+    """
     mean = np.eye(posterior.shape[1])
     for c in np.unique(label):
         mean[c] = posterior[label == c].mean(axis=0, dtype=np.float64)
@@ -51,6 +64,11 @@ def confusion(label: Indices, posterior: Matrix) -> Matrix:
 
 
 def balanced(label: Indices) -> Matrix:
-    """Float32 (n,): weights of which each class that occurs has the same sum, 1 on average."""
+    """Return weights, float32 (n,), with the same sum for each class that occurs, and 1 on average.
+
+    Example:
+        >>> balanced(np.array([0, 0, 1, 1, 1, 1])).tolist()
+        [1.5, 1.5, 0.75, 0.75, 0.75, 0.75]
+    """
     _, at, count = np.unique(label, return_inverse=True, return_counts=True)
     return (len(label) / (len(count) * count))[at].astype(np.float32)

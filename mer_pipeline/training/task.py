@@ -1,4 +1,4 @@
-"""What each stage that trains fusion heads is given: the classes, the encoders that heads read, and how to train."""
+"""The task of every stage that trains fusion heads: the classes, the encoders that heads read, and how to train."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from mer_pipeline.config.train_params import VISUAL, EncoderNames, TrainParams
 
 @dataclass(frozen=True)
 class Task:
-    """What is learnt, from what, and how.
+    """The classes, the features and the settings of training.
 
     Attributes:
-        classes: in the order of every table and matrix.
-        encoders: which features are read.
-        train: how the heads are trained.
+        classes: the classes, in the order of all tables and arrays.
+        encoders: the encoders whose features are read.
+        train: the section `train`.
     """
 
     classes: tuple[str, ...]
@@ -26,13 +26,13 @@ class Task:
 
     @property
     def modalities(self) -> tuple[str, ...]:
-        """The heads' tokens, in order: the encoders, those that are merged as one."""
+        """The names of the modalities, in order: the encoders, where merged ones count as one modality."""
         return merged_names(self.encoders.all, self.encoders.merged, VISUAL)
 
     def load(self, project: Project, clip_ids: Sequence[str]) -> Features:
-        """The modalities of these clips.
+        """Return the features of these clips, one matrix per modality.
 
         Raises:
-            StageError: a table of features is not what `load_features` reads.
+            StageError: `load_features` can't read a table of features.
         """
         return load_features(project.features, self.encoders.all, clip_ids).merged(self.encoders.merged, VISUAL)

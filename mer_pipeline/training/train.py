@@ -1,7 +1,7 @@
-"""The train stage: every head on all modalities and on each alone, cross-validated; the best one is selected.
+"""The stage `train`: cross-validate every head on all modalities and on each one alone, and select the best head.
 
-Writes data/fusion/ (whole or not at all), metrics/train.json and the plots' CSV files (summary.py). Where nothing can
-be trained there is an empty head with the reason, and no error.
+It writes data/fusion/ (complete or not at all), metrics/train.json and the CSV files of the plots (summary.py). If
+nothing can be trained, that is no error: data/fusion/ then has no head, and config.json says why.
 """
 
 from __future__ import annotations
@@ -45,23 +45,24 @@ from mer_pipeline.training.task import Task
 
 
 def train(task: Task, folds_asked: int, project: Project, cache: HeadCache, progress: Progress = quiet) -> str:
-    """Run the stage; returns one line that says what came out.
+    """Run the stage, and return one line that sums up the result.
 
     Args:
-        task: what is learnt, from which encoders, and how.
-        folds_asked: how many folds were asked for; the table of folds decides how many there are.
-        project: where tables lie.
-        cache: trains the heads, or remembers them.
-        progress: told after every member.
+        task: the classes, encoders and settings of training.
+        folds_asked: the number of folds in params.yaml, for the metric file. The table of folds has the actual number.
+        project: the paths of the tables.
+        cache: the head cache, which trains heads or finds them in the store.
+        progress: called after every member.
 
     Raises:
-        ParamsError, ComponentError: a head or one of its options is not known, or wrong.
+        ParamsError: a head is unknown, or one of its options is unknown or wrong.
+        ComponentError: a head that is not built in can't be imported or is not a valid head.
         StageError: a table is missing or does not fit another.
     """
     params, classes, encoders = task.train, task.classes, task.encoders
     check_heads(params, {})
     labels = read_labels(project, classes)
-    # Who dealt the folds knows why there are fewer than asked, or none.
+    # The code that made the folds has noted in the table why there are fewer than asked for, or none.
     note = (pq.read_schema(project.folds).metadata or {}).get(b"mer.note", b"").decode()
     empty = why_empty(labels, note)
     features, columns = None, dict[str, int]()
@@ -118,7 +119,12 @@ def train(task: Task, folds_asked: int, project: Project, cache: HeadCache, prog
 
 
 def why_empty(labels: Labels, note: str = "") -> str | None:
-    """Why nothing can be trained, or None; `note` is what the dealer of the folds said."""
+    """Return the reason that nothing can be trained, or None if heads can be trained.
+
+    Args:
+        labels: the labels.
+        note: the note in the table of folds on why there are fewer folds than asked for, or "".
+    """
     if not labels.clip_ids:
         return "there are no labelled clips"
     if len(np.unique(labels.given)) < 2:
@@ -137,7 +143,7 @@ def _train_all(
     progress: Progress,
 ) -> Results:
     sets = [FUSED, *(features.names if params.single_modality else ())]
-    per_set = {True: params, False: params.as_they_stand}  # heads on one modality are for the report: no search
+    per_set = {True: params, False: params.as_they_stand}  # no search on single modalities, which only the report uses
     total = sum(members_of(name, labels, per_set[one is FUSED]) for one in sets for name in params.heads)
     done = 0
 

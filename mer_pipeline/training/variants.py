@@ -1,19 +1,19 @@
-"""The variants of an ablation: one part of a reference system changed, all else equal.
+"""The variants of an ablation: a reference system with one part changed and all else equal.
 
-    part       NAME                a part of the head off, as its class says in `ablations`
-               enrichment off      the enriched text's encoders replaced by those of the plain words
-               refinement off      trained on the given labels
-               pseudo off           without the clips of the pool that were labelled by agreement
-               soft targets off    trained on the labels and not on posteriors
-               class weights off   every clip counts the same
-               visual merged       encoders that see pictures as one token; or, where they are one, `visual tokens`
-    without    without NAME        one modality less
-    alone      NAME alone          one modality
-    head       HEAD                another of train.heads in the reference's place
+    part       NAME                a part of the head is off, as its class describes in `ablations`
+               enrichment off      the encoders of the enriched text are replaced by those of the plain words
+               refinement off      training uses the given labels
+               pseudo off          training uses no pseudo-labels
+               soft targets off    training uses the labels and not the posteriors
+               class weights off   every clip has the same weight
+               visual merged       the encoders of pictures are one token; if they are one already, `visual tokens`
+    without    without NAME        one modality is left out
+    alone      NAME alone          only one modality is left
+    head       HEAD                another head of train.heads is used
 
-A variant is a function of a setting (head, features, labels, params) that gives the setting with its one change, or
-None where there is nothing to change: the part is off in the reference, or does not exist there. Two variants that come
-to the same setting (with two modalities, `without a` and `b alone`) are one row with both names.
+Each part is a function that takes a setting (head, features, labels, params) and returns it with one change. It returns
+None if there is nothing to change, because the reference has the part off or lacks it. Two variants with the same
+setting (with two modalities, `without a` and `b alone`) are one row with both names.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from mer_pipeline.training.cross_validation import Labels
 
 @dataclass(frozen=True)
 class Setting:
-    """All that decides what one cross-validation finds; `features` are of `labels.all_ids`, raw."""
+    """All inputs of one cross-validation; `features` are those of `labels.all_ids`, not standardised."""
 
     head: HeadName
     features: Features
@@ -44,25 +44,25 @@ class Setting:
     params: TrainParams
 
     def with_params(self, **changes: object) -> Setting:
-        """Other settings of training."""
+        """Return the setting with these changes of `params`."""
         return replace(self, params=self.params.model_copy(update=changes))
 
     def with_options(self, options: Mapping[str, JsonValue]) -> Setting:
-        """Other options of its head."""
+        """Return the setting with these options of its head."""
         return replace(self, params=self.params.with_options(self.head, **options))
 
     @property
     def trained(self) -> tuple[str, Section, TrainParams]:
-        """What is trained and how: the head's kind and params, whatever its name is, and what is the same for all."""
+        """The head's kind and params, and the settings that all heads share. The head's name doesn't matter."""
         spec = head_of(self.head, self.params)
         return spec.kind, spec.params, self.params.model_copy(update={"heads": {}})
 
     def on(self, names: Sequence[str]) -> Setting:
-        """Other modalities."""
+        """Return the setting with only these modalities."""
         return replace(self, features=self.features.select(names))
 
     def equals(self, other: Setting) -> bool:
-        """Whether they would find the same, given that both are made of one dataset."""
+        """Return whether both would give the same result, provided that they are made from the same dataset."""
         return (
             (self.trained, self.features.names) == (other.trained, other.features.names)
             and np.array_equal(self.labels.held_out, other.labels.held_out)
@@ -73,7 +73,7 @@ class Setting:
 
 @dataclass(frozen=True)
 class Variant:
-    """A row of the ablation's table."""
+    """A row of the ablation table: its name, its kind and the setting to cross-validate."""
 
     name: str
     kind: Kind
@@ -84,7 +84,7 @@ Part = Callable[[Setting], Setting | None]
 
 
 def head_parts(head: type[Head]) -> dict[str, Part]:
-    """The parts that a head's class names, by the name of the row."""
+    """Return the parts that a head's class declares in `ablations`, by the name of the row."""
 
     def off(options: Mapping[str, JsonValue]) -> Part:
         return lambda system: system.with_options(options)
@@ -93,25 +93,25 @@ def head_parts(head: type[Head]) -> dict[str, Part]:
 
 
 def refinement_off(system: Setting) -> Setting | None:
-    """Every fold's head is trained on the labels as they were given."""
+    """Return the setting in which the heads of all folds are trained on the given labels."""
     labels = system.labels
     held_out = np.where(labels.held_out == MISSING, MISSING, labels.given)
     return replace(system, labels=replace(labels, held_out=held_out, final=labels.given, posterior=None))
 
 
 def pseudo_off(system: Setting) -> Setting | None:
-    """Only clips that somebody labelled are learnt from."""
+    """Return the setting without pseudo-labels."""
     labels = system.labels
     return replace(system, labels=replace(labels, pseudo=np.full_like(labels.pseudo, MISSING)))
 
 
 def soft_targets_off(system: Setting) -> Setting | None:
-    """One class is learnt of every clip."""
+    """Return the setting with hard targets; None if they are hard already."""
     return system.with_params(targets="hard") if system.params.targets != "hard" else None
 
 
 def class_weights_off(system: Setting) -> Setting | None:
-    """Rare classes count as often as they occur."""
+    """Return the setting without class weights; None if there are none."""
     return system.with_params(class_weights="none") if system.params.class_weights != "none" else None
 
 
@@ -123,16 +123,17 @@ def variants(
     heads: Sequence[HeadName],
     visual: Features | None = None,
 ) -> list[Variant]:
-    """All that are different from the reference and from each other.
+    """Return all variants that differ from the reference and from each other.
 
     Args:
         reference: the whole system.
-        everything: features of the reference's modalities and of `plain`.
+        everything: the features of the reference's modalities and of the encoders in `plain`.
         mixed: the reference's encoders of enriched text.
-        plain: encoders of the plain words; without one, dropping `mixed` would drop the words too, which is no
-            ablation of enrichment, and there is no such row.
-        heads: train.heads.
-        visual: the reference's encoders with those that see pictures as one modality, or not; None: there are no two.
+        plain: the encoders of the plain words. Without any there is no row `enrichment off`, because leaving out
+            `mixed` would also leave out the words.
+        heads: the names of the heads in `train.heads`.
+        visual: the features of the reference with the encoders of pictures merged, or separate if the reference has
+            them merged; None if there are fewer than two such encoders.
     """
 
     def enrichment_off(system: Setting) -> Setting | None:
