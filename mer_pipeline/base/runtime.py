@@ -75,7 +75,7 @@ class StoreSettings(Section):
     """Where computed rows are kept (`[store]` in .mer.toml)."""
 
     url: Annotated[str, Field(min_length=1)] = ".mer/store"  # a path or an fsspec URL; $MER_STORE comes first
-    flush_s: Annotated[float, Field(gt=0)] = 30.0  # seconds between two writes; a kill loses at most that much work
+    flush_s: Annotated[float, Field(gt=0)] = 30.0  # rows are stored at least this often, in seconds
 
 
 class LlmSettings(Section):
