@@ -1,9 +1,9 @@
 """Read and write shards, the Parquet files of a stage's folder (`part-00017.parquet`).
 
 The bytes of a shard depend on its rows alone. The shard of a clip is a stable hash of its id modulo the number of
-shards. Rows are sorted by id, and the writer's
-settings are fixed. The footer says what made the rows, but has no time and no name of a machine. A folder appears
-complete or not at all, because it is written under a temporary name and then renamed.
+shards. Rows are sorted by id, and the writer's settings are fixed. The footer says what made the rows, but has no time
+and no name of a machine. A folder appears complete or not at all, because it is written under a temporary name and
+then renamed.
 """
 
 from __future__ import annotations
