@@ -1,4 +1,7 @@
-"""`mer`: what a person types beside `dvc repro`. Commands import what they need when they run, so help is instant."""
+"""The command `mer`, which users run beside `dvc repro`.
+
+Each subcommand imports what it needs when it runs, so `mer --help` is fast.
+"""
 
 from __future__ import annotations
 
@@ -51,7 +54,7 @@ def init(
 
 @app.command()
 def summary() -> None:
-    """Say what came out of the last `dvc repro`, and what to do next."""
+    """Show the main results of the last `dvc repro`, and what to do next."""
     from mer_pipeline.cli.summary import summarise
 
     print(summarise(Project()))
@@ -59,7 +62,7 @@ def summary() -> None:
 
 @app.command()
 def plan() -> None:
-    """Say what `dvc repro` would do: which stages run and why, rows known and to compute, time and disk."""
+    """Show what `dvc repro` would do: which stages run and why, how many rows are computed, the time and the disk."""
     from mer_pipeline.cli.plan import make_plan, plan_text
 
     print(plan_text(make_plan(Project())))
@@ -74,7 +77,7 @@ def explain(
     clip: Annotated[str, typer.Argument(help="The clip's name.")],
     every: Annotated[bool, typer.Option("--all", help="Every definition that the stage's code reaches.")] = False,
 ) -> None:
-    """Say why a row is re-used or computed: the parts of its key, and which of them changed."""
+    """Explain why a row is re-used or computed: its input, the parts of its fingerprint, and which of them changed."""
     from mer_pipeline.cli.explain import explain as explained
 
     print(explained(stage, clip, every_part=every))
@@ -82,7 +85,7 @@ def explain(
 
 @app.command()
 def runs() -> None:
-    """Say what the last run of each stage did and where its time went."""
+    """Show what the last run of each stage did, and how it spent its time."""
     from mer_pipeline.cli.runs import runs_text
 
     print(runs_text())
@@ -95,7 +98,7 @@ def verify(
     seed: Annotated[int, typer.Option(help="Of the sample.")] = 0,
     tolerance: Annotated[float, typer.Option(min=0, help="Relative and absolute; 0: to the last bit.")] = 0.0,
 ) -> None:
-    """Compute a random sample of rows of every stage again; exit with 1 and their names where any differ."""
+    """Compute a random sample of rows of every stage again, and list those that differ. The exit code is then 1."""
     from mer_pipeline.cli.verify import verify as verified
 
     raise typer.Exit(verified(stages or (), sample, seed, tolerance))
@@ -108,7 +111,7 @@ def diff(
     tolerance: Annotated[float, typer.Option(min=0.0, help="Relative and absolute, as in numpy.allclose.")] = 0.0,
     as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
 ) -> None:
-    """Compare two projects, revisions or stores by value: what differs, and by how much. Exit code 1 where any does."""
+    """Compare two projects, revisions or stores by value, and show the differences. If there are any, exit with 1."""
     from mer_pipeline.cli.diff import run_diff
 
     raise typer.Exit(run_diff(a, b, tolerance, Project(), json_wanted=as_json))
@@ -124,7 +127,7 @@ def score(
     head: Annotated[str | None, typer.Option(help="Of out-of-fold predictions; default: the selected one.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
 ) -> None:
-    """Score predictions against true labels as the challenge does, with intervals over speakers, also by class."""
+    """Score predictions against true labels, as the challenge does, with intervals over speakers and for each class."""
     from mer_pipeline.cli.score import run_score
 
     run_score(truth, predictions, head, Project(), json_wanted=as_json)
@@ -147,7 +150,7 @@ def compare(
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
 ) -> None:
-    """Say whether B's predictions are better than A's: a paired bootstrap over speakers, on the same clips."""
+    """Test whether B's predictions are better than A's on the same clips, by a paired bootstrap over speakers."""
     from mer_pipeline.cli.compare import run_compare
 
     run_compare(a, b, head, against, truth, Project(), test=test, json_wanted=as_json)
@@ -155,7 +158,7 @@ def compare(
 
 @store.command()
 def stat(url: Url = None) -> None:
-    """List what is kept: per transform and fingerprint, packs, size and when it was last used."""
+    """List what the store keeps for each transform and fingerprint: packs, size and when it was last used."""
     from mer_pipeline.cli.store import stat as listed
     from mer_pipeline.cli.store import this_store
 
@@ -164,7 +167,7 @@ def stat(url: Url = None) -> None:
 
 @store.command("verify")
 def verify_store(url: Url = None) -> None:
-    """Read every pack and compare it with its checksum; damaged ones are set aside, and the exit code is 1."""
+    """Read every pack and compare it with its checksum. Damaged packs are set aside, and the exit code is then 1."""
     from mer_pipeline.cli.store import this_store
     from mer_pipeline.cli.store import verify as verified
 
@@ -181,7 +184,7 @@ def forget(
         bool, typer.Option("--external-responses", help="Also replies of language models, which cost money.")
     ] = False,
 ) -> None:
-    """Take rows of a step out of the store, so that the next run computes them again."""
+    """Remove rows of a step from the store, so that the next run computes them again."""
     from mer_pipeline.cli.store import forget as forgotten
 
     print(forgotten(step, clips or (), external_response=external_responses))
@@ -196,7 +199,7 @@ def gc(
         bool, typer.Option("--external-responses", help="Also replies of language models.")
     ] = False,
 ) -> None:
-    """Make space: remove fingerprints that no run used lately."""
+    """Make space: remove the rows of fingerprints that no run has used lately."""
     from mer_pipeline.cli.store import gc as collect
     from mer_pipeline.cli.store import this_store
 
@@ -207,7 +210,7 @@ def gc(
 def list_quarantine(
     stage: Annotated[str | None, typer.Argument(help="Only of this stage or encoder.")] = None,
 ) -> None:
-    """List the clips that a stage could not do, each with its reason."""
+    """List the clips that failed in a stage, each with its error."""
     from mer_pipeline.cli.quarantine import list_text, problems
 
     print(list_text(problems(stage)))
@@ -218,7 +221,7 @@ def retry(
     stage: Annotated[str, typer.Argument(help="Stage or encoder.")],
     clips: Annotated[list[str] | None, typer.Argument(help="Only these clips; default: all of the stage's.")] = None,
 ) -> None:
-    """Forget that clips are broken and run the stage again on them."""
+    """Forget that clips are broken, and run the stage on them again."""
     from mer_pipeline.cli.quarantine import retry as tried
 
     print(tried(stage, clips or ()))
@@ -226,7 +229,7 @@ def retry(
 
 @enrich.command("estimate")
 def enrich_estimate() -> None:
-    """Say how many clips would be asked about, and the tokens, cost and time of it."""
+    """Estimate how many prompts would be sent, and their tokens, cost and time."""
     from mer_pipeline.cli.enrich import estimate
 
     print(estimate())
@@ -234,7 +237,7 @@ def enrich_estimate() -> None:
 
 @enrich.command("ledger")
 def enrich_ledger() -> None:
-    """Say what the replies in data/ took: requests, tokens, cost, fallbacks; and what the last run did."""
+    """Show the requests, tokens, cost and fallbacks of the replies in data/, and what the last run did."""
     from mer_pipeline.cli.enrich import ledger_text
 
     print(ledger_text())
@@ -242,7 +245,7 @@ def enrich_ledger() -> None:
 
 @enrich.command("show")
 def enrich_show(clip: Annotated[str, typer.Argument(help="The clip's name.")]) -> None:
-    """Show what was asked about a clip, what came back, and the text that came of it."""
+    """Show the prompt about a clip, the replies, and the context-enriched text that was made of them."""
     from mer_pipeline.cli.enrich import show
 
     print(show(clip))
@@ -256,7 +259,7 @@ def tiny(
     ] = None,
     seed: Annotated[int, typer.Option(help="Of the random weights.")] = 0,
 ) -> None:
-    """Write small random checkpoints in the real formats, to try every encoder family without a download."""
+    """Write small checkpoints with random weights in the real formats, to try encoder families without a download."""
     from mer_pipeline.models.tiny import KINDS, make_tiny
 
     for name in kind or sorted(KINDS):
@@ -265,7 +268,7 @@ def tiny(
 
 @models.command()
 def lock() -> None:
-    """Write models.lock: the checksums of the checkpoints that params.yaml names. Stages refuse other weights."""
+    """Write models.lock with the checksums of the checkpoints in params.yaml. Stages then refuse other weights."""
     from mer_pipeline.config.params import load_params
     from mer_pipeline.models.lock import LOCK, checkpoints_of, lock_models
 
@@ -275,7 +278,7 @@ def lock() -> None:
 
 
 def main() -> None:
-    """Entry point: errors of this project are one sentence and an exit code."""
+    """Run `mer`. An error of this project is printed as one sentence, and sets the exit code."""
     from mer_pipeline.base.errors import MerError
 
     try:
