@@ -22,23 +22,21 @@ app = typer.Typer(
 )
 models = typer.Typer(help="Model checkpoints.", no_args_is_help=True)
 store = typer.Typer(help="The store of computed rows.", no_args_is_help=True)
-quarantine = typer.Typer(help="Clips that a stage could not do.", no_args_is_help=True)
-enrich = typer.Typer(help="What a model writes about each clip's words.", no_args_is_help=True)
+quarantine = typer.Typer(help="Clips that failed in a stage.", no_args_is_help=True)
+enrich = typer.Typer(help="The context-enriched text that a language model writes.", no_args_is_help=True)
 app.add_typer(enrich, name="enrich")
 app.add_typer(models, name="models")
 app.add_typer(store, name="store")
 app.add_typer(quarantine, name="quarantine")
 
-Url = Annotated[str | None, typer.Option("--store", help="Another store than the one that stages here use.")]
+Url = Annotated[str | None, typer.Option("--store", help="Path or URL of a store; default: that of the stages here.")]
 
 
 @app.command()
 def init(
     data: Annotated[Path, typer.Option(help="Folder of clips.")],
     profile: Annotated[str, typer.Option(help="demo, ecmf or mertools: see profiles/.")] = "demo",
-    csv: Annotated[
-        Path | None, typer.Option(help="CSV that describes the clips; found by itself where possible.")
-    ] = None,
+    csv: Annotated[Path | None, typer.Option(help="CSV file that describes the clips; default: searched for.")] = None,
     column: Annotated[
         list[str] | None,
         typer.Option(help="KEY=COLUMN, e.g. group=actor; may be given again. Keys: those of dataset.columns."),
@@ -75,7 +73,7 @@ def explain(
         typer.Argument(help="A table (frames, cues, replies, ...), an encoder or a judge."),
     ],
     clip: Annotated[str, typer.Argument(help="The clip's name.")],
-    every: Annotated[bool, typer.Option("--all", help="Every definition that the stage's code reaches.")] = False,
+    every: Annotated[bool, typer.Option("--all", help="List every definition that the stage's code reaches.")] = False,
 ) -> None:
     """Explain why a row is re-used or computed: its input, the parts of its fingerprint, and which of them changed."""
     from mer_pipeline.cli.explain import explain as explained
@@ -94,11 +92,11 @@ def runs() -> None:
 @app.command()
 def verify(
     stages: Annotated[list[str] | None, typer.Argument(help="Only these stages or encoders; default: all.")] = None,
-    sample: Annotated[int, typer.Option(min=1, help="Rows of each stage.")] = 8,
-    seed: Annotated[int, typer.Option(help="Of the sample.")] = 0,
-    tolerance: Annotated[float, typer.Option(min=0, help="Relative and absolute; 0: to the last bit.")] = 0.0,
+    sample: Annotated[int, typer.Option(min=1, help="Number of rows of each stage.")] = 8,
+    seed: Annotated[int, typer.Option(help="Seed of the sample.")] = 0,
+    tolerance: Annotated[float, typer.Option(min=0, help="Relative and absolute; 0: bit for bit.")] = 0.0,
 ) -> None:
-    """Compute a random sample of rows of every stage again, and list those that differ. The exit code is then 1."""
+    """Compute a random sample of rows of every stage again, and list those that differ. If any do, exit with 1."""
     from mer_pipeline.cli.verify import verify as verified
 
     raise typer.Exit(verified(stages or (), sample, seed, tolerance))
@@ -107,9 +105,9 @@ def verify(
 @app.command()
 def diff(
     a: Annotated[str, typer.Argument(metavar="A", help="A project's folder, a git revision, workspace, or a store.")],
-    b: Annotated[str, typer.Argument(metavar="B", help="Likewise; relative differences refer to it.")],
+    b: Annotated[str, typer.Argument(metavar="B", help="The other side, as A; relative differences refer to it.")],
     tolerance: Annotated[float, typer.Option(min=0.0, help="Relative and absolute, as in numpy.allclose.")] = 0.0,
-    as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
     """Compare two projects, revisions or stores by value, and show the differences. If there are any, exit with 1."""
     from mer_pipeline.cli.diff import run_diff
@@ -119,13 +117,13 @@ def diff(
 
 @app.command()
 def score(
-    truth: Annotated[Path, typer.Argument(help="CSV with columns name and discrete; names with a label count.")],
+    truth: Annotated[Path, typer.Argument(help="CSV with columns name and discrete; empty labels do not count.")],
     predictions: Annotated[
         str | None,
         typer.Argument(help="CSV or Parquet, or a run with out-of-fold predictions. Default: data/submission.csv."),
     ] = None,
-    head: Annotated[str | None, typer.Option(help="Of out-of-fold predictions; default: the selected one.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
+    head: Annotated[str | None, typer.Option(help="Head of out-of-fold predictions; default: the selected.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
     """Score predictions against true labels, as the challenge does, with intervals over speakers and for each class."""
     from mer_pipeline.cli.score import run_score
@@ -139,16 +137,16 @@ def compare(
         str | None,
         typer.Argument(metavar="[A]", help="A run: project, data/fusion or git revision; or a file of predictions."),
     ] = None,
-    b: Annotated[str | None, typer.Argument(metavar="[B]", help="Likewise; default: workspace.")] = None,
+    b: Annotated[str | None, typer.Argument(metavar="[B]", help="The other run, as A; default: workspace.")] = None,
     head: Annotated[str | None, typer.Option(help="Head of A and B; default: the selected one of each.")] = None,
-    against: Annotated[str | None, typer.Option(help="Head of B, to compare two of one run.")] = None,
+    against: Annotated[str | None, typer.Option(help="Head of B, to compare two heads of one run.")] = None,
     truth: Annotated[
         Path | None, typer.Option(help="CSV with columns name and discrete; default: given labels.")
     ] = None,
     test: Annotated[
-        bool, typer.Option("--test", help="The test candidates' predictions, not out-of-fold ones.")
+        bool, typer.Option("--test", help="Compare predictions of the test candidates, not out-of-fold ones.")
     ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
     """Test whether B's predictions are better than A's on the same clips, by a paired bootstrap over speakers."""
     from mer_pipeline.cli.compare import run_compare
@@ -167,7 +165,7 @@ def stat(url: Url = None) -> None:
 
 @store.command("verify")
 def verify_store(url: Url = None) -> None:
-    """Read every pack and compare it with its checksum. Damaged packs are set aside, and the exit code is then 1."""
+    """Read every pack and compare it with its checksum. Damaged packs are set aside. If there are any, exit with 1."""
     from mer_pipeline.cli.store import this_store
     from mer_pipeline.cli.store import verify as verified
 
@@ -194,7 +192,7 @@ def forget(
 def gc(
     keep_days: Annotated[float, typer.Option(min=0, help="Keep what a run used within so many days.")],
     url: Url = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would go.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be removed.")] = False,
     external_response: Annotated[
         bool, typer.Option("--external-responses", help="Also replies of language models.")
     ] = False,
@@ -208,7 +206,7 @@ def gc(
 
 @quarantine.command("list")
 def list_quarantine(
-    stage: Annotated[str | None, typer.Argument(help="Only of this stage or encoder.")] = None,
+    stage: Annotated[str | None, typer.Argument(help="Only this stage, encoder or judge.")] = None,
 ) -> None:
     """List the clips that failed in a stage, each with its error."""
     from mer_pipeline.cli.quarantine import list_text, problems
@@ -218,7 +216,7 @@ def list_quarantine(
 
 @quarantine.command()
 def retry(
-    stage: Annotated[str, typer.Argument(help="Stage or encoder.")],
+    stage: Annotated[str, typer.Argument(help="Stage, encoder or judge.")],
     clips: Annotated[list[str] | None, typer.Argument(help="Only these clips; default: all of the stage's.")] = None,
 ) -> None:
     """Forget that clips are broken, and run the stage on them again."""
@@ -253,11 +251,13 @@ def enrich_show(clip: Annotated[str, typer.Argument(help="The clip's name.")]) -
 
 @models.command()
 def tiny(
-    folder: Annotated[Path, typer.Argument(help="Where to write them; one folder each.")] = Path("models/tiny"),
+    folder: Annotated[Path, typer.Argument(help="Folder for the checkpoints; each has its own in it.")] = Path(
+        "models/tiny"
+    ),
     kind: Annotated[
         list[str] | None, typer.Option(help="Only this kind, e.g. bert or whisper; may be given again.")
     ] = None,
-    seed: Annotated[int, typer.Option(help="Of the random weights.")] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of the random weights.")] = 0,
 ) -> None:
     """Write small checkpoints with random weights in the real formats, to try encoder families without a download."""
     from mer_pipeline.models.tiny import KINDS, make_tiny
