@@ -1,4 +1,4 @@
-"""Stage `ablation`: what each part of the system is worth."""
+"""Stage `ablation`: measure what each part of the system contributes."""
 
 from mer_pipeline.base.runtime import load_runtime
 from mer_pipeline.config.params import load_params
@@ -13,12 +13,12 @@ import typer
 
 @stage
 def main() -> str:
-    """Cross-validate the system with one part changed at a time; write scores, differences and their significance."""
+    """Cross-validate the system with one part changed at a time, and write scores, differences and significance."""
     params, project = load_params(), Project()
     if not params.ablation.enabled:
         write_ablation(project, nothing_measured(None))
         return "ablation: off (ablation.enabled)"
-    # Here, so that a stage that is off does not wait for torch.
+    # Imported here, so that a stage that is off does not import torch.
     from mer_pipeline.training.ablation import ablate
     from mer_pipeline.training.head_cache import head_cache
     from mer_pipeline.training.task import Task

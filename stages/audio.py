@@ -1,4 +1,4 @@
-"""Stage `audio`: a clip's sound to 16 kHz mono."""
+"""Stage `audio`: convert each clip's sound to 16 kHz mono."""
 
 from mer_pipeline.config.params import load_params
 from mer_pipeline.config.project import Project
@@ -11,7 +11,7 @@ import typer
 
 @stage
 def main() -> str:
-    """Turn a clip's sound to 16 kHz mono."""
+    """Convert each clip's sound to 16 kHz mono."""
     params = load_params()
     return run_step(audio(params), Project(), params.shards, params.quality)
 

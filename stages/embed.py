@@ -1,4 +1,4 @@
-"""Stage `embed@NAME`: one encoder over all clips."""
+"""Stage `embed@NAME`: compute the feature vectors of one encoder for all clips."""
 
 from mer_pipeline.config.params import load_params
 from mer_pipeline.config.project import Project
@@ -12,7 +12,7 @@ import typer
 
 @stage
 def main(name: str) -> str:
-    """Embed every clip with the encoder NAME of params.yaml."""
+    """Compute a feature vector of every clip with the encoder NAME of params.yaml."""
     params = load_params()
     step = embed(params, name)
     check_locked(checkpoints_of({name: params.encoders[name]}, {}))

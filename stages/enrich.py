@@ -1,6 +1,6 @@
-"""Stage `enrich`: every clip's text with its context.
+"""Stage `enrich`: make the context-enriched text of every clip.
 
-audio, faces ─► cues ─► cue_words ─┬─► prompts ─► replies ─┐      (where a model writes)
+audio, faces ─► cues ─► cue_words ─┬─► prompts ─► replies ─┐      (if a language model writes it)
                                    └───────────────────────┴─► enriched
 """
 
@@ -24,7 +24,7 @@ import typer
 
 @stage
 def main() -> str:
-    """Measure voice and face, put them in words against each speaker's habit, and write each clip's context."""
+    """Measure cues of voice and face, describe them in words relative to the speaker, and write the enriched text."""
     params, project, runtime = load_params(), Project(), load_runtime()
     run = partial(run_step, project=project, shards=params.shards, quality=params.quality)
     check_locked(checkpoints_of({}, {}, params.enrich))
@@ -38,7 +38,7 @@ def main() -> str:
             asker = replies.make()
             refuse_unknown(asker, steps.inputs_of(asker, project, params.shards.count), runtime, journal)
         lines.append(run(replies))
-        if runtime.store_url is not None:  # else nobody else has them
+        if runtime.store_url is not None:  # without a store, only the journal keeps replies for the next run
             clear_kept(journal, project.table("replies"))
         lines += [str(ledger)] if ledger.requests else []
     else:

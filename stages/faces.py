@@ -1,4 +1,4 @@
-"""Stage `faces`: frames to aligned crops of the primary face."""
+"""Stage `faces`: cut aligned crops of the primary face from the frames."""
 
 from mer_pipeline.config.params import load_params
 from mer_pipeline.config.project import Project
@@ -11,7 +11,7 @@ import typer
 
 @stage
 def main() -> str:
-    """Turn frames to aligned crops of the primary face."""
+    """Cut aligned crops of the primary face from each clip's frames."""
     params = load_params()
     return run_step(faces(params), Project(), params.shards, params.quality)
 

@@ -1,4 +1,4 @@
-"""Stage `frames`: video to JPEG frames with true timestamps."""
+"""Stage `frames`: sample JPEG frames with their true timestamps from the videos."""
 
 from mer_pipeline.config.params import load_params
 from mer_pipeline.config.project import Project
@@ -11,7 +11,7 @@ import typer
 
 @stage
 def main() -> str:
-    """Turn video to JPEG frames with true timestamps."""
+    """Sample JPEG frames with their true timestamps from each clip's video."""
     params = load_params()
     return run_step(frames(params), Project(), params.shards, params.quality)
 

@@ -1,4 +1,4 @@
-"""Stage `ingest`: a dataset's folder to manifest, transcript, votes, truth and folds."""
+"""Stage `ingest`: read a dataset's folder, and write the manifest, transcripts, votes, true labels and folds."""
 
 from mer_pipeline.base.runtime import load_runtime
 from mer_pipeline.config.params import load_params
@@ -14,7 +14,7 @@ import typer
 
 @stage
 def main() -> str:
-    """List the dataset's clips, probe their files, write the tables that everything else starts from."""
+    """List the dataset's clips, check their files, and write the tables that all other stages start from."""
     params = load_params()
     check_locked(checkpoints_of(params.encoders, params.judges, params.enrich))
     check_heads(params.train, params.heads_elsewhere)

@@ -1,4 +1,4 @@
-"""Stage `labels`: all votes to one refined label per training clip, with an audit row for each."""
+"""Stage `labels`: combine all votes into one refined label per training clip, and record how each label was made."""
 
 from mer_pipeline.config.params import load_params
 from mer_pipeline.config.project import Project
@@ -11,7 +11,7 @@ import typer
 
 @stage
 def main() -> str:
-    """Refine the labels by `labels.method`, once for good and once without each fold."""
+    """Refine the labels by `labels.method`: once with all clips, and once without each fold, for evaluation."""
     params, project = load_params(), Project()
     forget_others(project.votes, "vote", params.judges, project.quarantine_folder)
     found = write_labels(params.labels, params.judges, params.dataset.classes, project)

@@ -1,4 +1,4 @@
-"""Stage `predict`: candidates and pool through the trained heads, and the submission."""
+"""Stage `predict`: predict the candidates and the pool with the trained heads, and write the submission."""
 
 from mer_pipeline.config.project import Project
 from mer_pipeline.stage.main import stage
@@ -10,7 +10,7 @@ import typer
 
 @stage
 def main() -> str:
-    """Predict every clip of test and pool; score where the truth is known. All settings are with the trained heads."""
+    """Predict every clip of test and pool, and score clips with a true label. All settings come from trained heads."""
     return predict(Project(), progress_bar("predict"))
 
 

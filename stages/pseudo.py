@@ -1,4 +1,4 @@
-"""Stage `pseudo`: labels for clips that have none, where the head and independent families agree."""
+"""Stage `pseudo`: give pseudo-labels to clips of the pool on which a head and corroborating families agree."""
 
 from mer_pipeline.base.runtime import load_runtime
 from mer_pipeline.config.params import load_params
@@ -14,7 +14,7 @@ import typer
 
 @stage
 def main() -> str:
-    """Label the pool in `pseudo.rounds` rounds, once for good and once without each fold; 0: an empty table."""
+    """Label the pool in `pseudo.rounds` rounds, once with all clips and once without each fold. 0: an empty table."""
     params, project = load_params(), Project()
     forget_others(project.features, "embed", params.encoders, project.quarantine_folder)
     forget_others(project.votes, "vote", params.judges, project.quarantine_folder)
@@ -22,7 +22,7 @@ def main() -> str:
         write_pseudo(project.pseudo, (), (), params.dataset.classes)
         nothing(params.pseudo, "pseudo.rounds is 0").write(project.metrics("pseudo"))
         return "pseudo: off"
-    # Here, so that a stage that is off does not wait for torch.
+    # Imported here, so that a stage that is off does not import torch.
     from mer_pipeline.training.head_cache import head_cache
     from mer_pipeline.training.pseudo import Others, pseudo
     from mer_pipeline.training.task import Task

@@ -1,4 +1,4 @@
-"""Stage `report`: one page that shows what came out."""
+"""Stage `report`: write one HTML page with all results."""
 
 from mer_pipeline.config.params import load_params
 from mer_pipeline.config.project import Project
@@ -10,7 +10,7 @@ import typer
 
 @stage
 def main() -> str:
-    """Write the report."""
+    """Write the report from the tables and metric files."""
     params = load_params()
     return f"report: {build(Project(), params.dataset.classes)}"
 

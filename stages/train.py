@@ -1,4 +1,4 @@
-"""Stage `train`: the fusion heads over folds and seeds, and the choice among them."""
+"""Stage `train`: train the fusion heads for all folds and seeds, and select one of them."""
 
 from mer_pipeline.base.runtime import load_runtime
 from mer_pipeline.config.params import load_params
@@ -15,7 +15,7 @@ import typer
 
 @stage
 def main() -> str:
-    """Train every head on all modalities and on each alone; write members, out-of-fold predictions and scores."""
+    """Train every head on all modalities and on each alone. Write members, out-of-fold predictions and scores."""
     params, project = load_params(), Project()
     forget_others(project.features, "embed", params.encoders, project.quarantine_folder)
     task = Task(params.dataset.classes, params.encoder_names, params.train)

@@ -1,4 +1,4 @@
-"""Stage `vote@NAME`: one judge over all clips."""
+"""Stage `vote@NAME`: let one judge vote on all clips."""
 
 from mer_pipeline.base.runtime import load_runtime
 from mer_pipeline.config.params import load_params
@@ -16,12 +16,12 @@ import typer
 
 @stage
 def main(name: str) -> str:
-    """Let the judge NAME of params.yaml say how much each class fits each clip."""
+    """Let the judge NAME of params.yaml say how well each class fits each clip."""
     params, project = load_params(), Project()
     step = vote(params, name)
     judge = params.judges[name]
     if isinstance(judge, FusionHeadParams):
-        # Here, so that other judges do not wait for torch.
+        # Imported here, so that other judges do not import torch.
         from mer_pipeline.training.fusion_head_judge import vote_by_head
         from mer_pipeline.training.head_cache import head_cache
         from mer_pipeline.training.task import Task

@@ -1,1 +1,1 @@
-"""What every transform stands on: clips, outcomes, errors, files, numerics, and the run over clips."""
+"""The basis of every transform: clips, outcomes, errors, files, numerics, and the run over all clips."""

@@ -1,4 +1,7 @@
-"""Files that appear whole under their name, or not at all: written under another name, then renamed."""
+"""Write files atomically: a file is written under a temporary name and then renamed.
+
+A file therefore appears under its own name complete or not at all.
+"""
 
 from __future__ import annotations
 
@@ -13,16 +16,20 @@ TEMPORARY = ".tmp"
 
 @contextmanager
 def replacing(path: Path, *, shared: bool = False, durable: bool = False) -> Iterator[Path]:
-    """A temporary path that becomes `path` when the block ends well, and goes when it does not.
+    """Give a temporary path, which is renamed to `path` when the block succeeds and removed when it raises.
 
     Args:
-        path: what is replaced, or new; its folder must be there.
-        shared: other processes may write it at the same time. Without that the temporary name is always the same, so
-            that what a kill leaves behind is written over by the next who writes the file.
-        durable: it is on disk when this returns, whatever happens to the machine then.
+        path: the file, which may exist already; its folder must exist.
+        shared: whether other processes may write the file at the same time; each then has a temporary name of its
+            own. Otherwise the temporary name is always the same, so that the next writer of the file overwrites what
+            a killed process left behind.
+        durable: whether the content must be on disk when the block ends, so that a crash of the machine cannot lose it.
+
+    Yields:
+        The temporary path, in the folder of `path`.
 
     Raises:
-        OSError: it cannot be written.
+        OSError: the file cannot be written.
     """
     name = f".{uuid.uuid4().hex}{TEMPORARY}" if shared else f".{path.name}{TEMPORARY}"
     temporary = path.with_name(name)
@@ -39,15 +46,15 @@ def replacing(path: Path, *, shared: bool = False, durable: bool = False) -> Ite
 
 
 def atomic_write(path: Path, data: bytes | str, *, shared: bool = False, durable: bool = False) -> None:
-    """Write a file, and the folders above it where there are none. Text is written as UTF-8, as it stands.
+    """Write a file atomically, and make the folders above it where they are missing.
 
     Args:
-        path: where.
-        data: its content.
-        shared, durable: as `replacing`.
+        path: the file.
+        data: its content; text is encoded as UTF-8, and its line ends are not changed.
+        shared, durable: as in `replacing`.
 
     Raises:
-        OSError: it cannot be written.
+        OSError: the file cannot be written.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path, shared=shared, durable=durable) as temporary:

@@ -1,8 +1,9 @@
-"""Run a network in groups of a fixed number of rows.
+"""Run a network on groups of a fixed number of rows.
 
-At one fixed shape a row's result is the same, bit for bit, wherever it stands and whatever else is in the
-batch; at another number of rows it may differ in the last bits, because other kernels are chosen. So the last
-group is filled up with copies of its first row (a row of zeros could make NaN where attention is masked).
+At a fixed shape, the result of a row is the same, bit for bit, wherever the row stands in the batch and whatever the
+other rows are. At another number of rows the result may differ in the last bits, because the libraries choose other
+kernels. The last group is therefore filled up with copies of its first row. (Rows of zeros could give NaN where
+attention is masked.)
 """
 
 from __future__ import annotations
@@ -17,16 +18,16 @@ if TYPE_CHECKING:
 def forward_rows(
     network: Callable[..., torch.Tensor], inputs: Sequence[torch.Tensor], rows: int, device: torch.device
 ) -> Iterator[torch.Tensor]:
-    """Apply a network to inputs of any number of rows, `rows` at a time.
+    """Apply a network to inputs of any number of rows, `rows` rows at a time.
 
     Args:
-        network: takes the inputs, each (rows, ...), and gives (rows, ...).
-        inputs: tensors with the same first axis, on the CPU.
-        rows: the fixed number.
-        device: where the network is.
+        network: takes the inputs, each of shape (rows, ...), and returns a tensor of shape (rows, ...).
+        inputs: tensors on the CPU whose first axes have the same length n.
+        rows: the fixed number of rows in a group.
+        device: the device of the network.
 
     Yields:
-        Each row's result, on the CPU, in order.
+        The result of each of the n rows, in order, as a tensor on the CPU of shape (...) and the network's dtype.
     """
     import torch
 

@@ -1,4 +1,4 @@
-"""The clip: what a transform is handed, and the manifest that lists every clip of a dataset."""
+"""The clip, which is the input of a transform, and the schemas of the manifest, the votes and the quarantine."""
 
 from __future__ import annotations
 
@@ -10,57 +10,57 @@ import pyarrow as pa
 
 from mer_pipeline.base.errors import Skip
 
-# One row of a table; its columns and types are stated by an Arrow schema beside its producer.
+# One row of a table. An Arrow schema beside the code that makes the table gives its columns and types.
 Row: TypeAlias = Mapping[str, object]
 
 SPLITS = ("train", "test", "pool")
 
 MANIFEST_SCHEMA = pa.schema(
     [
-        pa.field("clip_id", pa.string(), nullable=False),  # the dataset's name for the clip, NFC
-        pa.field("group", pa.string(), nullable=False),  # speaker or scene; the clip itself where unknown
-        pa.field("order", pa.float64()),  # of the utterance within its group; null where the dataset has none
+        pa.field("clip_id", pa.string(), nullable=False),  # the dataset's name for the clip, in Unicode NFC
+        pa.field("group", pa.string(), nullable=False),  # the speaker or scene; if unknown, the clip's own name
+        pa.field("order", pa.float64()),  # position within the group; null if the dataset gives none
         pa.field("split", pa.string(), nullable=False),  # train: has a label; test: a candidate; pool: neither
-        pa.field("label", pa.string()),  # as given; null unless split is train
+        pa.field("label", pa.string()),  # the given label; null unless the split is train
         pa.field("video", pa.string()),  # path relative to the dataset's root
-        pa.field("audio", pa.string()),  # a sound file of its own, relative to root; null: inside the video
-        pa.field("fps", pa.float64()),  # as the dataset's CSV overrides it, frames per second
-        pa.field("duration", pa.float64()),  # likewise, seconds
+        pa.field("audio", pa.string()),  # path of a separate sound file; null: the sound is in the video file
+        pa.field("fps", pa.float64()),  # frames per second, where a CSV of the dataset gives it
+        pa.field("duration", pa.float64()),  # seconds, where a CSV of the dataset gives it
         pa.field("video_sha256", pa.string()),
         pa.field("audio_sha256", pa.string()),
-        pa.field("width", pa.int32()),  # pixels, upright
+        pa.field("width", pa.int32()),  # pixels, after the picture is turned upright
         pa.field("height", pa.int32()),
-        pa.field("seconds", pa.float64()),  # of the picture, or of the sound where there is no picture
-        pa.field("frame_rate", pa.float64()),  # as the container says it
+        pa.field("seconds", pa.float64()),  # length of the video, or of the sound where there is no video
+        pa.field("frame_rate", pa.float64()),  # frames per second, as the file's container gives it
         pa.field("has_sound", pa.bool_(), nullable=False),
     ]
 )
 
-# Votes in long form: one row per clip and source; sources of one family are not independent of each other.
+# Votes in long form: one row per clip and source. Sources of one family are likely to make the same errors.
 VOTES_SCHEMA = pa.schema(
     [pa.field(name, pa.string(), nullable=False) for name in ("clip_id", "source", "family", "label")]
 )
-GIVEN = "given"  # the source of the label that the dataset came with
+GIVEN = "given"  # the name of the source of the given labels
 
 PROBLEM_SCHEMA = pa.schema(
     [
         pa.field("clip_id", pa.string(), nullable=False),
-        pa.field("error", pa.string(), nullable=False),  # the class: BadInput, Transient, or what was raised
+        pa.field("error", pa.string(), nullable=False),  # class of the exception: BadInput, Transient, or that of a bug
         pa.field("message", pa.string(), nullable=False),
         pa.field("input_digest", pa.string(), nullable=False),
-        pa.field("traceback", pa.string()),  # of a bug: what was raised was none of the documented errors
+        pa.field("traceback", pa.string()),  # only for a bug, which is any exception that is not documented
     ]
 )
 
 
 @dataclass(frozen=True)
 class Clip:
-    """One clip as a transform sees it: a row of each table that the transform reads.
+    """One clip as a transform sees it, with its row of each table that the transform reads.
 
     Attributes:
-        clip_id: its name.
-        input_digest: hash of exactly what the transform declares it reads.
-        rows: by table name; None where that table has no row for this clip.
+        clip_id: the clip's name.
+        input_digest: a digest of the values that the transform declares to read.
+        rows: the clip's row of each table, by the table's name; None where the table has no row for this clip.
     """
 
     clip_id: str
@@ -68,10 +68,11 @@ class Clip:
     rows: Mapping[str, Row | None]
 
     def need(self, table: str) -> Row:
-        """The clip's row of a table.
+        """Return the clip's row of a table.
 
         Raises:
-            Skip: the table has none, or it is not valid; with the reason that it carries.
+            Skip: the table has no row for the clip, or the row is not valid. In the second case the message is the
+                row's reason.
         """
         row = self.rows[table]
         if row is None:
@@ -81,6 +82,6 @@ class Clip:
         return row
 
     def maybe(self, table: str) -> Row | None:
-        """The clip's row of a table, or None where it is absent or not valid."""
+        """Return the clip's row of a table, or None where it is absent or not valid."""
         row = self.rows[table]
         return None if row is None or row.get("valid") is False else row

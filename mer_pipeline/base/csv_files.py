@@ -1,5 +1,7 @@
-"""CSV files: those that people write, with names and labels cleaned and one sentence for whatever is wrong with a file,
-and those that stages write, whose bytes depend on the values alone.
+"""Read the CSV files that people write, and write the CSV files of stages.
+
+Names and labels that are read are cleaned, and any fault of a file is reported in one sentence. The bytes of a file
+that is written depend on the values alone.
 """
 
 from __future__ import annotations
@@ -11,31 +13,48 @@ from pathlib import Path
 
 from mer_pipeline.base.errors import DatasetError, did_you_mean
 
-csv.field_size_limit(1 << 24)  # a long cell in a column that nobody reads is no reason to stop
+csv.field_size_limit(1 << 24)  # bytes; a long cell in a column that is not read should not be an error
 ABSENT = frozenset({"", "nan", "none", "null", "n/a"})
-NAMED = 3  # names that a sentence shows
+NAMED = 3  # number of names that a message shows
 
 
 def clean(text: str) -> str:
-    """A name or label as it is compared: NFC (file systems differ), no blanks around."""
+    """Return a name or label in the form in which it is compared.
+
+    The text is normalised to Unicode NFC, because file systems differ in the form that they give, and blanks at both
+    ends are removed.
+
+    Example:
+        >>> clean(" cafe\\u0301 ") == "caf\\u00e9"
+        True
+    """
     return unicodedata.normalize("NFC", text).strip()
 
 
 def present(text: str | None) -> str | None:
-    """A cell's text, or None where it is empty or says NaN."""
+    """Return a cell's text without blanks at its ends, or None where it is empty or a word such as "NaN" or "null".
+
+    Example:
+        >>> [present(cell) for cell in (" 3.5 ", "NaN", "", None)]
+        ['3.5', None, None, None]
+    """
     return None if text is None or text.strip().lower() in ABSENT else text.strip()
 
 
 def read_csv(path: Path, columns: Sequence[str], unique: str | None = "name") -> Iterator[Mapping[str, str]]:
-    """Rows of a CSV with a header, UTF-8 with or without a byte-order mark.
+    """Read the rows of a CSV file with a header, in UTF-8 with or without a byte-order mark.
 
     Args:
         path: the file.
-        columns: those that must be there.
-        unique: a column whose values must differ.
+        columns: the columns that the file must have; it may have more.
+        unique: a column whose values are cleaned, and must be printable and differ from each other; None: no column.
+
+    Yields:
+        The text of each row's cells, by column.
 
     Raises:
-        DatasetError: it is missing, not UTF-8, lacks a column, or repeats a name.
+        DatasetError: the file cannot be read, is not UTF-8, lacks a column, has a row with too many cells, or has an
+            empty or repeated value in the column `unique`.
     """
     seen: set[str] = set()
     try:
@@ -64,10 +83,15 @@ def read_csv(path: Path, columns: Sequence[str], unique: str | None = "name") ->
 
 
 def note_unmatched(path: Path, names: Sequence[str], clip_ids: Collection[str]) -> str:
-    """A sentence about the names of a file (or folder) that are no clips; "" where all are.
+    """Return a sentence about the unmatched names of a file or folder; "" where every name is a clip.
+
+    Args:
+        path: the file or folder, for the message.
+        names: the names that it gives.
+        clip_ids: the names of the clips.
 
     Raises:
-        DatasetError: none of them is a clip.
+        DatasetError: none of the names is a clip.
     """
     unmatched = [name for name in names if name not in clip_ids]
     if clip_ids and names and len(unmatched) == len(names):
@@ -92,10 +116,15 @@ def _check_header(path: Path, header: Sequence[str], columns: Sequence[str]) -> 
 
 
 def check_label(label: str, classes: Sequence[str], where: str) -> str:
-    """A label, cleaned.
+    """Return a label after cleaning (`clean`).
+
+    Args:
+        label: the label as it was written.
+        classes: the allowed labels.
+        where: the place of the label (a file and a line, for example), for the message.
 
     Raises:
-        DatasetError: it is none of the classes.
+        DatasetError: the label is none of the classes.
     """
     label = clean(label)
     if label not in classes:
@@ -104,7 +133,7 @@ def check_label(label: str, classes: Sequence[str], where: str) -> str:
 
 
 def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """Write a CSV as DVC plots and the official scorer read it: UTF-8, lines that end with a newline."""
+    """Write a CSV file in the form that DVC plots and the official scorer read: UTF-8, with "\\n" after each line."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")

@@ -1,7 +1,7 @@
-"""Encoders: transforms whose row is a vector.
+"""The base classes of encoders, which are the transforms whose row is a vector.
 
-Every encoder gives one utterance vector per clip (`vector`, FixedSizeList of float16 or float32), and
-where the params ask for it the vectors before pooling over time (`sequence`).
+Every encoder gives one vector per clip (`vector`, a FixedSizeList of float16 or float32). If the params ask for it, the
+row also has the vectors before pooling over time (`sequence`).
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from mer_pipeline.models.checkpoint import Checkpoint
 Item = TypeVar("Item")
 Vectors = npt.NDArray[np.float32]
 
-# The columns that an encoder's input table offers it.
+# The columns of each table that an encoder can read.
 COLUMNS = {
     "frames": ("jpegs", "times"),
     "faces": ("crops", "times", "boxes", "landmarks", "coverage"),
@@ -58,10 +58,14 @@ ENCODER = Choice(EncoderParams, "family", ENCODERS)  # an entry under `encoders`
 
 
 def columns_of(table: str) -> tuple[str, ...]:
-    """The columns that a table offers to an encoder or a judge.
+    """Return the columns of a table that an encoder or a judge can read.
 
     Raises:
         ParamsError: there is no such table.
+
+    Example:
+        >>> columns_of("transcript")
+        ('zh', 'en')
     """
     if table not in COLUMNS:
         raise ParamsError(f"there is no table '{table}' to read{did_you_mean(table, COLUMNS)}")
@@ -72,14 +76,14 @@ class Encoder(Transform[Item]):
     """Base of all encoders.
 
     Attributes:
-        Params: the class of its section of params.yaml.
+        Params: the class of the encoder's section of params.yaml.
 
     Args:
-        name: its key under `encoders` in params.yaml.
-        params: its section.
-        dim: length of one vector.
-        sources: what it reads, where that is not the one table that `input` names.
-        deviation: the row's vector is twice as long: the standard deviation over time is appended.
+        name: the encoder's key under `encoders` in params.yaml.
+        params: the encoder's section.
+        dim: length of one vector before the deviation is appended.
+        sources: the tables that it reads; if none are given, the one table that `input` names.
+        deviation: whether the standard deviation over time is appended, which doubles the length of `vector`.
     """
 
     Params: type[EncoderParams] = EncoderParams
@@ -95,10 +99,14 @@ class Encoder(Transform[Item]):
         self.schema = pa.schema(fields)
 
     def row(self, vector: npt.NDArray[np.floating], sequence: Vectors | None = None) -> Row:
-        """A row from a vector that is pooled already, rounded to the stored type.
+        """Return a row from a vector that is already pooled, with all values rounded to the stored dtype.
+
+        Args:
+            vector: (dim,), or (2 · dim,) with the deviation.
+            sequence: (steps, dim), kept only if `frame_level` is set; None: `vector` is the one step.
 
         Raises:
-            BadInput: a value is not finite, or too large for the stored type.
+            BadInput: a value of `vector` is not finite, or is too large for the stored dtype.
         """
         dtype = np.float16 if self.params.dtype == "float16" else np.float32
         with np.errstate(over="ignore"):
@@ -112,7 +120,7 @@ class Encoder(Transform[Item]):
 
 
 class PooledEncoder(Encoder[Item]):
-    """Base of encoders that give a vector per picture, step or word, and average them; `Params` has `std`."""
+    """Base of encoders that compute a vector per picture, time step or word, and average these vectors."""
 
     params: PooledParams
 
@@ -120,7 +128,16 @@ class PooledEncoder(Encoder[Item]):
         super().__init__(name, params, dim, *sources, deviation=params.std)
 
     def pooled(self, sequence: Vectors) -> Row:
-        """A row from the vectors over time, (steps, dim) float32: their mean, and the deviation where asked for."""
+        """Return a row from the vectors over time: their mean and, if `std` is set, their standard deviation.
+
+        The deviation is that of the population (division by the number of steps).
+
+        Args:
+            sequence: (steps, dim) float32.
+
+        Raises:
+            BadInput: as `row`.
+        """
         vector = sequence.mean(axis=0, dtype=np.float64)
         if self.params.std:
             vector = np.concatenate([vector, sequence.std(axis=0, dtype=np.float64)])
@@ -128,10 +145,14 @@ class PooledEncoder(Encoder[Item]):
 
 
 def make_encoder(name: str, params: EncoderParams) -> Encoder[object]:
-    """The encoder that an entry describes.
+    """Make the encoder that an entry under `encoders` in params.yaml describes.
+
+    Args:
+        name: the key of the entry.
+        params: the entry.
 
     Raises:
-        CheckpointError: its model's files are missing or unfit.
-        DatasetError: external features are not as described.
+        CheckpointError: the model's files are missing or do not fit the family.
+        DatasetError: the external features do not have the form that the entry describes.
     """
     return ENCODERS.load(params.family)(name, params)  # type: ignore[call-arg]  # a family knows its dim itself

@@ -1,22 +1,24 @@
-"""Every error that this project raises on purpose, and what becomes of each.
+"""The errors that this project raises on purpose, and what happens after each.
 
-MerError                    one clear sentence: what, where, and how to mend it
-├── UsageError              exit 2: what a person gave is wrong; found before any work is done
+MerError                    its message says what is wrong, where, and how to mend it
+├── UsageError              exit 2: an input or a setting is wrong; found before any work is done
 │   ├── ParamsError         params.yaml
 │   ├── DatasetError        the dataset folder or one of its CSVs
 │   ├── CheckpointError     a model's files
 │   ├── ComponentError      a component that is not built in: its code cannot be imported or does not fit
-│   ├── Undigestible        something decides rows and cannot enter their key
-│   └── NumericsError       libraries would compute otherwise than params.yaml says
+│   ├── Undigestible        something decides the values of rows, but cannot be made a part of their fingerprint
+│   └── NumericsError       libraries would not compute with the instruction set that params.yaml asks for
 ├── StageError              exit 1: the stage ran and could not finish
 │   ├── TooManyFailed       more clips failed than `quality.max_failed` allows
 │   ├── Bug                 the code itself fails, for every clip of the first batch
 │   └── StoreError          the store is full or cannot be reached
-│       └── ReadOnlyStore   rows can be read from it, and new ones not kept
-└── ClipError               one clip; data, never the end of a run; anything undocumented is a bug (outcome.py)
-    ├── Skip                nothing to do: a row with `valid=false` and the reason (no face, no sound)
-    ├── BadInput            the clip itself is broken: quarantined and remembered
-    └── Transient           may go well next time: retried, then quarantined, never remembered
+│       └── ReadOnlyStore   rows can be read from the store, but new rows cannot be kept
+└── ClipError               concerns one clip; it is recorded in a table and never ends a run
+    ├── Skip                there is nothing to compute (no face, no sound): a row with `valid=false` and the reason
+    ├── BadInput            the clip itself is broken: it is quarantined, and the store remembers the failure
+    └── Transient           the failure may pass: it is retried, then quarantined, and never remembered
+
+Any other exception that a transform raises for a clip is a bug in its code; `outcome.py` records it with a traceback.
 """
 
 from __future__ import annotations
@@ -26,13 +28,17 @@ from collections.abc import Iterable
 
 
 class MerError(Exception):
-    """Base of all errors raised on purpose; `exit_code` is what a stage or `mer` exits with."""
+    """Base of all errors that are raised on purpose.
+
+    Attributes:
+        exit_code: the status with which a stage or the command `mer` exits.
+    """
 
     exit_code = 1
 
 
 class UsageError(MerError):
-    """Something that a person gave is wrong; raised before any work is done."""
+    """An input or a setting that a person gave is wrong. It is raised before any work is done."""
 
     exit_code = 2
 
@@ -42,11 +48,11 @@ class ParamsError(UsageError):
 
 
 class DatasetError(UsageError):
-    """The dataset folder or one of its CSV files is not what the adapter reads."""
+    """The dataset's folder, or one of its CSV files, does not have the form that the adapter reads."""
 
 
 class CheckpointError(UsageError):
-    """A model's files are missing, unsafe or do not fit the family that should load them."""
+    """A model's files are missing, are unsafe, or do not fit the encoder family that should load them."""
 
 
 class ComponentError(UsageError):
@@ -54,11 +60,14 @@ class ComponentError(UsageError):
 
 
 class Undigestible(UsageError):
-    """A transform holds something, or its code reads something, of which nobody can say whether it is what it was."""
+    """A transform holds an object, or its code reads a value, that cannot be digested.
+
+    Without a digest, nobody can tell whether a later run uses the same value, so the fingerprint would be wrong.
+    """
 
 
 class NumericsError(UsageError):
-    """A library that computes was loaded before it could be told how, or cannot be told."""
+    """A numerical library was loaded before its instruction set could be chosen, or it offers no such choice."""
 
 
 class StageError(MerError):
@@ -70,8 +79,10 @@ class TooManyFailed(StageError):
 
 
 class Bug(StageError):
-    """The code that computes is at fault: it raised something undocumented, for every clip of the first batch or as a
-    head's module."""
+    """The code that computes is at fault.
+
+    It raised an undocumented exception, either for every clip of the first batch or while a head's module was used.
+    """
 
 
 class StoreError(StageError):
@@ -79,11 +90,11 @@ class StoreError(StageError):
 
 
 class ReadOnlyStore(StoreError):
-    """Rows can be read from the store, and new ones not kept."""
+    """Rows can be read from the store, but new rows cannot be kept in it."""
 
 
 class ClipError(MerError):
-    """Something about one clip; the runner turns it into data."""
+    """Base of the errors that concern one clip. The runner records them in a table, and the run goes on."""
 
 
 class Skip(ClipError):
@@ -91,15 +102,15 @@ class Skip(ClipError):
 
 
 class BadInput(ClipError):
-    """The clip itself is broken: it goes to the quarantine, and stays there until its bytes change."""
+    """The clip itself is broken: it goes to the quarantine and stays there until the bytes of its files change."""
 
 
 class Transient(ClipError):
-    """The failure may pass (a busy disk, a server): retried, and never remembered.
+    """The failure may pass (a busy disk, a server that does not answer). The clip is retried; nothing is remembered.
 
     Args:
         message: what happened.
-        tried: it was tried again already, as often as is sensible.
+        tried: whether the caller has already retried as often as is sensible.
     """
 
     def __init__(self, message: str, *, tried: bool = False) -> None:
@@ -108,7 +119,21 @@ class Transient(ClipError):
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """Return " (did you mean 'x'?)" for the nearest known word, or the list of what is known."""
+    """Return a hint for an error message: the nearest known word, or all known words where none is near.
+
+    Args:
+        word: the unknown word.
+        known: the words that would have been accepted.
+
+    Returns:
+        The hint in brackets, with a space before it; "" where nothing is known.
+
+    Example:
+        >>> did_you_mean("hapy", ["happy", "sad"])
+        " (did you mean 'happy'?)"
+        >>> did_you_mean("x", ["happy", "sad"])
+        ' (known: happy, sad)'
+    """
     choices = [str(item) for item in known]
     near = difflib.get_close_matches(word, choices, n=1, cutoff=0.6)
     if near:

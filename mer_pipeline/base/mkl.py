@@ -1,11 +1,13 @@
-"""MKL, which is part of torch, does on every x86-64 CPU what it does on an AMD one with AVX2.
+"""Make MKL, which is part of torch, compute on every x86-64 CPU as it does on an AMD CPU with AVX2.
 
-MKL asks for the CPU's maker and takes other products, Fourier transforms and functions on Intel CPUs, which round
-otherwise. It has no setting for that, but it remembers the two answers, and here they are written before it asks:
-`mkl_serv_intel_cpu_true` (is the maker Intel?) is no, and `mkl_serv_cpuiszen` (AMD with AVX2?) is yes. Both functions
-are exported, and each begins by reading its remembered answer, so the function's code says where that is. The code is
-compared with what is expected before anything is written: a torch whose MKL looks otherwise is an error, not another
-value.
+MKL looks up the CPU's vendor. On Intel CPUs it uses other code for matrix products, Fourier transforms and elementary
+functions, which rounds differently. MKL has no setting for that choice, but it stores the answers of two functions:
+`mkl_serv_intel_cpu_true` (is the vendor Intel?) and `mkl_serv_cpuiszen` (is it an AMD CPU with AVX2?). This module
+writes "no" and "yes" into the two variables before MKL asks.
+
+Both functions are exported by torch's library, and each begins with an instruction that reads its variable, so the
+machine code of the function gives the variable's address. The code is compared with the expected pattern before
+anything is written. If the pattern is missing, an error is raised, so that no result can silently differ.
 """
 
 from __future__ import annotations
@@ -21,18 +23,21 @@ from types import ModuleType
 
 from mer_pipeline.base.errors import NumericsError
 
-UNKNOWN, NO, YES = -1, 0, 1  # what MKL has remembered
+UNKNOWN, NO, YES = -1, 0, 1  # values of MKL's variables; UNKNOWN until the function was called
 ANSWERS = {"mkl_serv_intel_cpu_true": NO, "mkl_serv_cpuiszen": YES}
-# mov DISTANCE(%rip),%eax; test %eax,%eax: the remembered answer is read, and looked at.
+# mov DISTANCE(%rip),%eax; test %eax,%eax: the function loads its stored answer and tests it.
 READ = re.compile(rb"\x8b\x05(.{4})\x85\xc0", re.DOTALL)
-CODE = 96  # bytes of a function that are searched
+CODE = 96  # how many bytes of a function are searched
 
-_needed = False  # whether anything is computed here
-_problem: NumericsError | None = None  # why MKL is not held
+_needed = False  # whether this process computes anything, so that a problem with MKL is an error
+_problem: NumericsError | None = None  # why MKL's answers could not be set
 
 
 def hold_on_import() -> None:
-    """Hold MKL as soon as torch is imported, which is before anything can compute with it; now, if it is already."""
+    """Set MKL's answers as soon as torch is imported, before anything can compute with it.
+
+    If torch is imported already, they are set now.
+    """
     if "torch" in sys.modules:
         _hold()
     elif not any(isinstance(finder, _Torch) for finder in sys.meta_path):
@@ -40,10 +45,12 @@ def hold_on_import() -> None:
 
 
 def check() -> None:
-    """Make sure that MKL is held, or will be when torch is imported. Who only reads features never needs it.
+    """Make sure that MKL's answers are set, or will be set when torch is imported.
+
+    A process that only reads features need not call this.
 
     Raises:
-        NumericsError: MKL has asked already and computes otherwise, or it is of a make that is not known here.
+        NumericsError: MKL has already found other answers by itself, or its code does not have the expected form.
     """
     global _needed
     _needed = True
@@ -52,7 +59,7 @@ def check() -> None:
 
 
 def answers() -> dict[str, int]:
-    """What MKL remembers, by function; nothing where torch has no MKL."""
+    """Return the answers that MKL has stored, by the name of the function; nothing where torch has no MKL."""
     library = _library()
     return {} if library is None else {name: _remembered(library, name).value for name in ANSWERS}
 
@@ -78,7 +85,7 @@ def _hold() -> None:
 
 
 def _library() -> ctypes.CDLL | None:
-    """What has MKL in it; None where torch was built without."""
+    """Return torch's library, which contains MKL; None where torch was built without MKL."""
     spec = importlib.util.find_spec("torch")
     assert spec is not None
     assert spec.origin is not None
@@ -87,7 +94,11 @@ def _library() -> ctypes.CDLL | None:
 
 
 def _remembered(library: ctypes.CDLL, function: str) -> ctypes.c_int:
-    """The variable in which a function of MKL keeps its answer."""
+    """Return the variable in which a function of MKL stores its answer.
+
+    Raises:
+        NumericsError: the function is missing, or its machine code does not have the expected form.
+    """
     there = hasattr(library, function)
     start = ctypes.cast(getattr(library, function), ctypes.c_void_p).value if there else None
     read = READ.search(ctypes.string_at(start, CODE)) if start else None
@@ -101,12 +112,15 @@ def _remembered(library: ctypes.CDLL, function: str) -> ctypes.c_int:
 
 
 class _Torch:
-    """Finds torch as the other finders do, and holds MKL when torch has been loaded."""
+    """An import hook that finds torch as the other finders do, and sets MKL's answers when torch has been loaded."""
 
     def find_spec(
         self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        """Only torch's; None lets Python go on. It may be asked by somebody who only wants to know where torch is."""
+        """Return the import specification of torch; None for other modules, so that Python asks the next finder.
+
+        Python also calls this when a program only asks where torch lies, so MKL is set later, by the loader.
+        """
         if name != "torch":
             return None
         found = (finder.find_spec(name, path, target) for finder in sys.meta_path if finder is not self)

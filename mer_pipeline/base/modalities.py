@@ -1,10 +1,11 @@
-"""The feature tables of chosen encoders as one matrix and one mask per modality, for given clips.
+"""Load the feature tables of chosen encoders as one matrix per modality and one mask, for given clips.
 
-Absent is not zero: a clip whose row is missing, not valid or null has `mask` false there, and what stands in
-`x` means nothing. Indices are matched to clips by id, never by position.
+An absent vector is not a zero vector: if a clip's row is missing, not valid or null, `mask` is false there and the
+values in `x` have no meaning. Rows are matched to clips by id, never by position.
 
-Several may be merged into one modality: their columns side by side. A clip has it where it has any of its parts, and
-the columns of a part that it lacks are NaN, which `Scaler` puts at the mean: their zeros would be values like others.
+Several modalities may be merged into one by putting their columns side by side. A clip has the merged modality if it
+has any of its parts. The columns of a part that the clip lacks are NaN, and `Scaler` replaces them by the mean; zeros
+would be taken for measured values.
 """
 
 from __future__ import annotations
@@ -28,11 +29,12 @@ Indices = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Features:
-    """n clips seen through M modalities.
+    """The features of n clips in M modalities.
 
     Attributes:
-        names: M encoder names, in token order.
-        x: per modality float32 (n, D_m); zeros where the mask is false, NaN where a part of a merged one is absent.
+        names: the names of the M modalities (encoders), in the order of the modality tokens.
+        x: one float32 matrix (n, D_m) per modality m; zeros where the mask is false, NaN where a part of a merged
+            modality is absent.
         mask: bool (n, M), true where the clip has the modality.
     """
 
@@ -41,29 +43,35 @@ class Features:
     mask: Mask
 
     def __len__(self) -> int:
-        """n."""
+        """Return the number of clips, n."""
         return len(self.mask)
 
     @property
     def dims(self) -> tuple[int, ...]:
-        """D of each modality."""
+        """The number of columns D_m of each modality."""
         return tuple(matrix.shape[1] for matrix in self.x)
 
     def take(self, rows: Indices) -> Features:
-        """Some of the clips."""
+        """Return the features of some clips, given by their indices, in that order."""
         return Features(self.names, tuple(matrix[rows] for matrix in self.x), self.mask[rows])
 
     def only(self, name: str) -> Features:
-        """One of the modalities."""
+        """Return the features of one modality."""
         return self.select((name,))
 
     def select(self, names: Sequence[str]) -> Features:
-        """Some of the modalities, in this order."""
+        """Return the features of some modalities, in the order of `names`."""
         at = [self.names.index(name) for name in names]
         return Features(tuple(names), tuple(self.x[m] for m in at), self.mask[:, at])
 
     def merged(self, names: Sequence[str], into: str) -> Features:
-        """These modalities, in token order, as one that stands where the first of them stood; no names: no change."""
+        """Return the features with several modalities merged into one.
+
+        Args:
+            names: the modalities to merge; their columns keep the order of the modality tokens. If there are none,
+                nothing changes.
+            into: the name of the merged modality, which stands where the first of its parts stood.
+        """
         if not names:
             return self
         parts = self.select([name for name in self.names if name in names])
@@ -77,16 +85,25 @@ class Features:
 
 
 def merged_names(all_names: Sequence[str], names: Sequence[str], into: str) -> tuple[str, ...]:
-    """The modalities after `Features.merged`."""
+    """Return the names of the modalities after `Features.merged`.
+
+    Example:
+        >>> merged_names(["face", "audio", "text"], ["audio", "text"], "speech")
+        ('face', 'speech')
+    """
     return tuple(dict.fromkeys(into if name in names else name for name in all_names))
 
 
 def load_features(root: Path, names: Sequence[str], clip_ids: Sequence[str]) -> Features:
-    """Read `root/NAME/` of exactly these encoders; other folders there are never looked at.
+    """Read the features of some clips from the folders `root/NAME/`. Other folders in `root` are never read.
+
+    Args:
+        root: the folder of all features.
+        names: the encoders, in the order of the modality tokens.
+        clip_ids: the clips, in the order of the rows.
 
     Raises:
-        StageError: a folder has no shards, has no vectors of one fixed length, or holds a value that
-            is not finite.
+        StageError: a folder has no shards, its vectors do not have one fixed length, or a value is not finite.
     """
     loaded = [_load(root / name, clip_ids) for name in names]
     mask = np.stack([m for _, m in loaded], axis=1) if loaded else np.zeros((len(clip_ids), 0), dtype=bool)

@@ -1,10 +1,10 @@
-"""How numbers are made: every library that computes is held to AVX2, so that all x86-64 machines give the same bytes.
+"""Hold every numerical library to the AVX2 instruction set, so that all x86-64 machines compute the same bytes.
 
-NumPy, torch, OpenBLAS, MKL, oneDNN and FFmpeg choose their code by the CPU, and another choice is another rounding.
-Importing `mer_pipeline` imports this module, which sets the variables that they read when they are loaded, and has
-`mkl.py` hold what no variable holds; `check` runs before anything is computed, and is an error where one of them was
-loaded too early; `key` is a part of every fingerprint. `numerics: native` in params.yaml leaves the choice to the
-libraries, under another key. docs/numerics.md says what it costs and what cannot be held.
+NumPy, torch, OpenBLAS, MKL, oneDNN and FFmpeg choose their code by the CPU, and other code rounds differently.
+Importing `mer_pipeline` imports this module. It sets the environment variables that these libraries read when they are
+loaded; `mkl.py` sets what MKL offers no variable for. `check` runs before anything is computed, and raises an error if
+a library was loaded too early. `key` is a part of every fingerprint. `numerics: native` in params.yaml leaves the
+choice to the libraries, and changes the fingerprint. docs/numerics.md says what AVX2 costs and what it cannot ensure.
 """
 
 from __future__ import annotations
@@ -27,16 +27,18 @@ Numerics: TypeAlias = Literal["avx2", "native"]
 AVX2: Numerics = "avx2"
 NATIVE: Numerics = "native"
 
-# By the library that reads them when it is loaded. NumPy and SciPy each bring an OpenBLAS, torch brings MKL and oneDNN.
+# The variables by the library that reads them when it is loaded. NumPy and SciPy each contain an OpenBLAS; torch
+# contains MKL and oneDNN.
 _OPENBLAS = {"OPENBLAS_CORETYPE": "Haswell"}
 PINS: Mapping[str, Mapping[str, str]] = {
     "numpy": {"NPY_DISABLE_CPU_FEATURES": "X86_V4 AVX512_ICL AVX512_SPR", **_OPENBLAS},
     "scipy": _OPENBLAS,
     "torch": {"ATEN_CPU_CAPABILITY": "avx2", "ONEDNN_MAX_CPU_ISA": "AVX2", "MKL_CBWR": "AVX2,STRICT"},
 }
-# Names of libavutil. CPUs of one instruction set differ in hints, such as slow gathers, that choose code as well.
+# CPU flags by their names in libavutil. FFmpeg also chooses code by flags for slow instructions, such as slow gathers,
+# which differ between CPUs with the same instruction set; they are therefore left out.
 FFMPEG = "mmx+mmxext+sse+sse2+sse3+ssse3+sse4.1+sse4.2+cmov+avx+avx2+fma3+bmi1+bmi2"
-NEEDED = frozenset({"avx2", "fma", "bmi1", "bmi2"})  # flags of a CPU, as Linux calls them
+NEEDED = frozenset({"avx2", "fma", "bmi1", "bmi2"})  # CPU flags by their names in Linux
 
 CPU_INFO = Path("/proc/cpuinfo")
 PARAMS = Project().params
@@ -46,7 +48,13 @@ _late: tuple[str, ...] = ()  # libraries that were loaded before their variables
 
 
 def pin(params: Path = PARAMS) -> None:
-    """Set, or with `numerics: native` in that file take away, the variables by which libraries choose their code."""
+    """Set the environment variables by which libraries choose their code.
+
+    If the params file says `numerics: native`, the variables are removed instead.
+
+    Args:
+        params: the params file.
+    """
     global _mode, _late
     _mode = _asked(params)
     if not is_x86():
@@ -69,7 +77,11 @@ def pin(params: Path = PARAMS) -> None:
 
 
 def _asked(params: Path) -> Numerics:
-    """What the file says. It is searched for one line, because a YAML reader is not there yet; `agree` compares."""
+    """Return what the params file says of `numerics`.
+
+    The file is only searched for one line, because a YAML parser should not be imported this early. Later, `agree`
+    compares the result with the parsed file.
+    """
     try:
         found = re.search(r"^numerics:[ \t]*native\b", params.read_text(encoding="utf-8"), re.MULTILINE)
     except (OSError, UnicodeDecodeError):
@@ -78,10 +90,13 @@ def _asked(params: Path) -> Numerics:
 
 
 def agree(numerics: Numerics) -> None:
-    """Compare params.yaml, as it was parsed, with how this process computes.
+    """Make sure that this process computes as the parsed params.yaml says.
+
+    Args:
+        numerics: the value in the parsed params.yaml.
 
     Raises:
-        NumericsError: they differ.
+        NumericsError: this process computes otherwise.
     """
     if numerics != _mode:
         raise NumericsError(
@@ -92,10 +107,11 @@ def agree(numerics: Numerics) -> None:
 
 
 def check() -> None:
-    """Make sure that the libraries compute as `numerics` says.
+    """Make sure that the libraries compute as `numerics` in params.yaml says. On other CPUs than x86-64, do nothing.
 
     Raises:
-        NumericsError: one was loaded too early, a variable was changed since, or the CPU has no AVX2.
+        NumericsError: a library was loaded too early, a variable was changed since, the CPU has no AVX2, or MKL's
+            answers could not be set (`mkl.check`).
     """
     if not is_x86():
         return
@@ -124,10 +140,12 @@ def check() -> None:
 
 @cache
 def hold_ffmpeg() -> None:
-    """Hold FFmpeg to AVX2, for all files that are opened from now on. It reads no variable.
+    """Hold FFmpeg to AVX2 for all files that are opened from now on.
+
+    FFmpeg reads no environment variable for this, so a function of its library is called.
 
     Raises:
-        NumericsError: PyAV's FFmpeg lets nobody choose.
+        NumericsError: the FFmpeg inside PyAV has no such function, or does not know one of the flags.
     """
     if _mode == NATIVE or not is_x86():
         return
@@ -135,7 +153,7 @@ def hold_ffmpeg() -> None:
 
     flags = ctypes.c_uint()
     try:
-        # A symbol is looked for in what the module links to as well: in the FFmpeg that it has loaded.
+        # The loader also searches the libraries that this module links to, so it finds the FFmpeg that PyAV uses.
         library = ctypes.CDLL(av._core.__file__)
         if library.av_parse_cpu_caps(ctypes.byref(flags), FFMPEG.encode()) < 0:
             raise NumericsError(f"FFmpeg does not know one of {FFMPEG}; install the version of PyAV in the lock")
@@ -147,7 +165,12 @@ def hold_ffmpeg() -> None:
 
 
 def key() -> str:
-    """What a fingerprint says of it: "avx2" with all that is set, or "native" with what libraries choose by here."""
+    """Return the part of a fingerprint that says how libraries compute.
+
+    Returns:
+        "avx2" and all settings that were made; or "native" and a description of this machine's CPU, by which the
+        libraries choose their code.
+    """
     if _mode == NATIVE or not is_x86():
         return f"{NATIVE} {cpu()}"
     pins = {name: value for variables in PINS.values() for name, value in variables.items()}
@@ -156,13 +179,16 @@ def key() -> str:
 
 
 def is_x86() -> bool:
-    """Whether this machine's CPU is of the kind that there is a choice for."""
+    """Return whether this machine's CPU is an x86-64 one; only these are held to AVX2."""
     return platform.machine().lower() in {"x86_64", "amd64"}
 
 
 @cache
 def cpu() -> str:
-    """This machine's CPU in one line: kind, maker, model and vector instructions, as far as the system tells."""
+    """Return one line about this machine's CPU: architecture, vendor, model and vector instructions.
+
+    Outside Linux it has the architecture only.
+    """
     told = _cpu_info()
     parts = [platform.machine()]
     for name in ("vendor_id", "cpu family", "model", "CPU implementer", "CPU part"):
@@ -174,14 +200,14 @@ def cpu() -> str:
 
 
 def _cpu_flags() -> frozenset[str] | None:
-    """None where the system does not tell."""
+    """Return the flags of the CPU; None where the system does not list them."""
     told = _cpu_info()
     return frozenset(told["flags"].split()) if "flags" in told else None
 
 
 @cache
 def _cpu_info() -> Mapping[str, str]:
-    """What Linux says of the first CPU; nothing elsewhere."""
+    """Return the entries of /proc/cpuinfo for the first CPU; nothing on systems without that file."""
     try:
         first = CPU_INFO.read_text(encoding="utf-8").partition("\n\n")[0]
     except OSError:

@@ -1,8 +1,8 @@
-"""What became of one clip: a row, or a failure. Plain data, so that it can come from another process.
+"""The outcome of one clip in a stage: a row, or a failure. It is plain data, so that another process can send it.
 
-A failure of the documented kinds (errors.py) is a fact about the clip. Anything else that was raised is a bug in the
-code that computes: its failure has the traceback, beginning where that code was entered. Paths in it are relative to
-the project, or to where libraries lie, so that a table that keeps it says nothing of the machine.
+A documented error (`errors.py`) is a fact about the clip. Any other exception is a bug in the code that computes. The
+failure then has the traceback, which begins where that code was entered. Its paths are relative to the project or to
+the folders of the libraries, so that a table with the traceback shows nothing of the machine.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ class Failure:
     """Why a clip has no row.
 
     Attributes:
-        error: name of the class that was raised.
-        message: one sentence.
-        lasts: the clip itself is broken and will be the next time: it is remembered.
-        place: of a bug: file and line, such as "mer_pipeline/speech/logmel.py:120".
-        traceback: of a bug.
+        error: name of the class of the exception.
+        message: what went wrong, in one sentence.
+        lasts: whether the clip itself is broken, so that another try would fail too; the store remembers the failure.
+        place: file and line of a bug, such as "mer_pipeline/speech/logmel.py:120"; None if it is no bug.
+        traceback: the traceback of a bug; None if it is no bug.
     """
 
     error: str
@@ -45,13 +45,13 @@ class Failure:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of one clip: one of `row` and `failed`, or neither where the store has it already.
+    """The result of a stage for one clip. It has `row` or `failed`, or neither if the store has the row already.
 
     Attributes:
-        clip_id, input_digest: of the clip.
-        row: its row of the stage's table (`stage_schema`); a clip that was skipped has one, which is not valid.
-        failed: why it has none.
-        kept: whoever computed it has put it into the store.
+        clip_id, input_digest: as in `Clip`.
+        row: the clip's row of the stage's table (`stage_schema`); a skipped clip has a row too, with `valid=false`.
+        failed: why the clip has no row.
+        kept: whether the process that computed the row has already put it into the store.
     """
 
     clip_id: str
@@ -62,12 +62,13 @@ class Outcome:
 
 
 def failed(clip: Clip, error: Exception, caller: str) -> Outcome:
-    """The outcome of a clip for which something was raised.
+    """Return the outcome of a clip for which an exception was raised.
 
     Args:
-        clip: which.
-        error: what was raised.
-        caller: file of the module that called the code; the traceback begins below it.
+        clip: the clip.
+        error: the exception.
+        caller: path of the module that called the transform; its frames at the beginning of the traceback are left
+            out.
     """
     message = str(error) or repr(error)
     if isinstance(error, ClipError):
@@ -78,15 +79,15 @@ def failed(clip: Clip, error: Exception, caller: str) -> Outcome:
 
 
 def trace(error: BaseException, caller: str) -> tuple[str, str]:
-    """Where an error was raised, and its traceback, both with short paths.
+    """Return where an exception was raised, and its traceback, both with short paths.
 
     Args:
-        error: what was raised.
+        error: the exception.
         caller: as in `failed`.
 
     Returns:
-        File and line of the innermost frame that is no library's (of the innermost of all, where there is none); the
-        traceback as text.
+        The file and line of the innermost frame outside the libraries (of the innermost frame, if all are in
+        libraries), and the traceback as text.
     """
     whole = traceback.TracebackException.from_exception(error)
     while len(whole.stack) > 1 and whole.stack[0].filename == caller:
@@ -99,21 +100,22 @@ def trace(error: BaseException, caller: str) -> tuple[str, str]:
     while part is not None and id(part) not in seen:
         seen.add(id(part))
         for frame in part.stack:
-            frame.line  # noqa: B018  # read before the file cannot be found under its name any more
+            # This reads and caches the line of code, which cannot be found any more after the file name is changed.
+            frame.line  # noqa: B018
             frame.filename = _short(frame.filename)
         part = part.__cause__ or part.__context__
     return place, "".join(whole.format())
 
 
 def _is_library(name: str) -> bool:
-    """Whether a file came with Python or was installed; this project, where it is installed itself, is no library."""
+    """Return whether a file is part of Python or of an installed package other than this project."""
     path = Path(name)
     below = any(path.is_relative_to(folder) for folder in LIBRARIES)
     return name.startswith("<") or (below and not path.is_relative_to(PROJECT / "mer_pipeline"))
 
 
 def _short(name: str) -> str:
-    """A file's path relative to the libraries, or to the current folder or the project, wherever it lies."""
+    """Return a file's path relative to the libraries' folder, the current folder or the project; else its name."""
     path = Path(name)
     for folder in LIBRARIES if _is_library(name) else (Path.cwd(), PROJECT):
         if path.is_relative_to(folder):

@@ -1,11 +1,11 @@
-"""Run any transform over the clips of its inputs, computing only what the store does not have.
+"""Run any transform over the clips of its inputs, and compute only the rows that the store does not have.
 
     inputs ─► keys ─► missing? ─── no ──────────────────────► rows ─► data/<stage>/part-*.parquet
                         └── yes ─► engine ─► row cache ──────┘
                                       └─────────────────────► data/quarantine/<stage>.parquet  (each with its reason)
 
-The bytes of the shards depend on the inputs alone, never on what was known, computed, interrupted or lost before.
-Nothing else in the project loops over clips.
+The bytes of the shards depend on the inputs alone. It makes no difference which rows the store had, or whether an
+earlier run was interrupted or a file of the store was lost. All stages that compute rows use this one loop over clips.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from mer_pipeline.store.row_cache import RowCache, row_cache_of
 from mer_pipeline.tables.quarantine import QualityParams, check_quality, write_problems
 from mer_pipeline.tables.shards import ShardParams, new_folder, read_folder, shard_name, shard_of
 
-# From a shard's keys and the names of some of its clips to these clips.
+# A function that takes a shard's keys and the names of some of its clips, and gives these clips.
 ClipsOf: TypeAlias = Callable[[Keys, Collection[str]], Iterator[Clip]]
 
 log = logging.getLogger(__name__)
@@ -50,23 +50,26 @@ def run(
     runtime: Runtime,
     progress: Progress = quiet,
 ) -> Summary:
-    """Make a transform's rows, known or computed, and write them as canonical shards.
+    """Get all rows of a transform, from the store or by computing them, and write them as shards.
 
     Args:
-        transform: what to do.
-        places: where each table lies that the transform reads.
-        out: the stage's folder; it appears whole or not at all.
-        quarantine: Parquet file of the clips that failed (PROBLEM_SCHEMA), written even when empty.
-        shards: how many.
+        transform: the transform.
+        places: the path of each table that the transform reads, by the table's name.
+        out: the stage's folder; it appears complete or not at all.
+        quarantine: the Parquet file of the clips that failed (`PROBLEM_SCHEMA`); it is written even when empty.
+        shards: the number of shards.
         quality: how many clips may fail.
-        runtime: this machine, its store and its engine.
-        progress: told as clips are computed.
+        runtime: the settings of this machine, with its store and its engine.
+        progress: called as clips are computed.
+
+    Returns:
+        What the run did.
 
     Raises:
-        TooManyFailed: more than `quality.max_failed` of the clips failed; nothing but the quarantine is written.
-        Bug: the code fails for every clip of the first batch; likewise.
-        UsageError: a model or setting is unfit; nothing is written.
-        StoreError: the store is full, read-only or cannot be reached; what was computed before is kept.
+        TooManyFailed: more than `quality.max_failed` of the clips failed. Only the quarantine is written.
+        Bug: the code failed for every clip of the first batch. Only the quarantine is written.
+        UsageError: a model or a setting does not fit. Nothing is written.
+        StoreError: the store is full, read-only or cannot be reached. Rows that were stored before are kept.
     """
     started = time.perf_counter()
     cache = row_cache_of(transform, runtime, shards.count)
@@ -78,7 +81,7 @@ def run(
             kind = cast("type[Engine[Item]]", ENGINES.load(runtime.engine))
             engine = kind(transform, runtime, shards.count)
             unwritten = every
-            while unwritten:  # once, unless a pack that was to be read turns out to be damaged
+            while unwritten:  # one pass, unless a pack turns out to be damaged when it is read
                 whole = compute(
                     engine, cache, unwritten, inputs.clips, summary=summary, progress=progress, first=runtime.batch
                 )
@@ -115,29 +118,31 @@ def compute(
     progress: Progress,
     first: int,
 ) -> Generator[Keys, None, None]:
-    """Compute the rows that the cache lacks. To be closed: then what was computed is kept.
+    """Compute the rows that the cache lacks.
+
+    The caller must close this generator; it then stops the engine and stores what was computed.
 
     Args:
-        engine: that computes.
-        cache: that takes the outcomes.
-        every: keys of the shards that are wanted.
+        engine: computes the rows.
+        cache: takes the outcomes.
+        every: the keys of the wanted shards.
         clips_of: reads clips.
-        summary: of which `computed` and `streamed` are added to.
-        progress: told as clips are computed.
-        first: so many clips are the first batch.
+        summary: its `computed` and `streamed` are increased.
+        progress: called as clips are computed.
+        first: the number of clips in the first batch.
 
     Yields:
-        The keys of each shard as soon as none of its clips is missing.
+        The keys of each shard, as soon as none of its clips is missing.
 
     Raises:
-        Bug, UsageError, StoreError: as `run`.
+        Bug, UsageError, StoreError: as in `run`.
     """
     missing = {keys.shard: set(cache.missing(keys)) for keys in every}
     cache.open(sum(map(len, missing.values())))
     for keys in every:
         if not missing[keys.shard]:
             yield keys
-    # A pack that was to be read for one of these may have turned out to be damaged.
+    # While the caller wrote these shards, a pack may have turned out to be damaged; its rows are missing now.
     missing = {keys.shard: set(cache.missing(keys)) for keys in every}
     total = sum(map(len, missing.values()))
     if not total:
@@ -165,11 +170,12 @@ def compute(
 
 
 class _Bugs:
-    """Says what failed by a bug, and ends a run whose code has not made a single row.
+    """Logs every failure by a bug, and ends a run whose code has not made a single valid row.
 
     Args:
         step: name of the transform.
-        enough: so many clips are too many, while there is no row; None: rows of this code are known already.
+        enough: the number of failures by bugs that ends the run while there is no valid row; None: never end it,
+            because the store already has rows that this code made.
     """
 
     def __init__(self, step: str, enough: int | None) -> None:
@@ -177,10 +183,10 @@ class _Bugs:
         self._count, self._made = 0, False
 
     def see(self, outcomes: Sequence[Outcome]) -> None:
-        """Look at some outcomes.
+        """Log and count the failures by bugs among some outcomes.
 
         Raises:
-            Bug: there are enough.
+            Bug: there are `enough` of them and no valid row so far.
         """
         last = None
         for outcome in outcomes:

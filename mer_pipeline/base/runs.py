@@ -1,4 +1,7 @@
-"""What a run of a stage did, in `.mer/runs/<stage>.json`: of this machine, and never part of a stage's outputs."""
+"""Record what a run of a stage did, in `.mer/runs/<stage>.json`.
+
+These files belong to this machine and are never part of a stage's outputs.
+"""
 
 from __future__ import annotations
 
@@ -14,25 +17,25 @@ from mer_pipeline.config.project import Project
 
 RUNS = Project().runs
 
-# Called with the number of what is done, clips or members, and the number of all that there is to do.
+# A function that is called with the number of clips (or members) that are done and the number of all of them.
 Progress: TypeAlias = Callable[[int, int], None]
 
 
 def quiet(done: int, total: int) -> None:
-    """A Progress that tells nobody."""
+    """Do nothing. This is the default Progress."""
 
 
-ENOUGH = 200  # clips; the rate of fewer is mostly that of starting
+ENOUGH = 200  # clips; with fewer, the start-up time dominates the rate
 
 
 @dataclass
 class Seconds:
-    """Where the time of a run went; prepare and infer are sums over threads.
+    """How the time of a run was spent, in seconds.
 
     Attributes:
-        prepare, infer: in the transform.
-        wait: of the main thread, for them.
-        write: of the main thread, for packs and shards.
+        prepare, infer: time in these methods of the transform, summed over threads.
+        wait: time that the main thread waited for them.
+        write: time that the main thread took to write packs and shards.
     """
 
     prepare: float = 0.0
@@ -43,20 +46,22 @@ class Seconds:
 
 @dataclass
 class Summary:
-    """What a run did.
+    """What a run of a stage did.
 
     Attributes:
         stage: name of the transform.
-        clips: all of them.
-        done: with a valid row.
-        computed, reused: in this run, or known before.
-        skipped: rows with nothing in them, by reason.
-        failed: clips in the quarantine, by class of error.
-        seconds: from start to end; `streamed` of them computing.
-        spent: where they went.
-        bytes_out, bytes_store: of the shards, and of what this process added to the store.
-        set_aside: packs that could not be trusted, and why.
-        rate: clips a second; of the last run that computed enough of them to tell, and `rated` says how many.
+        clips: number of all clips.
+        done: number of clips with a valid row.
+        computed, reused: number of clips that this run computed, and of those that were known before.
+        skipped: number of skipped clips, by reason.
+        failed: number of clips in the quarantine, by class of error.
+        seconds: time from start to end.
+        streamed: the part of `seconds` in which rows were computed.
+        spent: how the time was spent.
+        bytes_out, bytes_store: size of the shards, and of what this process added to the store.
+        set_aside: the reason for each pack that was damaged and therefore not used, by the pack's name.
+        rate: clips per second of the last run that computed enough clips for a reliable rate; None if there was none.
+        rated: the number of clips that `rate` was measured on.
     """
 
     stage: str
@@ -76,7 +81,7 @@ class Summary:
     rated: int = 0
 
     def __str__(self) -> str:
-        """One line for a person."""
+        """Return the summary as one line of text."""
         parts = [f"{self.stage}: {self.done} of {self.clips} clips in {self.seconds:.1f} s"]
         if self.reused:
             parts[0] += f", {self.reused} re-used"
@@ -91,19 +96,23 @@ class Summary:
 
 
 def remember_run(summary: Summary) -> None:
-    """Write `.mer/runs/<stage>.json`, keeping the rate of an earlier run where this one computed too few to tell."""
+    """Write `.mer/runs/<stage>.json`.
+
+    If this run computed too few clips for a reliable rate, the rate of an earlier run is kept. A failure to write the
+    file is ignored.
+    """
     before = read_run(summary.stage)
     if before is not None:
         summary.rate, summary.rated = before.rate, before.rated
     if summary.streamed > 0 and summary.computed >= max(1, min(summary.rated, ENOUGH)):
         summary.rate, summary.rated = summary.computed / summary.streamed, summary.computed
     text = json.dumps({**vars(summary), "spent": vars(summary.spent)}, indent=1, ensure_ascii=False)
-    with suppress(OSError):  # the work is done; that nobody can say how is no reason to fail
+    with suppress(OSError):  # the rows are written; a missing record of the run is no reason to fail
         atomic_write(RUNS / f"{summary.stage}.json", text + "\n", shared=True)
 
 
 def read_run(stage: str) -> Summary | None:
-    """What the last run of a stage did, or None where nothing is known of one."""
+    """Read what the last run of a stage did; None if there is no readable record of one."""
     try:
         raw = json.loads((RUNS / f"{stage}.json").read_text(encoding="utf-8"))
         raw |= {"spent": Seconds(**raw["spent"]), "skipped": Counter(raw["skipped"]), "failed": Counter(raw["failed"])}

@@ -1,7 +1,7 @@
-"""What belongs to this machine and not to the values: workers, device, batch (from `.mer.toml`), signals.
+"""Settings that belong to this machine (workers, device, batch size, store; from `.mer.toml`), and signals.
 
-None of it is a parameter of a stage and none of it may change a result: whatever is set here,
-the same params and clips give the same rows (on one device kind).
+None of them is a parameter of a stage, and none may change a result: whatever is set here, the same params and clips
+give the same rows on the same kind of device.
 """
 
 from __future__ import annotations
@@ -26,13 +26,17 @@ if TYPE_CHECKING:
 NO_STORE = "none"
 SETTINGS = Project().settings
 
-# Sums are split by thread, so their rounding depends on the thread count: it is a constant of the value
-# path, whatever the machine has. Cores are used by running clips in parallel instead.
+# A library splits sums among its threads, so their rounding depends on the number of threads. That number is therefore
+# constant on every machine. Further cores are used by running clips in parallel.
 INTRA_OP_THREADS = 1
 
 
 class Stopped(KeyboardInterrupt):
-    """Ctrl-C or SIGTERM."""
+    """The process was asked to stop, by Ctrl-C or SIGTERM.
+
+    Args:
+        number: the number of the signal; the exit status is 128 more.
+    """
 
     def __init__(self, number: int) -> None:
         super().__init__(signal.Signals(number).name)
@@ -43,7 +47,7 @@ _stops: list[int] = []
 
 
 def stop_on_signals() -> None:
-    """Turn SIGINT and SIGTERM into Stopped, in the main thread."""
+    """Have SIGINT and SIGTERM raise Stopped in the main thread."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _stop)
 
@@ -54,13 +58,16 @@ def _stop(number: int, frame: FrameType | None) -> None:
 
 
 def raise_if_stopped() -> None:
-    """Raise a Stopped that was lost: C code that the main thread was in may clear whatever a handler raises."""
+    """Raise Stopped if a signal came earlier.
+
+    This is needed because C code that the main thread is running may clear the exception that the handler raised.
+    """
     if _stops:
         raise Stopped(_stops[0])
 
 
 def is_stopping() -> bool:
-    """Whether Ctrl-C or SIGTERM came, for threads that wait for something."""
+    """Return whether Ctrl-C or SIGTERM came. Threads that wait for something ask this."""
     return bool(_stops)
 
 
@@ -68,22 +75,24 @@ class StoreSettings(Section):
     """Where computed rows are kept (`[store]` in .mer.toml)."""
 
     url: Annotated[str, Field(min_length=1)] = ".mer/store"  # a path or an fsspec URL; $MER_STORE comes first
-    flush_s: Annotated[float, Field(gt=0)] = 30.0  # at most so much work is lost by a kill
+    flush_s: Annotated[float, Field(gt=0)] = 30.0  # rows are stored at least this often, in seconds
 
 
 class LlmSettings(Section):
-    """The server that the enrichment asks (`[llm]` in .mer.toml). The key is read from the environment and kept
-    nowhere."""
+    """The server that answers the enrichment's prompts (`[llm]` in .mer.toml).
+
+    The server's key is read from an environment variable and is stored nowhere.
+    """
 
     url: str = "http://127.0.0.1:8000/v1"  # of an OpenAI-compatible API; $MER_LLM_URL comes first
-    # the environment variable that has the key, where the server wants one
+    # the name of the environment variable that holds the key, where the server needs one
     key_env: Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")] = "OPENAI_API_KEY"
     in_flight: Annotated[int, Field(ge=1, le=1024)] = 16  # requests at once
-    timeout_s: Annotated[float, Field(gt=0)] = 120.0  # of one request
-    tries: Annotated[int, Field(ge=1, le=20)] = 6  # of one clip, when the server is busy or fails
-    max_pause_s: Annotated[float, Field(gt=0)] = 60.0  # between two tries, also where the server asks for more
-    price_in: Annotated[float, Field(ge=0)] = 0.0  # of a million prompt tokens, in your currency
-    price_out: Annotated[float, Field(ge=0)] = 0.0  # of a million tokens of replies
+    timeout_s: Annotated[float, Field(gt=0)] = 120.0  # seconds that one request may take
+    tries: Annotated[int, Field(ge=1, le=20)] = 6  # requests for one clip, when the server is busy or fails
+    max_pause_s: Annotated[float, Field(gt=0)] = 60.0  # longest pause between two tries, whatever the server asks for
+    price_in: Annotated[float, Field(ge=0)] = 0.0  # price of a million prompt tokens, in your currency
+    price_out: Annotated[float, Field(ge=0)] = 0.0  # price of a million reply tokens
 
     @field_validator("url")
     @classmethod
@@ -94,10 +103,10 @@ class LlmSettings(Section):
 
 
 def llm_url(settings: LlmSettings) -> str:
-    """Where the server is: $MER_LLM_URL, else `llm.url`.
+    """Return the address of the language model's server: $MER_LLM_URL if it is set, else `llm.url`.
 
     Raises:
-        ParamsError: the variable is no such address; it is not shown, because it may hold a password.
+        ParamsError: the variable is not a valid address. The message does not show it, because it may hold a password.
     """
     try:
         return LlmSettings(url=os.environ.get("MER_LLM_URL") or settings.url).url
@@ -109,29 +118,33 @@ class Runtime(Section):
     """Settings of this machine; every one has a default that works."""
 
     workers: Annotated[int, Field(ge=1)] = max(1, os.cpu_count() or 1)
-    batch: Annotated[int, Field(ge=1)] = 8  # clips handed to the device at a time
-    engine: Annotated[str, Field(min_length=1)] = "local"  # of mer_pipeline.engines, or `module:Class`
+    batch: Annotated[int, Field(ge=1)] = 8  # clips that the device is given at a time
+    engine: Annotated[str, Field(min_length=1)] = "local"  # a module of mer_pipeline.engines, or `module:Class`
     device: Literal["auto", "cpu", "cuda"] = "auto"
     store: StoreSettings = StoreSettings()
     llm: LlmSettings = LlmSettings()
 
     @property
     def store_url(self) -> str | None:
-        """Where rows are kept: $MER_STORE, else `store.url`; None for nowhere (MER_STORE=none)."""
+        """The storage root: $MER_STORE if it is set, else `store.url`; None if no rows are kept (MER_STORE=none)."""
         url = os.environ.get("MER_STORE") or self.store.url
         return None if url == NO_STORE else url
 
     def device_kind(self) -> str:
-        """ "cpu" or "cuda", as `torch_device`; torch is not imported where there can be no GPU."""
+        """Return the kind of `torch_device`, "cpu" or "cuda". Torch is not imported if there can be no GPU.
+
+        Raises:
+            ParamsError: as `torch_device`.
+        """
         if self.device == "cpu" or (self.device == "auto" and not any(Path("/dev").glob("nvidia*"))):
             return "cpu"
         return self.torch_device().type
 
     def torch_device(self) -> torch.device:
-        """The device that models run on.
+        """Return the device that models run on.
 
         Raises:
-            ParamsError: `device = "cuda"` on a machine without one.
+            ParamsError: the settings ask for "cuda" and torch finds no CUDA device.
         """
         import torch
 
@@ -143,10 +156,10 @@ class Runtime(Section):
 
 
 def load_runtime(path: Path = SETTINGS) -> Runtime:
-    """Read `.mer.toml`; without the file, the defaults.
+    """Read `.mer.toml`. If there is no such file, the defaults hold.
 
     Raises:
-        ParamsError: the file is not TOML, or a key or value in it is wrong.
+        ParamsError: the file cannot be read as TOML, or a key or value in it is wrong.
     """
     try:
         raw = tomllib.loads(path.read_text(encoding="utf-8")) if path.exists() else {}

@@ -1,12 +1,11 @@
-"""The one idea: everything expensive is a Transform, and one function runs any of them (`run.py`).
+"""The base class of every expensive computation: a transform computes one row per clip, and `run.py` runs any of them.
 
     clip ──prepare──► item ──(batches of one bucket)──infer──► row
 
-`prepare` is CPU work on one clip and runs in threads; `infer` is device work on a batch that may mix
-clips of the same bucket; the result is one row per clip. A row's value is a function of that clip alone:
-padding and masking live in `infer`, batches are padded to the transform's own fixed `batch_rows`, and the padded
-length is decided by the item itself (`bucket`). Then neither order, companions nor batch size can
-change a byte.
+`prepare` is CPU work on one clip and runs in threads. `infer` is device work on a batch of clips of one bucket. The
+values of a row depend on its clip alone: `infer` pads and masks, every batch is padded to the transform's fixed number
+of rows (`batch_rows`), and each item itself decides its padded length (`bucket`). The order of the clips, the other
+clips in a batch and the batch size therefore cannot change a byte of a row.
 """
 
 from __future__ import annotations
@@ -32,13 +31,14 @@ Item = TypeVar("Item")
 
 @dataclass(frozen=True)
 class Source:
-    """A table that a transform reads, by the columns that decide its result.
+    """A table that a transform reads, with the columns that decide its result.
 
     Attributes:
-        table: "manifest" or a stage's name.
-        columns: they enter the clip's `input_digest` (a stage's table enters by its rows' own `digest`).
-        locators: columns that say where to look and not what is there, such as paths: renaming a
-            folder recomputes nothing.
+        table: "manifest" or the name of a stage.
+        columns: the columns whose values enter the clip's `input_digest`. A stage's table enters by the `digest` of
+            its rows instead.
+        locators: columns that say where data lie and not what they are, such as paths. They do not enter the digest,
+            so that nothing is recomputed when a folder is renamed.
     """
 
     table: str
@@ -48,32 +48,34 @@ class Source:
 
 @dataclass(frozen=True)
 class ExternalTable(Source):
-    """A table that other people made, in a form of their own.
+    """A table that was made elsewhere, in a file format of its own.
 
     Attributes:
-        read: from where it lies (a file or a folder) to one row per name: `clip_id`, columns and locators.
+        read: reads the table from its path (a file or a folder). The result has one row per name, with `clip_id`, the
+            columns and the locators.
     """
 
     read: Callable[[Path], pa.Table] = field(kw_only=True)
 
 
 class Transform(ABC, Generic[Item]):
-    """One expensive step from clips to rows. Subclasses are one concept, one file.
+    """One expensive computation from clips to rows. Each subclass has a file of its own.
 
     Attributes:
-        name: of the stage or encoder, in lower case.
-        sources: what is read; the first decides which clips there are, the others are joined to it.
-        schema: Arrow schema of the value columns, one row per clip.
-        params: the section of params.yaml that it was made from.
-        uses_torch: whether `infer` runs on torch's device; where not, torch is never imported.
-        batch_rows: the fixed number of rows that a device batch is padded to. It is part of the value path and of the
-            key.
-        in_flight: how many clips may be in `prepare` at once, for one that waits for somebody else; None: a worker
-            each.
-        external_response: the rows are responses of an outside service. Their key is what was asked, and not the code
-            that asks, and no check computes them again.
-        version: raised by whoever changes what the rows become in a way that nothing else in their key shows, above
-            all the default of a param: params enter the key only where they do not stand at their defaults.
+        name: the name of the stage or encoder, in lower case.
+        sources: the tables that are read. The first decides which clips there are; the others are joined to it.
+        schema: Arrow schema of the value columns; there is one row per clip.
+        params: the section of params.yaml that the transform was made from.
+        uses_torch: whether `infer` runs on torch's device. If not, torch is never imported.
+        batch_rows: the fixed number of rows that a device batch is padded to. It may change the last bits of the
+            values, so it is a part of the fingerprint.
+        in_flight: how many clips may be in `prepare` at once, for a transform that waits for a server; None: one per
+            worker.
+        external_response: whether the rows are replies of an outside service. Such rows are stored under what was
+            asked, without the code that asks, and no check computes them again.
+        version: a number to raise after a change that alters the rows and that the rest of the fingerprint does not
+            show. The main case is a new default of a param, because params enter the fingerprint only where they
+            differ from their defaults.
     """
 
     name: str
@@ -87,55 +89,62 @@ class Transform(ABC, Generic[Item]):
     version: int = 1
 
     def key(self) -> Mapping[str, object]:
-        """What counts, of what it holds and nobody else can digest.
+        """Return values that stand for attributes which cannot be digested.
 
-        What a transform holds enters the key of its rows by value. An object of a library has no value that could be
-        told in general, and is refused. An entry that has the name of an attribute ("net", or "detector.net" where
-        another object holds it) stands for it; any other is one more part of the key.
+        The attributes of a transform enter the fingerprint by value. An object of a library has no value that could
+        be read in general, so it is refused with an error. An entry here with the name of such an attribute ("net",
+        or "detector.net" if another object holds it) stands for the attribute. An entry with any other name is a
+        further part of the fingerprint.
 
         Returns:
             Values by name, made of None, bool, int, float, str, bytes, arrays, sequences and mappings.
 
         Example:
-            A tokenizer that a constructor makes: `return {"tokenizer": self.tokenizer.get_vocab()}`.
+            For a tokenizer that the constructor makes: `return {"tokenizer": self.tokenizer.get_vocab()}`.
         """
         return {}
 
     def files(self) -> Sequence[Path]:
-        """Files whose content decides the rows: weights, tokenisers, prompts.
+        """Return the files whose content decides the rows, such as weights, tokenisers and prompts.
 
-        They enter the fingerprint by content and by their paths in the folder that they share, whose own name does not
-        count.
+        They enter the fingerprint by their content and by their paths relative to their common folder. The path of
+        that folder does not count.
         """
         return ()
 
     def setup(self, device: torch.device) -> None:
-        """Load what `infer` needs; called once where `uses_torch`, before any thread starts.
+        """Load what `infer` needs. If `uses_torch` is set, this is called once, before any thread starts.
+
+        Args:
+            device: the device that `infer` will run on.
 
         Raises:
-            CheckpointError: a model's files are missing or unfit.
+            CheckpointError: a model's files are missing or do not fit.
         """
         del device
 
     @abstractmethod
     def prepare(self, clip: Clip) -> Item:
-        """Read, decode, resize, tokenise: all that needs no device. Runs in parallel.
+        """Do all work on a clip that needs no device: read, decode, resize, tokenise. Threads call this in parallel.
 
         Raises:
-            Skip: there is nothing to compute (a row with `valid=false`).
-            BadInput: the clip is broken (quarantine).
-            Transient: it may go well when tried again.
+            Skip: there is nothing to compute; the clip's row has `valid=false`.
+            BadInput: the clip is broken; it goes to the quarantine.
+            Transient: another try may succeed.
         """
 
     @abstractmethod
     def infer(self, items: Sequence[Item]) -> list[Row | Skip]:
-        """Turn prepared items of one bucket into rows of `schema`, in their order; a Skip is a result too."""
+        """Compute the rows (of `schema`) of prepared items of one bucket, in the order of the items.
+
+        For an item without a result, the list has a Skip with the reason.
+        """
 
     def note(self, clip_ids: Callable[[], Collection[str]]) -> str:
-        """What a person should know of what it was given, in a few words; "" where there is nothing to say.
+        """Return a short note about the inputs for the user, such as on unmatched names; "" if there is none.
 
         Args:
-            clip_ids: gives the clips of the first source.
+            clip_ids: a function that returns the clips of the first source.
 
         Raises:
             DatasetError: a table from outside names none of these clips.
@@ -144,9 +153,12 @@ class Transform(ABC, Generic[Item]):
         return ""
 
     def close(self) -> None:
-        """Let go of what was held open, such as connections; called once, when a run ends in whatever way."""
+        """Close what is open, such as connections. This is called once, when a run ends, also when it fails."""
 
     def bucket(self, item: Item) -> int:
-        """The padded length that this item alone decides; only items of one bucket meet in a batch."""
+        """Return the padded length of an item, which depends on this item alone.
+
+        Only items of one bucket are put into one batch.
+        """
         del item
         return 0

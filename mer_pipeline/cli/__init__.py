@@ -1,1 +1,1 @@
-"""The `mer` command, one file per command group, and what the stages' mains share (`stage.py`)."""
+"""The command `mer`, with one module for each subcommand or group of subcommands."""

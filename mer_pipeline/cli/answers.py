@@ -1,11 +1,11 @@
-"""Predicted and true labels from wherever people keep them, for `mer score` and `mer compare`.
+"""Read predicted and true labels from files, projects and revisions, for `mer score` and `mer compare`.
 
-    FILE.csv         columns name and discrete, as the challenge's; others are left alone
+    FILE.csv         columns name and discrete, as in the challenge; other columns are ignored
     FILE.parquet     columns clip_id and label: data/predictions.parquet, or data/fusion/out_of_fold.parquet with a head
-    FOLDER           a data/fusion, or a project that has one
-    REVISION         of this project's git; `workspace` is what lies here now
+    FOLDER           a folder data/fusion, or a project that has one
+    REVISION         a git revision of this project; `workspace` stands for its present files
 
-Runs (the last two) bring their given labels, groups and classes along.
+The last two are runs; they also give the given labels, groups and classes.
 """
 
 from __future__ import annotations
@@ -26,20 +26,20 @@ from mer_pipeline.metrics.train import TrainedRun
 from mer_pipeline.tables.parts import Part
 
 FILES = (".csv", ".parquet")
-NAMED = 5  # clips that a sentence names
+NAMED = 5  # number of clips that a message names
 
 
 @dataclass(frozen=True)
 class Answers:
-    """One side's predictions.
+    """The predictions of one side.
 
     Attributes:
-        title: what it is, for a reader.
-        labels: predicted, by clip.
-        given: what they may be compared with, by clip; empty where only a truth can say.
-        groups: by clip; empty where they are not known.
-        classes: in order; empty where the source does not say.
-        probabilities: by clip, in the order of the classes; empty where there are none.
+        title: the name of the side, for messages.
+        labels: the predicted label of each clip.
+        given: the label of each clip to score against; empty if the side has none.
+        groups: the group of each clip; empty if they are not known.
+        classes: the classes, in order; empty if they are not known.
+        probabilities: the probabilities of each clip, in the order of the classes; empty if there are none.
     """
 
     title: str
@@ -51,10 +51,10 @@ class Answers:
 
 
 def read_truth(path: Path) -> dict[str, str]:
-    """True labels by name; a name without one is left out.
+    """Read true labels from a CSV file, by name. Names without a label are left out.
 
     Raises:
-        UsageError: there is no such file, it is no CSV with columns name and discrete, or has no label.
+        UsageError: there is no such file, it is not a CSV file with columns name and discrete, or it has no label.
     """
     _must_be_there(path)
     labels = {row["name"]: present(row["discrete"]) for row in read_csv(path, ("name", "discrete"))}
@@ -65,17 +65,17 @@ def read_truth(path: Path) -> dict[str, str]:
 
 
 def read_answers(text: str, head: str | None, project: Project, *, test: bool = False) -> Answers:
-    """What a person named, see the module.
+    """Read the predictions that a user names.
 
     Args:
-        text: a file, a folder or a revision.
-        head: whose out-of-fold predictions; None: the selected one's, or a file's only one's.
-        project: where revisions are looked up.
-        test: of a run, predictions of the test candidates instead of out-of-fold ones.
+        text: a file, a folder or a revision, as the module's docstring lists them.
+        head: the head whose out-of-fold predictions are read; None: the selected head, or the only head of a file.
+        project: the project in which revisions are looked up.
+        test: whether to read a run's predictions of the test candidates instead of the out-of-fold ones.
 
     Raises:
-        UsageError: it is nothing that can be read, or has no such head.
-        StageError: a table is torn, of another kind, or not in DVC's cache.
+        UsageError: the text names nothing that can be read, or there is no such head.
+        StageError: a table is damaged, has no predictions, or is not in DVC's cache.
     """
     path = Path(text)
     if path.suffix in FILES:
@@ -88,7 +88,10 @@ def read_answers(text: str, head: str | None, project: Project, *, test: bool = 
 
 
 def classes_of(truth: Mapping[str, str], project: Project) -> tuple[str, ...]:
-    """The classes of this project; outside one the MER six, or the truth's own where it has others."""
+    """Return the classes of this project.
+
+    Outside a project, these are the MER classes if all true labels are among them, else the true labels' own.
+    """
     if project.params.is_file():
         return load_params(project.params).dataset.classes
     return MER_CLASSES if set(truth.values()) <= set(MER_CLASSES) else tuple(order_classes(sorted({*truth.values()})))
@@ -110,13 +113,18 @@ def indices(labels: Mapping[str, str], names: Sequence[str], classes: Sequence[s
 
 
 def some(names: Sequence[str]) -> str:
-    """The first names, for a sentence."""
+    """Return the first names, for a message.
+
+    Example:
+        >>> some(["a", "b"])
+        "'a', 'b'"
+    """
     more = ", ..." if len(names) > NAMED else ""
     return ", ".join(f"'{name}'" for name in names[:NAMED]) + more
 
 
 def printable(text: str) -> str:
-    """A name may hold anything: a terminal must not obey it."""
+    """Return a text with escapes in place of characters that could control the terminal; line ends are kept."""
     return "".join(char if char.isprintable() or char == "\n" else repr(char)[1:-1] for char in text)
 
 
@@ -147,7 +155,7 @@ def _of_parquet(path: Path, head: str | None) -> Answers:
 
 
 def _fusion(folder: Path) -> Tables:
-    """A data/fusion by itself, and the manifest beside it where there is one."""
+    """Return the tables of a folder data/fusion, with the manifest beside that folder if there is one."""
     tables = {"fusion/out_of_fold": [_file(folder / OUT_OF_FOLD)]}
     if (manifest := folder.parent / "manifest.parquet").is_file():
         tables["manifest"] = [_file(manifest)]
@@ -155,7 +163,7 @@ def _fusion(folder: Path) -> Tables:
 
 
 def _of_run(tables: Tables, head: str | None) -> Answers:
-    """Out-of-fold predictions of a run's head."""
+    """Return the out-of-fold predictions of a head of a run."""
     rows = _table(tables, "fusion/out_of_fold", ("clip_id", "head", "label", "probabilities"))
     run = _trained_run(tables)
     head = head or run.selected
@@ -173,7 +181,7 @@ def _of_run(tables: Tables, head: str | None) -> Answers:
 
 
 def _of_test(tables: Tables, head: str | None) -> Answers:
-    """Predictions of a run's test candidates, and their truth as `given`."""
+    """Return a run's predictions of the test candidates, with the true labels as `given`."""
     if head is not None:
         raise UsageError("only the selected head predicts the test candidates: leave out --head, or --test")
     rows = _table(tables, "predictions", ("clip_id", "split", "label", "probabilities"))

@@ -1,7 +1,7 @@
-"""`mer compare A B`: whether B's predictions are better than A's, clip by clip on the same clips.
+"""The command `mer compare A B`: test whether B's predictions are better than A's, on the same clips.
 
-Out-of-fold predictions are compared with the given labels, or with those of a truth CSV. Clips that one side lacks,
-or whose given labels differ between the sides, are left out and counted.
+Out-of-fold predictions are scored against the given labels, or against the labels of a CSV file. Clips that one side
+lacks, or whose given labels differ between the sides, are left out and counted.
 """
 
 from __future__ import annotations
@@ -30,7 +30,16 @@ from mer_pipeline.scores.paired import Difference, Paired, paired
 
 
 class Compared(Figures):
-    """What `mer compare --json` prints."""
+    """The result of `mer compare`, as `--json` prints it.
+
+    Attributes:
+        a, b: the titles of the two sides.
+        against: the name of the labels that both are scored against.
+        only_a, only_b: the number of clips that only this side predicts.
+        without_label: the number of clips of both sides without a label to score against.
+        classes: the classes, in order.
+        paired: the scores of both sides and their differences.
+    """
 
     a: str
     b: str
@@ -51,20 +60,21 @@ def compare_runs(
     test: bool,
     project: Project,
 ) -> Compared:
-    """Compare two sides; `answers.py` says what they may be.
+    """Compare two sides (`answers.py` lists what a side may be).
 
     Args:
-        a: default: the workspace.
-        b: default: A with another head where `against` is given, else the workspace.
-        head: of A, and of B unless `against` is given.
-        against: head of B.
-        truth: CSV that both are compared with; None: what the runs were trained on.
-        test: compare the predictions of test candidates.
-        project: where revisions are looked up.
+        a: side A; None: the workspace.
+        b: side B; None: the same as A if `against` is given, else the workspace.
+        head: the head of A, and of B unless `against` is given; None: the selected head of each.
+        against: the head of B; None: `head`.
+        truth: a CSV file with the labels to score against; None: the labels of the runs themselves.
+        test: whether to compare the predictions of the test candidates.
+        project: the project in which revisions are looked up.
 
     Raises:
-        UsageError: a side or the truth cannot be read, there is nothing to compare them with, or no clip in common.
-        StageError: a table is torn, of another kind, or not in DVC's cache.
+        UsageError: a side or the truth cannot be read, the sides are the same, they have no labels to score against,
+            no clip in common or different classes.
+        StageError: a table is damaged, has no predictions, or is not in DVC's cache.
     """
     a = a or WORKSPACE
     b = b or (a if against else WORKSPACE)
@@ -103,7 +113,7 @@ def compare_runs(
 
 
 def _yardstick(a: Answers, b: Answers, truth: Path | None, test: bool) -> tuple[dict[str, str], str]:
-    """What both are compared with, by clip, and its name."""
+    """Return the labels that both sides are scored against, by clip, and their name for messages."""
     if truth is not None:
         return read_truth(truth), str(truth)
     if not a.given and not b.given:
@@ -116,7 +126,7 @@ def _yardstick(a: Answers, b: Answers, truth: Path | None, test: bool) -> tuple[
 
 
 def compare_text(found: Compared) -> str:
-    """For people."""
+    """Return the result as text."""
     of = found.paired
     left = [
         f"{count} {why}"
@@ -163,6 +173,6 @@ def run_compare(
     test: bool,
     json_wanted: bool,
 ) -> None:
-    """Compare and print."""
+    """Compare two sides, and print the result. The arguments are those of `compare_runs`."""
     found = compare_runs(a, b, head, against, truth, test, project)
     print(json.dumps(found.plain(), indent=1, ensure_ascii=False) if json_wanted else printable(compare_text(found)))

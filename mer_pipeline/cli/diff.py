@@ -1,9 +1,9 @@
-"""`mer diff A B`: what differs between two sides, by value, and by how much.
+"""The command `mer diff A B`: show what differs between two sides by value, and by how much.
 
-A side is a project's folder, a git revision of this project ("workspace" for what lies there now), or a store of
-rows (a folder or URL with `packs/` in it). Of a project every Parquet table below data/ and the leaves of every
-metrics/*.json are compared; of two stores the rows that both have. Nothing is written and nothing is checked out:
-a revision's tables are read from DVC's cache. Exit code 0: equal within the tolerance; 1: not.
+A side is the folder of a project, a git revision of this project ("workspace" for its present files), or a store (a
+folder or URL with `packs/` in it). For projects, every Parquet table below data/ and every value in metrics/*.json is
+compared; for stores, the rows that both have. Nothing is written or checked out, because the tables of a revision are
+read from DVC's cache. The exit code is 0 if the sides are equal within the tolerance, and 1 if not.
 """
 
 from __future__ import annotations
@@ -27,20 +27,20 @@ from mer_pipeline.tables.parts import ParquetSide, Part
 
 WORKSPACE = "workspace"
 NESTED = ("features", "votes")  # folders below data/ whose own folders are tables
-SMALL = 64 << 20  # bytes; files up to this size are compared as bytes first
-COUNTS = ("rows A", "rows B", "only A", "only B", "equal", "within", "beyond", "digest only")  # of a TableDiff
-FOREIGN = {"dvc", "dvc_data", "dvc_objects", "scmrepo", "botocore"}  # whose errors are about places
+SMALL = 64 << 20  # bytes; files up to this size are first compared byte by byte
+COUNTS = ("rows A", "rows B", "only A", "only B", "equal", "within", "beyond", "digest only")  # fields of a TableDiff
+FOREIGN = {"dvc", "dvc_data", "dvc_objects", "scmrepo", "botocore"}  # libraries that raise errors about access
 
 
 @dataclass(frozen=True)
 class Tables:
-    """What one side has.
+    """The tables of one side.
 
     Attributes:
-        title: what it is, for a reader.
-        tables: the parts of each table, by its name.
+        title: the name of the side, for messages.
+        tables: the parts of each table, by the table's name.
         metrics: the bytes of each metric file, by its name without `.json`.
-        is_store: whether it is a store, whose rows are identified by their input alone.
+        is_store: whether the side is a store, whose rows are identified by their input digests alone.
     """
 
     title: str
@@ -50,11 +50,15 @@ class Tables:
 
 
 def find_side(text: str, project: Project) -> Tables:
-    """What a person named.
+    """Find the side that a user names.
+
+    Args:
+        text: a folder, a git revision, "workspace", or a URL.
+        project: the project in which revisions are looked up.
 
     Raises:
-        UsageError: it is nothing that can be compared.
-        StageError: it cannot be read, or a revision is not in DVC's cache.
+        UsageError: the text names nothing that can be compared.
+        StageError: the side cannot be read, or a revision is not in DVC's cache.
     """
     import fsspec
     from fsspec.implementations.local import LocalFileSystem
@@ -78,12 +82,12 @@ def find_side(text: str, project: Project) -> Tables:
 
 
 def figures_of(stage: str) -> str:
-    """What the figures of a stage are called among the tables: "metrics/train"."""
+    """Return the name that a stage's metric file has among the tables, such as "metrics/train"."""
     return Project().metrics(stage).with_suffix("").as_posix()
 
 
 def _commit(text: str, project: Project) -> tuple[str, Path]:
-    """The commit that a revision of the project names, and where in its repository the project is."""
+    """Return the commit that a revision names, and the project's path inside its repository."""
     root = project.root.absolute()
     git = ["git", "-C", str(root), "rev-parse"]
     words = ["--verify", "--quiet", "--end-of-options", f"{text}^{{commit}}"]
@@ -95,14 +99,14 @@ def _commit(text: str, project: Project) -> tuple[str, Path]:
             f"'{text}' is no folder with data/ or packs/ and no git revision of {root}; "
             f'name a project, a revision or "{WORKSPACE}", or a store'
         )
-    above = [root, *root.parents][: len(Path(prefix).parts) + 1]  # up to the repository's own folder
+    above = [root, *root.parents][: len(Path(prefix).parts) + 1]  # from the project up to the repository's folder
     if not any((folder / ".dvc").is_dir() for folder in above):
         raise UsageError(f"'{text}' is a git revision, and {root} has no .dvc/: run this in the project")
     return done.stdout.strip(), Path(prefix)
 
 
 def _project(title: str, fs: Any, project: Project, remedy: str) -> Tables:
-    """Tables and metrics of a project, whose root is its place in the file system `fs`."""
+    """Return the tables and metrics of a project, whose root is a path in the file system `fs`."""
     tables: dict[str, list[Part]] = {}
     files = _files(fs, project.data.as_posix(), 2, remedy)
     for nested in NESTED:
@@ -125,7 +129,7 @@ def _project(title: str, fs: Any, project: Project, remedy: str) -> Tables:
 
 
 def _store(title: str, fs: Any, root: str) -> Tables:
-    """The packs of a store, by transform and fingerprint."""
+    """Return the packs of a store, by transform and fingerprint."""
     tables: dict[str, list[Part]] = {}
     for path, part in _files(fs, f"{root.rstrip('/')}/packs", 3, "the store"):
         if path.count("/") == 2 and path.endswith(".parquet") and not path.endswith(".problems.parquet"):
@@ -136,7 +140,7 @@ def _store(title: str, fs: Any, root: str) -> Tables:
 
 
 def _files(fs: Any, folder: str, depth: int, remedy: str) -> list[tuple[str, Part]]:
-    """Files at most so deep below a folder, by their path in it; none that a writer has not finished."""
+    """Return the files below a folder, down to a depth, by their paths in it. Unfinished files are left out."""
     with _readable(folder, remedy):
         found = fs.find(folder, maxdepth=depth, detail=True)
     parts = []
@@ -156,7 +160,7 @@ def _open(fs: Any, path: str, remedy: str) -> IO[bytes]:
 
 @contextmanager
 def _readable(what: str, remedy: str) -> Iterator[None]:
-    """What cannot be read, in one sentence."""
+    """Turn errors of reading into StageError, with a one-sentence message and a remedy."""
     try:
         yield
     except Exception as error:
@@ -167,10 +171,10 @@ def _readable(what: str, remedy: str) -> Iterator[None]:
 
 
 def compare(a: Tables, b: Tables, tolerance: float) -> list[TableDiff]:
-    """All tables of two sides, in the order of their names.
+    """Compare all tables of two sides, in the order of their names.
 
     Raises:
-        UsageError: one is a store and the other is not.
+        UsageError: one side is a store and the other is not.
         StageError: a table cannot be read.
     """
     if a.is_store != b.is_store:
@@ -178,7 +182,7 @@ def compare(a: Tables, b: Tables, tolerance: float) -> list[TableDiff]:
     found = []
     for name in sorted(a.tables.keys() | b.tables.keys()):
         parts_a, parts_b, same = a.tables.get(name, []), b.tables.get(name, []), 0
-        if not a.is_store:  # there one row may be in several packs
+        if not a.is_store:  # in a store, several packs may have the same row, so equal packs cannot be left out
             parts_a, parts_b, same = _without_equal(parts_a, parts_b)
         key = "input_digest" if a.is_store else None
         found.append(compare_tables(name, ParquetSide(parts_a), ParquetSide(parts_b), tolerance, key=key, same=same))
@@ -186,7 +190,7 @@ def compare(a: Tables, b: Tables, tolerance: float) -> list[TableDiff]:
 
 
 def _without_equal(a: list[Part], b: list[Part]) -> tuple[list[Part], list[Part], int]:
-    """Without the parts whose bytes are equal on both sides; and the number of rows in those."""
+    """Leave out the parts whose bytes are equal on both sides; also return the number of rows in these parts."""
     named = {part.path.rpartition("/")[2]: part for part in b}
     pairs = [(part, named.get(part.path.rpartition("/")[2])) for part in a]
     equal = [(mine, other) for mine, other in pairs if other is not None and _same_bytes(mine, other)]
@@ -208,7 +212,7 @@ def _same_bytes(a: Part, b: Part) -> bool:
 
 
 def report(a: Tables, b: Tables, found: Sequence[TableDiff], tolerance: float) -> list[tuple[str, bool]]:
-    """The result as lines of text, and which of them tell of a difference."""
+    """Return the result as lines of text, each with whether it is about a difference."""
     fields = [name.lower().replace(" ", "_") for name in COUNTS]
     rows = [["table", *COUNTS], *([diff.table, *(str(getattr(diff, name)) for name in fields)] for diff in found)]
     widths = [max(len(row[at]) for row in rows) for at in range(len(rows[0]))]
@@ -226,7 +230,7 @@ def report(a: Tables, b: Tables, found: Sequence[TableDiff], tolerance: float) -
 
 
 def detail_lines(diff: TableDiff) -> list[str]:
-    """What is to be said about one table beyond its counts."""
+    """Return lines about one table that say more than its counts."""
     lines = [f"column {name} only in A" for name in diff.columns_a]
     lines += [f"column {name} only in B" for name in diff.columns_b]
     lines += [*diff.notes, *(diff.missing if diff.one_sided_differs else [])]
@@ -246,7 +250,7 @@ def _amounts(word: str, absolute: float, relative: float) -> str:
 
 
 def as_json(a: Tables, b: Tables, found: Sequence[TableDiff], tolerance: float) -> str:
-    """The result for programs; null where there is no number."""
+    """Return the result as JSON, with null in place of NaN and infinity."""
 
     def plain(value: Any) -> Any:
         if isinstance(value, dict):
@@ -261,11 +265,11 @@ def as_json(a: Tables, b: Tables, found: Sequence[TableDiff], tolerance: float) 
 
 
 def run_diff(a: str, b: str, tolerance: float, project: Project, *, json_wanted: bool = False) -> int:
-    """Compare two sides and print the result; the exit code.
+    """Compare two sides, print the result, and return the exit code.
 
     Raises:
-        UsageError: a side is nothing that can be compared, or they are of two kinds.
-        StageError: something cannot be read.
+        UsageError: a side cannot be compared, or one is a store and the other is not.
+        StageError: a table cannot be read.
     """
     from rich.console import Console
     from rich.text import Text
@@ -277,7 +281,7 @@ def run_diff(a: str, b: str, tolerance: float, project: Project, *, json_wanted:
     else:
         console = Console(soft_wrap=True, highlight=False)
         for line, differs in report(side_a, side_b, found, tolerance):
-            # A clip's name may hold anything: a terminal must not obey it.
+            # A clip's name may contain any characters, also such as would control the terminal.
             shown = "".join(char if char.isprintable() else repr(char)[1:-1] for char in line)
             console.print(Text(shown, style="bold red" if differs else ""))
     return int(any(diff.differs for diff in found))

@@ -1,4 +1,4 @@
-"""`mer enrich`: what asking a model would cost, what it did cost, and what it was asked and answered about a clip."""
+"""The command `mer enrich`: what prompts would cost, what they did cost, and the prompt and replies of one clip."""
 
 from __future__ import annotations
 
@@ -29,15 +29,18 @@ from mer_pipeline.tables.rows import Encoded, complete_row, encode
 from mer_pipeline.tables.shards import read_folder, read_shard, shard_of
 
 REPLIES, CUES = Project().table("replies"), Project().table("cues")
-LETTERS = 4.0  # of Latin script to a token; a Chinese character is one
-SENTENCES = 400  # characters of a reply beside the enriched text: meaning, cues, context, keys
+LETTERS = 4.0  # letters of Latin script in a token; a Chinese character is one token
+SENTENCES = 400  # characters of a reply besides the enriched text: meaning, cues, context, JSON keys
 
 
 def estimate() -> str:
-    """Lines: clips known and to ask, tokens, cost, time.
+    """Estimate what a run of the stage `enrich` would ask a language model.
+
+    Returns:
+        Lines with the number of replies that are known and of prompts to send, the tokens, the cost and the time.
 
     Raises:
-        UsageError: the backend asks nobody.
+        UsageError: the backend asks no language model.
         StageError: the transcripts are not made yet.
     """
     params, runtime = load_params(), load_runtime()
@@ -53,7 +56,7 @@ def estimate() -> str:
     digests = (complete_row(name, "", row, None, render.schema)["digest"] for name, row in prompts.items())
     parts = {name: Encoded(encode(digest)) for name, digest in zip(prompts, digests, strict=True)}
     known = row_cache_of(asker, runtime).knows(input_digests(list(prompts), {"prompts": parts}))
-    wanted: dict[str, Row] = {}  # what is the same for several clips is asked once
+    wanted: dict[str, Row] = {}  # a prompt that is the same for several clips is sent once
     open_clips = 0
     for prompt, is_known in zip(prompts.values(), known, strict=True):
         key = asked(prompt, asker.params)
@@ -79,7 +82,7 @@ def estimate() -> str:
 
 
 def _prompts(render: RenderPrompt, params: LanguageModelParams) -> Iterator[tuple[str, Row]]:
-    """The prompt of every clip that has one, as the stage would render it from the tables as they lie in data/."""
+    """Return the prompt of every clip that has one, as the stage would write it from the present tables in data/."""
     transcripts = read_folder(Project().table("transcript")).to_pylist()
     cues = read_folder(CUES).to_pylist() if CUES.exists() else []
     manifest = pq.read_table(Project().manifest, columns=["clip_id", "group", "order"]).to_pylist()
@@ -94,7 +97,10 @@ def _prompts(render: RenderPrompt, params: LanguageModelParams) -> Iterator[tupl
 
 
 def _tokens(prompts: Sequence[Row], params: LanguageModelParams) -> tuple[int, int, str]:
-    """Tokens in and out of some prompts; counted as the server counts where it has answered before."""
+    """Estimate the tokens of some prompts and of their replies, and say how.
+
+    If the server has answered before, its own counts are the basis.
+    """
     guess = sum(_guess(prompt) for prompt in prompts)
     each_out = min(params.max_tokens, (params.max_chars + SENTENCES) / LETTERS)
     columns = ["clip_id", "valid", "tokens_in", "tokens_out"]
@@ -124,7 +130,7 @@ def _cost_line(tokens_in: int, tokens_out: int, settings: LlmSettings) -> str:
 
 
 def ledger_text() -> str:
-    """Lines: what all replies in data/ took, and what the last run did.
+    """Return lines about the requests, tokens and cost of all replies in data/, and about the last run.
 
     Raises:
         StageError: there are no replies.
@@ -150,7 +156,7 @@ def ledger_text() -> str:
 
 
 def show(clip: str) -> str:
-    """What was asked about a clip, what came back, and what became of it.
+    """Return lines with the prompt about a clip, the replies, and the context-enriched text.
 
     Raises:
         UsageError: there is no such clip.
@@ -182,6 +188,6 @@ def _row(folder: Path, clip: str, shards: int) -> Row | None:
 
 
 def _quoted(value: object) -> str:
-    """Lines of a text that others wrote, indented; what could steer a terminal is shown as an escape."""
+    """Return a text indented. Characters that could control the terminal are shown as escapes."""
     text = "".join(c if c.isprintable() or c == "\n" else c.encode("unicode_escape").decode() for c in str(value or ""))
     return textwrap.indent(text, "  ")

@@ -1,4 +1,7 @@
-"""`mer explain STAGE CLIP`: why a row is re-used or computed: the parts of its key, and which of them changed."""
+"""The command `mer explain STAGE CLIP`: explain why a row is re-used or computed.
+
+It shows the row's input digest, the parts of the fingerprint, and which of them changed.
+"""
 
 from __future__ import annotations
 
@@ -14,19 +17,19 @@ from mer_pipeline.store.fingerprint import changed_parts
 from mer_pipeline.store.row_cache import RowCache, row_cache_of
 from mer_pipeline.tables.shards import read_shard, shard_of
 
-SHOWN = 16  # hex digits of a digest
+SHOWN = 16  # number of digits of a digest that are shown
 
 
 def explain(stage: str, clip_id: str, *, every_part: bool = False) -> str:
-    """The parts of a row's key as lines; against the last stored fingerprint where they differ.
+    """Return lines with a row's input digest and fingerprint, and how they differ from the last stored ones.
 
     Args:
-        stage: as `find_step` takes it.
-        clip_id: of the clip.
-        every_part: also those that did not change, definition by definition.
+        stage: the stage, in a form that `find_step` accepts.
+        clip_id: the clip's name.
+        every_part: whether to list every definition in the code; else only their number is shown.
 
     Raises:
-        UsageError: there is no such stage or clip, or the code is not the project's.
+        UsageError: there is no such stage or clip, or the imported code is not the project's.
     """
     check_code(Path())
     params = load_params()
@@ -49,7 +52,12 @@ def explain(stage: str, clip_id: str, *, every_part: bool = False) -> str:
 
 
 def input_digest_of(transform: AnyTransform, clip_id: str, shards: int) -> str:
-    """The digest of what a clip's row is made from.
+    """Return a clip's input digest for a transform.
+
+    Args:
+        transform: the transform.
+        clip_id: the clip's name.
+        shards: the number of shards of the transform's table.
 
     Raises:
         UsageError: there is no such clip.

@@ -1,4 +1,4 @@
-"""`mer init`: a profile's params with the dataset section written for a person's own folder."""
+"""The command `mer init`: write params.yaml from a profile, with the section `dataset` for the user's own folder."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from mer_pipeline.enrich.backend import LanguageModelParams
 PROFILES = Path("profiles")
 PARAMS = Project().params
 
-# What people call the columns, most usual first.
+# Usual names of the columns in CSV files, the most usual first.
 SYNONYMS: dict[str, tuple[str, ...]] = {
     "name": ("name", "clip", "clip_id", "file", "filename", "file_name", "video", "path", "id"),
     "label": ("label", "emotion", "discrete", "class", "category"),
@@ -40,11 +40,21 @@ SYNONYMS: dict[str, tuple[str, ...]] = {
 def write_params(
     profile: str, data: Path, csv: Path | None, *, force: bool, columns: Mapping[str, str] | None = None
 ) -> str:
-    """Write params.yaml; returns what to print. `columns` names columns of the CSV that are called otherwise.
+    """Write params.yaml.
+
+    Args:
+        profile: the name of a file in profiles/, without its suffix.
+        data: the folder of the clips.
+        csv: the CSV file that describes the clips; None: it is searched for (`find_csv`).
+        force: whether to replace a params.yaml that was edited.
+        columns: columns of the CSV file with unusual names, by their meaning (a key of `SYNONYMS`).
+
+    Returns:
+        The text to print.
 
     Raises:
-        UsageError: no such profile, or params.yaml was edited and `force` is off.
-        DatasetError: no such folder, or the CSV cannot be used.
+        UsageError: there is no such profile, or params.yaml was edited and `force` is false.
+        DatasetError: there is no such folder, or the CSV file cannot be used.
     """
     known = sorted(path.stem for path in PROFILES.glob("*.yaml"))
     if profile not in known:
@@ -58,8 +68,8 @@ def write_params(
     params = yaml.load(PROFILES / f"{profile}.yaml")
     dataset = _describe(data, csv, columns or {})
     params["dataset"] = dataset
-    checked = parse_params(_plain(params), str(PARAMS))  # what is written must be readable
-    from mer_pipeline.heads.make import check_heads  # loads torch
+    checked = parse_params(_plain(params), str(PARAMS))  # makes sure that the file can be read later
+    from mer_pipeline.heads.make import check_heads  # imported here because it imports torch
 
     check_heads(checked.train, checked.heads_elsewhere)
     with replacing(PARAMS, durable=True) as temporary, temporary.open("w", encoding="utf-8") as file:
@@ -75,7 +85,7 @@ def _describe(data: Path, csv: Path | None, named: Mapping[str, str]) -> Comment
         try:
             found = ADAPTERS.load(adapter)
         except ComponentError:
-            continue  # of an installed package that is broken, and that nobody named
+            continue  # an adapter of a broken installed package, which the user did not ask for
         if found.fits(data):
             classes = list(found.Params.model_fields["classes"].default)
             return CommentedMap(adapter=adapter, root=root, csv=root, classes=classes)
@@ -91,7 +101,10 @@ def _describe(data: Path, csv: Path | None, named: Mapping[str, str]) -> Comment
 
 
 def find_csv(data: Path) -> Path | None:
-    """The CSV that describes a folder: the only one in it, or the one beside it with the folder's name."""
+    """Return the CSV file that describes a folder: the only one in it, or the one beside it with the folder's name.
+
+    None if there is neither.
+    """
     inside, beside = sorted(data.glob("*.csv")), data.resolve().with_suffix(".csv")
     if len(inside) == 1:
         return inside[0]
@@ -101,14 +114,15 @@ def find_csv(data: Path) -> Path | None:
 
 
 def read_header(csv: Path, named: Mapping[str, str]) -> tuple[dict[str, str], list[str]]:
-    """A CSV's columns by meaning, and its distinct labels.
+    """Read the columns of a CSV file by their meaning, and its different labels, sorted.
 
     Args:
         csv: the file.
-        named: columns by meaning, as a person names them; the others are found under their usual names.
+        named: the columns that the user names, by meaning; the others are found by their usual names (`SYNONYMS`).
 
     Raises:
-        DatasetError: it cannot be read, or lacks a column that is named or the one for the clip's name.
+        UsageError: a key of `named` is not a known meaning.
+        DatasetError: the file cannot be read, or it lacks a named column or the column for the clip's name.
     """
     for key in named:
         if key not in SYNONYMS:
@@ -136,8 +150,15 @@ def read_header(csv: Path, named: Mapping[str, str]) -> tuple[dict[str, str], li
 
 
 def order_classes(labels: Sequence[str]) -> list[str]:
-    """The labels that occur: in the order of the MER classes, then by the alphabet; the MER classes where there are
-    too few labels to tell."""
+    """Return the classes for a dataset with these labels.
+
+    The labels are put in the order of the MER classes, and other labels follow in alphabetical order. With fewer than
+    two labels, the classes are not known, so the MER classes are returned.
+
+    Example:
+        >>> order_classes(["calm", "sad", "happy"])
+        ['happy', 'sad', 'calm']
+    """
     if len(labels) < 2:
         return list(MER_CLASSES)
     return sorted(labels, key=lambda label: (MER_CLASSES.index(label) if label in MER_CLASSES else 99, label))
@@ -149,19 +170,19 @@ def _find(header: Sequence[str], names: Sequence[str]) -> str | None:
 
 
 def _portable(path: Path) -> str:
-    """Relative to the project where the path lies inside it, so that a colleague's clone finds it too."""
+    """Return a path inside the project relative to it, so that it is valid in another clone; else an absolute path."""
     relative = os.path.relpath(path)
     return str(path.resolve()) if relative.startswith("..") else Path(relative).as_posix()
 
 
 def _is_untouched(text: str, profiles: Sequence[str]) -> bool:
-    """Whether params.yaml is a profile but for its dataset section, comments included."""
+    """Return whether params.yaml is empty, or is a profile, with its comments, apart from the section `dataset`."""
     shipped = {_without_dataset((PROFILES / f"{name}.yaml").read_text(encoding="utf-8")) for name in profiles}
     return not text.strip() or _without_dataset(text) in shipped
 
 
 def _without_dataset(text: str) -> str:
-    """The text from the section after `dataset` on, layout as this command writes it; as it is if it is no YAML."""
+    """Return the text after the section `dataset`, in this command's layout; if it is not YAML, the text unchanged."""
     try:
         loaded = _yaml().load(text)
         out = StringIO()

@@ -1,4 +1,7 @@
-"""`mer`: what a person types beside `dvc repro`. Commands import what they need when they run, so help is instant."""
+"""The command `mer`, which users run beside `dvc repro`.
+
+Each subcommand imports what it needs when it runs, so `mer --help` is fast.
+"""
 
 from __future__ import annotations
 
@@ -19,23 +22,21 @@ app = typer.Typer(
 )
 models = typer.Typer(help="Model checkpoints.", no_args_is_help=True)
 store = typer.Typer(help="The store of computed rows.", no_args_is_help=True)
-quarantine = typer.Typer(help="Clips that a stage could not do.", no_args_is_help=True)
-enrich = typer.Typer(help="What a model writes about each clip's words.", no_args_is_help=True)
+quarantine = typer.Typer(help="Clips that failed in a stage.", no_args_is_help=True)
+enrich = typer.Typer(help="The context-enriched text that a language model writes.", no_args_is_help=True)
 app.add_typer(enrich, name="enrich")
 app.add_typer(models, name="models")
 app.add_typer(store, name="store")
 app.add_typer(quarantine, name="quarantine")
 
-Url = Annotated[str | None, typer.Option("--store", help="Another store than the one that stages here use.")]
+Url = Annotated[str | None, typer.Option("--store", help="Path or URL of a store; default: that of the stages here.")]
 
 
 @app.command()
 def init(
     data: Annotated[Path, typer.Option(help="Folder of clips.")],
     profile: Annotated[str, typer.Option(help="demo, ecmf or mertools: see profiles/.")] = "demo",
-    csv: Annotated[
-        Path | None, typer.Option(help="CSV that describes the clips; found by itself where possible.")
-    ] = None,
+    csv: Annotated[Path | None, typer.Option(help="CSV file that describes the clips; default: searched for.")] = None,
     column: Annotated[
         list[str] | None,
         typer.Option(help="KEY=COLUMN, e.g. group=actor; may be given again. Keys: those of dataset.columns."),
@@ -51,7 +52,7 @@ def init(
 
 @app.command()
 def summary() -> None:
-    """Say what came out of the last `dvc repro`, and what to do next."""
+    """Show the main results of the last `dvc repro`, and what to do next."""
     from mer_pipeline.cli.summary import summarise
 
     print(summarise(Project()))
@@ -59,7 +60,7 @@ def summary() -> None:
 
 @app.command()
 def plan() -> None:
-    """Say what `dvc repro` would do: which stages run and why, rows known and to compute, time and disk."""
+    """Show what `dvc repro` would do: which stages run and why, how many rows are computed, the time and the disk."""
     from mer_pipeline.cli.plan import make_plan, plan_text
 
     print(plan_text(make_plan(Project())))
@@ -72,9 +73,9 @@ def explain(
         typer.Argument(help="A table (frames, cues, replies, ...), an encoder or a judge."),
     ],
     clip: Annotated[str, typer.Argument(help="The clip's name.")],
-    every: Annotated[bool, typer.Option("--all", help="Every definition that the stage's code reaches.")] = False,
+    every: Annotated[bool, typer.Option("--all", help="List every definition that the stage's code reaches.")] = False,
 ) -> None:
-    """Say why a row is re-used or computed: the parts of its key, and which of them changed."""
+    """Explain why a row is re-used or computed: its input, the parts of its fingerprint, and which of them changed."""
     from mer_pipeline.cli.explain import explain as explained
 
     print(explained(stage, clip, every_part=every))
@@ -82,7 +83,7 @@ def explain(
 
 @app.command()
 def runs() -> None:
-    """Say what the last run of each stage did and where its time went."""
+    """Show what the last run of each stage did, and how it spent its time."""
     from mer_pipeline.cli.runs import runs_text
 
     print(runs_text())
@@ -91,11 +92,11 @@ def runs() -> None:
 @app.command()
 def verify(
     stages: Annotated[list[str] | None, typer.Argument(help="Only these stages or encoders; default: all.")] = None,
-    sample: Annotated[int, typer.Option(min=1, help="Rows of each stage.")] = 8,
-    seed: Annotated[int, typer.Option(help="Of the sample.")] = 0,
-    tolerance: Annotated[float, typer.Option(min=0, help="Relative and absolute; 0: to the last bit.")] = 0.0,
+    sample: Annotated[int, typer.Option(min=1, help="Number of rows of each stage.")] = 8,
+    seed: Annotated[int, typer.Option(help="Seed of the sample.")] = 0,
+    tolerance: Annotated[float, typer.Option(min=0, help="Relative and absolute; 0: bit for bit.")] = 0.0,
 ) -> None:
-    """Compute a random sample of rows of every stage again; exit with 1 and their names where any differ."""
+    """Compute a random sample of rows of every stage again, and list those that differ. If any do, exit with 1."""
     from mer_pipeline.cli.verify import verify as verified
 
     raise typer.Exit(verified(stages or (), sample, seed, tolerance))
@@ -104,11 +105,11 @@ def verify(
 @app.command()
 def diff(
     a: Annotated[str, typer.Argument(metavar="A", help="A project's folder, a git revision, workspace, or a store.")],
-    b: Annotated[str, typer.Argument(metavar="B", help="Likewise; relative differences refer to it.")],
+    b: Annotated[str, typer.Argument(metavar="B", help="The other side, as A; relative differences refer to it.")],
     tolerance: Annotated[float, typer.Option(min=0.0, help="Relative and absolute, as in numpy.allclose.")] = 0.0,
-    as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
-    """Compare two projects, revisions or stores by value: what differs, and by how much. Exit code 1 where any does."""
+    """Compare two projects, revisions or stores by value, and show the differences. If there are any, exit with 1."""
     from mer_pipeline.cli.diff import run_diff
 
     raise typer.Exit(run_diff(a, b, tolerance, Project(), json_wanted=as_json))
@@ -116,15 +117,15 @@ def diff(
 
 @app.command()
 def score(
-    truth: Annotated[Path, typer.Argument(help="CSV with columns name and discrete; names with a label count.")],
+    truth: Annotated[Path, typer.Argument(help="CSV with columns name and discrete; empty labels do not count.")],
     predictions: Annotated[
         str | None,
         typer.Argument(help="CSV or Parquet, or a run with out-of-fold predictions. Default: data/submission.csv."),
     ] = None,
-    head: Annotated[str | None, typer.Option(help="Of out-of-fold predictions; default: the selected one.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
+    head: Annotated[str | None, typer.Option(help="Head of out-of-fold predictions; default: the selected.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
-    """Score predictions against true labels as the challenge does, with intervals over speakers, also by class."""
+    """Score predictions against true labels, as the challenge does, with intervals over speakers and for each class."""
     from mer_pipeline.cli.score import run_score
 
     run_score(truth, predictions, head, Project(), json_wanted=as_json)
@@ -136,18 +137,18 @@ def compare(
         str | None,
         typer.Argument(metavar="[A]", help="A run: project, data/fusion or git revision; or a file of predictions."),
     ] = None,
-    b: Annotated[str | None, typer.Argument(metavar="[B]", help="Likewise; default: workspace.")] = None,
+    b: Annotated[str | None, typer.Argument(metavar="[B]", help="The other run, as A; default: workspace.")] = None,
     head: Annotated[str | None, typer.Option(help="Head of A and B; default: the selected one of each.")] = None,
-    against: Annotated[str | None, typer.Option(help="Head of B, to compare two of one run.")] = None,
+    against: Annotated[str | None, typer.Option(help="Head of B, to compare two heads of one run.")] = None,
     truth: Annotated[
         Path | None, typer.Option(help="CSV with columns name and discrete; default: given labels.")
     ] = None,
     test: Annotated[
-        bool, typer.Option("--test", help="The test candidates' predictions, not out-of-fold ones.")
+        bool, typer.Option("--test", help="Compare predictions of the test candidates, not out-of-fold ones.")
     ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
-    """Say whether B's predictions are better than A's: a paired bootstrap over speakers, on the same clips."""
+    """Test whether B's predictions are better than A's on the same clips, by a paired bootstrap over speakers."""
     from mer_pipeline.cli.compare import run_compare
 
     run_compare(a, b, head, against, truth, Project(), test=test, json_wanted=as_json)
@@ -155,7 +156,7 @@ def compare(
 
 @store.command()
 def stat(url: Url = None) -> None:
-    """List what is kept: per transform and fingerprint, packs, size and when it was last used."""
+    """List what the store keeps for each transform and fingerprint: packs, size and when it was last used."""
     from mer_pipeline.cli.store import stat as listed
     from mer_pipeline.cli.store import this_store
 
@@ -164,7 +165,7 @@ def stat(url: Url = None) -> None:
 
 @store.command("verify")
 def verify_store(url: Url = None) -> None:
-    """Read every pack and compare it with its checksum; damaged ones are set aside, and the exit code is 1."""
+    """Read every pack and compare it with its checksum. Damaged packs are set aside. If there are any, exit with 1."""
     from mer_pipeline.cli.store import this_store
     from mer_pipeline.cli.store import verify as verified
 
@@ -181,7 +182,7 @@ def forget(
         bool, typer.Option("--external-responses", help="Also replies of language models, which cost money.")
     ] = False,
 ) -> None:
-    """Take rows of a step out of the store, so that the next run computes them again."""
+    """Remove rows of a step from the store, so that the next run computes them again."""
     from mer_pipeline.cli.store import forget as forgotten
 
     print(forgotten(step, clips or (), external_response=external_responses))
@@ -191,12 +192,12 @@ def forget(
 def gc(
     keep_days: Annotated[float, typer.Option(min=0, help="Keep what a run used within so many days.")],
     url: Url = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would go.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be removed.")] = False,
     external_response: Annotated[
         bool, typer.Option("--external-responses", help="Also replies of language models.")
     ] = False,
 ) -> None:
-    """Make space: remove fingerprints that no run used lately."""
+    """Make space: remove the rows of fingerprints that no run has used lately."""
     from mer_pipeline.cli.store import gc as collect
     from mer_pipeline.cli.store import this_store
 
@@ -205,9 +206,9 @@ def gc(
 
 @quarantine.command("list")
 def list_quarantine(
-    stage: Annotated[str | None, typer.Argument(help="Only of this stage or encoder.")] = None,
+    stage: Annotated[str | None, typer.Argument(help="Only this stage, encoder or judge.")] = None,
 ) -> None:
-    """List the clips that a stage could not do, each with its reason."""
+    """List the clips that failed in a stage, each with its error."""
     from mer_pipeline.cli.quarantine import list_text, problems
 
     print(list_text(problems(stage)))
@@ -215,10 +216,10 @@ def list_quarantine(
 
 @quarantine.command()
 def retry(
-    stage: Annotated[str, typer.Argument(help="Stage or encoder.")],
+    stage: Annotated[str, typer.Argument(help="Stage, encoder or judge.")],
     clips: Annotated[list[str] | None, typer.Argument(help="Only these clips; default: all of the stage's.")] = None,
 ) -> None:
-    """Forget that clips are broken and run the stage again on them."""
+    """Forget that clips are broken, and run the stage on them again."""
     from mer_pipeline.cli.quarantine import retry as tried
 
     print(tried(stage, clips or ()))
@@ -226,7 +227,7 @@ def retry(
 
 @enrich.command("estimate")
 def enrich_estimate() -> None:
-    """Say how many clips would be asked about, and the tokens, cost and time of it."""
+    """Estimate how many prompts would be sent, and their tokens, cost and time."""
     from mer_pipeline.cli.enrich import estimate
 
     print(estimate())
@@ -234,7 +235,7 @@ def enrich_estimate() -> None:
 
 @enrich.command("ledger")
 def enrich_ledger() -> None:
-    """Say what the replies in data/ took: requests, tokens, cost, fallbacks; and what the last run did."""
+    """Show the requests, tokens, cost and fallbacks of the replies in data/, and what the last run did."""
     from mer_pipeline.cli.enrich import ledger_text
 
     print(ledger_text())
@@ -242,7 +243,7 @@ def enrich_ledger() -> None:
 
 @enrich.command("show")
 def enrich_show(clip: Annotated[str, typer.Argument(help="The clip's name.")]) -> None:
-    """Show what was asked about a clip, what came back, and the text that came of it."""
+    """Show the prompt about a clip, the replies, and the context-enriched text that was made of them."""
     from mer_pipeline.cli.enrich import show
 
     print(show(clip))
@@ -250,13 +251,15 @@ def enrich_show(clip: Annotated[str, typer.Argument(help="The clip's name.")]) -
 
 @models.command()
 def tiny(
-    folder: Annotated[Path, typer.Argument(help="Where to write them; one folder each.")] = Path("models/tiny"),
+    folder: Annotated[Path, typer.Argument(help="Folder for the checkpoints; each has its own in it.")] = Path(
+        "models/tiny"
+    ),
     kind: Annotated[
         list[str] | None, typer.Option(help="Only this kind, e.g. bert or whisper; may be given again.")
     ] = None,
-    seed: Annotated[int, typer.Option(help="Of the random weights.")] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of the random weights.")] = 0,
 ) -> None:
-    """Write small random checkpoints in the real formats, to try every encoder family without a download."""
+    """Write small checkpoints with random weights in the real formats, to try encoder families without a download."""
     from mer_pipeline.models.tiny import KINDS, make_tiny
 
     for name in kind or sorted(KINDS):
@@ -265,7 +268,7 @@ def tiny(
 
 @models.command()
 def lock() -> None:
-    """Write models.lock: the checksums of the checkpoints that params.yaml names. Stages refuse other weights."""
+    """Write models.lock with the checksums of the checkpoints in params.yaml. Stages then refuse other weights."""
     from mer_pipeline.config.params import load_params
     from mer_pipeline.models.lock import LOCK, checkpoints_of, lock_models
 
@@ -275,7 +278,7 @@ def lock() -> None:
 
 
 def main() -> None:
-    """Entry point: errors of this project are one sentence and an exit code."""
+    """Run `mer`. An error of this project is printed as one sentence, and sets the exit code."""
     from mer_pipeline.base.errors import MerError
 
     try:

@@ -1,7 +1,7 @@
-"""`mer plan`: what `dvc repro` would do, before it does it.
+"""The command `mer plan`: show what `dvc repro` would do.
 
-DVC says which stages are stale; for those the keys of all clips are made and looked up in the store, table after
-table, so that a stage whose inputs are yet to be made is planned from what is known of them.
+DVC says which stages are stale. For these, the input digests of all clips are computed and looked up in the store, one
+table after the other. A stage whose inputs are not made yet is planned from the rows of these inputs that are known.
 """
 
 from __future__ import annotations
@@ -33,21 +33,24 @@ from mer_pipeline.store.row_cache import row_cache_of
 from mer_pipeline.tables.rows import Encoded, encode
 from mer_pipeline.tables.shards import read_folder, shard_name
 
-UNKNOWN = Encoded(b"?")  # part of a clip whose row is yet to be computed
+UNKNOWN = Encoded(b"?")  # stands for the row digest of a clip whose row is not computed yet
 
 
 @dataclass
 class StagePlan:
-    """What would become of one stage.
+    """What `dvc repro` would do with one stage.
 
     Attributes:
-        name: DVC's.
-        reasons: why it would run; none: it would not.
-        clips, hits, misses: of its transforms; `follows` of the misses have inputs that are yet to be computed.
-        why: why clips are to be computed.
-        seconds: estimated from the last run; None where nothing is known.
-        bytes: estimated, of rows to be written.
-        unseen: what changed that DVC does not look at.
+        name: the DVC name of the stage.
+        reasons: why the stage would run; empty if it would not.
+        clips: the number of clips, summed over the stage's transforms.
+        hits: the number of rows that the store has.
+        misses: the number of rows that would be computed.
+        follows: the number of misses whose inputs are not computed yet.
+        why: why rows would be computed.
+        seconds: the time, estimated from the last run; None if it is not known.
+        bytes: the estimated size of the rows to be written.
+        unseen: changes that DVC does not notice.
     """
 
     name: str
@@ -63,15 +66,15 @@ class StagePlan:
 
 
 def make_plan(project: Project) -> list[StagePlan]:
-    """Every stage, in the order in which `dvc repro` takes them.
+    """Plan every stage, in the order in which `dvc repro` runs them.
 
     Raises:
-        StageError: DVC cannot say what is stale.
-        UsageError: the code is not the project's.
+        StageError: DVC reports an error.
+        UsageError: params.yaml is wrong, or the imported code is not the project's.
     """
     check_code(project.root)
     params, runtime = load_params(), load_runtime()
-    from mer_pipeline.heads.make import check_heads  # loads torch
+    from mer_pipeline.heads.make import check_heads  # imported here because it imports torch
 
     check_heads(params.train, params.heads_elsewhere)
     stages = ask_dvc(project)
@@ -98,7 +101,7 @@ def make_plan(project: Project) -> list[StagePlan]:
 
 
 def _look_ahead(plan: StagePlan, params: Params) -> Ahead | None:
-    """What ingest would write: new and altered files are known by their size and times."""
+    """Return what the stage `ingest` would write. New and changed files are found by their sizes and times."""
     try:
         ahead = look_ahead(params.dataset)
     except MerError as error:
@@ -118,7 +121,7 @@ def _look_up(
     ahead: Ahead | None,
     enrich: EnrichParams,
 ) -> None:
-    """Count hits and misses of one transform, and note what is known of the table that it would write."""
+    """Count the hits and misses of one step, and record in `tables` what is known of the table that it would write."""
     try:
         transform = step.make()
         parts = {source.table: _table(source, tables, ahead, enrich) for source in transform.sources}
@@ -154,7 +157,10 @@ def _look_up(
 
 
 def _unseen(step: Step, runtime: Runtime) -> str | None:
-    """How an up-to-date stage's rows would be made otherwise now: other weights, or another version of a library."""
+    """Return a note if the fingerprint of an up-to-date stage has changed, else None.
+
+    Other weights or another version of a library change the fingerprint, and DVC does not notice that.
+    """
     try:
         before = pq.read_schema(Project().table(step.table) / shard_name(0)).metadata or {}
         now = row_cache_of(step.make(), runtime).fingerprint.provenance()
@@ -167,7 +173,18 @@ def _unseen(step: Step, runtime: Runtime) -> str | None:
 
 
 def why_missing(before: Mapping[str, str] | None, now: Mapping[str, str], misses: int, follows: int) -> str:
-    """Why rows are not in the store: which part of the fingerprint changed, or that the clips are new."""
+    """Return why rows are not in the store: which parts of the fingerprint changed, or that the clips are new.
+
+    Args:
+        before: the parts of the last stored fingerprint; None if there is none.
+        now: the parts of the present fingerprint.
+        misses: the number of rows that are not in the store.
+        follows: the number of misses whose inputs are not computed yet.
+
+    Example:
+        >>> why_missing({"rows": "8"}, {"rows": "16"}, misses=5, follows=0)
+        'changed: rows'
+    """
     if follows == misses:
         return "their inputs are to be computed first"
     if before is None:
@@ -179,7 +196,7 @@ def why_missing(before: Mapping[str, str] | None, now: Mapping[str, str], misses
 
 
 def _table(source: Source, tables: dict[str, Parts | None], ahead: Ahead | None, enrich: EnrichParams) -> Parts | None:
-    """What is known of a table: planned above, or as it lies in data/; None where nothing is."""
+    """Return what is known of a table: as planned for an earlier stage, or as it is in data/; None if nothing is."""
     name, columns = source.table, source.columns
     if ahead is not None and name == "clips":
         return table_parts(ahead.manifest, columns)
@@ -199,11 +216,11 @@ def _table(source: Source, tables: dict[str, Parts | None], ahead: Ahead | None,
 
 
 def _context(tables: Mapping[str, Parts | None], ahead: Ahead | None, enrich: EnrichParams) -> pa.Table | None:
-    """The table of cue words and neighbours as the stage would write it; None where that is not known yet."""
+    """Return the table of cue words and neighbours as the stage would write it; None if that is not known yet."""
     if any(part is UNKNOWN for part in (tables.get("cues") or {}).values()) or not Project().table("cues").exists():
-        return None  # one clip's measures may change the habit of its whole group
+        return None  # the cues of one clip may change the usual values of its whole group
     if ahead is not None and enrich.reach:
-        return None  # of new words only the digest is known
+        return None  # only the digest of a new transcript is known
     transcripts = (
         read_folder(Project().table("transcript"), ["clip_id", "zh", "en"]).to_pylist() if enrich.reach else []
     )
@@ -219,12 +236,12 @@ def _estimate(plan: StagePlan, last: Summary | None, misses: int, clips: int) ->
         plan.seconds += misses / last.rate
     if last is not None and last.clips:
         each = last.bytes_out / last.clips
-        # The shards and DVC's copy of them; new rows are in the store as well.
+        # The rows are in the shards and in DVC's copy of them; new rows are in the store too.
         plan.bytes += each * (2 * clips + misses)
 
 
 def plan_text(plans: Sequence[StagePlan]) -> str:
-    """The plan as lines for a person."""
+    """Return the plan as text."""
     todo = [plan for plan in plans if plan.reasons]
     unseen = [f"warning: {note}: `dvc repro --force {plan.name}`" for plan in plans for note in plan.unseen]
     if not todo:

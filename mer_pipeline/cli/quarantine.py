@@ -1,4 +1,4 @@
-"""`mer quarantine list | retry`: the clips that stages could not do, and trying them again."""
+"""The command `mer quarantine list | retry`: list the clips that failed in stages, and try them again."""
 
 from __future__ import annotations
 
@@ -19,10 +19,13 @@ from mer_pipeline.store.row_cache import row_cache_of
 
 
 def problems(stage: str | None = None) -> list[Row]:
-    """What is in the quarantine: rows with stage, clip_id, error, message and input_digest.
+    """Read the quarantine: the rows of `PROBLEM_SCHEMA`, each with the name of its stage in addition.
+
+    Args:
+        stage: the stage, encoder or judge; None: all.
 
     Raises:
-        UsageError: the stage has none, or nothing was run yet.
+        UsageError: the stage has no quarantine table, or nothing was run yet.
     """
     folder = Project().quarantine_folder
     files = {path.stem: path for path in sorted(folder.glob("*.parquet"))}
@@ -38,7 +41,7 @@ def problems(stage: str | None = None) -> list[Row]:
 
 
 def list_text(rows: Iterable[Row]) -> str:
-    """A line per clip."""
+    """Return a text with one line per clip."""
     lines = [
         f"{row['stage']:<16} {row['clip_id']:<24} {row['error']:<14} {row['message']}"
         + (f" (a bug; traceback: {LOGS})" if row.get("traceback") else "")
@@ -50,10 +53,17 @@ def list_text(rows: Iterable[Row]) -> str:
 
 
 def retry(stage: str, clip_ids: Iterable[str]) -> str:
-    """Forget that a stage's clips (all, or some) are broken, and run the stage again on what is not known.
+    """Forget that clips are broken, and run the stage again.
+
+    Args:
+        stage: the stage, encoder or judge.
+        clip_ids: the clips; none: all clips in the stage's quarantine.
+
+    Returns:
+        One line that says how many clips succeeded.
 
     Raises:
-        UsageError: no such stage, a clip that is not in its quarantine, or the code is not the project's.
+        UsageError: there is no such stage, a clip is not in its quarantine, or the code is not the project's.
         StageError: the stage failed.
     """
     check_code(Project().root)

@@ -1,4 +1,4 @@
-"""`mer runs`: what the last run of each stage did, from `.mer/runs/`."""
+"""The command `mer runs`: show what the last run of each stage did, from `.mer/runs/`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,9 @@ HEADER = (
 
 
 def runs_text() -> str:
-    """A line per stage; prepare and infer are sums over threads. Below, why clips have no row.
+    """Return a table with one line per stage, and below it the reasons why clips have no row.
+
+    The times of prepare and infer are summed over threads.
 
     Raises:
         UsageError: nothing was run yet.

@@ -1,6 +1,6 @@
-"""`mer score`: a submission, or any predictions, against a truth CSV.
+"""The command `mer score`: score a submission, or any other predictions, against a CSV file with true labels.
 
-As the official scorer: names that have a truth count, and each of them must have a prediction.
+As in the official scorer, only names with a true label count, and each of them must have a prediction.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from mer_pipeline.scores.score import class_table, count_table
 
 
 class Value(Figures):
-    """A score and the middle 95 % of it over resamples, to 6 digits."""
+    """A score (`value`) and the ends of its interval (`low`, `high`), rounded to 6 decimals."""
 
     value: float
     low: float
@@ -40,7 +40,23 @@ class Value(Figures):
 
 
 class Scored(Figures):
-    """What `mer score --json` prints."""
+    """The result of `mer score`, as `--json` prints it.
+
+    Attributes:
+        predictions, truth: the names of the predictions and of the file with true labels.
+        n: the number of clips that count.
+        without_truth: the number of clips that are predicted and have no true label.
+        over, units: what is resampled, such as "speakers", and how many there are.
+        resamples: the number of resamples.
+        caveat: a warning about the intervals; "" if there is none.
+        scores: the scores over all classes, by the name of the measure.
+        classes: the classes, in order.
+        per_class: precision, recall, F1 and support of each class.
+        per_class_f1: the F1 of each class with its interval.
+        confusion: the number of clips, by true class (rows) and predicted class (columns).
+        ece: expected calibration error; None without probabilities.
+        log_loss: log loss in nats; None without probabilities.
+    """
 
     predictions: str
     truth: str
@@ -60,11 +76,17 @@ class Scored(Figures):
 
 
 def score_files(truth: Path, predictions: str | None, head: str | None, project: Project) -> Scored:
-    """Score predictions; `answers.py` says what they may be. Default: this project's submission.
+    """Score predictions against true labels.
+
+    Args:
+        truth: a CSV file with the columns name and discrete.
+        predictions: the predictions (`answers.py` lists what they may be); None: this project's submission.
+        head: the head whose out-of-fold predictions are scored; None: the selected head.
+        project: the project in which revisions are looked up.
 
     Raises:
-        UsageError: a file is missing or wrong, a label unknown, or a clip with a truth has no prediction.
-        StageError: a table is torn or of another kind.
+        UsageError: a file is missing or wrong, a label is unknown, or a clip with a true label has no prediction.
+        StageError: a table is damaged or has no predictions.
     """
     true_of = read_truth(truth)
     answers = read_answers(predictions or str(project.submission), head, project)
@@ -105,7 +127,7 @@ def score_files(truth: Path, predictions: str | None, head: str | None, project:
 
 
 def score_text(found: Scored) -> str:
-    """For people."""
+    """Return the result as text."""
     left = f" ({found.without_truth} more have no truth and do not count)" if found.without_truth else ""
     lines = [f"{found.predictions} against {found.truth}: {found.n} clips{left}", ""]
     for name, value in found.scores.items():
@@ -128,18 +150,23 @@ def score_text(found: Scored) -> str:
 
 
 def measure_title(name: str) -> str:
-    """weighted_f1: weighted F1."""
+    """Return the title of a measure.
+
+    Example:
+        >>> measure_title("weighted_f1"), measure_title("uar")
+        ('weighted F1', 'UAR')
+    """
     return "UAR" if name == "uar" else name.replace("_f1", " F1")
 
 
 def about_interval(resamples: int, units: int, over: str, caveat: str) -> list[str]:
-    """What the intervals are, in words."""
+    """Return lines that explain the intervals in brackets."""
     note = [f"note: {caveat}"] if caveat else []
     return [f"[ ]: the middle 95 % of {resamples} resamples of {units} {over}", *note]
 
 
 def run_score(truth: Path, predictions: str | None, head: str | None, project: Project, *, json_wanted: bool) -> None:
-    """Score and print."""
+    """Score predictions, and print the result. The arguments are those of `score_files`."""
     found = score_files(truth, predictions, head, project)
     print(json.dumps(found.plain(), indent=1, ensure_ascii=False) if json_wanted else printable(score_text(found)))
 
@@ -150,6 +177,6 @@ def _value(value: float, resampled: np.ndarray[tuple[int, ...], np.dtype[np.floa
 
 
 def _probabilities(answers: Answers, names: list[str], classes: int) -> Matrix | None:
-    """Float32 (n, C), or None where the source has none of these classes."""
+    """Return the probabilities of some clips, float32 (n, C); None if a clip has none for all C classes."""
     rows = [answers.probabilities.get(name, []) for name in names]
     return np.array(rows, dtype=np.float32) if all(len(row) == classes for row in rows) else None

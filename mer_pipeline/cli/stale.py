@@ -1,4 +1,4 @@
-"""What DVC knows of the stages: which are stale and why, in which order they run, and what each one reads from."""
+"""Ask DVC about the stages: which are stale and why, in which order they run, and which stages each one reads from."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from mer_pipeline.config.project import Project
 
 @dataclass(frozen=True)
 class Stages:
-    """All stages of a project, by DVC's names.
+    """All stages of a project, by their DVC names.
 
     Attributes:
-        order: as `dvc repro` takes them.
-        upstream: the stages whose outputs each one reads.
-        reasons: why a stage is stale; none of one that is not.
+        order: the stages in the order in which `dvc repro` runs them.
+        upstream: for each stage, the stages whose outputs it reads.
+        reasons: for each stale stage, the reasons why it is stale.
     """
 
     order: tuple[str, ...]
@@ -25,10 +25,10 @@ class Stages:
 
 
 def ask_dvc(project: Project) -> Stages:
-    """All stages of the project.
+    """Return all stages of a project.
 
     Raises:
-        StageError: DVC cannot say what is stale.
+        StageError: DVC reports an error.
     """
     import networkx
     from dvc.exceptions import DvcException
@@ -46,7 +46,7 @@ def ask_dvc(project: Project) -> Stages:
 
 
 def _reasons(entries: Sequence[object]) -> list[str]:
-    """DVC's status of a stage in a few words: the code files that changed are one reason."""
+    """Return DVC's status of a stage as short reasons. All changed files of code are one reason."""
     reasons: list[str] = []
     code: list[str] = []
     for entry in entries:

@@ -1,4 +1,4 @@
-"""`mer store stat | verify | forget | gc`: what the store has, whether it is sound, and taking things out of it."""
+"""The command `mer store stat | verify | forget | gc`: list, check and remove what the store has."""
 
 from __future__ import annotations
 
@@ -30,21 +30,30 @@ DAY_S = 86_400.0
 
 @dataclass(frozen=True)
 class PackSetStat:
-    """One fingerprint of one transform: files and bytes, rows and when it was last used."""
+    """The size and use of one pack set.
+
+    Attributes:
+        transform: the transform's name.
+        fingerprint: the fingerprint's id.
+        packs: the number of packs.
+        size: the bytes of all files.
+        last_used: when a run last used it, in seconds since 1970, exact to about a day.
+        external_response: whether the rows are replies of a language model, which cannot be computed again.
+    """
 
     transform: str
     fingerprint: str
     packs: int
     size: int
     last_used: float
-    external_response: bool  # answers of a language model, which nobody can compute again
+    external_response: bool
 
 
 def this_store(url: str | None = None) -> Store:
-    """The store that stages here use, or the one at a URL.
+    """Return the store at a URL; None: the store that stages on this machine use.
 
     Raises:
-        UsageError: there is none.
+        UsageError: there is no store (MER_STORE=none), or the URL is not valid.
     """
     found = url or load_runtime().store_url
     if found is None:
@@ -53,7 +62,7 @@ def this_store(url: str | None = None) -> Store:
 
 
 def pack_sets(store: Store) -> list[PackSetStat]:
-    """All of a store's pack sets, those of a transform together, the last used first."""
+    """Return all pack sets of a store, sorted by transform; the one that was used last is the first of a transform."""
     found = []
     for transform in store.transforms():
         for fingerprint in store.fingerprints(transform):
@@ -67,7 +76,7 @@ def pack_sets(store: Store) -> list[PackSetStat]:
 
 
 def stat(store: Store) -> str:
-    """A line per fingerprint, and totals."""
+    """Return a table with one line per fingerprint, and totals."""
     found = pack_sets(store)
     lines = [f"{store.root}", f"{'transform':<20} {'fingerprint':<14} {'packs':>6} {'size':>9}  last used"]
     for one in found:
@@ -81,7 +90,11 @@ def stat(store: Store) -> str:
 
 
 def verify(store: Store) -> list[str]:
-    """Read every pack; one line for each that is not what its name says, or not a table of its fingerprint."""
+    """Read every pack, and set aside those that are damaged or do not belong to their fingerprint.
+
+    Returns:
+        One line for each file that was set aside.
+    """
     wrong = []
     for transform in store.transforms():
         for fingerprint in store.fingerprints(transform):
@@ -108,16 +121,19 @@ def _fault(store: Store, path: str, fingerprint: str) -> str | None:
 
 
 def gc(store: Store, keep_days: float, *, dry_run: bool, external_response: bool = False) -> str:
-    """Remove what no run used for some days; fingerprints as a whole, damaged packs, and leftovers of killed writers.
+    """Remove pack sets that no run used for some days, and old damaged packs and temporary files.
 
     Args:
-        store: which.
-        keep_days: that many.
-        dry_run: only say it.
-        external_response: also the replies of language models.
+        store: the store.
+        keep_days: what was used in the last so many days is kept.
+        dry_run: whether to only say what would be removed.
+        external_response: whether to remove the replies of language models too.
+
+    Returns:
+        A text that says what was removed.
 
     Raises:
-        ReadOnlyStore: nothing can be removed.
+        ReadOnlyStore: this process may not remove files.
     """
     before = time.time() - keep_days * DAY_S
     old = [pack_set for pack_set in pack_sets(store) if pack_set.last_used < before]
@@ -147,16 +163,20 @@ def gc(store: Store, keep_days: float, *, dry_run: bool, external_response: bool
 
 
 def forget(stage: str, clip_ids: Sequence[str], *, external_response: bool = False) -> str:
-    """Take rows out of the store, so that the next run computes them again: all of a step as it is now, or some clips'.
+    """Remove rows of a step, with its present fingerprint, from the store, so that the next run computes them again.
 
     Args:
-        stage: as `find_step` takes it.
-        clip_ids: whose; none: all.
-        external_response: also replies of a language model, which cost money.
+        stage: the stage, in a form that `find_step` accepts.
+        clip_ids: the clips; none: all.
+        external_response: must be true to remove replies of a language model, which cost money.
+
+    Returns:
+        A text that says how many rows were removed.
 
     Raises:
-        UsageError: no such stage or clip, no store, replies without being told so, or the code is not the project's.
-        ReadOnlyStore: nothing can be taken out.
+        UsageError: there is no such stage or clip, there is no store, the rows are replies and `external_response` is
+            false, or the imported code is not the project's.
+        ReadOnlyStore: this process may not remove rows.
     """
     check_code(Path())
     params, runtime = load_params(), load_runtime()

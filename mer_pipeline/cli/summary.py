@@ -1,4 +1,4 @@
-"""`mer summary`: the headline numbers of the last run in a few lines, from the metric files."""
+"""The command `mer summary`: show the main scores of the last run in a few lines, from the metric files."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from mer_pipeline.metrics.train import TrainMetrics
 
 
 def summarise(project: Project) -> str:
-    """What to print after `dvc repro`.
+    """Return the text to print after `dvc repro`.
 
     Raises:
-        StageError: nothing has been run yet, or another version ran it.
+        StageError: nothing has been run yet, or another version of this package wrote the metric files.
     """
     if not project.report.exists():
         raise StageError("there is no report here; run `dvc repro` first, in the project's root")

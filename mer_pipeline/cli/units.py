@@ -1,10 +1,15 @@
-"""Seconds and bytes as people say them."""
+"""Format seconds and bytes for users."""
 
 from __future__ import annotations
 
 
 def duration_text(seconds: float | None) -> str:
-    """Seconds, minutes or hours, for a person."""
+    """Return a duration as seconds, minutes or hours.
+
+    Example:
+        >>> duration_text(75), duration_text(300), duration_text(9000)
+        ('75 s', '5 min', '2.5 h')
+    """
     if seconds is None:
         return "time unknown"
     if seconds < 90:
@@ -13,7 +18,12 @@ def duration_text(seconds: float | None) -> str:
 
 
 def size_text(count: float) -> str:
-    """Bytes in a fitting unit, for a person."""
+    """Return a number of bytes in a fitting decimal unit.
+
+    Example:
+        >>> size_text(999), size_text(12_345_678)
+        ('999 B', '12 MB')
+    """
     for unit in ("B", "kB", "MB", "GB"):
         if count < 1000:
             return f"{count:.0f} {unit}"

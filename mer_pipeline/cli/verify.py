@@ -1,4 +1,4 @@
-"""`mer verify`: compute a random sample of rows of every stage again and compare them with what lies in data/."""
+"""The command `mer verify`: compute a random sample of rows of every stage again, and compare them with data/."""
 
 from __future__ import annotations
 
@@ -28,22 +28,25 @@ from mer_pipeline.tables.parts import ParquetSide, Part
 from mer_pipeline.tables.rows import stage_schema, to_table
 from mer_pipeline.tables.shards import read_shard, table_bytes
 
-# Values are compared themselves: a digest says only what was there when it was made.
+# The values themselves are compared, because a digest in the table says only what the values were when it was made.
 DIGESTS = ["digest", "input_digest"]
 
 
 def verify(stages: Sequence[str], sample: int, seed: int, tolerance: float) -> int:
-    """Check stages and print a line for each; the exit code: 1 where anything differs.
+    """Check stages, and print the result of each.
 
     Args:
-        stages: which, as `find_step` takes them; none: all.
-        sample: rows of each stage.
-        seed: which.
-        tolerance: relative and absolute, as in numpy.allclose.
+        stages: the stages, in a form that `find_step` accepts; none: all.
+        sample: the number of rows of each stage.
+        seed: the seed of the random sample.
+        tolerance: the relative and absolute tolerance, as in numpy.allclose.
+
+    Returns:
+        The exit code: 1 if anything differs, else 0.
 
     Raises:
-        StageError: there is nothing to check yet.
-        UsageError: the code is not the project's.
+        StageError: there is nothing to check.
+        UsageError: there is no such stage, or the imported code is not the project's.
     """
     check_code(Path())
     params, runtime = load_params(), load_runtime()
@@ -71,7 +74,7 @@ def verify(stages: Sequence[str], sample: int, seed: int, tolerance: float) -> i
 def _verify_step(
     step: Step, shards: int, runtime: Runtime, sample: int, seed: int, tolerance: float
 ) -> tuple[list[str], list[str]]:
-    """Lines about rows that cannot be compared, and about differences."""
+    """Return lines about rows that cannot be compared, and lines about differences."""
     transform = step.make()
     inputs = inputs_of(transform, Project(), shards)
     chosen = _choose(step, shards, sample, seed)
@@ -97,7 +100,7 @@ def _only(table: pa.Table, wanted: set[str]) -> pa.Table:
 
 
 def _choose(step: Step, shards: int, sample: int, seed: int) -> list[tuple[int, str]]:
-    """A random sample of (shard, clip) of a stage's rows."""
+    """Return a random sample of a stage's rows, as pairs of shard and clip."""
     every = [
         (shard, clip_id)
         for shard in range(shards)

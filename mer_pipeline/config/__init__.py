@@ -1,1 +1,1 @@
-"""What params.yaml says: its sections, the components that they name, the project's paths and its steps."""
+"""The configuration: the sections of params.yaml, the components that they name, the project's paths and its steps."""

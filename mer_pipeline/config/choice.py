@@ -1,10 +1,10 @@
-"""A section of params.yaml that names a component: the options that it may have are those of that component.
+"""Read a section of params.yaml that names a component; it may have the options of that component and no others.
 
-    words: {family: char-ngram, input: transcript, dim: 1024}    CharNgramParams: it has `dim`
+    words: {family: char-ngram, input: transcript, dim: 1024}    accepted: CharNgramParams has `dim`
     voice: {family: logmel, input: audio, dim: 1024}             an error: LogMelParams has no `dim`
 
-`Choice` is what finds the class of such a section: by the name in it, and the table of its kind of components. So only
-the modules that a file names are imported.
+`Choice` looks the name in the section up in the table of that kind of component, and so finds the section's class. Only
+the modules that params.yaml names are imported.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ S = TypeVar("S", bound=Section, covariant=True)
 
 @dataclass(frozen=True)
 class Choice(Generic[S]):
-    """Which class a section has. As a pydantic validator it checks the section by that class.
+    """Finds the class of a section. Used as a pydantic validator, it checks the section by that class.
 
     Attributes:
-        base: of all that it may be: `EncoderParams`.
-        key: names the component: "family".
-        table: of those that are known.
+        base: the base of all classes that the section may have, such as `EncoderParams`.
+        key: the key of the section that names the component, such as "family".
+        table: the known components.
     """
 
     base: type[S]
@@ -39,11 +39,13 @@ class Choice(Generic[S]):
     table: Registry[object]
 
     def class_of(self, raw: object) -> tuple[type[S], str]:
-        """The class of a section, and what chose it, such as "family 'logmel'"; the base and "" where it names nothing.
+        """Return the class of a section, and a phrase for messages about the choice, such as "family 'logmel'".
+
+        If the section names no component, the result is the base class and "".
 
         Raises:
-            ParamsError: nothing has the name that is in it.
-            ComponentError: the code that the name leads to cannot be imported, or does not fit.
+            ParamsError: there is no component with the name that the section gives.
+            ComponentError: the component's code cannot be imported, or its class does not fit.
         """
         default = self.base.model_fields[self.key].get_default()
         name = raw.get(self.key, default) if isinstance(raw, Mapping) else None
@@ -52,11 +54,11 @@ class Choice(Generic[S]):
         return self.table.params_of(name, self.base), f"{self.key} '{name}'"
 
     def parse(self, raw: Mapping[str, object]) -> S:
-        """A section from what the file says.
+        """Make a section from the mapping in the file.
 
         Raises:
             ValidationError: a key is unknown or missing, or has a wrong value.
-            ComponentError: as `class_of`.
+            ComponentError: as in `class_of`.
         """
         try:
             kind, owner = self.class_of(raw)
@@ -64,13 +66,13 @@ class Choice(Generic[S]):
             unknown = PydanticCustomError("unknown_component", "{sentence}", {"sentence": str(error)})
             line = InitErrorDetails(type=unknown, loc=(self.key,), input=raw[self.key])
             raise ValidationError.from_exception_data(self.base.__name__, [line]) from None
-        if not owner:  # what it may have besides is not known
+        if not owner:  # without a component, the allowed options are unknown, so they are left out
             raw = {key: value for key, value in raw.items() if key in kind.model_fields}
         return kind.model_validate_json(json.dumps(raw), strict=True)
 
     def __call__(self, value: object, handler: ValidatorFunctionWrapHandler) -> S:
-        """Check a section as pydantic's wrapping validator."""
+        """Check a section. This makes a Choice usable as a pydantic `WrapValidator`."""
         if isinstance(value, Mapping):
             return self.parse(value)
-        checked: S = handler(value)  # a section that is made already; or no section at all, which is an error
+        checked: S = handler(value)  # accepts a Section object, and raises an error for any other value
         return checked

@@ -1,12 +1,12 @@
-"""What params.yaml and .mer.toml can name: one lazy table per kind of component, from a name to the class behind it.
+"""The components that params.yaml and .mer.toml can name: one table per kind, from a name to a class.
 
-A component is one module: its class, the class of its own params (`Params`) and its docstring. A built-in one needs
-a line of a table here besides. Nothing is imported before its name is asked for. Other people's components need no
-line. They are named by where their class is:
+A component is one module with its class and the class of its own params (`Params`). A built-in component also has a
+line in a table here. A module is imported only when its component is used. Components from outside need no line here;
+they are named by the place of their class:
 
     my_lab.encoders:Gaze          a module that can be imported
-    components/gaze.py:Gaze       a file of the project, below components/, where DVC sees that it changes
-    gaze                          an installed package's entry point, of the group that the table names
+    components/gaze.py:Gaze       a file of the project below components/, where DVC notices changes
+    gaze                          an entry point of an installed package, in the group of the table
 """
 
 from __future__ import annotations
@@ -34,19 +34,19 @@ if TYPE_CHECKING:
     from mer_pipeline.judges.judge import Judge
     from mer_pipeline.vision.detector import Detector
 
-FOLDER = "components"  # of a project's own components
+FOLDER = "components"  # the folder of a project's own components
 
 C = TypeVar("C", covariant=True)
 S = TypeVar("S")
 
 
 class Registry(Generic[C]):
-    """One kind of component.
+    """The table of one kind of component.
 
     Args:
-        what: the kind, as errors name it: "encoder".
-        bases: "module:Class" each; a component's class must derive from one of them.
-        built_in: name to "module:Class".
+        what: the word for this kind in messages, such as "encoder".
+        bases: classes as "module:Class"; a component's class must derive from one of them.
+        built_in: the built-in components, from their names to "module:Class".
 
     Example:
         >>> ENCODERS.load("char-ngram")
@@ -55,30 +55,38 @@ class Registry(Generic[C]):
 
     def __init__(self, what: str, bases: tuple[str, ...], built_in: Mapping[str, str]) -> None:
         self.what = what
-        self.group = f"mer_pipeline.{what}s"  # of entry points
+        self.group = f"mer_pipeline.{what}s"  # the group of entry points
         self.built_in = built_in
         self._bases = bases
 
     def names(self) -> tuple[str, ...]:
-        """The built-in names and those of installed entry points."""
+        """Return the names of the built-in components and of the installed entry points."""
         return (*self.built_in, *(name for name in _entry_points(self.group) if name not in self.built_in))
 
     def load(self, name: str) -> type[C]:
-        """The class that a name stands for.
+        """Return the class of a component.
+
+        Args:
+            name: a name of `names`, "module:Class" or "components/FILE.py:Class".
 
         Raises:
-            ParamsError: nothing has this name.
-            ComponentError: the code that the name leads to cannot be imported, or has no fitting class.
+            ParamsError: there is no component with this name.
+            ComponentError: the component's code cannot be imported, or it has no class that fits.
         """
         if name in self.built_in:
             return cast("type[C]", _class_at(self.built_in[name]))
         return self._outside(name, self._target(name))
 
     def params_of(self, name: str, base: type[S]) -> type[S]:
-        """The class of the params of a component: its attribute `Params`.
+        """Return the class of a component's params, which is the attribute `Params` of the component's class.
+
+        Args:
+            name: as in `load`.
+            base: the class that the params must derive from.
 
         Raises:
-            ParamsError, ComponentError: as `load`; or it has no such class of params.
+            ParamsError: as in `load`.
+            ComponentError: as in `load`, or the component has no params that derive from `base`.
         """
         found = getattr(self.load(name), "Params", None)
         if not isinstance(found, type) or not issubclass(found, base):
@@ -89,7 +97,7 @@ class Registry(Generic[C]):
         return found
 
     def _target(self, name: str) -> str:
-        """Where a class that is not built in is: "module:Class" or "file.py:Class"."""
+        """Return the place of a class that is not built in: "module:Class" or "file.py:Class"."""
         if ":" in name:
             return name
         installed = _entry_points(self.group)
@@ -127,7 +135,10 @@ def _entry_points(group: str) -> dict[str, EntryPoint]:
 
 
 def _import(place: str, where: str) -> ModuleType:
-    """Import a dotted name, or a file below components/ as the module that it is from the project's root."""
+    """Import a module by its dotted name or by its file below components/.
+
+    A file is imported under the dotted name that it has from the project's root.
+    """
     file = Path(place) if place.endswith(".py") else None
     name = place if file is None else ".".join(file.with_suffix("").parts)
     if file is not None and (file.parts[0] != FOLDER or ".." in file.parts):
@@ -140,7 +151,7 @@ def _import(place: str, where: str) -> ModuleType:
         )
     root = str(Path.cwd())
     if root not in sys.path:
-        sys.path.append(root)  # at the end: a file of the project hides no installed package
+        sys.path.append(root)  # at the end, so that a file of the project cannot hide an installed package
     try:
         module = importlib.import_module(name)
     except ModuleNotFoundError as error:
@@ -159,7 +170,7 @@ def _import(place: str, where: str) -> ModuleType:
 
 
 def _fault(where: str, error: Exception) -> str:
-    """The sentence for code that fails when it is imported, with the place in it."""
+    """Return the message about code that fails when it is imported, with the file and line of the failure."""
     frame = traceback.extract_tb(error.__traceback__)[-1]
     file, line = frame.filename, frame.lineno
     if isinstance(error, SyntaxError):
@@ -193,12 +204,12 @@ JUDGES: Registry[Judge[object]] = Registry(
         "hf-audio": "mer_pipeline.judges.hf_audio:HfAudio",
         "llm-scores": "mer_pipeline.judges.llm_scores:LlmScores",
         "csv": "mer_pipeline.judges.outside:Outside",
-        # It sees all clips at once and is no `Judge`: stages/vote.py runs it.
+        # This one needs all clips at once, so it is not a `Judge`; stages/vote.py runs it.
         "fusion-head": "mer_pipeline.judges.fusion_head:FusionHead",
     },
 )
 
-# A head's module loads torch, so only stages that train load this table's classes.
+# The modules of heads import torch, so only stages that train load classes from this table.
 HEADS: Registry[Head | Module] = Registry(
     "head",
     ("mer_pipeline.heads.base:Head", "torch.nn:Module"),
@@ -213,7 +224,7 @@ HEADS: Registry[Head | Module] = Registry(
     },
 )
 
-# How a transform is carried out; .mer.toml names one.
+# Engines run transforms; .mer.toml names one.
 ENGINES: Registry[Engine[object]] = Registry(
     "engine",
     ("mer_pipeline.engines.base:Engine",),

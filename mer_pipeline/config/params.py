@@ -1,10 +1,12 @@
-"""`params.yaml` as frozen, typed values: the sections put together. Each section's class stands where it is read; a
-section that names a component has that component's class (`choice.py`).
+"""Read `params.yaml` as frozen, typed values.
 
-Nothing in a section depends on the machine: workers, device, batch size and the place of the store live
-in `.mer.toml` (`runtime.py`), so the same params give the same values everywhere. An unknown key is an
-error that names the nearest known one. Only `stages/` and `cli/` see a whole `Params`; everything below
-is handed the section that it reads.
+The class of each section stands in the module that reads it; this module puts the classes together. A section that
+names a component has the class of that component (`choice.py`).
+
+Nothing in params.yaml depends on the machine, so the same params give the same values everywhere. The workers, the
+device, the batch size and the storage root are settings in `.mer.toml` (`runtime.py`). An unknown key is an error that
+names the nearest known one. Only `stages/` and `cli/` use a whole `Params`; other code gets only the section that it
+needs.
 """
 
 from __future__ import annotations
@@ -41,11 +43,11 @@ from mer_pipeline.vision.frames import FrameParams
 
 PARAMS_FILE = Project().params
 
-# The sections that name a component, and those whose entries do.
+# The sections that name a component, and the sections in which each entry names one.
 CHOICES: dict[str, Choice[Section]] = {"dataset": DATASET, "faces": FACES, "enrich": ENRICH}
 ENTRIES: dict[str, Choice[Section]] = {"encoders": ENCODER, "judges": JUDGE}
 
-# What older versions called a key, or a value of a key, and what it is called now.
+# Renamed keys, and renamed values of keys ("KEY: VALUE"): from the name in older versions to the present one.
 RENAMED = {
     **{
         f"train.{name}": f"train.heads.ecmf.{name}"
@@ -60,7 +62,7 @@ RENAMED = {
 class Params(Section):
     """The whole of params.yaml."""
 
-    # avx2: all x86-64 machines give the same bytes; native: each machine's own instructions: docs/numerics.md
+    # avx2: all x86-64 machines give the same bytes; native: each machine uses its own instructions (docs/numerics.md)
     numerics: Numerics = "avx2"
     dataset: Annotated[DatasetParams, WrapValidator(DATASET)]
     folds: FoldParams = FoldParams()
@@ -110,7 +112,7 @@ class Params(Section):
 
     @property
     def encoder_names(self) -> EncoderNames:
-        """The encoders by what the fusion heads make of them."""
+        """The names of the encoders, sorted by how the heads use them."""
         read = self.train.features or tuple(self.encoders)
         visual = tuple(name for name in read if self.encoders[name].input in {"frames", "faces"})
         return EncoderNames(
@@ -123,7 +125,7 @@ class Params(Section):
 
     @property
     def heads_elsewhere(self) -> dict[str, HeadName]:
-        """The heads that other sections than `train` name, by where they do."""
+        """The heads that other sections than `train` name, by the path of the key that names them."""
         judges = {name: judge for name, judge in self.judges.items() if isinstance(judge, FusionHeadParams)}
         own = {f"judges.{name}.head": judge.head for name, judge in judges.items()}
         return {"pseudo.head": self.pseudo.head, "ablation.head": self.ablation.head, **own}
@@ -133,8 +135,10 @@ def load_params(path: Path = PARAMS_FILE) -> Params:
     """Read and check params.yaml.
 
     Raises:
-        ParamsError: the file is missing, is not YAML, or a key or value in it is wrong; one sentence each.
-        NumericsError: it is the project's own, and its `numerics` is not how this process computes.
+        ParamsError: the file is missing, is not YAML, or a key or value in it is wrong. The message has one sentence
+            for each wrong key.
+        NumericsError: `path` is the project's own params.yaml, and this process does not compute as its `numerics`
+            says.
     """
     from ruamel.yaml import YAML
     from ruamel.yaml.error import YAMLError
@@ -154,18 +158,26 @@ def load_params(path: Path = PARAMS_FILE) -> Params:
 
 
 def parse_params(raw: Mapping[str, object], where: str = "params") -> Params:
-    """Check a mapping as `load_params` does; `where` names it in errors."""
+    """Check a mapping as `load_params` does.
+
+    Args:
+        raw: the content of a params file.
+        where: the name of the file for messages.
+
+    Raises:
+        ParamsError: a key or value is wrong.
+    """
     try:
-        # What JSON does not know (a YAML date, say) becomes text, and then the wrong type for its key.
+        # A value that JSON cannot express, such as a YAML date, becomes text, which is then an error of type.
         return Params.model_validate_json(json.dumps(raw, default=str), strict=True)
     except ValidationError as error:
         raise ParamsError(f"{where}: " + "; ".join(_sentence(item, raw) for item in error.errors())) from None
 
 
 def _sentence(item: ErrorDetails, raw: Mapping[str, object]) -> str:
-    """One pydantic error as a short sentence with the key's full path."""
+    """Return one pydantic error as a short sentence with the key's full path."""
     loc, given, message = item["loc"], item["input"], item["msg"].removeprefix("Value error, ")
-    # A union's branch labels ("int", "tuple[int, ...]") are no keys of the file.
+    # Pydantic puts the branches of a union ("int", "tuple[int, ...]") into the path; they are not keys of the file.
     where = ".".join(str(part) for part in loc if not re.search(r"\[|^(int|float|str|constrained-.*)$", str(part)))
     shown = f" (got {json.dumps(given, ensure_ascii=False)})" if isinstance(given, str | int | float | bool) else ""
     if not loc:
@@ -189,7 +201,7 @@ def _sentence(item: ErrorDetails, raw: Mapping[str, object]) -> str:
 
 
 def _renamed(where: str, given: object) -> str:
-    """What to say about a key or a value that an older version knew; "" about any other."""
+    """Return a sentence about a key or value that had this name in an older version; "" for any other."""
     path = re.sub(rf"^({'|'.join(ENTRIES)})\.[^.]+", r"\1.NAME", where)
     if path in RENAMED:
         return f"'{where}' is called '{RENAMED[path]}' now"
@@ -198,8 +210,12 @@ def _renamed(where: str, given: object) -> str:
 
 
 def _section_at(loc: Sequence[int | str], raw: Mapping[str, object]) -> tuple[type[BaseModel], str]:
-    """The class of the section at a path such as ("train", "search") or ("encoders", "voice"), and what chose it, such
-    as "family 'logmel'"."""
+    """Return the class of a section, and a phrase about what chose it, as in `Choice.class_of`.
+
+    Args:
+        loc: the path of the section, such as ("train", "search") or ("encoders", "voice").
+        raw: the content of the params file.
+    """
     section: type[BaseModel] = Params
     owner, keys = "", [str(part) for part in loc]
     for depth, choices in ((1, CHOICES), (2, ENTRIES)):

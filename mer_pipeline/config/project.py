@@ -1,11 +1,11 @@
-"""The layout of a project: where each of its files and folders lies. No other module spells these names.
+"""The layout of a project: the paths of all its files and folders. Other modules take these names from here.
 
-    params.yaml  models.lock  prompts/  models/     what a person writes or brings; .mer.toml is of this machine
-    data/  metrics/  plots/  report/                what stages write, and DVC keeps
-    .mer/                                           what this machine remembers; it is never shared
+    params.yaml  models.lock  prompts/  models/     written or provided by the user, as is .mer.toml for this machine
+    data/  metrics/  plots/  report/                written by stages and kept by DVC
+    .mer/                                           the records of this machine, which are never shared
 
-`Project()` is the current folder, where stages and `mer` run. A path is relative where the root is, so that messages
-show `data/manifest.parquet` and not a path of this machine.
+`Project()` is the project in the current folder, where stages and `mer` run. If the root is a relative path, all paths
+are relative, so that messages show `data/manifest.parquet` and not a path of this machine.
 """
 
 from __future__ import annotations
@@ -13,21 +13,21 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-# For code whose result is kept by the store: it reaches these names alone, and no change of the layout makes its rows
-# new.
+# Constants for code whose rows the store keeps. Such code uses these and not `Project`, so that a change of the layout
+# does not change the code's fingerprint.
 DATA = Path("data")
 PROMPTS = Path("prompts")
 MODELS = Path("models")
 
-# Inside of the folder of trained heads.
+# Files in the folder of a trained head.
 CONFIG = "config.json"
 OUT_OF_FOLD = "out_of_fold.parquet"
 
-# Tables of one file; every other is a folder of shards.
+# Tables that are one file; every other table is a folder of shards.
 SINGLE = frozenset(
     {"manifest", "clips", "truth", "folds", "votes/given", "cue_words", "labels", "pseudo", "predictions"}
 )
-# Names below data/ that stages write; what a person brings has another.
+# Names of folders below data/ that stages write; files that a user provides must have other names.
 WRITTEN = frozenset(
     {
         *("frames", "faces", "audio", "transcript", "cues", "prompts", "replies", "enriched"),
@@ -38,7 +38,7 @@ WRITTEN = frozenset(
 
 @dataclass(frozen=True)
 class Project:
-    """The files and folders of the project in the folder `root`; nothing is opened.
+    """The paths of the files and folders of the project in the folder `root`. Nothing is opened.
 
     Example:
         >>> Project().manifest.as_posix()
@@ -50,22 +50,22 @@ class Project:
     root: Path = Path()
 
     def name_of(self, path: Path) -> str:
-        """A path of the project as people write it, from its root."""
+        """Return a path as users write it, relative to the root and with "/" between its parts."""
         return path.relative_to(self.root).as_posix()
 
     @property
     def params(self) -> Path:
-        """The parameters of all stages."""
+        """The file with the parameters of all stages."""
         return self.root / "params.yaml"
 
     @property
     def lock(self) -> Path:
-        """The checksums of the checkpoints that params.yaml names."""
+        """The file with the checksums of the checkpoints that params.yaml names."""
         return self.root / "models.lock"
 
     @property
     def settings(self) -> Path:
-        """What belongs to this machine: workers, device, store."""
+        """The file with the settings of this machine: workers, device, store."""
         return self.root / ".mer.toml"
 
     @property
@@ -74,53 +74,57 @@ class Project:
         return self.root / DATA
 
     def table(self, name: str) -> Path:
-        """A table by its path below data/: a folder of shards ("frames", "features/voice") or a file ("manifest")."""
+        """Return the path of a table: a folder of shards or a Parquet file.
+
+        Args:
+            name: the table's path below data/, such as "frames", "features/voice" (folders) or "manifest" (a file).
+        """
         single = name in SINGLE or name.startswith("quarantine/")
         return self.data / (f"{name}.parquet" if single else name)
 
     @property
     def manifest(self) -> Path:
-        """A row per clip."""
+        """The manifest, a table with one row per clip."""
         return self.table("manifest")
 
     @property
     def clips(self) -> Path:
-        """The clips' names alone, which no label moves."""
+        """The table of the clips' names alone, which does not change when a label changes."""
         return self.table("clips")
 
     @property
     def truth(self) -> Path:
-        """True labels, for evaluation only."""
+        """The table of true labels, for evaluation only."""
         return self.table("truth")
 
     @property
     def folds(self) -> Path:
-        """The fold of each labelled training clip."""
+        """The table with the fold of each labelled training clip."""
         return self.table("folds")
 
     @property
     def features(self) -> Path:
-        """The folder that has a table per encoder."""
+        """The folder with one table per encoder."""
         return self.table("features")
 
     @property
     def votes(self) -> Path:
-        """The folder that has a table per judge, and `given.parquet`."""
+        """The folder with one table per judge, and `given.parquet`."""
         return self.table("votes")
 
     @property
     def given(self) -> Path:
-        """The votes that the dataset itself brings."""
+        """The table of the votes that came with the dataset."""
         return self.table("votes/given")
 
     @property
     def labels(self) -> Path:
-        """Refined labels."""
+        """The table of refined labels."""
         return self.table("labels")
 
     @property
     def pseudo(self) -> Path:
-        """Labels of clips that nobody labelled."""
+        """The table of pseudo-labels."""
         return self.table("pseudo")
 
     @property
@@ -130,57 +134,57 @@ class Project:
 
     @property
     def out_of_fold(self) -> Path:
-        """What the trained heads say of clips that they have not learnt from."""
+        """The table of the trained heads' out-of-fold predictions."""
         return self.fusion / OUT_OF_FOLD
 
     @property
     def predictions(self) -> Path:
-        """What the selected head says of test and pool clips."""
+        """The table of the selected head's predictions for test and pool clips."""
         return self.table("predictions")
 
     @property
     def submission(self) -> Path:
-        """The predictions of the test clips as the challenge wants them."""
+        """The predictions for the test clips, in the CSV format of the challenge."""
         return self.data / "submission.csv"
 
     def quarantine(self, step: str) -> Path:
-        """The clips that a step, such as "frames" or "embed-voice", could not do."""
+        """Return the path of the quarantine of a step, such as "frames" or "embed-voice"."""
         return self.table(f"quarantine/{step}")
 
     @property
     def quarantine_folder(self) -> Path:
-        """The folder of all of these."""
+        """The folder of all quarantine tables."""
         return self.table("quarantine")
 
     def metrics(self, stage: str) -> Path:
-        """The figures of a stage, JSON."""
+        """Return the path of a stage's metric file (JSON)."""
         return self.metrics_folder / f"{stage}.json"
 
     @property
     def metrics_folder(self) -> Path:
-        """The folder of all of these."""
+        """The folder of all metric files."""
         return self.root / "metrics"
 
     def plots(self, name: str) -> Path:
-        """A table that DVC plots, CSV."""
+        """Return the path of a table that DVC plots (CSV)."""
         return self.root / "plots" / f"{name}.csv"
 
     @property
     def report(self) -> Path:
-        """The page that shows what came out."""
+        """The HTML page that reports the results."""
         return self.root / "report" / "index.html"
 
     @property
     def state(self) -> Path:
-        """The folder of what this machine remembers."""
+        """The folder of this machine's records, such as logs and the default store."""
         return self.root / ".mer"
 
     @property
     def logs(self) -> Path:
-        """The folder of the stages' messages."""
+        """The folder of the stages' log files."""
         return self.state / "logs"
 
     @property
     def runs(self) -> Path:
-        """The folder of what the last run of each step did."""
+        """The folder with a summary of the last run of each step."""
         return self.state / "runs"

@@ -1,6 +1,6 @@
-"""The base of every section of params.yaml, and the types that fields of several sections have.
+"""The base class of every section of params.yaml, and types of fields that several sections share.
 
-A section stands in the module that it describes; `params.py` puts them together.
+The class of a section stands in the module that uses it; `params.py` puts the sections together.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ Rate = Annotated[float, Field(ge=0.0, lt=1.0)]
 
 
 class Section(BaseModel):
-    """Base of every section: immutable, strict types, no unknown keys."""
+    """Base of every section. Its values cannot be changed, and an unknown key is an error."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -29,10 +29,10 @@ T = TypeVar("T")
 
 
 def distinct(entries: tuple[T, ...]) -> tuple[T, ...]:
-    """The entries, none of which stands there twice.
+    """Return the entries unchanged, after checking that no entry occurs twice.
 
     Raises:
-        ValueError: one does.
+        ValueError: an entry occurs twice.
     """
     if len(set(entries)) < len(entries):
         raise ValueError("has an entry twice")
@@ -40,10 +40,16 @@ def distinct(entries: tuple[T, ...]) -> tuple[T, ...]:
 
 
 def below_data(name: str) -> Path:
-    """A person's file or folder, by its path below data/, where DVC sees that it changes.
+    """Return the path of a file or folder that a user provides, relative to data/.
+
+    It must lie below data/, because DVC notices changes there.
 
     Raises:
-        ValueError: it lies elsewhere.
+        ValueError: the path leads out of data/, or begins with data/ itself.
+
+    Example:
+        >>> below_data("votes/crowd.csv").as_posix()
+        'votes/crowd.csv'
     """
     path = Path(name)
     if len(path.parts) > 1 and path.is_relative_to(DATA):

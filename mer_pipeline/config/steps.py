@@ -1,7 +1,8 @@
-"""The catalogue of steps: every table that is made clip by clip, with its transform and the stage that makes it.
+"""The list of all steps: every table that is made clip by clip, with its transform and the stage that makes it.
 
-Stages run their steps from here. `mer plan`, `verify`, `explain`, `quarantine` and `store forget` find steps here, and
-tests compare dvc.yaml with what is here. Imports are inside the functions: who runs one step pays for no other.
+Stages take their steps from here. `mer plan`, `verify`, `explain`, `quarantine` and `store forget` find steps here, and
+tests compare dvc.yaml with this list. Imports are inside the functions, so that running one step does not import the
+modules of the others.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from mer_pipeline.enrich.journal import Journal
     from mer_pipeline.enrich.ledger import Ledger
 
-# What passes from prepare to infer is each transform's own affair.
+# A transform of any type of item; only the transform itself uses its items.
 AnyTransform: TypeAlias = Transform[object]
 
 
@@ -31,11 +32,11 @@ class Step:
     """One table that is made clip by clip.
 
     Attributes:
-        stage: the stage that makes it, as DVC calls it, such as "embed@voice".
-        name: the transform's, such as "embed-voice".
-        table: the table, by its path below data/, such as "features/voice".
-        make: builds the transform.
-        external_response: its rows are responses of an outside service, which nobody computes again.
+        stage: the DVC name of the stage that makes it, such as "embed@voice".
+        name: the name of the transform, such as "embed-voice".
+        table: the table's path below data/, such as "features/voice".
+        make: makes the transform.
+        external_response: whether its rows are external responses, which cannot be computed again.
     """
 
     stage: str
@@ -46,7 +47,7 @@ class Step:
 
 
 def frames(params: Params) -> Step:
-    """Pictures of a clip's video, with their times."""
+    """Return the step that samples frames from a clip's video, with their times."""
 
     def make() -> AnyTransform:
         from mer_pipeline.vision.frames import SampleFrames
@@ -57,7 +58,7 @@ def frames(params: Params) -> Step:
 
 
 def faces(params: Params) -> Step:
-    """Aligned crops of a clip's primary face."""
+    """Return the step that cuts aligned crops of a clip's primary face."""
 
     def make() -> AnyTransform:
         from mer_pipeline.vision.faces import CropFaces
@@ -68,7 +69,7 @@ def faces(params: Params) -> Step:
 
 
 def audio(params: Params) -> Step:
-    """A clip's sound."""
+    """Return the step that extracts a clip's sound."""
 
     def make() -> AnyTransform:
         from mer_pipeline.speech.track import ExtractAudio
@@ -79,7 +80,7 @@ def audio(params: Params) -> Step:
 
 
 def cues() -> Step:
-    """What is measured of a clip's voice and face."""
+    """Return the step that measures the cues of a clip's voice and face."""
 
     def make() -> AnyTransform:
         from mer_pipeline.enrich.cues import MeasureCues
@@ -90,7 +91,7 @@ def cues() -> Step:
 
 
 def prompts(params: Params) -> Step:
-    """What a language model is asked about a clip."""
+    """Return the step that writes the prompt about a clip for a language model."""
 
     def make() -> AnyTransform:
         from mer_pipeline.enrich.backend import LanguageModelParams
@@ -103,7 +104,7 @@ def prompts(params: Params) -> Step:
 
 
 def replies(params: Params, journal: Journal | None = None, ledger: Ledger | None = None) -> Step:
-    """What the language model answers; `journal` and `ledger` as in `Backend.replier`."""
+    """Return the step that gets the language model's replies. `journal` and `ledger` are as in `Backend.replier`."""
 
     def make() -> AnyTransform:
         from mer_pipeline.enrich.backend import make_backend
@@ -116,7 +117,7 @@ def replies(params: Params, journal: Journal | None = None, ledger: Ledger | Non
 
 
 def enriched(params: Params) -> Step:
-    """A clip's words with what is known of their context."""
+    """Return the step that makes the context-enriched text of a clip."""
 
     def make() -> AnyTransform:
         from mer_pipeline.enrich.transform import Enrich
@@ -127,7 +128,11 @@ def enriched(params: Params) -> Step:
 
 
 def embed(params: Params, name: str) -> Step:
-    """A clip's vector by the encoder NAME.
+    """Return the step that computes the feature vectors of one encoder.
+
+    Args:
+        params: the params.
+        name: the encoder's name in params.yaml.
 
     Raises:
         ParamsError: params.yaml has no such encoder.
@@ -144,7 +149,11 @@ def embed(params: Params, name: str) -> Step:
 
 
 def vote(params: Params, name: str) -> Step:
-    """How much each class fits a clip, by the judge NAME, which is no fusion head.
+    """Return the step in which one judge says how well each class fits a clip.
+
+    Args:
+        params: the params.
+        name: the judge's name in params.yaml; it must not be a fusion-head judge.
 
     Raises:
         ParamsError: params.yaml has no such judge.
@@ -161,7 +170,7 @@ def vote(params: Params, name: str) -> Step:
 
 
 def steps(params: Params) -> list[Step]:
-    """All steps, in an order in which they can run."""
+    """Return all steps, in an order in which they can run."""
     from mer_pipeline.enrich.backend import LanguageModelParams
 
     asked = [prompts(params), replies(params)] if isinstance(params.enrich, LanguageModelParams) else []
@@ -178,10 +187,15 @@ def steps(params: Params) -> list[Step]:
 
 
 def find_step(name: str, params: Params | None = None) -> Step:
-    """The step of a name, given as a person may: "faces", "embed@voice", "embed-voice" or "voice"; judges likewise.
+    """Return the step that a user names.
+
+    Args:
+        name: the step in any common spelling, such as "faces", "embed@voice", "embed-voice", "features/voice" or
+            "voice".
+        params: the params; None: those of the project.
 
     Raises:
-        UsageError: there is none.
+        UsageError: there is no such step.
     """
     known = steps(params or load_params())
     for step in known:
@@ -192,10 +206,15 @@ def find_step(name: str, params: Params | None = None) -> Step:
 
 
 def inputs_of(transform: AnyTransform, project: Project, shards: int) -> Inputs:
-    """The tables that a transform reads.
+    """Return the tables that a transform reads.
+
+    Args:
+        transform: the transform.
+        project: the project that has the tables.
+        shards: the number of shards of the transform's own table.
 
     Raises:
-        StageError: one of them is not there.
+        StageError: a table is missing.
     """
     return Inputs(
         transform.sources, {source.table: project.table(source.table) for source in transform.sources}, shards

@@ -1,9 +1,9 @@
 """The sections `train` and `ablation` of params.yaml.
 
-They stand apart from the heads, whose modules load torch: a stage that does not train reads them too. So an entry of
-`train.heads` is read here as a name, a kind and options that nobody has looked at. The head's own module has the class
-that says which options there are, and `heads/make.py` checks them against it: before any work is done (`mer init`,
-`mer plan`, the stage `ingest`), and again wherever heads are trained or loaded.
+They are apart from the modules of the heads, which import torch, because stages that do not train read them too. An
+entry of `train.heads` is therefore read here as a name, a kind and unchecked options. The class of the options is in
+the head's own module, and `heads/make.py` checks the options by it. It does so before any work is done (in `mer init`,
+`mer plan` and the stage `ingest`), and again wherever heads are trained or loaded.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ VISUAL = "visual"  # the modality that train.visual merges encoders into
 HeadName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")]
 Range = tuple[Strength, Strength]
 RateRange = tuple[Rate, Rate]
-Value = bool | int | float | str  # of an option that is searched
+Value = bool | int | float | str  # a value of an option that is searched
 RENAMED = {name: f"ecmf.{name}" for name in ("modality_dropout", "attention_layers")}  # in `search.space`
 
 
@@ -30,17 +30,17 @@ class NetworkParams(Section):
     """The settings in `train` that every network reads."""
 
     d: Count = 64  # every network: width of a modality token
-    dropout: Rate = 0.3  # likewise
-    lr: Annotated[float, Field(gt=0)] = 1e-3  # every network: AdamW, mertools Adam
-    weight_decay: Annotated[float, Field(ge=0)] = 1e-5  # likewise
-    batch_size: Count = 32  # clips
-    epochs: Count = 100  # at most
-    patience: Count = 20  # epochs without a better validation score
+    dropout: Rate = 0.3  # every network: probability that a value is set to zero in training
+    lr: Annotated[float, Field(gt=0)] = 1e-3  # every network: learning rate of AdamW (mertools: of Adam)
+    weight_decay: Annotated[float, Field(ge=0)] = 1e-5  # every network: weight decay of that optimiser
+    batch_size: Count = 32  # number of clips in a training batch
+    epochs: Count = 100  # largest number of epochs
+    patience: Count = 20  # training stops after this many epochs without a better validation score
     refit: bool = True  # then train anew for the best number of epochs, on the validation fold too
 
 
 class HeadEntry(Section):
-    """An entry of `train.heads`: the head's kind, where that is not its name, and its own options."""
+    """An entry of `train.heads`: the head's kind, if it differs from the head's name, and the head's own options."""
 
     model_config = ConfigDict(extra="allow")
     __pydantic_extra__: dict[str, JsonValue] = Field(init=False)
@@ -49,7 +49,7 @@ class HeadEntry(Section):
 
     @property
     def options(self) -> dict[str, JsonValue]:
-        """The head's own options as they are given; heads/make.py checks them."""
+        """The head's own options as they are given, unchecked; heads/make.py checks them."""
         return dict(self.__pydantic_extra__)
 
 
@@ -57,16 +57,18 @@ BY_DEFAULT = {"ecmf": HeadEntry(), "mertools": HeadEntry(), "logreg": HeadEntry(
 
 
 class SearchSpace(Section):
-    """What is searched. What is left out stays as `train` says. An option of one head is named `HEAD.OPTION`, with
-    [low, high] where it is a number with a fraction, else with choices."""
+    """The settings that are searched. A setting that is left out here keeps its value in `train`.
+
+    An option of one head is named `HEAD.OPTION`. Its value is [low, high] for a real number, else a list of choices.
+    """
 
     model_config = ConfigDict(extra="allow")
     __pydantic_extra__: dict[str, Annotated[tuple[Value, ...], Field(min_length=1)]] = Field(init=False)
 
-    lr: Range | None = None  # [low, high], by its logarithm
-    weight_decay: Range | None = None  # likewise
+    lr: Range | None = None  # [low, high]; searched on a logarithmic scale
+    weight_decay: Range | None = None  # [low, high]; searched on a logarithmic scale
     dropout: RateRange | None = None  # [low, high]
-    d: tuple[Count, ...] = ()  # choices
+    d: tuple[Count, ...] = ()  # list of choices
 
     @model_validator(mode="after")
     def _ranges(self) -> SearchSpace:
@@ -83,16 +85,21 @@ class SearchSpace(Section):
 
     @property
     def entries(self) -> dict[str, tuple[Value, ...]]:
-        """All that is searched: settings by the name that `train` has for them, then options of single heads."""
+        """All settings that are searched, by their names in `train`, and then the options of single heads."""
         shared = {name: entry for name in type(self).model_fields if (entry := getattr(self, name))}
         return {**shared, **self.__pydantic_extra__}
 
 
 def check_entry(name: str, entry: tuple[Value, ...], *, is_range: bool) -> None:
-    """A range has two ends, and choices are different from each other.
+    """Check an entry of the search space.
+
+    Args:
+        name: the name of the entry, for messages.
+        entry: its values; an empty range is accepted.
+        is_range: whether the entry is a range [low, high] and not a list of choices.
 
     Raises:
-        ValueError: they are not.
+        ValueError: a range does not have two values in ascending order, or two choices are equal.
     """
     if is_range and entry and (len(entry) != 2 or not entry[0] < entry[1]):  # type: ignore[operator]
         raise ValueError(f"{name}: the first of [low, high] must be below the second")
@@ -101,26 +108,28 @@ def check_entry(name: str, entry: tuple[Value, ...], *, is_range: bool) -> None:
 
 
 class SearchParams(Section):
-    """Settings of the networks on all modalities, chosen without the fold that is scored (docs/method.md)."""
+    """The search for settings of the networks on all modalities, without the fold that is scored (docs/method.md)."""
 
-    trials: Annotated[int, Field(ge=0)] = 0  # settings tried per fold, the first as `train` stands; 0: no search
-    batch: Count = 8  # trials of a fold that are trained at once; a sampler learns from them together
-    sampler: Literal["tpe", "random"] = "tpe"  # tpe: trials near what was good (tree-structured Parzen estimator)
-    space: SearchSpace = SearchSpace()  # what is searched, by name: the next section
+    trials: Annotated[int, Field(ge=0)] = 0  # trials per fold, of which the first has the values in `train`; 0: none
+    batch: Count = 8  # trials of a fold that are trained at once; the sampler learns from them together
+    # tpe: trials near good earlier ones (tree-structured Parzen estimator); random: independent trials
+    sampler: Literal["tpe", "random"] = "tpe"
+    space: SearchSpace = SearchSpace()  # the settings that are searched: the next section
 
 
 class CrossValidationParams(Section):
-    """The settings in `train` by which any head is cross-validated, whichever heads there are."""
+    """The settings in `train` for the cross-validation of every head."""
 
     seeds: Annotated[tuple[Seed, ...], Field(min_length=1)] = (
         0,
         1,
         2,
-    )  # a member per seed and fold; predictions are their mean
-    # what is learnt of a clip: its refined label, the refinement's posterior, or the mean posterior of its label's rows
+    )  # there is one member per seed and fold, and predictions are the members' mean
+    # training target of a clip. hard: its refined label; posterior: the refinement's posterior;
+    # smoothed: the mean posterior of the training clips with its label
     targets: Literal["hard", "posterior", "smoothed"] = "hard"
-    class_weights: Literal["none", "balanced"] = "none"  # balanced: every class counts the same
-    search: SearchParams = SearchParams()  # for better values of some of these: section train.search
+    class_weights: Literal["none", "balanced"] = "none"  # balanced: every class has the same total weight
+    search: SearchParams = SearchParams()  # the search for better settings: section train.search
 
     @field_validator("seeds")
     @classmethod
@@ -129,20 +138,21 @@ class CrossValidationParams(Section):
 
 
 class TrainParams(NetworkParams, CrossValidationParams):
-    """The fusion heads. Values are ours where the paper is silent (docs/method.md)."""
+    """The fusion heads. Where the paper gives no value, the default is this project's choice (docs/method.md)."""
 
-    features: tuple[str, ...] = ()  # encoder names, each one modality token; empty: all, in params' order
-    # name to own options (train.heads.NAME), or a list of names. Cross-validation
-    # selects among them; ensemble: the mean of those that it keeps.
+    # names of the encoders that the heads use, each one modality token; empty: all, in the order of params.yaml
+    features: tuple[str, ...] = ()
+    # the heads to train: a mapping from names to their own options (train.heads.NAME), or a list of names.
+    # Cross-validation selects one of them; ensemble is the mean of the heads that ensemble selection keeps
     heads: Annotated[dict[HeadName, HeadEntry], Field(min_length=1)] = BY_DEFAULT
     single_modality: bool = True  # also train every head on each modality alone, for the report
-    # encoders that see frames or faces: a token each, or merged into one (`visual`)
+    # encoders that read frames or faces. tokens: each is a modality; merged: all are one modality (`visual`)
     visual: Literal["tokens", "merged"] = "tokens"
 
     @field_validator("heads", mode="before")
     @classmethod
     def _by_name(cls, heads: object) -> object:
-        """A list of names is a mapping without options, and so is a name with nothing after it."""
+        """Turn a list of names, or a name with an empty value, into a mapping to empty options."""
         if isinstance(heads, list | tuple) and all(isinstance(name, str) for name in heads):
             if len(set(heads)) < len(heads):
                 raise ValueError("has an entry twice")
@@ -178,38 +188,41 @@ class TrainParams(NetworkParams, CrossValidationParams):
 
     @property
     def as_they_stand(self) -> TrainParams:
-        """The same without a search."""
+        """The same params without a search."""
         return self.model_copy(update={"search": SearchParams()})
 
     def has(self, head: HeadName) -> bool:
-        """Whether a head can be trained by this name: it is described here, or it is a kind's own name."""
+        """Return whether there is a head of this name: either an entry of `heads` or the name of a kind."""
         return head in self.heads or _is_kind(head)
 
     def unknown(self, head: HeadName) -> str:
-        """The sentence for a head that there is not."""
+        """Return the message about a head that does not exist."""
         return f"there is no head '{head}'{did_you_mean(head, dict.fromkeys((*self.heads, *HEADS.names())))}"
 
     def entry(self, head: HeadName) -> HeadEntry:
-        """A head's kind and options; one that is not described here is of the kind of its name, without options."""
+        """Return a head's entry. For a head that has none, the entry is empty: its kind is its name."""
         return self.heads.get(head, HeadEntry())
 
     def with_heads(self, *names: HeadName) -> TrainParams:
-        """The same with these heads alone, each as it is described here."""
+        """Return the same params with only the named heads, each with its entry here."""
         return self.model_copy(update={"heads": _in_order({name: self.entry(name) for name in names})})
 
     def with_options(self, head: HeadName, **options: JsonValue) -> TrainParams:
-        """The same with other values of some of a head's options."""
+        """Return the same params with some of a head's options changed."""
         entry = self.entry(head)
         changed = HeadEntry.model_validate({"kind": entry.kind, **entry.options, **options})
         return self.model_copy(update={"heads": _in_order({**self.heads, head: changed})})
 
 
 def _is_kind(name: str) -> bool:
-    return name in HEADS.built_in or name in HEADS.names()  # the latter looks at what is installed
+    return name in HEADS.built_in or name in HEADS.names()  # `names` is slower, because it reads entry points
 
 
 def _in_order(heads: Mapping[HeadName, HeadEntry]) -> dict[HeadName, HeadEntry]:
-    """Built-in kinds in their table's order, then others by name: DVC does not see the order of a mapping's keys."""
+    """Return the heads in a fixed order: built-in kinds in the order of their table, then the others by name.
+
+    The order in params.yaml must not count, because DVC does not notice when the keys of a mapping change places.
+    """
     built_in = list(HEADS.built_in)
 
     def rank(name: HeadName) -> tuple[int, HeadName]:
@@ -221,14 +234,16 @@ def _in_order(heads: Mapping[HeadName, HeadEntry]) -> dict[HeadName, HeadEntry]:
 
 @dataclass(frozen=True)
 class EncoderNames:
-    """Names of encoders by what the fusion heads make of them, each in token order.
+    """The names of encoders, sorted by how the fusion heads use them; each tuple is in the order of the tokens.
 
     Attributes:
-        all: those that the heads read.
-        mixed: of these, those that read words and measured cues of voice and face at once: no single modality.
-        visual: of these, those that see pictures; of vectors made elsewhere nobody says what they saw.
-        merged: those of `visual` that are one modality, VISUAL; none, where each is its own.
-        plain: those that read the plain words, whether the heads read them or not: what is left without enrichment.
+        all: the encoders whose features the heads read.
+        mixed: those of `all` that read the context-enriched text, which has words and cues of voice and face.
+        visual: those of `all` that read frames or faces. External features are not among them, because their input is
+            not known.
+        merged: those of `visual` that are merged into the one modality `VISUAL`; empty if each is its own modality.
+        plain: the encoders that read the plain transcript, whether or not the heads read them; an ablation without
+            enrichment uses them.
     """
 
     all: tuple[str, ...]
@@ -239,11 +254,11 @@ class EncoderNames:
 
 
 class AblationParams(Section):
-    """What each part of the system is worth: one part changed, all else equal. Nothing is chosen by it."""
+    """The ablation: each variant changes one part of the system and leaves all else equal. No choice depends on it."""
 
-    enabled: bool = False  # off: the stage writes an empty summary at once
-    head: HeadName = "ecmf"  # the reference: this head, on all modalities
-    seeds: tuple[Seed, ...] = ()  # empty: those of train, whose heads are then not trained again
+    enabled: bool = False  # false: the stage writes an empty summary at once
+    head: HeadName = "ecmf"  # the reference, which is this head on all modalities
+    seeds: tuple[Seed, ...] = ()  # empty: the seeds of `train`, whose heads are then not trained again
 
     @field_validator("seeds")
     @classmethod

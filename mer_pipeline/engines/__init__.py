@@ -1,1 +1,1 @@
-"""How a transform is carried out: what an engine is, and the one of this machine."""
+"""Engines, which run a transform over clips: the base class, and the engine that uses threads on this machine."""

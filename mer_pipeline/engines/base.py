@@ -1,10 +1,10 @@
-"""What an engine is: clips in, outcomes out, told when to stop. And the two steps that every engine takes for a clip.
+"""The base class of engines, and the two steps that every engine runs for a clip.
 
     clip ──prepare──► item ──(batches of one bucket)──infer──► outcomes
 
-An engine decides where and when these steps run. It may hand over each clip's row, or say that a worker of its own has
-put the row into the store (`Outcome.kept`), so that rows that are large never pass through the process that asked.
-A clip can fail; only UsageError and StageError end a run.
+An engine takes clips, gives outcomes, and decides where and when these steps run. It may give each clip's row. It may
+instead say that one of its workers has put the row into the store (`Outcome.kept`), so that large rows need not pass
+through the calling process. A clip that fails has an outcome too; only UsageError and StageError end a run.
 """
 
 from __future__ import annotations
@@ -32,15 +32,16 @@ log = logging.getLogger(__name__)
 
 
 class Engine(ABC, Generic[Item]):
-    """Carries one transform out.
+    """Runs one transform over clips.
 
     Args:
-        transform: which.
-        runtime: this machine, and its store.
-        shards: how many the transform's table has: a worker that keeps rows puts those of one shard into one pack.
+        transform: the transform.
+        runtime: the settings of this machine, with its store.
+        shards: the number of shards of the transform's table. A worker that stores rows puts the rows of one shard
+            into one pack.
 
     Attributes:
-        spent: seconds in `prepare` and `infer`, summed over workers, and of waiting for them.
+        spent: the seconds in `prepare` and `infer`, summed over workers, and the seconds of waiting for them.
     """
 
     def __init__(self, transform: Transform[Item], runtime: Runtime, shards: int = 1) -> None:
@@ -49,38 +50,43 @@ class Engine(ABC, Generic[Item]):
 
     @abstractmethod
     def set_up(self) -> None:
-        """Load models; what was loaded already is not loaded again.
+        """Load the models. What is loaded already is not loaded again.
 
         Raises:
-            UsageError: a model or setting is unfit.
+            UsageError: a model or a setting does not fit.
         """
 
     @abstractmethod
     def outcomes(self, clips: Iterable[Clip]) -> Iterator[Sequence[Outcome]]:
-        """Carry the transform out over clips, which are pulled as they are needed. Called after `set_up`.
+        """Run the transform over clips. `set_up` must have been called before.
+
+        Args:
+            clips: the clips, which are taken one by one as they are needed.
 
         Yields:
-            Outcomes as they are there, in any order, one for every clip; nothing at all twice a second at the least,
-            so that the caller can keep time.
+            The outcomes that are ready, in any order; over all yields, there is one outcome for every clip. At least
+            twice a second something is yielded, if need be an empty sequence, so that the caller can act on time.
 
         Raises:
-            UsageError, StageError: no clip would fare better: a model or a server is unfit, or memory is short.
-            Stopped: Ctrl-C or SIGTERM.
+            UsageError, StageError: no other clip would succeed, because a model or a server does not fit or the memory
+                is too small.
+            Stopped: the process got Ctrl-C or SIGTERM.
         """
 
     @abstractmethod
     def stop(self) -> Sequence[Outcome]:
-        """Take no more clips, finish what is being computed and let workers go. Called once for every `outcomes`,
-        however that ended.
+        """Take no more clips, finish what is being computed, and end the workers.
+
+        This is called once after every call of `outcomes`, also if that failed.
 
         Returns:
-            Outcomes that `outcomes` did not hand over.
+            The outcomes that `outcomes` did not yield.
         """
 
 
 @dataclass(frozen=True)
 class Prepared(Generic[Item]):
-    """A clip that waits for `infer`, with its item and the padded length that this decides."""
+    """A clip that waits for `infer`, with its item and the item's padded length (`bucket`)."""
 
     clip: Clip
     item: Item
@@ -88,10 +94,10 @@ class Prepared(Generic[Item]):
 
 
 def set_up(transform: Transform[Item], runtime: Runtime) -> None:
-    """Load a transform's models, in fp32 without shortcuts.
+    """Load a transform's models, and have torch compute in full float32 (without TF32).
 
     Raises:
-        UsageError: a model or setting is unfit, or a library would compute otherwise than params.yaml says.
+        UsageError: a model or a setting does not fit, or a library would not compute as params.yaml says.
     """
     numerics.check()
     if transform.uses_torch:
@@ -103,17 +109,23 @@ def set_up(transform: Transform[Item], runtime: Runtime) -> None:
 
 
 def fix_threads() -> None:
-    """Make torch sum as it always does; for each thread that calls it."""
+    """Set torch's number of threads to a constant, so that it always sums in the same order.
+
+    The setting holds for the calling thread only.
+    """
     import torch
 
     torch.set_num_threads(INTRA_OP_THREADS)
 
 
 def prepare(transform: Transform[Item], clip: Clip) -> Prepared[Item] | Outcome:
-    """The first step of a clip: its item, or its outcome where it needs no other step.
+    """Run the first step of a clip. A transient failure is retried, with growing pauses.
+
+    Returns:
+        The clip with its item; or its outcome, if it failed or is skipped.
 
     Raises:
-        UsageError, StageError: the transform says that no clip would fare better.
+        UsageError, StageError: the transform raised it, because no other clip would succeed.
     """
     for attempt in range(TRANSIENT_TRIES):
         try:
@@ -132,13 +144,16 @@ def prepare(transform: Transform[Item], clip: Clip) -> Prepared[Item] | Outcome:
 
 
 def infer(transform: Transform[Item], batch: Sequence[Prepared[Item]], runtime: Runtime) -> list[Outcome]:
-    """The second step: the outcomes of a batch of one bucket.
+    """Run the second step of a batch of one bucket.
 
-    Where a batch fails, its clips are tried alone to find the one that is to blame. A row does not depend on its
-    companions, so this changes no value.
+    If a batch fails, its clips are tried one by one to find the clip that fails. A row does not depend on the other
+    clips of its batch, so this changes no value.
+
+    Returns:
+        The outcomes of the clips, in order.
 
     Raises:
-        UsageError, StageError: no clip would fare better, or the device's memory is short.
+        UsageError, StageError: no other clip would succeed, or the device's memory is too small.
     """
     try:
         results = transform.infer([prepared.item for prepared in batch])
@@ -167,18 +182,21 @@ def _outcome(transform: Transform[Item], clip: Clip, result: Row | Skip) -> Outc
 
 
 def _raise_unless_of_a_clip(error: Exception) -> None:
-    """What was raised on purpose and is not about a clip ends the run; anything else becomes the clip's failure."""
+    """Raise a documented error that does not concern a clip, because it ends the run.
+
+    Any other exception is recorded as the clip's failure.
+    """
     if isinstance(error, MerError) and not isinstance(error, ClipError):
         raise error
 
 
 def _is_out_of_memory(error: Exception) -> bool:
-    """Of the device: torch.OutOfMemoryError, without importing torch for transforms that have no use for it."""
+    """Return whether the error is a torch.OutOfMemoryError. Torch is not imported for this."""
     return any(kind.__name__ == "OutOfMemoryError" for kind in type(error).__mro__)
 
 
 def _too_large(transform: Transform[Item], batch: Sequence[Prepared[Item]], runtime: Runtime, error: Exception) -> str:
-    """What was tried, and which settings there are."""
+    """Return the message for a batch that the device's memory cannot hold, with the settings that help."""
     smaller = "set batch = 1 and, where that does not help, " if runtime.batch > 1 else "set "
     return (
         f"{transform.name}: the memory of the GPU is too small for {len(batch)} clips (batch = {runtime.batch} in "

@@ -1,9 +1,9 @@
-"""The local engine: prepare in threads → bounded window → infer in batches of one bucket.
+"""The local engine: one pool of threads prepares clips, and another computes batches of one bucket.
 
     clips ─► prepare pool ─► items by bucket ─► infer pool ─► outcomes (in any order)
 
-At most `window` clips are in flight, so memory is bounded whatever the dataset's size. On a CPU the infer pool
-has a thread per worker, each with the fixed intra-op thread count; on a GPU it has one.
+At most `window` clips are in these pools at a time, so memory is bounded whatever the size of the dataset. On a CPU,
+the infer pool has one thread per worker, and torch uses one thread inside each. On a GPU it has a single thread.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ TICK_S = 0.5
 
 @dataclass(frozen=True)
 class _Done(Generic[Item]):
-    """What a thread returns: an item to infer, or outcomes; and the seconds that it took."""
+    """The result of a thread: a prepared clip or outcomes, and the seconds that the thread took."""
 
     result: Prepared[Item] | list[Outcome]
     prepare_s: float = 0.0
@@ -34,7 +34,7 @@ class _Done(Generic[Item]):
 
 
 class LocalEngine(Engine[Item]):
-    """Threads of this process, which hand over every row."""
+    """Runs a transform in threads of this process. It gives every row itself and never sets `Outcome.kept`."""
 
     def __init__(self, transform: Transform[Item], runtime: Runtime, shards: int = 1) -> None:
         super().__init__(transform, runtime, shards)
@@ -71,7 +71,7 @@ class LocalEngine(Engine[Item]):
                 else:
                     self._pending.add(prepare_pool.submit(self._prepare, clip))
                     in_flight += 1
-            # Part batches only where nothing else can fill them up: the source is empty, or the window is full of them.
+            # A batch is smaller than `batch` only if no clip is being prepared or computed that could still fill it.
             enough = runtime.batch if self._pending else 1
             for bucket in [bucket for bucket, items in self._held.items() if len(items) >= enough]:
                 items = self._held.pop(bucket)
@@ -88,7 +88,7 @@ class LocalEngine(Engine[Item]):
             in_flight -= len(self._ready)
 
     def stop(self) -> Sequence[Outcome]:
-        """As Engine.stop. What is being computed is finished and handed over: it is paid for."""
+        """As Engine.stop. What is being computed is finished and returned, so that no work is lost."""
         for pool in self._pools:
             pool.shutdown(cancel_futures=True)
         self._collect({f for f in self._pending if f.done() and not f.cancelled() and not f.exception()})
@@ -98,7 +98,10 @@ class LocalEngine(Engine[Item]):
         return ready
 
     def _collect(self, done: Iterable[Future[_Done[Item]]]) -> None:
-        """Take what threads bring back. What a future raised is raised here, and all others are still pending."""
+        """Take the results of finished threads.
+
+        An exception of a future is raised here. The futures that were not yet taken then remain in `_pending`.
+        """
         for future in done:
             result = future.result()
             self._pending.remove(future)

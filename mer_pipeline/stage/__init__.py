@@ -1,1 +1,1 @@
-"""What the scripts in stages/ are made of: errors as sentences, a log, a progress bar, and running a step."""
+"""Code that the scripts in stages/ share: one-sentence error messages, a log, a progress bar, and running a step."""

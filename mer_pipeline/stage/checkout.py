@@ -1,8 +1,8 @@
-"""A project whose folder has a `mer_pipeline/` of its own is computed by that one, and by no other.
+"""Check that a project with a `mer_pipeline/` of its own is computed by that package and no other.
 
-Clones and worktrees may share an environment, whose `mer_pipeline` is one clone's. A stage of another clone would
-compute rows by that code and record them under its own `dvc.lock`. A project folder without a `mer_pipeline/` beside
-its `dvc.yaml` is computed by whichever package is installed.
+Several clones or worktrees may share one Python environment, in which the `mer_pipeline` of one clone is installed. A
+stage of another clone would then compute rows with the wrong code, and record them in its own `dvc.lock`. A project
+without a `mer_pipeline/` beside its `dvc.yaml` uses the installed package.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from mer_pipeline.base.errors import UsageError
 
 
 def check_code(root: Path) -> None:
-    """Make sure that the imported package is the project's own, where the project has one.
+    """Make sure that the imported `mer_pipeline` is the project's own, if the project has one.
 
     Args:
-        root: the folder of `dvc.yaml`.
+        root: the folder with `dvc.yaml`.
 
     Raises:
-        UsageError: another one was imported.
+        UsageError: another `mer_pipeline` was imported.
     """
     own, imported = root.absolute() / "mer_pipeline", Path(mer_pipeline.__file__).parent
     if not ((root / "dvc.yaml").is_file() and (own / "__init__.py").is_file()) or own.samefile(imported):

@@ -1,7 +1,8 @@
-"""Where the messages of all modules go: warnings to standard error, and everything to `.mer/logs/<stage>.log`.
+"""Send the messages of all modules to `.mer/logs/<stage>.log`, and the warnings to standard error too.
 
-Modules write to `logging.getLogger(__name__)`. A record may have `place`, a file and line, and `details`, such as a
-traceback: details go to the file alone, and standard error shows a module's message once for each place.
+Modules write to `logging.getLogger(__name__)`. A log record may have the attributes `place` (a file and line) and
+`details` (such as a traceback). The details go to the file alone. Standard error shows only the first message of a
+module for each place.
 """
 
 from __future__ import annotations
@@ -15,17 +16,18 @@ from pathlib import Path
 from mer_pipeline.config.project import Project
 
 LOGS = Project().logs
-MAX_BYTES = 4_000_000  # of a log; the one before it is kept as well
+MAX_BYTES = 4_000_000  # largest size of a log file; the previous file is kept too
 
 
 def start_logging(stage: str) -> Path:
-    """Send all messages to where they belong, for the rest of this process.
+    """Set up logging for the rest of this process.
 
     Args:
-        stage: such as "embed-voice".
+        stage: the name of the stage, such as "embed-voice".
 
     Returns:
-        The log file. It is there with its first message, unless this folder cannot be written.
+        The path of the log file. The file is made at the first message; if its folder cannot be written, there is
+        none.
     """
     log = logging.getLogger("mer_pipeline")
     for handler in log.handlers[:]:
@@ -35,7 +37,7 @@ def start_logging(stage: str) -> Path:
     log.propagate = False
     log.addHandler(_Terminal(logging.WARNING))
     path = LOGS / f"{stage}.log"
-    with suppress(OSError):  # the work can be done without
+    with suppress(OSError):  # the stage can run without a log file
         LOGS.mkdir(parents=True, exist_ok=True)
         file = RotatingFileHandler(path, maxBytes=MAX_BYTES, backupCount=1, encoding="utf-8", delay=True)
         file.setFormatter(_Details("%(asctime)s %(levelname)s %(name)s: %(message)s"))
@@ -44,14 +46,14 @@ def start_logging(stage: str) -> Path:
 
 
 class _Terminal(logging.Handler):
-    """Standard error as it is at the time: a progress bar puts itself below what is written there."""
+    """Writes to the current `sys.stderr`, which a progress bar replaces so that messages appear above the bar."""
 
     def __init__(self, level: int) -> None:
         super().__init__(level)
         self._shown: set[tuple[str, object]] = set()
 
     def emit(self, record: logging.LogRecord) -> None:
-        """One line, once for each place."""
+        """Print the message as one line. If the record has a place, only the first message for that place is shown."""
         place = getattr(record, "place", None)
         if place is not None:
             if (record.name, place) in self._shown:
@@ -62,7 +64,7 @@ class _Terminal(logging.Handler):
 
 class _Details(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
-        """A line, and the details below it."""
+        """Return the message as a line, with the record's details below it."""
         details = getattr(record, "details", None)
         line = super().format(record)
         return line if details is None else f"{line}\n{str(details).rstrip()}"

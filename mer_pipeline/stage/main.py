@@ -1,6 +1,6 @@
-"""What every stage's main shares: typer, errors as one sentence with an exit code, and a log.
+"""The decorator of every stage's main function: it adds typer, error messages with exit codes, and a log.
 
-A stage is a function of no or few arguments that returns the line to print:
+A stage is a function with few or no arguments that returns the line to print:
 
     @stage
     def main() -> str: ...
@@ -34,9 +34,13 @@ log = logging.getLogger(__name__)
 
 
 def stage(main: Callable[P, str]) -> Callable[P, None]:
-    """Wrap a stage's main: print its line, turn errors into one sentence and an exit code, and bugs into a traceback.
+    """Wrap a stage's main function as a command.
 
-    Exit codes: 1 the stage could not finish, 2 something a person gave is wrong, 130 Ctrl-C, 143 SIGTERM.
+    The command prints the line that the function returns. A documented error is printed as one sentence, and any other
+    exception with its traceback. The command also has the option `--no-store`.
+
+    Exit codes: 1 if the stage could not finish, 2 if an input or a setting is wrong, 130 after Ctrl-C, 143 after
+    SIGTERM.
     """
 
     @functools.wraps(main)
@@ -70,7 +74,7 @@ def stage(main: Callable[P, str]) -> Callable[P, None]:
             log.error("%s at %s, which is a bug (log: %s)", type(error).__name__, place, path, extra={"details": text})
             sys.exit(1)
 
-    # typer reads the signature; the wrapped function prints, so it returns nothing.
+    # typer reads the signature. The wrapped function prints its line, so its return annotation is None.
     signature = inspect.signature(main, eval_str=True)
     parameters = [*signature.parameters.values(), _NO_STORE]
     wrapped.__signature__ = signature.replace(parameters=parameters, return_annotation=None)  # type: ignore[attr-defined]

@@ -1,4 +1,4 @@
-"""A progress bar for whoever watches a stage."""
+"""The progress bar of a stage in a terminal."""
 
 from __future__ import annotations
 
@@ -9,7 +9,13 @@ from mer_pipeline.base.runs import Progress, quiet
 
 
 def progress_bar(label: str) -> Progress:
-    """A bar with rate and time left on standard error; nothing unless that is a terminal, and not for short work."""
+    """Return a Progress that shows a bar with the rate and the remaining time on standard error.
+
+    The bar appears after two seconds. If standard error is not a terminal, nothing is shown.
+
+    Args:
+        label: the text before the bar.
+    """
     if not sys.stderr.isatty():
         return quiet
     from rich.console import Console
@@ -18,7 +24,7 @@ def progress_bar(label: str) -> Progress:
     from rich.text import Text
 
     class Rate(ProgressColumn):
-        """Clips a second."""
+        """A column that shows the number of clips per second."""
 
         def render(self, task: Task) -> Text:
             return Text("" if task.speed is None else f"{task.speed:.1f}/s", style="dim")

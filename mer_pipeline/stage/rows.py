@@ -1,4 +1,4 @@
-"""Run a step of the catalogue on a project's tables."""
+"""Run a step (`config/steps.py`) on a project's tables."""
 
 from __future__ import annotations
 
@@ -16,10 +16,19 @@ from mer_pipeline.tables.shards import ShardParams, read_folder
 
 
 def run_step(step: Step, project: Project, shards: ShardParams, quality: QualityParams) -> str:
-    """Make a step's table; returns one line that says what came out.
+    """Make a step's table.
+
+    Args:
+        step: the step.
+        project: the project with the tables.
+        shards: the number of shards of the table.
+        quality: how many clips may fail.
+
+    Returns:
+        One line that says what the run did.
 
     Raises:
-        MerError: as `run`, and what the step's transform raises when it is made.
+        MerError: as in `run`, or an error when the step's transform is made.
     """
     transform = step.make()
     places = {source.table: project.table(source.table) for source in transform.sources}

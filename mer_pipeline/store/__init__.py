@@ -1,1 +1,1 @@
-"""Where rows live: Arrow tables with content digests, and canonical shards."""
+"""The store, which keeps all computed rows, and the fingerprints under which it keeps them."""

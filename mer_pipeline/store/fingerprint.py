@@ -1,9 +1,9 @@
-"""The fingerprint of a transform: everything but the clip that decides what a row will be.
+"""The fingerprint of a transform: a digest of everything besides the clip that decides the values of a row.
 
-params, files (weights, tokenisers, prompts), code by definition (`code/`), the libraries that the code uses,
-device kind, precision, thread count, batch rows and the instruction set. The parts are kept beside the packs, so
-that `mer explain` can say which of them changed. Not in it: workers, batch size, paths, the engines, and libraries
-that only carry values about.
+Its parts are the params, the files (weights, tokenisers, prompts), the definitions in the code (`code/`), the libraries
+that the code uses, the kind of device, the precision, the number of threads, the batch rows and the instruction set.
+The parts are kept beside the packs, so that `mer explain` can say which of them changed. Workers, batch size, paths,
+engines, and libraries that only pass values on are not parts, because they do not change a row.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ from mer_pipeline.store.code.libraries import versions_of
 from mer_pipeline.store.code.options import options_of
 from mer_pipeline.tables.rows import digest
 
-FORMAT = 2  # of the packs and of how rows become Arrow: raised when either changes what is read
+FORMAT = 2  # version of the packs' format and of the conversion of rows to Arrow; raised when stored rows change
 
-TOLD = ("params", "schema")  # attributes of a transform that have parts of their own
+TOLD = ("params", "schema")  # attributes of a transform that are parts of their own, so the code part leaves them out
 
-EXTERNAL_RESPONSE = "bought"  # the part that says that rows are responses of an outside service
+EXTERNAL_RESPONSE = "bought"  # name of the part that marks external responses
 
 HASHES = Project().state / "hashes.json"
 WORTH_REMEMBERING = 1 << 20  # bytes; smaller files are hashed again each time
@@ -41,17 +41,21 @@ WORTH_REMEMBERING = 1 << 20  # bytes; smaller files are hashed again each time
 
 @dataclass(frozen=True)
 class Fingerprint:
-    """Named parts, such as "params.dim", "library.numpy" or "code.mer_pipeline.vision.frames.choose"."""
+    """The fingerprint of a transform on one kind of device.
+
+    Attributes:
+        parts: values by name, such as "params.dim", "library.numpy" or "code.mer_pipeline.vision.frames.choose".
+    """
 
     parts: Mapping[str, str]
 
     @cached_property
     def id(self) -> str:
-        """32 hex digits."""
+        """The digest of all parts, 32 hexadecimal digits."""
         return digest(self.parts)
 
     def provenance(self) -> dict[str, str]:
-        """What a shard's footer says of it: all parts in short, the code as one digest."""
+        """Return the entries of a shard's footer: the id, and all parts with the code as one digest."""
         code = {name: value for name, value in self.parts.items() if name.startswith("code.")}
         others = {name: value for name, value in self.parts.items() if name not in code}
         return {
@@ -61,14 +65,18 @@ class Fingerprint:
 
 
 def fingerprint_of(transform: Transform[Item], device: str) -> Fingerprint:
-    """The fingerprint of a transform on a device kind ("cpu" or "cuda"; any, where it does not use torch).
+    """Return the fingerprint of a transform.
+
+    Args:
+        transform: the transform.
+        device: the kind of device, "cpu" or "cuda"; it does not count if the transform does not use torch.
 
     Raises:
-        OSError: one of its files cannot be read.
-        Undigestible: something that it holds, or that its code has or reads, cannot be digested.
+        OSError: one of the transform's files cannot be read.
+        Undigestible: an attribute of the transform, or a value that its code has or reads, cannot be digested.
     """
     own, files = transform.key(), transform.files()
-    # A checkpoint's files are there by content; where they lie does not matter.
+    # The files of a checkpoint enter by their content, so the param that says where they lie is left out.
     params = options_of(transform.params, {"checkpoint"} if files else frozenset())
     told = {*TOLD, *own}
     parts = {
@@ -98,15 +106,15 @@ def _said(transform: Transform[Item], name: str, value: object) -> str:
 
 
 def code_parts(*roots: object, told: Collection[str] = (), on_gpu: bool = False) -> dict[str, str]:
-    """The parts of a fingerprint that come from code: its definitions, package data, and libraries.
+    """Return the parts of a fingerprint that come from code: its definitions, package data and libraries.
 
     Args:
-        roots: objects, functions and classes that make the rows.
+        roots: the objects, functions and classes that make the rows.
         told: attributes of the roots that the caller digests itself.
-        on_gpu: whether they compute on a GPU.
+        on_gpu: whether the code computes on a GPU.
 
     Raises:
-        Undigestible: what a root holds, or its code has or reads, cannot be digested.
+        Undigestible: an attribute of a root, or a value that its code has or reads, cannot be digested.
     """
     code = code_of(*roots, told=told)
     return {
@@ -120,10 +128,17 @@ def code_parts(*roots: object, told: Collection[str] = (), on_gpu: bool = False)
 
 
 def names_of(files: Sequence[Path]) -> dict[str, Path]:
-    """Files by their paths relative to the folder that they have in common, so that its own name does not matter.
+    """Return files by names that do not depend on where they lie.
 
-    Where no file lies directly in that folder they come from several places, such as two checkpoints side by side.
-    Each place is then called by its number, in the order of `files`, and its files by their paths in what they share.
+    The name of a file is its path relative to the common folder of all files. If no file lies directly in that folder,
+    the files come from several places, such as two checkpoints side by side. A name then begins with the number of the
+    place, in the order of `files`, and goes on with the path relative to the common folder of that place.
+
+    Example:
+        >>> list(names_of([Path("/m/clip/config.json"), Path("/m/clip/weights/a.bin")]))
+        ['config.json', 'weights/a.bin']
+        >>> list(names_of([Path("/m/clip/config.json"), Path("/m/bert/config.json")]))
+        ['1/config.json', '2/config.json']
     """
     common = _common_folder(files)
     places: dict[str, list[Path]] = {}
@@ -143,7 +158,10 @@ def _common_folder(files: Sequence[Path]) -> Path:
 
 
 def data_names(files: Iterable[Path]) -> dict[str, Path]:
-    """Package data by its path from the folder above its package, so that it is the same wherever the package lies."""
+    """Return files of package data by their paths from the folder above their top-level package.
+
+    These names are the same wherever the package is installed.
+    """
     names: dict[str, Path] = {}
     for path in files:
         packages = [folder for folder in path.parents if (folder / "__init__.py").exists()]
@@ -155,17 +173,28 @@ def data_names(files: Iterable[Path]) -> dict[str, Path]:
 
 
 def changed_parts(before: Mapping[str, str], after: Mapping[str, str]) -> dict[str, tuple[str | None, str | None]]:
-    """The parts in which two fingerprints differ: name to (before, after), None where one lacks it."""
+    """Return the parts in which two fingerprints differ, as (before, after) by name; None where a part is missing.
+
+    Example:
+        >>> changed_parts({"python": "3.11", "rows": "8"}, {"python": "3.12", "rows": "8"})
+        {'python': ('3.11', '3.12')}
+    """
     names = sorted(before.keys() | after.keys())
     return {name: (before.get(name), after.get(name)) for name in names if before.get(name) != after.get(name)}
 
 
 def sha256_of(path: Path) -> str:
-    """Hash of a file; of a large one it is remembered as long as size, times and inode stay what they were."""
+    """Return the SHA-256 hash of a file, as hexadecimal text.
+
+    The hash of a large file is remembered for as long as the file's size, times and inode do not change.
+
+    Raises:
+        OSError: the file cannot be read.
+    """
     state = path.stat()
     if state.st_size < WORTH_REMEMBERING:
         return hashlib.sha256(path.read_bytes()).hexdigest()
-    # The change time is set by the system at every write, so that an altered file cannot pass for the old one.
+    # The system sets the change time at every write, so a changed file is always noticed.
     mark = [state.st_size, state.st_mtime_ns, state.st_ctime_ns, state.st_ino]
     known = _known_hashes()
     entry = known.get(str(path.absolute()))
@@ -174,7 +203,7 @@ def sha256_of(path: Path) -> str:
     with path.open("rb") as file:
         value = hashlib.file_digest(file, "sha256").hexdigest()
     known[str(path.absolute())] = [*mark, value]
-    with suppress(OSError):  # only a shortcut
+    with suppress(OSError):  # the remembered hashes only save time
         atomic_write(HASHES, json.dumps(known), shared=True)
     return value
 

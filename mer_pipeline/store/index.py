@@ -1,7 +1,7 @@
-"""Which pack has which row, by the digest of what the row was made from.
+"""The index of a pack set: which pack has which row, by input digest.
 
-In memory it is four columns in the order of keys. As a file (`*.index`) it is a shortcut: opening a pack set then reads
-one file and not each pack. It is made from packs and of no use without them.
+In memory, the index is four columns, sorted by key. As a file (`*.index`) it saves time, because opening a pack set
+then reads one file instead of every pack. It contains nothing that the packs do not have.
 """
 
 from __future__ import annotations
@@ -17,31 +17,31 @@ import pyarrow as pa
 from mer_pipeline.store.fingerprint import FORMAT
 from mer_pipeline.tables.shards import read_parquet, table_bytes
 
-KEY = "S16"  # a digest's bytes
+KEY = "S16"  # NumPy type of a key, the 16 bytes of an input digest
 SCHEMA = pa.schema([("key", pa.binary(16)), ("digest", pa.binary(16)), ("pack", pa.int32()), ("row", pa.int32())])
 
 Digests = npt.NDArray[np.bytes_]
-Places = npt.NDArray[np.int64]  # positions of rows here; they hold until a pack is added or forgotten
+Places = npt.NDArray[np.int64]  # positions of rows in the index; valid until a pack is added or removed
 
 
 class Index:
-    """The rows of some packs. Of a row that several packs have, the one in the largest pack counts.
+    """The rows of some packs. If several packs have the same row, the row in the largest pack is used.
 
     Attributes:
-        packs: their names, by number; empty where one was forgotten.
+        packs: the names of the packs, by number; "" for a pack that was removed.
     """
 
     def __init__(self) -> None:
         self.packs: list[str] = []
-        self._parts: list[_Entries] = []  # with every pack's row of a key: one counts when another pack is lost
+        self._parts: list[_Entries] = []  # entries of all packs, so that a row is still found when one pack is lost
         self._unique: _Entries | None = None
 
     def __len__(self) -> int:
-        """How many rows there are."""
+        """Return the number of different rows."""
         return len(self._entries.key)
 
     def find(self, input_digests: Sequence[str]) -> Places:
-        """Where the rows made from these inputs are; -1 where there is none."""
+        """Return the places of the rows of these inputs, (n,); -1 where there is no row."""
         wanted, known = _keys(input_digests), self._entries.key
         if not len(known):
             return np.full(len(wanted), -1)
@@ -49,29 +49,33 @@ class Index:
         return np.where(known[at] == wanted, at, -1)
 
     def digests(self, places: Places) -> list[str]:
-        """The rows' own digests."""
+        """Return the row digests at some places."""
         raw = self._entries.digest[places].tobytes()
         return [raw[at : at + 16].hex() for at in range(0, len(raw), 16)]
 
     def rows_by_pack(self, places: Places) -> Iterator[tuple[str, Places, npt.NDArray[np.int32]]]:
-        """The packs that rows are in: of each its name, which of `places` are in it, and their row numbers there."""
+        """Group places by pack.
+
+        Yields:
+            A pack's name, the indices into `places` of the rows in it, and the numbers of these rows in the pack.
+        """
         numbers = self._entries.pack[places]
         for number in np.unique(numbers):
             chosen = np.flatnonzero(numbers == number)
             yield self.packs[number], chosen, self._entries.row[places[chosen]]
 
     def size_of(self, pack: str) -> int:
-        """How many rows a pack has."""
+        """Return the number of different rows in a pack."""
         entries = _joined(self._parts)
         return len(np.unique(entries.key[entries.pack == self.packs.index(pack)]))
 
     def packs_with(self, input_digests: Sequence[str]) -> list[str]:
-        """All packs that have a row of these; of a row that several packs have, each of them."""
+        """Return all packs that have a row of these inputs, also those whose copy of the row is not used."""
         entries = _joined(self._parts)
         return [self.packs[number] for number in np.unique(entries.pack[np.isin(entries.key, _keys(input_digests))])]
 
     def add(self, pack: str, table: pa.Table) -> None:
-        """Add a pack by its columns input_digest and digest; one of that name that is here already is replaced."""
+        """Add a pack, or replace the pack of that name. `table` has its columns `input_digest` and `digest`."""
         self.forget([pack])
         keys, digests = (_keys(table[column].to_pylist()) for column in ("input_digest", "digest"))
         rows = np.arange(len(keys), dtype=np.int32)
@@ -79,7 +83,7 @@ class Index:
         self.packs.append(pack)
 
     def forget(self, packs: Iterable[str]) -> None:
-        """The rows of some packs are there no more."""
+        """Remove the entries of some packs."""
         gone = set(packs) & set(self.packs)
         if gone:
             entries = _joined(self._parts)
@@ -88,13 +92,21 @@ class Index:
             self.packs = ["" if name in gone else name for name in self.packs]  # the others keep their numbers
 
     def to_bytes(self) -> bytes:
-        """As a file."""
+        """Return the content of an index file."""
         entries = _joined(self._parts)
         columns = [_fixed(entries.key), _fixed(entries.digest), pa.array(entries.pack), pa.array(entries.row)]
         return table_bytes(pa.table(columns, schema=SCHEMA), {"format": str(FORMAT), "packs": json.dumps(self.packs)})
 
     def add_file(self, data: bytes, present: Collection[str]) -> set[str]:
-        """Add what a file says of the packs that are present and not here yet; their names."""
+        """Add entries from an index file.
+
+        Args:
+            data: the content of the file.
+            present: the packs that exist; entries of other packs are left out.
+
+        Returns:
+            The names of the packs that were added.
+        """
         table = read_parquet(data)
         listed = json.loads((table.schema.metadata or {})[b"mer.packs"])
         new = set(listed) & set(present) - set(self.packs)
@@ -114,7 +126,7 @@ class Index:
 
     @property
     def _entries(self) -> _Entries:
-        """One entry of each key, in the order of keys."""
+        """One entry for each key, sorted by key."""
         if self._unique is None:
             entries = _joined(self._parts)
             sizes = np.bincount(entries.pack, minlength=len(self.packs))
@@ -128,7 +140,7 @@ class Index:
 
 @dataclass(frozen=True)
 class _Entries:
-    """Columns: key, the row's own digest, number of the pack, row in it."""
+    """Columns of n entries: the key, the row digest, the number of the pack, and the number of the row in the pack."""
 
     key: Digests
     digest: Digests

@@ -1,7 +1,7 @@
-"""The tables that a transform reads, joined by clip and served shard by shard.
+"""Read the tables that a transform reads, joined by clip, one shard at a time.
 
-Keys first: which clips there are and the digest of what each is made from needs only a few columns; whole rows
-are read for the clips that are computed.
+The keys come first: which clips there are, and the input digest of each. They need only a few columns. Whole rows are
+read only for the clips that are computed.
 """
 
 from __future__ import annotations
@@ -20,30 +20,45 @@ from mer_pipeline.base.transform import ExternalTable, Source
 from mer_pipeline.tables.rows import Encoded, digest_columns, encode, encode_column
 from mer_pipeline.tables.shards import read_parquet, read_shard, shard_of
 
-# What a source's table says about a clip, as it enters the input digest; None where it has no row.
+# The part of each clip's input digest that comes from one source's table. A clip without a row there is missing.
 Parts = Mapping[str, Encoded]
 
 
 @dataclass(frozen=True)
 class Keys:
-    """The clips of one shard in the order of their ids, and the digest of what each is made from."""
+    """The clips of one shard.
+
+    Attributes:
+        shard: the number of the shard.
+        clip_ids: the clips' names, sorted.
+        input_digests: the clips' input digests, in the same order.
+    """
 
     shard: int
     clip_ids: list[str]
     input_digests: list[str]
 
     def without(self, clip_ids: Container[str]) -> Keys:
-        """The others."""
+        """Return the keys without some clips."""
         pairs = zip(self.clip_ids, self.input_digests, strict=True)
         kept = [(clip_id, key) for clip_id, key in pairs if clip_id not in clip_ids]
         return Keys(self.shard, [clip_id for clip_id, _ in kept], [key for _, key in kept])
 
 
 class Inputs:
-    """Clips made of one row of each source's table.
+    """The clips of a transform, each made of one row of each source's table.
 
-    A table is a stage's folder of shards, or one table (the manifest, or external features) whose rows are dealt to
-    the same shards. The first source decides which clips there are; a clip that another lacks has None there.
+    A table is either a stage's folder of shards, or a single table (the manifest, or external features) whose rows are
+    split into the same shards. The first source decides which clips there are. If another source has no row for a
+    clip, the clip has None there.
+
+    Args:
+        sources: the tables to read.
+        places: the path of each table, by the table's name.
+        shards: the number of shards.
+
+    Raises:
+        StageError: a table is missing.
     """
 
     def __init__(self, sources: Sequence[Source], places: Mapping[str, Path], shards: int) -> None:
@@ -55,13 +70,25 @@ class Inputs:
                 raise StageError(f"{place} ({table}) is missing; make it with `dvc repro`")
 
     def keys(self, shard: int) -> Keys:
-        """The clips of one shard; no payload is read."""
+        """Return the clips of one shard and their input digests, without reading whole rows.
+
+        Raises:
+            StageError, DatasetError: a table cannot be read.
+        """
         parts = {source.table: self._parts(source, shard) for source in self.sources}
         clip_ids = list(parts[self.sources[0].table])
         return Keys(shard, clip_ids, input_digests(clip_ids, parts))
 
     def clips(self, keys: Keys, wanted: Collection[str]) -> Iterator[Clip]:
-        """The wanted ones of a shard's clips, in the order of their ids, with their rows."""
+        """Read some clips of a shard with their rows.
+
+        Args:
+            keys: the clips of the shard.
+            wanted: the names of the clips to read.
+
+        Yields:
+            The wanted clips, in the order of their ids.
+        """
         if not wanted:
             return
         digest_of = dict(zip(keys.clip_ids, keys.input_digests, strict=True))
@@ -88,7 +115,7 @@ class Inputs:
 
     @cached_property
     def _dealt(self) -> dict[str, list[pa.Table]]:
-        """Tables that are no folders of shards, split into shards and sorted."""
+        """The single tables, split into shards and sorted, by the table's name."""
         return {
             source.table: deal(read_source(source, place), self.shards)
             for source in self.sources
@@ -97,24 +124,31 @@ class Inputs:
 
 
 def is_one_table(source: Source, place: Path) -> bool:
-    """Whether a source's table is to be read as a whole, and is no stage's folder of shards."""
+    """Return whether a source's table is a single table and not a stage's folder of shards."""
     return isinstance(source, ExternalTable) or place.is_file()
 
 
 def read_source(source: Source, place: Path) -> pa.Table:
-    """A table that is no folder of shards.
+    """Read a single table.
 
     Raises:
-        StageError, DatasetError: it is not what it should be.
+        StageError, DatasetError: the table cannot be read.
     """
     return source.read(place) if isinstance(source, ExternalTable) else read_file(place, source.columns)
 
 
 def read_file(place: Path, columns: Sequence[str]) -> pa.Table:
-    """A table of one file: Parquet; or a CSV whose column `name` names the clips and whose cells stay text.
+    """Read a table of one file: a Parquet file, or a CSV file.
+
+    A CSV file has the clips' names in the column `name`; all its cells are read as text.
+
+    Args:
+        place: the file.
+        columns: the columns to read from a CSV file; a Parquet file is read whole.
 
     Raises:
-        StageError, DatasetError: it is not what it should be.
+        StageError: the Parquet file cannot be read.
+        DatasetError: the CSV file is not as `read_csv` needs it.
     """
     if place.suffix != ".csv":
         return read_parquet(place)
@@ -124,7 +158,12 @@ def read_file(place: Path, columns: Sequence[str]) -> pa.Table:
 
 
 def table_parts(table: pa.Table, columns: Sequence[str] | None) -> Parts:
-    """What each clip's row is for an input digest: the row's own digest, or the declared columns of a plain table."""
+    """Return the part of each clip's input digest that comes from one table, by the clip's name.
+
+    Args:
+        table: the table, with the column `clip_id`.
+        columns: the columns that count; None: the row digest counts, as for a stage's table.
+    """
     clip_ids = table["clip_id"].to_pylist()
     if columns is None:
         return {clip: Encoded(encode(value)) for clip, value in zip(clip_ids, table["digest"].to_pylist(), strict=True)}
@@ -136,12 +175,17 @@ def table_parts(table: pa.Table, columns: Sequence[str] | None) -> Parts:
 
 
 def input_digests(clip_ids: Sequence[str], parts: Mapping[str, Parts]) -> list[str]:
-    """Hash of exactly what a transform declares it reads, for each clip: `digest({table: part, ...})`."""
+    """Return the input digest of each clip: `digest({table: part, ...})` of all that the transform declares to read.
+
+    Args:
+        clip_ids: the clips.
+        parts: the parts of every table, by the table's name.
+    """
     return digest_columns({table: [of.get(clip_id) for clip_id in clip_ids] for table, of in parts.items()})
 
 
 def deal(table: pa.Table, count: int) -> list[pa.Table]:
-    """Split a table with a clip_id column into its shards, each sorted by clip."""
+    """Split a table with a column `clip_id` into `count` shards, each sorted by clip."""
     members: list[list[tuple[str, int]]] = [[] for _ in range(count)]
     for at, clip_id in enumerate(table["clip_id"].to_pylist()):
         members[shard_of(clip_id, count)].append((clip_id, at))
@@ -153,7 +197,7 @@ def _positions(table: pa.Table) -> dict[str, int]:
 
 
 def _row(table: pa.Table, at: int | None) -> Row | None:
-    """One row at a time, so that a shard of pictures is never whole in Python objects."""
+    """Return one row as Python objects. A whole shard of pictures as Python objects would need too much memory."""
     if at is None:
         return None
     row: Row = table.slice(at, 1).to_pylist()[0]

@@ -1,4 +1,4 @@
-"""What a store knows of one transform: which rows are there, which inputs are broken; nothing is read or written."""
+"""Look up what a store has of one transform: its rows, and the inputs that are known to be broken."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from mer_pipeline.tables.rows import stage_schema
 
 
 class KnownRows:
-    """Rows by what they are made from.
+    """The rows of one transform in a store, by input digest.
 
     Args:
-        store: where packs are; None: nowhere, and nothing is known.
-        transform: whose rows.
-        device: kind of device that it runs on ("any" where that does not matter).
+        store: the store; None: there is none, and no row is known.
+        transform: the transform.
+        device: the kind of device that it runs on; "any" if that does not matter.
 
     Attributes:
-        fingerprint: of the transform.
-        name: of the transform.
-        schema: of its table.
+        fingerprint: the transform's fingerprint.
+        name: the transform's name.
+        schema: the schema of the transform's table (`stage_schema`).
 
     Raises:
         StoreError: the store cannot be reached.
@@ -37,32 +37,32 @@ class KnownRows:
 
     @property
     def has_store(self) -> bool:
-        """Whether anything is remembered at all."""
+        """Whether there is a store."""
         return self._packs is not None
 
     @property
     def written(self) -> int:
-        """Bytes of packs written."""
+        """The number of bytes that were written in packs."""
         return 0 if self._packs is None else self._packs.written
 
     @property
     def set_aside(self) -> Mapping[str, str]:
-        """Packs that could not be trusted, and why."""
+        """The reason for each damaged pack that was set aside, by the pack's name."""
         return {} if self._packs is None else self._packs.set_aside
 
     def knows(self, input_digests: Sequence[str]) -> list[bool]:
-        """Whether each input's row is in the store, or the input is known to be broken."""
+        """Return for each input whether its row is in the store or the input is known to be broken."""
         if self._packs is None:
             return [False] * len(input_digests)
         found = (self._packs.find(input_digests) >= 0).tolist()
         return [known or key in self._packs.problems for known, key in zip(found, input_digests, strict=True)]
 
     def problem(self, input_digest: str) -> tuple[str, str] | None:
-        """Error class and message of an input that is broken for good."""
+        """Return the error's class and message of an input that is known to be broken; None for any other."""
         return None if self._packs is None else self._packs.problems.get(input_digest)
 
     def digests(self, input_digests: Sequence[str]) -> list[str | None]:
-        """Digests of the rows that the store has, None for the others; nothing is read."""
+        """Return the digest of each input's row; None if the store does not have the row. No row is read."""
         found: list[str | None] = [None] * len(input_digests)
         if self._packs is not None:
             places = self._packs.find(input_digests)
@@ -72,7 +72,10 @@ class KnownRows:
         return found
 
     def stored_parts(self) -> Mapping[str, str] | None:
-        """The parts of the fingerprint that this transform's rows were last kept under; None where there are none."""
+        """Return the parts of the fingerprint under which rows of this transform were last stored.
+
+        None if the store has no rows of this transform.
+        """
         if self._store is None or self._packs is None:
             return None
         if len(self._packs):
@@ -84,13 +87,22 @@ class KnownRows:
         return None
 
     def forget_problems(self, input_digests: Iterable[str]) -> int:
-        """No longer remember that these inputs are broken; how many were."""
+        """Forget that these inputs are broken, and return how many of them were.
+
+        Raises:
+            ReadOnlyStore, StoreError: the store cannot be changed.
+        """
         return 0 if self._packs is None else self._packs.forget_problems(input_digests)
 
     def forget(self, input_digests: Sequence[str] | None = None) -> int:
-        """No longer have the rows of these inputs, or any row, and nothing of what is broken; how many rows there were.
+        """Remove the rows of some inputs from the store, and return how many there were.
+
+        It is also forgotten which of these inputs are broken.
+
+        Args:
+            input_digests: the inputs; None: all.
 
         Raises:
-            ReadOnlyStore, StoreError: they cannot be taken out.
+            ReadOnlyStore, StoreError: the store cannot be changed.
         """
         return 0 if self._packs is None else self._packs.forget(input_digests)

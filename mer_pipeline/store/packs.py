@@ -1,8 +1,8 @@
-"""Packs: the rows of one transform at one fingerprint, in files that never change and are named by their content.
+"""Packs: files with the rows of one transform and one fingerprint, which never change and are named by their content.
 
-Any number of processes write without locks, and a pack that is torn or altered does not hash to its name: it is set
-aside and its rows are computed again. A pack has the form of a canonical shard, so that one that holds a whole shard
-*is* the shard. `store.py` says where packs lie.
+Any number of processes can write packs without locks. The name of a damaged pack is not the hash of its content; such a
+pack is set aside, and its rows are computed again. A pack has the format of a shard, so a pack with all rows of a shard
+is byte for byte that shard. `store.py` says where packs lie.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from mer_pipeline.tables.shards import open_here, read_parquet, table_bytes
 
 PACK, PROBLEMS, INDEX, PARTS = ".parquet", ".problems.parquet", ".index", "fingerprint.json"
 PACKS, ASIDE = "packs", "aside"
-INDEX_FROM = 8  # packs that no index covers: from here on a new one is written
+INDEX_FROM = 8  # a new index is written once so many packs are not in one
 DAY_S = 86_400.0
 
 PROBLEM_SCHEMA = pa.schema(
@@ -35,12 +35,12 @@ PROBLEM_SCHEMA = pa.schema(
 
 
 class PackSet:
-    """The rows of one transform at one fingerprint: look up, read, put.
+    """The packs of one transform with one fingerprint. Rows are found, read and stored here.
 
     Attributes:
-        problems: error class and message of inputs that are broken for good, by input digest.
-        set_aside: packs that could not be trusted, and why.
-        written: bytes.
+        problems: the error's class and message of each input that is known to be broken, by input digest.
+        set_aside: the reason for each file that was damaged and therefore set aside, by the file's name.
+        written: the number of bytes written.
     """
 
     def __init__(self, root: StorageRoot, transform: str, fingerprint: Fingerprint, schema: pa.Schema) -> None:
@@ -50,15 +50,15 @@ class PackSet:
         self.problems: dict[str, tuple[str, str]] = {}
         self.written = 0
         self._index = Index()
-        self._gone: set[str] = set()  # names that a listing may still have
-        self._refused: set[str] = set()  # packs that cannot be trusted and cannot be moved
-        self._covering: list[str] = []  # files of the index that are of use
-        self._uncovered = 0  # packs that none of them has
+        self._gone: set[str] = set()  # files that were removed, but may still be in a listing
+        self._refused: set[str] = set()  # damaged packs that this process may not move
+        self._covering: list[str] = []  # index files that have packs of this set
+        self._uncovered = 0  # number of packs that are in no index file
         self._problem_files: dict[str, dict[str, tuple[str, str]]] = {}
         self.refresh()
 
     def refresh(self) -> None:
-        """Learn what other processes have put here or taken away."""
+        """Read which files other processes have added or removed."""
         self._files = files = self.root.files(self.folder)
         for name in self._gone | self._refused:
             files.pop(name, None)
@@ -80,34 +80,34 @@ class PackSet:
         self.problems = {key: problem for file in self._problem_files.values() for key, problem in file.items()}
 
     def look_again(self) -> None:
-        """As `refresh`, where others are known to have written: what was lost may have been put here anew."""
+        """Refresh after other processes have written. A pack that was gone before may be here again."""
         self._gone.clear()
         self.refresh()
 
     def __len__(self) -> int:
-        """How many rows there are."""
+        """Return the number of rows."""
         return len(self._index)
 
     def find(self, input_digests: Sequence[str]) -> Places:
-        """Where the rows made from these inputs are, for `read`; -1 where there is none."""
+        """Return the places of the rows of these inputs, for `read`: int64, (n,); -1 where there is no row."""
         return self._index.find(input_digests)
 
     def digests(self, places: Places) -> list[str]:
-        """The rows' own digests, without reading them."""
+        """Return the row digests at some places, without reading the rows."""
         return self._index.digests(places)
 
     def packs_of(self, places: Places) -> dict[str, int]:
-        """The packs that rows are in, and how many of them are in each."""
+        """Return the number of rows in each pack that has rows at these places, by the pack's name."""
         return {name: len(rows) for name, _, rows in self._index.rows_by_pack(places)}
 
     def size_of(self, pack: str) -> int:
-        """How many rows of a pack are known here."""
+        """Return the number of rows in a pack."""
         return self._index.size_of(pack)
 
     def read(self, places: Places, columns: Sequence[str] | None = None) -> pa.Table | None:
-        """The rows at some places, in that order; None where a pack cannot be trusted.
+        """Read the rows at some places, in that order; return None if one of their packs is damaged or gone.
 
-        Such a pack is set aside, and `find` no longer knows its rows.
+        A damaged pack is set aside, and `find` no longer finds its rows.
         """
         assert (places >= 0).all(), "rows that are not here cannot be read"
         tables, order = [], []
@@ -124,14 +124,14 @@ class PackSet:
         return pa.concat_tables(tables).take(pa.array(back, pa.int64()))
 
     def _in_form(self, table: pa.Table) -> pa.Table:
-        """A table that was read, with the names of the items of lists that the schema has; Parquet has its own."""
+        """Return a table with the names that the schema has for the items of lists, for which Parquet has its own."""
         return pa.concat_tables([self.schema.empty_table().select(table.column_names), table])
 
     def read_pack(self, name: str) -> bytes | None:
-        """A pack's bytes, checked; None where they cannot be trusted (then it is set aside) or are gone."""
+        """Read and check a pack's bytes; return None if the pack is damaged (it is then set aside) or gone."""
         try:
             data = self.root.read(f"{self.folder}/{name}")
-        except FileNotFoundError:  # another process put its rows into a larger pack
+        except FileNotFoundError:  # another process has put its rows into a larger pack
             self._gone.add(name)
             return None
         if hashlib.sha256(data).hexdigest() != name.removesuffix(PACK).removesuffix(".problems"):
@@ -140,27 +140,27 @@ class PackSet:
         return data
 
     def put(self, table: pa.Table, provenance: Mapping[str, str]) -> None:
-        """Keep rows; `table` has the pack set's schema.
+        """Store rows as a pack. `table` must have the pack set's schema.
 
         Raises:
-            ReadOnlyStore, StoreError: they cannot be kept.
+            ReadOnlyStore, StoreError: the rows cannot be stored.
         """
         self.put_bytes(table_bytes(table, provenance), table)
 
     def put_bytes(self, data: bytes, table: pa.Table) -> str:
-        """Keep a pack that is encoded already; its name."""
+        """Store a pack that is already encoded, and return its name. Raises as `put`."""
         name = hashlib.sha256(data).hexdigest() + PACK
         self.open_for_writing()
         self.root.write(f"{self.folder}/{name}", data)
         self.written += len(data)
         self._gone.discard(name)
         self._refused.discard(name)
-        self._index.add(name, table)  # what lay there under this name may have been something else
+        self._index.add(name, table)  # this also replaces the entries of a damaged file of that name
         self._uncovered += 1
         return name
 
     def put_problems(self, problems: Iterable[Row]) -> None:
-        """Remember clips that are broken for good: rows with input_digest, error and message."""
+        """Store that inputs are broken, given as rows with input_digest, error and message. Raises as `put`."""
         rows = sorted(
             ({name: row[name] for name in PROBLEM_SCHEMA.names} for row in problems),
             key=lambda row: str(row["input_digest"]),
@@ -173,7 +173,7 @@ class PackSet:
         self.problems |= {str(row["input_digest"]): (str(row["error"]), str(row["message"])) for row in rows}
 
     def forget_problems(self, input_digests: Iterable[str]) -> int:
-        """No longer remember that these are broken; how many were."""
+        """Forget that these inputs are broken, and return how many of them were. Raises as `put`."""
         gone = self.problems.keys() & set(input_digests)
         kept = [
             {"input_digest": key, "error": error, "message": message}
@@ -188,13 +188,13 @@ class PackSet:
         return len(gone)
 
     def forget(self, input_digests: Iterable[str] | None = None) -> int:
-        """No longer have the rows made from these inputs, or any; how many there were.
+        """Remove the rows of some inputs (None: all rows) and forget which of them are broken; return how many rows.
 
-        Packs do not change: one that has such rows is replaced by one that has its others. A process that reads at the
-        same time finds the new one; one that has the rows in hand already may put them again.
+        Packs do not change, so a pack with such rows is replaced by a pack with its other rows. A process that reads at
+        the same time finds the new pack. A process that has the rows in memory may store them again.
 
         Raises:
-            ReadOnlyStore, StoreError: they cannot be taken out.
+            ReadOnlyStore, StoreError: the store cannot be changed.
         """
         if input_digests is None:
             count = len(self)
@@ -222,10 +222,12 @@ class PackSet:
         return count
 
     def open_for_writing(self, *, surely: bool = False) -> None:
-        """Say that the pack set is in use; at most once a day, unless it must be sure that rows can be kept.
+        """Record that the pack set is in use, by writing the fingerprint's parts.
+
+        This is done at most once a day; if `surely`, it is always done, as a test that rows can be stored.
 
         Raises:
-            ReadOnlyStore, StoreError: nothing can be kept here.
+            ReadOnlyStore, StoreError: nothing can be stored here.
         """
         known = self._files.get(PARTS)
         if surely or known is None or time.time() - known.written > DAY_S:
@@ -234,7 +236,7 @@ class PackSet:
             self._files[PARTS] = Info(len(text), time.time())
 
     def supersede(self, pack: str, others: Iterable[str]) -> None:
-        """Remove packs whose rows are all in another. A reader who is about to open one looks again."""
+        """Remove packs whose rows are all in another pack. A reader that misses one of them refreshes its listing."""
         gone = [name for name in others if name != pack]
         for name in gone:
             self.root.remove(f"{self.folder}/{name}")
@@ -242,7 +244,7 @@ class PackSet:
         self._index.forget(gone)
 
     def write_index(self) -> None:
-        """Make opening cheap again after many packs were added."""
+        """Write an index if many packs are not in one, so that opening the pack set is fast again."""
         if self._uncovered < INDEX_FROM:
             return
         data = self._index.to_bytes()
@@ -252,7 +254,7 @@ class PackSet:
         self._uncovered = 0
 
     def _read_index(self, name: str, packs: set[str]) -> set[str]:
-        """Take from a file of the index what is there and not known yet; the packs that were."""
+        """Add the entries that an index file has of the given packs, and return the packs that were in it."""
         try:
             data = self.root.read(f"{self.folder}/{name}")
         except FileNotFoundError:
@@ -263,7 +265,7 @@ class PackSet:
         return self._index.add_file(data, packs)
 
     def _read_keys(self, name: str) -> None:
-        """Learn a pack's keys from the pack; one that is not of this pack set is set aside."""
+        """Read a pack's keys from the pack itself. A pack that does not belong to this pack set is set aside."""
         try:
             with self.root.open(f"{self.folder}/{name}") as file:
                 parquet = open_here(file)
@@ -285,7 +287,7 @@ class PackSet:
         return {row["input_digest"]: (row["error"], row["message"]) for row in rows}
 
     def _put_aside(self, name: str, why: str) -> None:
-        """Out of the way and not deleted: someone may want to know what happened to it."""
+        """Move a damaged file to another folder. It is not deleted, so that a user can find out what happened."""
         self.set_aside[name] = why
         self._gone.add(name)
         try:

@@ -1,7 +1,7 @@
-"""A store's folder at any fsspec URL: a local path, a network file system, `s3://bucket/prefix`.
+"""The folder or URL of a store: a local path, a network file system, or any fsspec URL such as `s3://bucket/prefix`.
 
-What is written appears whole under its name or not at all: renamed on file systems, put in one request on
-object stores. Nothing is ever changed in place, so no locks are needed however many processes write.
+A file appears under its name complete or not at all. On a file system it is renamed, and on an object store it is put
+in one request. Files are never changed in place, so any number of processes can write without locks.
 """
 
 from __future__ import annotations
@@ -29,21 +29,29 @@ _FICLONE = 0x40049409  # Linux: share the blocks of another file
 
 @dataclass(frozen=True)
 class Info:
-    """A file in a listing: its size in bytes, and when it was written, in seconds since 1970."""
+    """A file in a listing.
+
+    Attributes:
+        size: the size in bytes.
+        written: when the file was written, in seconds since 1970.
+    """
 
     size: int
     written: float
 
 
 class TornFile(Exception):
-    """A reader says that a file is not what it should be; pyarrow has OSError for that, without a number."""
+    """A reader found that the content of a file is damaged. (pyarrow raises an OSError without a number for that.)"""
 
 
 class StorageRoot:
-    """A folder; names within it are relative and use "/".
+    """The folder of a store. The names of files in it are relative paths with "/".
+
+    Args:
+        url: a path or an fsspec URL.
 
     Raises:
-        UsageError: the URL's protocol is unknown or its library is not installed.
+        UsageError: the URL's protocol is unknown, or the library for it is not installed.
     """
 
     def __init__(self, url: str) -> None:
@@ -52,7 +60,7 @@ class StorageRoot:
 
         self.url = url
         try:
-            # Another process may write at any time, so no listing may be remembered.
+            # Another process may write at any time, so listings must not be cached.
             self._fs, root = url_to_fs(url, use_listings_cache=False, skip_instance_cache=True)
         except ImportError as error:
             raise UsageError(f"store '{url}': {error}; for s3:// install mer-pipeline[s3]") from None
@@ -66,31 +74,31 @@ class StorageRoot:
 
     @property
     def fs(self) -> AbstractFileSystem:
-        """The file system, for readers that take one."""
+        """The fsspec file system, for readers that need one."""
         return self._fs
 
     def path(self, name: str) -> str:
-        """A name's path on the file system."""
+        """Return the path of a name on the file system."""
         return f"{self.root}/{name}" if name else self.root
 
     def local(self, name: str) -> Path | None:
-        """The path of a name, where it is one of this machine's."""
+        """Return the path of a name if the store is on this machine's file system, else None."""
         return Path(self.path(name)) if self.is_local else None
 
     def files(self, folder: str = "") -> dict[str, Info]:
-        """Files directly in a folder; nothing where there is none."""
+        """Return the files directly in a folder, by name; nothing if there is no such folder."""
         return {name: info for name, info in self._entries(folder) if info is not None}
 
     def folders(self, folder: str = "") -> list[str]:
-        """Names of the folders directly in a folder, sorted."""
+        """Return the names of the folders directly in a folder, sorted."""
         return sorted(name for name, info in self._entries(folder) if info is None)
 
     def read(self, name: str) -> bytes:
-        """A file's bytes.
+        """Return the content of a file.
 
         Raises:
-            FileNotFoundError: there is none.
-            StoreError: it cannot be read.
+            FileNotFoundError: there is no such file.
+            StoreError: the file cannot be read.
         """
         with self._errors():
             data = self._fs.cat_file(self.path(name))
@@ -99,11 +107,12 @@ class StorageRoot:
 
     @contextmanager
     def open(self, name: str) -> Iterator[BinaryIO]:
-        """A file for readers that seek, such as Parquet's; what such a reader finds wrong in it stays as it is.
+        """Open a file for a reader that seeks, such as that of Parquet.
 
         Raises:
-            FileNotFoundError: there is none.
-            StoreError: it cannot be read.
+            FileNotFoundError: there is no such file.
+            StoreError: the file cannot be read.
+            TornFile: the reader in the block raised an OSError without a number, because the content is damaged.
         """
         with self._errors(), self._fs.open(self.path(name), "rb") as file:
             try:
@@ -114,10 +123,10 @@ class StorageRoot:
                 raise
 
     def write(self, name: str, data: bytes) -> None:
-        """Write a file, whole or not at all; one that is there already is replaced.
+        """Write a file, complete or not at all. A file of that name is replaced.
 
         Raises:
-            ReadOnlyStore: this process may not write here.
+            ReadOnlyStore: this process may not write to the store.
             StoreError: the disk is full, or the store cannot be reached.
         """
         with self._errors():
@@ -134,19 +143,19 @@ class StorageRoot:
                 _share(temporary)
 
     def remove(self, name: str) -> None:
-        """Remove a file or a folder; nothing happens where there is none.
+        """Remove a file or a folder. If there is none, nothing happens.
 
         Raises:
-            ReadOnlyStore, StoreError: as `write`.
+            ReadOnlyStore, StoreError: as in `write`.
         """
         with self._errors(), suppress(FileNotFoundError):
             self._fs.rm(self.path(name), recursive=True)
 
     def move(self, name: str, to: str) -> None:
-        """Rename a file.
+        """Rename a file. If there is none, nothing happens.
 
         Raises:
-            ReadOnlyStore, StoreError: as `write`.
+            ReadOnlyStore, StoreError: as in `write`.
         """
         with self._errors(), suppress(FileNotFoundError):
             path, target = self.local(name), self.local(to)
@@ -167,13 +176,13 @@ class StorageRoot:
         for entry in found:
             name = str(entry["name"]).rstrip("/").rpartition("/")[2]
             if str(entry["name"]).rstrip("/") == self.path(folder):
-                continue  # object stores list the prefix itself
+                continue  # the listing of an object store contains the folder itself
             is_folder = entry["type"] == "directory"
             yield name, None if is_folder else Info(int(entry["size"] or 0), _time(entry))
 
     @contextmanager
     def _errors(self) -> Iterator[None]:
-        """What goes wrong, as one sentence each."""
+        """Turn errors of the file system or the store's client into StoreError, with a one-sentence message."""
         try:
             yield
         except FileNotFoundError:
@@ -194,7 +203,13 @@ class StorageRoot:
 
 
 def clone(data: bytes, source: Path | None, target: Path) -> None:
-    """Write `data`, which is the content of `source` where that is given, sharing its blocks where the disk can."""
+    """Write a file whose content may be in another file already, and share disk blocks with that file if possible.
+
+    Args:
+        data: the content.
+        source: a file with the same content; None if there is none.
+        target: the file to write.
+    """
     with target.open("wb") as out:
         if source is not None:
             with suppress(OSError), source.open("rb") as file:
@@ -207,7 +222,7 @@ def clone(data: bytes, source: Path | None, target: Path) -> None:
 
 @contextmanager
 def disk_errors(folder: Path) -> Iterator[None]:
-    """A full or write-protected disk below a folder as one sentence."""
+    """Turn the errors of a full or write-protected disk into a StageError that names the folder."""
     try:
         yield
     except OSError as error:
@@ -222,7 +237,7 @@ def disk_errors(folder: Path) -> Iterator[None]:
 
 
 def free_bytes(folder: Path) -> int:
-    """Space that is left on the disk of a folder, which need not exist yet."""
+    """Return the free bytes on the disk of a folder, which need not exist yet."""
     place = folder.absolute()
     while not place.exists():
         place = place.parent
@@ -230,30 +245,35 @@ def free_bytes(folder: Path) -> int:
 
 
 def _make_folders(folder: Path) -> None:
-    """Make a folder and its parents, each with its parent's permissions.
+    """Make a folder and its parents. In a team's folder, each gets the permissions of its parent.
 
-    Then a team needs to prepare only the topmost one (`chmod g+ws`), whatever the umasks of its members.
+    A team then needs to set the permissions of the topmost folder only (`chmod g+ws`), whatever the umasks of its
+    members are.
     """
     if folder.is_dir():
         return
     _make_folders(folder.parent)
-    # One name for each user: what a kill leaves behind becomes the folder of the next who needs it.
+    # One name for each user, so that a folder that a kill left behind is used the next time.
     temporary = folder.with_name(f".{folder.name}.{os.getuid()}{TEMPORARY}")
     try:
         temporary.mkdir(exist_ok=True)
-        _share(temporary)  # before anybody can see it under its name
-        if folder.is_dir():  # a rename would take its place while it is empty, and who makes a file there would fail
+        _share(temporary)  # before other processes can see the folder under its name
+        # A rename would replace another process's folder while that is empty, and its next file could not be made.
+        if folder.is_dir():
             raise FileExistsError(folder)
         temporary.rename(folder)
     except OSError:
         with suppress(OSError):
             temporary.rmdir()
-        if not folder.is_dir():  # else another process was first
+        if not folder.is_dir():  # if it is there, another process made it first
             raise
 
 
 def _share(path: Path) -> None:
-    """Give what was made in a team's folder the folder's permissions; the umask may have taken the group's away."""
+    """Give a new file or folder the permissions of its folder, if that is a team's (set-group-ID).
+
+    The umask may have removed the group's permissions.
+    """
     mode = stat.S_IMODE(path.parent.stat().st_mode)
     if mode & stat.S_ISGID:
         path.chmod(mode if path.is_dir() else mode & 0o666)
@@ -270,7 +290,7 @@ def _time(entry: dict[str, object]) -> float:
 
 
 def _client_errors() -> tuple[type[Exception], ...]:
-    """What an object store's client raises beside OSError; none where it is not installed."""
+    """Return the exceptions that an object store's client raises besides OSError; none if it is not installed."""
     try:
         from botocore.exceptions import BotoCoreError, ClientError
     except ImportError:

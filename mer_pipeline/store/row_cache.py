@@ -1,10 +1,10 @@
-"""The rows of one transform: those that packs have, and those that no pack has yet.
+"""The row cache: the known rows of one transform, and the new rows that no pack has yet.
 
     missing ─► (an engine computes) ─► add ─► write / table
 
-Rows that were added wait here until their shard is whole; then the shard is one pack, byte for byte. Where that takes
-longer than `flush_s`, they go into smaller packs meanwhile, so that a kill loses no more. Without a store nothing is
-remembered, and rows wait until their shard is whole.
+New rows wait here until their shard is complete; the shard is then stored as one pack. If that takes longer than
+`flush_s`, they are stored in smaller packs meanwhile, so that a killed process loses at most the work of that time.
+Without a store, nothing is kept between runs, and rows wait in memory until their shard is complete.
 """
 
 from __future__ import annotations
@@ -31,21 +31,21 @@ from mer_pipeline.tables.quarantine import problem_row
 from mer_pipeline.tables.rows import to_table
 from mer_pipeline.tables.shards import shard_of, sorted_by_clip, table_bytes
 
-FLUSH_EARLY = 0.8  # of flush_s: what is being computed at that moment is lost work as well
+FLUSH_EARLY = 0.8  # fraction of flush_s; flushing early leaves time for the rows that are being computed at the time
 
 
 class RowCache(KnownRows):
-    """Known rows, and new ones.
+    """The known rows of a transform, and its new rows.
 
     Args:
-        store, transform, device: as of KnownRows.
-        shards: how many the transform's table has.
-        flush_s: at most so many seconds of work wait here.
-        clock: seconds, from any start.
+        store, transform, device: as in `KnownRows`.
+        shards: the number of shards of the transform's table.
+        flush_s: rows wait here for at most so many seconds before they are stored.
+        clock: returns the time in seconds, from any start.
 
     Attributes:
-        shards: see above.
-        seconds: spent on writing.
+        shards: as in Args.
+        seconds: the time spent on writing.
     """
 
     def __init__(
@@ -60,15 +60,15 @@ class RowCache(KnownRows):
         super().__init__(store, transform, device)
         self.seconds = 0.0
         self.shards, self._flush_s, self._clock = shards, flush_s, clock
-        self._waiting: defaultdict[int, dict[str, Row]] = defaultdict(dict)  # rows that no pack has, by shard and clip
-        self._failed: dict[str, Row] = {}  # of this run, by clip
-        self._untold: list[Row] = []  # those of them that the store is to remember
-        self._since: float | None = None  # when the oldest of these was added
+        self._waiting: defaultdict[int, dict[str, Row]] = defaultdict(dict)  # rows in no pack yet, by shard and clip
+        self._failed: dict[str, Row] = {}  # failures of this run, by clip
+        self._untold: list[Row] = []  # lasting failures that are not yet in the store
+        self._since: float | None = None  # when the oldest waiting row or failure was added
         self._kept: set[str] = set()  # clips whose outcome a worker has put into the store
         self._is_stale = False
 
     def missing(self, keys: Keys) -> list[str]:
-        """The clips that have neither a row nor a failure."""
+        """Return the clips that have neither a row nor a failure."""
         self._look_again()
         waiting, known = self._waiting[keys.shard], self.knows(keys.input_digests)
         return [
@@ -78,7 +78,7 @@ class RowCache(KnownRows):
         ]
 
     def failures(self, keys: Keys) -> dict[str, Row]:
-        """The clips that failed, in this run or before, as rows of PROBLEM_SCHEMA."""
+        """Return the failures of clips, in this run or before, as rows of `PROBLEM_SCHEMA` by the clip's name."""
         self._look_again()
         failed = {}
         for clip_id, key in zip(keys.clip_ids, keys.input_digests, strict=True):
@@ -89,10 +89,13 @@ class RowCache(KnownRows):
         return failed
 
     def open(self, missing: int) -> None:
-        """Say that the rows are in use, and make sure that so many new ones can be kept before they are computed.
+        """Record that the rows are in use, and make sure before any work that new rows can be stored.
+
+        Args:
+            missing: the number of rows that will be computed; 0: the store may be read-only.
 
         Raises:
-            ReadOnlyStore, StoreError: they cannot.
+            ReadOnlyStore, StoreError: new rows cannot be stored.
         """
         if self._packs is None:
             return
@@ -106,10 +109,12 @@ class RowCache(KnownRows):
                 ) from None
 
     def add(self, outcomes: Iterable[Outcome]) -> None:
-        """Take what became of clips, and put what has waited long enough into packs. Called now and then without any.
+        """Take the outcomes of clips, and store all waiting rows if they have waited long enough.
+
+        This is also called without outcomes from time to time, so that waiting rows are stored.
 
         Raises:
-            ReadOnlyStore, StoreError: rows cannot be kept, or a worker's are not in this store.
+            ReadOnlyStore, StoreError: rows cannot be stored, or the rows that a worker stored are not in this store.
         """
         for outcome in outcomes:
             clip_id = outcome.clip_id
@@ -122,7 +127,7 @@ class RowCache(KnownRows):
                 told = (failure.error, failure.message, outcome.input_digest, failure.traceback)
                 problem = problem_row(clip_id, *told)
                 self._failed[clip_id] = problem
-                if failure.lasts:  # of anything else nobody knows whether it will happen again
+                if failure.lasts:  # any other failure may not happen again, so the store does not keep it
                     self._untold.append(problem)
             if self._since is None:
                 self._since = self._clock()
@@ -130,10 +135,10 @@ class RowCache(KnownRows):
             self.flush()
 
     def flush(self) -> None:
-        """Put everything that waits into packs.
+        """Store all waiting rows and failures.
 
         Raises:
-            ReadOnlyStore, StoreError: it cannot be kept.
+            ReadOnlyStore, StoreError: they cannot be stored.
         """
         if self._packs is None:
             return
@@ -145,12 +150,17 @@ class RowCache(KnownRows):
             self._since = None
 
     def write(self, keys: Keys, path: Path) -> bool:
-        """Write a shard of which nothing is missing, but for the clips that failed.
+        """Write a shard. Each of its clips must have a row or a failure.
 
-        False, and nothing is written, where a pack turned out not to be trusted: then some of its rows are missing.
+        Args:
+            keys: the clips of the shard.
+            path: the file to write.
+
+        Returns:
+            True; or False if a pack turned out to be damaged. Some rows are then missing, and nothing is written.
 
         Raises:
-            ReadOnlyStore, StoreError: its new rows cannot be kept.
+            ReadOnlyStore, StoreError: new rows of the shard cannot be stored.
         """
         with self._timed():
             keys = keys.without(self.failures(keys))
@@ -175,15 +185,18 @@ class RowCache(KnownRows):
             data = self._bytes_of(table, keys.shard)
             path.write_bytes(data)
             if self._packs is not None:
-                with suppress(ReadOnlyStore):  # nothing is lost: the rows are in smaller packs
+                with suppress(ReadOnlyStore):  # nothing is lost, because the rows are in smaller packs
                     settle(self._packs, table, data)
             return True
 
     def table(self, keys: Keys) -> pa.Table | None:
-        """The rows of clips of which none is missing or failed, in the given order; None as in `write`.
+        """Return the rows of clips, in the given order; None if a pack turned out to be damaged.
+
+        Args:
+            keys: clips of one shard, of which none is missing or failed.
 
         Raises:
-            ReadOnlyStore, StoreError: new rows cannot be kept.
+            ReadOnlyStore, StoreError: new rows cannot be stored.
         """
         if self._packs is None:
             waiting = self._waiting[keys.shard]
@@ -198,18 +211,19 @@ class RowCache(KnownRows):
             raise StoreError(
                 f"{self.name}: an index of the store names rows that are others'; remove its *.index files"
             )
-        # The same content may have been seen under another name. Parquet calls the items of a list otherwise.
+        # The rows may have been stored for a clip of another name with the same content. Parquet has another name for
+        # the items of a list, so the table is also cast to the schema.
         names = pa.array(keys.clip_ids, pa.string())
         return table.set_column(0, self.schema.field("clip_id"), names).cast(self.schema)
 
     def close(self) -> None:
-        """Make the next opening cheap."""
+        """Write an index if needed, so that the next opening is fast."""
         if self._packs is not None:
             with suppress(ReadOnlyStore):
                 self._packs.write_index()
 
     def _note_kept(self, clip_id: str) -> None:
-        if clip_id in self._kept:  # it was computed a second time, because it was missing after the first
+        if clip_id in self._kept:  # the clip was computed a second time, because its row was not in the store
             raise StoreError(
                 f"{self.name}: a worker has kept the row of '{clip_id}', and the store does not have it; give all "
                 "machines the same MER_STORE"
@@ -223,7 +237,7 @@ class RowCache(KnownRows):
             self._is_stale = False
 
     def _keep(self, shard: int) -> None:
-        """Put the rows of a shard that wait into a pack of their own. Without a store they stay."""
+        """Store the waiting rows of a shard as a pack. Without a store, they go on waiting."""
         waiting = self._waiting[shard]
         if self._packs is not None and waiting:
             table = sorted_by_clip(to_table(list(waiting.values()), self.schema))
@@ -231,7 +245,7 @@ class RowCache(KnownRows):
             waiting.clear()
 
     def _provenance(self, shard: int) -> Mapping[str, str]:
-        """What a shard's footer says."""
+        """Return the entries of a shard's footer."""
         return {"transform": self.name, "shard": str(shard), **self.fingerprint.provenance()}
 
     def _bytes_of(self, table: pa.Table, shard: int) -> bytes:
@@ -247,10 +261,17 @@ class RowCache(KnownRows):
 
 
 def row_cache_of(transform: Transform[Item], runtime: Runtime, shards: int = 1) -> RowCache:
-    """What this machine's store knows of a transform.
+    """Open the row cache of a transform in this machine's store.
+
+    Args:
+        transform: the transform.
+        runtime: the settings of this machine.
+        shards: the number of shards of the transform's table.
 
     Raises:
         StoreError: the store cannot be reached.
+        UsageError: the storage root is not a valid URL.
+        Undigestible: as in `fingerprint_of`.
     """
     url = runtime.store_url
     device = runtime.device_kind() if transform.uses_torch else "any"

@@ -1,4 +1,7 @@
-"""Packs and shards have one form: a pack may be a shard already, and a shard takes the place of the packs in it."""
+"""Find packs that are whole shards, and replace packs by the shard that contains them.
+
+This is possible because packs and shards have the same format.
+"""
 
 from __future__ import annotations
 
@@ -12,19 +15,19 @@ from mer_pipeline.store.inputs import Keys
 from mer_pipeline.store.packs import PackSet
 from mer_pipeline.tables.shards import open_here, table_bytes
 
-MAX_FRAGMENTS = 8  # packs that a shard may be spread over before it is put together in the store as well
+MAX_FRAGMENTS = 8  # a shard whose rows are in more packs than this is stored as one pack
 
 
 def find_whole(packs: PackSet, keys: Keys, provenance: Mapping[str, str]) -> tuple[bytes, Path | None] | None:
-    """A pack that is, byte for byte, the shard of some clips.
+    """Find a pack that is, byte for byte, the shard of some clips.
 
     Args:
-        packs: where to look.
-        keys: of the clips.
-        provenance: what the shard's footer says.
+        packs: the pack set to search.
+        keys: the clips of the shard.
+        provenance: the entries of the shard's footer.
 
     Returns:
-        Its bytes, and its path where it has one on this machine; None where there is no such pack.
+        The pack's bytes, and its path if it is on this machine; None if there is no such pack.
     """
     places = packs.find(keys.input_digests)
     if not len(places) or (places < 0).any():
@@ -51,18 +54,19 @@ def find_whole(packs: PackSet, keys: Keys, provenance: Mapping[str, str]) -> tup
 
 
 def settle(packs: PackSet, table: pa.Table, data: bytes) -> None:
-    """Keep a whole shard as one pack in place of the packs that it was put together from.
+    """Store a whole shard as one pack, and remove the packs that it replaces.
 
-    Done where all rows of those packs are in it, or where there are too many of them. Without it, rows that grew pack
-    by pack would lie on disk in many small files for ever.
+    This is done if the rows of the shard are in several packs, and these packs have no other rows or are more than
+    `MAX_FRAGMENTS`. Without it, rows that were stored in small packs would stay in many small files for ever. Only
+    packs without other rows are removed.
 
     Args:
-        packs: where they are.
+        packs: the pack set.
         table: the shard.
-        data: its bytes.
+        data: the shard's bytes.
 
     Raises:
-        ReadOnlyStore, StoreError: it cannot be kept.
+        ReadOnlyStore, StoreError: the shard cannot be stored.
     """
     places = packs.find(table["input_digest"].to_pylist())
     if not len(places) or (places < 0).any():
@@ -74,6 +78,6 @@ def settle(packs: PackSet, table: pa.Table, data: bytes) -> None:
 
 
 def _writer() -> str:
-    """What a Parquet file that is written here says of its writer."""
+    """Return the name and version of the writer in Parquet files that this process writes."""
     file = open_here(pa.BufferReader(table_bytes(pa.table({"x": [0]}))))
     return str(file.metadata.created_by)

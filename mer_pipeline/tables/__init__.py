@@ -1,1 +1,1 @@
-"""Tables on disk: rows with their digests, shards, quarantine, and comparing tables value by value."""
+"""Tables on disk: rows with their digests, shards, quarantine tables, and the comparison of tables by value."""

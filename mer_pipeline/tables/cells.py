@@ -1,7 +1,9 @@
-"""Two Arrow arrays compared value by value, however deeply nested: equal, equal within a tolerance, or how far apart.
+"""Compare two Arrow arrays value by value, at any depth of nesting.
 
-Floats are compared as `numpy.isclose(a, b, rtol=tolerance, atol=tolerance)` does, with NaN equal to NaN; everything
-else exactly. A column's type is no value: 1.0 is equal as float16 and as float32.
+The result says for each pair whether its values are equal, whether they are equal within a tolerance, and how far apart
+they are. Floats are compared as by `numpy.isclose(a, b, rtol=tolerance, atol=tolerance)`, with NaN equal to NaN. All
+other values are compared exactly. The type of a column is not a part of its values: 1.0 as float16 equals 1.0 as
+float32.
 """
 
 from __future__ import annotations
@@ -19,7 +21,14 @@ Floats = npt.NDArray[np.float64]
 
 
 class Cells(NamedTuple):
-    """n pairs of values: equal, equal within the tolerance, largest differences (NaN where there is no number)."""
+    """The comparison of n pairs of values a and b; every field has shape (n,).
+
+    Attributes:
+        exact: whether the pair is equal.
+        close: whether the pair is equal within the tolerance.
+        absolute: the largest absolute difference |a - b| in the pair; NaN where there is no number.
+        relative: the largest relative difference |a - b| / |b| in the pair; NaN where there is no number.
+    """
 
     exact: Flags
     close: Flags
@@ -27,11 +36,23 @@ class Cells(NamedTuple):
     relative: Floats
 
 
-WORST = (np.logical_and, np.logical_and, np.fmax, np.fmax)  # of several cells, as one
+WORST = (np.logical_and, np.logical_and, np.fmax, np.fmax)  # how to combine each field of several Cells
 
 
 def compare_values(a: pa.Array, b: pa.Array, tolerance: float) -> Cells:
-    """Compare n values with n others, however deeply they are nested; null equals null."""
+    """Compare n values with n others, at any depth of nesting. Null equals null.
+
+    Args:
+        a: n values.
+        b: n values, to which relative differences refer.
+        tolerance: the relative and absolute tolerance for floats.
+
+    Example:
+        >>> a, b = pa.array([[1.0, 2.0], [3.0], None]), pa.array([[1.0, 2.5], [3.0], None])
+        >>> cells = compare_values(a, b, tolerance=0.0)
+        >>> cells.exact.tolist(), cells.absolute.tolist()
+        ([False, True, True], [0.5, 0.0, nan])
+    """
     has_a, has_b = (array.is_valid().to_numpy(zero_copy_only=False) for array in (a, b))
     cells = _all_or_nothing(has_a == has_b)
     both = has_a & has_b
@@ -43,12 +64,12 @@ def compare_values(a: pa.Array, b: pa.Array, tolerance: float) -> Cells:
 
 
 def _all_or_nothing(equal: Flags) -> Cells:
-    """Pairs that are equal or not, with no number in between."""
+    """Return the comparison of pairs that are either equal or not, without a difference as a number."""
     return Cells(equal, equal.copy(), *np.full((2, len(equal)), np.nan))
 
 
 def _present(a: pa.Array, b: pa.Array, tolerance: float) -> Cells:
-    """Compare values of which none is null."""
+    """Compare values that are all present (not null)."""
     a, b = (array.dictionary_decode() if pa.types.is_dictionary(array.type) else array for array in (a, b))
     kinds: list[tuple[Callable[[pa.DataType], bool], Callable[[pa.Array, pa.Array, float], Cells]]]
     kinds = [(_is_list, _lists), (pa.types.is_struct, _structs), (_is_number, _numbers)]
@@ -57,7 +78,7 @@ def _present(a: pa.Array, b: pa.Array, tolerance: float) -> Cells:
             return compare(a, b, tolerance)
     try:
         exact = pc.equal(a, b).to_numpy(zero_copy_only=False)
-    except pa.ArrowException:  # of two types
+    except pa.ArrowException:  # the arrays have types that Arrow cannot compare with each other
         exact = np.array([x == y for x, y in zip(a.to_pylist(), b.to_pylist(), strict=True)], np.bool_)
     return _all_or_nothing(exact)
 

@@ -1,8 +1,8 @@
-"""Two tables compared by value, with a tolerance: how many rows differ, in which columns, and by how much.
+"""Compare two tables by value, with a tolerance: how many rows differ, in which columns, and by how much.
 
-Rows are matched by their natural key: the clip, and source, head or fold where one clip has several rows. Only keys
-and digests are read of the whole table; a row whose digests agree is equal, and of the others 256 at a time are in
-memory. What makes two values equal is in `cells.py`.
+Rows are matched by their natural key, which is the clip and, if a clip has several rows, also the source, head or fold.
+Only keys and digests are read for the whole table. Rows with equal digests are equal; the values of the other rows are
+read 256 rows at a time. `cells.py` defines when two values are equal.
 """
 
 from __future__ import annotations
@@ -17,41 +17,53 @@ import pyarrow as pa
 
 from mer_pipeline.tables.cells import Flags, compare_values
 
-# What tells rows apart, in the order in which it is tried; as many as are needed.
+# Columns that can make up the natural key. The key is the shortest beginning of this list that tells all rows apart.
 KEYS = ("clip_id", "path", "source", "head", "held_out_fold", "fold", "seed", "error", "message")
 DIGESTS = ("digest", "input_digest")
-CHUNK = 256  # rows whose values are in memory at once
-EXAMPLES = 5  # named per table
+CHUNK = 256  # number of rows whose values are in memory at once
+EXAMPLES = 5  # number of examples that a TableDiff keeps
 
 
 class Side(Protocol):
-    """A table, wherever it is; its schema has no fields where this side has no such table."""
+    """One of two tables that are compared, wherever it lies. If this side has no such table, its schema is empty."""
 
     schema: pa.Schema
 
     def keys(self, columns: Iterable[str]) -> pl.DataFrame:
-        """Those of the columns that there are, of all rows, and where each row is: `__part` and `__row`."""
+        """Return some columns of all rows, as far as the table has them.
+
+        The result also says where each row lies: in the columns `__part` (number of the file) and `__row` (number
+        of the row in the file).
+        """
 
     def take(self, parts: pl.Series, rows: pl.Series, columns: list[str]) -> pa.Table:
-        """Columns of the rows at these places, in that order, each in one chunk."""
+        """Return some columns of the rows at these places, in the order of the places, each column in one chunk."""
 
 
 @dataclass(frozen=True)
 class Example:
-    """One value that differs; `absolute` and `relative` are NaN where there is no number."""
+    """One value that differs.
+
+    Attributes:
+        table: the name of the table.
+        row: the name of the row: the clip, and the source, head or fold if the clip has several rows.
+        column: the name of the column.
+        absolute, relative: the differences as in `Cells`; NaN where there is no number.
+        a, b: the two values in short.
+    """
 
     table: str
-    row: str  # the clip, with source, head or fold where they tell rows apart
+    row: str
     column: str
     absolute: float = np.nan
     relative: float = np.nan
-    a: str = ""  # the values in short
+    a: str = ""
     b: str = ""
 
 
 @dataclass
 class ColumnDiff:
-    """The rows that differ in one column beyond the tolerance, and the largest differences among them."""
+    """The number of rows that differ in one column beyond the tolerance, and the largest differences among them."""
 
     rows: int = 0
     absolute: float = np.nan
@@ -60,16 +72,24 @@ class ColumnDiff:
 
 @dataclass
 class TableDiff:
-    """What was found in one table; each row that both have is counted once, as equal to digest_only.
+    """The result of comparing one table on two sides, A and B.
+
+    A row that both sides have is counted once: in `equal`, `within`, `beyond` or `digest_only`.
 
     Attributes:
-        within: rows that differ within the tolerance.
-        digest_only: rows of equal values and other digests; looked at with tolerance 0 only.
-        one_sided_differs: whether a row that one side alone has is a difference.
-        missing: some of the rows that one side alone has.
-        columns_a: columns that A alone has.
-        examples: the largest differences first.
-        notes: what is said and is no difference.
+        table: the name of the table.
+        rows_a, rows_b: the number of rows on each side.
+        only_a, only_b: the number of rows that only this side has.
+        equal: the number of rows whose values are equal.
+        within: the number of rows that differ, but within the tolerance.
+        beyond: the number of rows that differ beyond the tolerance.
+        digest_only: the number of rows with equal values and different digests; counted only with tolerance 0.
+        one_sided_differs: whether a row or column that only one side has counts as a difference.
+        missing: the names of some rows that only one side has.
+        columns_a, columns_b: the columns that only this side has.
+        columns: the differences in each column, by the column's name.
+        examples: some values that differ, the largest differences first.
+        notes: remarks that do not count as differences.
     """
 
     table: str
@@ -91,12 +111,15 @@ class TableDiff:
 
     @property
     def differs(self) -> bool:
-        """Whether anything differs beyond the tolerance."""
+        """Whether the two sides differ beyond the tolerance."""
         one_sided = self.one_sided_differs and (self.only_a or self.only_b or self.columns_a or self.columns_b)
         return bool(self.beyond or self.digest_only or one_sided)
 
     def add(self, examples: Iterable[Example]) -> None:
-        """Keep the largest of the examples; without a number is large, a digest by itself is small."""
+        """Add examples, and keep the largest differences.
+
+        A difference without a number counts as larger than any number, and a difference of the digest alone as smaller.
+        """
 
         def size(example: Example) -> tuple[float, str, str]:
             without = -1.0 if example.column in DIGESTS else np.inf
@@ -111,13 +134,18 @@ def compare_tables(
     """Compare two tables.
 
     Args:
-        table: its name, for the result.
-        a: one side.
-        b: the other, which relative differences refer to.
-        tolerance: relative and absolute. Above 0 digests are not compared: they differ whenever values do.
-        key: a column that identifies a row by itself, as in a store: there a row that is repeated is one row, the
-            clip's name is no value, and a row that one side alone has is no difference.
-        same: rows of both sides that are known to be equal, and are in neither `a` nor `b`.
+        table: the table's name, for the result.
+        a: one side, A.
+        b: the other side, B, to which relative differences refer.
+        tolerance: the relative and absolute tolerance. Above 0, digests are not compared, because they differ as soon
+            as a value differs at all.
+        key: a column that alone identifies a row, for the tables of a store. Rows with the same key are then one row,
+            the clip's name is not compared, and a row that only one side has is not a difference. None: the natural
+            key.
+        same: the number of further rows that are known to be equal, and are in neither `a` nor `b`.
+
+    Raises:
+        StageError: a part of a side cannot be read.
     """
     diff = TableDiff(table, rows_a=same, rows_b=same, equal=same, one_sided_differs=key is None)
     _note_columns(diff, a.schema, b.schema, tolerance)
@@ -143,7 +171,7 @@ def compare_tables(
 
 
 def _note_columns(diff: TableDiff, a: pa.Schema, b: pa.Schema, tolerance: float) -> None:
-    """Columns that one side alone has, and columns of two types."""
+    """Record the columns that only one side has, and the columns whose types differ."""
     if not (a.names and b.names):
         return
     ignored = set(DIGESTS) if tolerance else set()
@@ -155,9 +183,9 @@ def _note_columns(diff: TableDiff, a: pa.Schema, b: pa.Schema, tolerance: float)
 
 
 def _keyed(a: Side, b: Side, key: str | None) -> tuple[list[str], pl.DataFrame, pl.DataFrame]:
-    """The columns that tell rows apart on both sides; then of each side these, as text, digests and places.
+    """Return the key columns, and for each side a frame with the keys as text, the digests and the rows' places.
 
-    Rows that no such columns tell apart are numbered (`__repeat`) in the order of their other simple columns.
+    Rows with equal keys are numbered (`__repeat`) in the order of their other columns that are not nested.
     """
     sides = [side for side in (a, b) if side.schema.names]
     known = [name for name in ([key] if key else KEYS) if all(name in side.schema.names for side in sides)]
@@ -187,7 +215,7 @@ def _places(frame: pl.DataFrame, keys: list[str]) -> pl.DataFrame:
 
 
 def _row_names(rows: pl.DataFrame, keys: list[str]) -> list[str]:
-    """Rows as a person knows them: the clip first."""
+    """Return names of rows for messages; each begins with the clip."""
     names = []
     for row in rows.to_dicts():
         shown = [f"{key}={row[key]}" if key in KEYS[2:] else str(row[key]) for key in keys]
@@ -197,7 +225,7 @@ def _row_names(rows: pl.DataFrame, keys: list[str]) -> list[str]:
 
 
 def _stale(rows: pl.DataFrame, digests: Sequence[str]) -> Flags:
-    """Which rows have a digest that is not the other side's."""
+    """Return which rows have a digest that differs between the two sides."""
     stale = np.zeros(len(rows), np.bool_)
     for name in digests:
         stale |= rows[name].ne_missing(rows[f"{name}__b"]).to_numpy()
@@ -207,7 +235,7 @@ def _stale(rows: pl.DataFrame, digests: Sequence[str]) -> Flags:
 def _settle_by_digest(
     diff: TableDiff, both: pl.DataFrame, keys: list[str], digests: list[str], tolerance: float
 ) -> pl.DataFrame:
-    """Count the rows whose content has one digest, and give back the others."""
+    """Count the rows whose digest is the same on both sides, and return the other rows."""
     if "digest" not in digests:
         return both
     other = _stale(both, ["digest"])
@@ -223,7 +251,16 @@ def _digest_only(diff: TableDiff, column: str, names: Sequence[str]) -> None:
 
 
 def _count(diff: TableDiff, names: list[str], a: pa.Table, b: pa.Table, stale: Flags, tolerance: float) -> None:
-    """Put each of n rows where it belongs; `stale` (n,): its digests are not the same."""
+    """Compare the values of n rows, and count each row in `diff`.
+
+    Args:
+        diff: the result that is added to.
+        names: the names of the rows.
+        a: the values of side A.
+        b: the values of side B.
+        stale: (n,), whether a digest of the row differs between the sides.
+        tolerance: as in `compare_tables`.
+    """
     exact, close = np.ones((2, len(names)), np.bool_)
     for column in a.column_names:
         x, y = a[column].chunk(0), b[column].chunk(0)
@@ -247,7 +284,12 @@ def _count(diff: TableDiff, names: list[str], a: pa.Table, b: pa.Table, stale: F
 
 
 def short(value: pa.Scalar) -> str:
-    """A value in a few characters."""
+    """Return a value in at most 40 characters. A list is shown by its length.
+
+    Example:
+        >>> short(pa.scalar([1, 2])), short(pa.scalar(0.5))
+        ('2 values', '0.5')
+    """
     if value.is_valid and pa.types.is_nested(value.type):
         return f"{len(value)} values" if not pa.types.is_struct(value.type) else ""
     plain = value.as_py()

@@ -1,4 +1,4 @@
-"""A JSON document as a table with a row per leaf, so that metric files are compared as tables are."""
+"""Turn a JSON document into a table with one row per leaf, so that metric files can be compared like tables."""
 
 from __future__ import annotations
 
@@ -13,7 +13,15 @@ from mer_pipeline.tables.parts import Part
 
 
 def leaves_part(path: str, document: object) -> Part:
-    """The table: `path` says where a leaf is (`heads.ecmf.given.n`), `number` or `text` what is there."""
+    """Return a JSON document as a table.
+
+    Each leaf of the document has one row. The column `path` has the keys that lead to the leaf
+    (`heads.ecmf.given.n`). The value is in `number` if it is a number, else as JSON text in `text`.
+
+    Args:
+        path: the path of the document, for messages.
+        document: the parsed JSON.
+    """
     leaves = list(_leaves(document, ""))
     numbers = [leaf if isinstance(leaf, int | float) and not isinstance(leaf, bool) else None for _, leaf in leaves]
     texts = [json.dumps(leaf) if number is None else None for (_, leaf), number in zip(leaves, numbers, strict=True)]

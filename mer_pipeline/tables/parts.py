@@ -1,6 +1,7 @@
-"""A table in any number of Parquet files, read by key and by place: one side of `compare_tables`.
+"""A table in any number of Parquet files, as one side of `compare_tables`.
 
-A part may lie anywhere that gives a seekable file; of a row, only its row group is read.
+Its keys are read first, and then single rows by their places. A part may lie anywhere that can be opened as a seekable
+file. To read a row, only its row group is read.
 """
 
 from __future__ import annotations
@@ -24,10 +25,10 @@ class Part:
     """One Parquet file of a table.
 
     Attributes:
-        path: for messages; its last piece is the same for parts that go together.
-        open: gives a seekable file.
-        size: in bytes, where that is known without reading it.
-        etag: equal where the bytes are, likewise.
+        path: the file's path, for messages. Its last component is the same for corresponding parts of two tables.
+        open: opens the file, which must be seekable.
+        size: the size in bytes; None if it is not known without reading the file.
+        etag: a tag that is equal for equal bytes; None if it is not known without reading the file.
     """
 
     path: str
@@ -37,7 +38,11 @@ class Part:
 
     @contextmanager
     def parquet(self) -> Iterator[pq.ParquetFile]:
-        """The file, opened; what is wrong with it in one sentence."""
+        """Open the file.
+
+        Raises:
+            StageError: the file cannot be read as Parquet.
+        """
         with self.open() as file:
             try:
                 yield open_here(file)
@@ -50,7 +55,7 @@ class ParquetSide:
     """A table in any number of parts, as one side of `compare_tables`.
 
     Raises:
-        StageError: a part is torn, or has other columns than the first one.
+        StageError: a part cannot be read as Parquet, or its columns are not those of the first part.
     """
 
     def __init__(self, parts: Sequence[Part]) -> None:
@@ -62,7 +67,7 @@ class ParquetSide:
                 self.schema = self.schema if self.schema.names else file.schema_arrow
 
     def keys(self, columns: Iterable[str]) -> pl.DataFrame:
-        """Those of the columns that there are, of all rows, and where each row is: `__part` and `__row`."""
+        """As `Side.keys`."""
         nothing = {"__part": pl.Int64, "__row": pl.Int64, **({} if self.parts else dict.fromkeys(columns, pl.String))}
         frames = [pl.DataFrame(schema=nothing)]
         for at, part in enumerate(self.parts):
@@ -73,7 +78,7 @@ class ParquetSide:
         return pl.concat(frames, how="diagonal_relaxed")
 
     def take(self, parts: pl.Series, rows: pl.Series, columns: list[str]) -> pa.Table:
-        """Columns of the rows at these places, in that order, each in one chunk; other row groups are not read."""
+        """As `Side.take`. Only the row groups of these rows are read."""
         number, row = parts.to_numpy(), rows.to_numpy()
         tables, order = [], []
         for at in np.unique(number):

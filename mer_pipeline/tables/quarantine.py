@@ -1,4 +1,4 @@
-"""`data/quarantine/<stage>.parquet`: the clips that a stage could not do and why; how many are too many."""
+"""Write the quarantine of a stage, `data/quarantine/<stage>.parquet`, and check that not too many clips failed."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from mer_pipeline.tables.shards import write_table
 
 
 class QualityParams(Section):
-    """When a stage must stop and call a person."""
+    """How many clips may fail before a stage stops with an error."""
 
-    max_failed: Fraction = 0.05  # of a stage's clips; above it the stage fails
+    max_failed: Fraction = 0.05  # largest share of a stage's clips that may fail; above it, the stage fails
 
 
 def problem_row(clip_id: str, error: str, message: str, input_digest: str, traceback: str | None = None) -> Row:
-    """A row of PROBLEM_SCHEMA."""
+    """Return a row of `PROBLEM_SCHEMA`."""
     row = (clip_id, error, message, input_digest, traceback)
     return dict(zip(PROBLEM_SCHEMA.names, row, strict=True))
 
@@ -31,8 +31,17 @@ def write_problems(path: Path, problems: Sequence[Row]) -> None:
 
 
 def check_quality(stage: str, problems: Sequence[Row], clips: int, quality: QualityParams, quarantine: Path) -> None:
-    """Stop a stage of which too much failed. In a small folder one broken clip is not too much, unless it is the only
-    one or `max_failed` is 0.
+    """Raise an error if too many clips of a stage failed.
+
+    One failed clip is always allowed, so that a small dataset does not stop at its first broken clip. The exceptions
+    are a dataset of one clip, and `max_failed` 0.
+
+    Args:
+        stage: the name of the stage, for the message.
+        problems: the rows of the quarantine.
+        clips: the number of all clips.
+        quality: the largest share that may fail.
+        quarantine: the path of the quarantine table, for the message.
 
     Raises:
         TooManyFailed: more than `quality.max_failed` of the clips are in the quarantine.

@@ -1,4 +1,4 @@
-"""Rows to Arrow and back: the columns that every stage's table has, and a digest of each row's content."""
+"""Turn rows into Arrow tables: the columns that every stage's table has, and a digest of each row's content."""
 
 from __future__ import annotations
 
@@ -17,21 +17,29 @@ DIGEST_BYTES = 16
 
 
 def stage_schema(values: pa.Schema) -> pa.Schema:
-    """The schema of a stage's table: its value columns (nullable) between the clip's id and the row's state."""
+    """Return the schema of a stage's table: the clip's id, the value columns, the row's state and its digests."""
     return pa.schema(
         [
             pa.field("clip_id", pa.string(), nullable=False),
             *values,
-            pa.field("valid", pa.bool_(), nullable=False),  # false: nothing to compute, and `reason` says why
+            pa.field("valid", pa.bool_(), nullable=False),  # false: the clip was skipped, and `reason` says why
             pa.field("reason", pa.string()),
-            pa.field("digest", pa.string(), nullable=False),  # of the value columns, valid and reason
-            pa.field("input_digest", pa.string(), nullable=False),  # of what the row was made from
+            pa.field("digest", pa.string(), nullable=False),  # row digest: of the value columns, `valid` and `reason`
+            pa.field("input_digest", pa.string(), nullable=False),  # digest of the content that the row was made from
         ]
     )
 
 
 def complete_row(clip_id: str, input_digest: str, values: Row | None, reason: str | None, schema: pa.Schema) -> Row:
-    """One row of `stage_schema(schema)`; `values` is None for a clip that was skipped for `reason`."""
+    """Return a row of `stage_schema(schema)`.
+
+    Args:
+        clip_id: the clip's name.
+        input_digest: the digest of the content that the row was made from.
+        values: the value columns; None for a skipped clip.
+        reason: why the clip was skipped; None if it was not.
+        schema: the schema of the value columns.
+    """
     row = {name: None if values is None else values[name] for name in schema.names}
     state = {"valid": values is not None, "reason": reason}
     return {
@@ -45,14 +53,30 @@ def complete_row(clip_id: str, input_digest: str, values: Row | None, reason: st
 
 @lru_cache(maxsize=64)
 def _types(schema: pa.Schema) -> str:
-    """They are part of a value: a column that becomes coarser holds other numbers."""
+    """Return the types of the value columns as text, for the row digest.
+
+    The types enter the digest because the same numbers have other stored values in a column of lower precision.
+    """
     return str(schema.remove_metadata())
 
 
 def digest(value: object) -> str:
-    """Hex digest of a value made of None, bool, int, float, str, bytes, arrays, sequences and mappings.
+    """Return the digest (BLAKE2b, 128 bits, as hexadecimal text) of a value.
 
-    Types and lengths are part of the encoding, so no two different values share one.
+    Types and lengths are part of the encoding, so two different values have different encodings. The order of a
+    mapping's keys does not count.
+
+    Args:
+        value: made of None, bool, int, float, str, bytes, arrays, sequences and mappings.
+
+    Raises:
+        TypeError: the value has a part of another type.
+
+    Example:
+        >>> digest({"a": 1})
+        'd0deea13b514647fb58f5fdfeec0792a'
+        >>> digest({"a": 1}) == digest({"a": 1.0})
+        False
     """
     hasher = hashlib.blake2b(digest_size=DIGEST_BYTES)
     for chunk in _encode(value):
@@ -62,13 +86,16 @@ def digest(value: object) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Encoded:
-    """A value that is encoded already."""
+    """A value that is already encoded, as by `encode`."""
 
     data: bytes
 
 
 def digest_columns(columns: Mapping[str, Sequence[object]]) -> list[str]:
-    """`digest({name: value, ...})` of every row of a table given by columns; several times as fast."""
+    """Return the digest of every row of a table that is given by its columns.
+
+    The result is `digest({name: value, ...})` for each row, but is several times as fast.
+    """
     names = sorted(columns)
     start = b"m%d:" % len(names)
     parts = [encode_column(name, columns[name]) for name in names]
@@ -78,14 +105,18 @@ def digest_columns(columns: Mapping[str, Sequence[object]]) -> list[str]:
 
 
 def encode_column(name: str, values: Iterable[object]) -> list[bytes]:
-    """What each value of a column adds to the encoding of its row as a mapping."""
+    """Return for each value of a column its part of the encoding of its row, where the row is a mapping."""
     key = encode(name)
     return [key + encode(value) for value in values]
 
 
 def encode(value: object) -> bytes:
-    """The bytes that `digest` hashes."""
-    # The most frequent first: a look over 100,000 clips comes here a million times.
+    """Return the bytes that `digest` hashes for a value.
+
+    Raises:
+        TypeError: as in `digest`.
+    """
+    # The most frequent type comes first, because checking 100,000 clips calls this a million times.
     if isinstance(value, str):
         data = value.encode()
         return b"s%d:%b" % (len(data), data)
@@ -132,8 +163,14 @@ def _encode(value: object) -> Iterable[bytes | memoryview]:
 
 
 def to_table(rows: Sequence[Row], schema: pa.Schema) -> pa.Table:
-    """Rows as an Arrow table; a numpy array stands for a (nested) list of its last axes without a detour
-    over Python numbers."""
+    """Return rows as an Arrow table.
+
+    A numpy array becomes a list, or a nested list if it has several axes. Arrays are copied as a whole, without
+    conversion of each value to a Python number.
+
+    Raises:
+        ValueError: an array does not have the fixed length of its column.
+    """
     return pa.Table.from_arrays([_column([row[f.name] for row in rows], f.type) for f in schema], schema=schema)
 
 

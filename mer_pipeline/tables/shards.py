@@ -1,8 +1,9 @@
-"""Canonical shards: `part-00017.parquet` of a stage's folder, whose bytes depend on its rows alone.
+"""Read and write shards, the Parquet files of a stage's folder (`part-00017.parquet`).
 
-A clip's shard is a stable hash of its id modulo the shard count; rows are sorted by id; the writer's settings
-are fixed and the footer says what made the rows, but no time and no host. A folder appears whole or not at
-all: it is written under a temporary name beside its place and renamed.
+The bytes of a shard depend on its rows alone. The shard of a clip is a stable hash of its id modulo the number of
+shards. Rows are sorted by id, and the writer's settings are fixed. The footer says what made the rows, but has no time
+and no name of a machine. A folder appears complete or not at all, because it is written under a temporary name and
+then renamed.
 """
 
 from __future__ import annotations
@@ -24,29 +25,41 @@ from mer_pipeline.base.errors import StageError
 from mer_pipeline.config.section import Section
 from mer_pipeline.tables.rows import to_table
 
-ROW_GROUP = 1024  # rows
+ROW_GROUP = 1024  # rows in a row group
 
 
 class ShardParams(Section):
-    """Canonical shards: a clip's shard is a stable hash of its id modulo `count`."""
+    """The shards of every table. A clip's shard is a stable hash of its id modulo `count`."""
 
-    count: Annotated[int, Field(ge=1, le=100_000)] = 4  # files per stage; about 100 MB each is a good size
+    count: Annotated[int, Field(ge=1, le=100_000)] = 4  # number of files per table; about 100 MB each is a good size
 
 
 def shard_of(clip_id: str, count: int) -> int:
-    """The shard of a clip: stable over versions, machines and Python's hash seed."""
+    """Return the number of a clip's shard, which is the same in every version, machine and Python process.
+
+    The number is the 64-bit BLAKE2b hash of the id (UTF-8, big-endian) modulo `count`.
+
+    Example:
+        >>> shard_of("samplenew3_00000001", 4)
+        0
+    """
     return int.from_bytes(hashlib.blake2b(clip_id.encode(), digest_size=8).digest()) % count
 
 
 def shard_name(shard: int) -> str:
-    """File name of a shard."""
+    """Return the file name of a shard.
+
+    Example:
+        >>> shard_name(17)
+        'part-00017.parquet'
+    """
     return f"part-{shard:05d}.parquet"
 
 
 @contextmanager
 def new_folder(out: Path) -> Iterator[Path]:
-    """A temporary folder that becomes `out` when the block ends well, and goes when it does not."""
-    temporary = out.with_name(f".{out.name}.tmp")  # one name: what a kill leaves behind, the next run removes
+    """Give a temporary folder, which replaces `out` when the block succeeds and is removed when it raises."""
+    temporary = out.with_name(f".{out.name}.tmp")  # a fixed name, so that the next run removes what a kill left behind
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir(parents=True)
     try:
@@ -59,19 +72,22 @@ def new_folder(out: Path) -> Iterator[Path]:
 
 
 def write_table(path: Path, table: pa.Table, provenance: Mapping[str, str] | None = None) -> None:
-    """Write one Parquet file with the project's fixed settings, whole or not at all.
+    """Write one Parquet file atomically, with the project's fixed settings.
 
-    `provenance` goes to the footer's key-value metadata, its keys prefixed with "mer.".
+    Args:
+        path: the file.
+        table: its rows.
+        provenance: goes to the key-value metadata of the footer, with "mer." before each key.
     """
     atomic_write(path, table_bytes(table, provenance))
 
 
 def table_bytes(table: pa.Table, provenance: Mapping[str, str] | None = None) -> bytes:
-    """A table as the bytes of a Parquet file; a function of its values, schema and provenance alone."""
+    """Return a table as the bytes of a Parquet file, which depend on its values, schema and provenance alone."""
     metadata = {f"mer.{key}": value for key, value in (provenance or {}).items()}
     sink = pa.BufferOutputStream()
     pq.write_table(
-        # Pages end where chunks do, so how a table was put together would show.
+        # Pages end where chunks end, so without this the bytes would depend on how the table was put together.
         table.combine_chunks().replace_schema_metadata(metadata),
         sink,
         version="2.6",
@@ -88,7 +104,7 @@ def table_bytes(table: pa.Table, provenance: Mapping[str, str] | None = None) ->
 
 
 def sorted_by_clip(table: pa.Table) -> pa.Table:
-    """Rows in the order of every shard."""
+    """Return the rows sorted by clip id, as every shard has them."""
     clips = table["clip_id"].to_pylist()
     return table.take(pa.array(sorted(range(len(clips)), key=clips.__getitem__), pa.int64()))
 
@@ -101,18 +117,23 @@ def write_shard(
 
 
 def open_here(source: IO[bytes] | pa.NativeFile) -> pq.ParquetFile:
-    """A Parquet file whose bytes are Python's; read it with `use_threads=False`: then no thread of Arrow's holds them.
+    """Open a Parquet file whose bytes belong to a Python object.
 
-    One that lets go of a Python object while the interpreter ends aborts the process, with all its work done.
+    The caller must read it with `use_threads=False`, so that no thread of Arrow holds the Python object. A thread that
+    releases such an object while the interpreter shuts down would abort the process.
     """
     return pq.ParquetFile(source, pre_buffer=False)
 
 
 def read_parquet(source: Path | bytes, columns: Sequence[str] | None = None) -> pa.Table:
-    """One Parquet file; unlike pyarrow's `read_table` without loading its machinery for datasets of many files.
+    """Read one Parquet file. Unlike pyarrow's `read_table`, this does not import `pyarrow.dataset`.
+
+    Args:
+        source: the path, or the content of the file.
+        columns: the columns to read; None: all.
 
     Raises:
-        StageError: it is not what it should be.
+        StageError: the file cannot be read as Parquet.
     """
     try:
         file = pq.ParquetFile(source) if isinstance(source, Path) else open_here(pa.BufferReader(source))
@@ -123,10 +144,16 @@ def read_parquet(source: Path | bytes, columns: Sequence[str] | None = None) -> 
 
 
 def read_shard(folder: Path, shard: int, count: int, columns: Sequence[str] | None = None) -> pa.Table:
-    """The rows of one shard of a stage's folder.
+    """Read the rows of one shard of a stage's folder.
+
+    Args:
+        folder: the stage's folder.
+        shard: the number of the shard.
+        count: the number of shards that the folder must have.
+        columns: the columns to read; None: all.
 
     Raises:
-        StageError: the folder is absent or was written with another shard count.
+        StageError: the folder is missing, was written with another number of shards, or the shard cannot be read.
     """
     if len(list(folder.glob("part-*.parquet"))) != count:
         raise StageError(f"{folder} does not have {count} shards; make it again with `dvc repro`")
@@ -134,7 +161,7 @@ def read_shard(folder: Path, shard: int, count: int, columns: Sequence[str] | No
 
 
 def read_folder(folder: Path, columns: Sequence[str] | None = None) -> pa.Table:
-    """All rows of a stage's folder, shard by shard.
+    """Read all rows of a stage's folder, shard by shard.
 
     Raises:
         StageError: there are no shards, or one cannot be read.
@@ -149,10 +176,17 @@ def read_folder(folder: Path, columns: Sequence[str] | None = None) -> pa.Table:
 
 
 def forget_others(root: Path, stage: str, names: Iterable[str], quarantine: Path) -> None:
-    """Remove what encoders ("embed") or judges ("vote") left below `root` that params.yaml no longer names.
+    """Remove the tables of encoders or judges that params.yaml no longer names.
 
-    DVC leaves a removed stage's outputs in the workspace, and they would count among `data/features` on this machine
-    and not on a colleague's. DVC's cache still has them. Folders that no such stage wrote are a person's and stay.
+    DVC leaves the outputs of a removed stage in the workspace. They would then be a part of `data/features` on this
+    machine but not on another one. DVC's cache still has them. Folders that no such stage wrote are left alone,
+    because they may belong to the user.
+
+    Args:
+        root: the folder of the tables.
+        stage: "embed" for encoders, "vote" for judges.
+        names: the names that params.yaml has now.
+        quarantine: the folder of the quarantine tables; those of removed tables are removed too.
     """
     kept = set(names)
     for folder in root.iterdir() if root.is_dir() else ():

@@ -1,6 +1,6 @@
-"""Files beside the code that it may read: the data of a package, and what lies below a folder that a constant names.
+"""Find the data files that code may read: those of a package, and those below a folder that a constant names.
 
-Which of them a definition reads is not known, so all of a package count for one that reads any.
+It is not known which files a definition reads. If it reads any file of a package, all files of the package count.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from pathlib import Path, PurePath
 from mer_pipeline.store.code.origins import Space, origin_named
 from mer_pipeline.store.code.source import Content
 
-# Who uses one of these reads files beside its module; `__file__` is the other way to find them.
+# Code that uses one of these reads files beside its module. The other way to find such files is `__file__`.
 READERS = (
     "importlib.resources", "importlib_resources", "pkg_resources", "pkgutil.get_data",
     "jinja2.PackageLoader", "jinja2.loaders.PackageLoader",
@@ -21,18 +21,18 @@ READERS = (
 
 
 def data_of(space: Space, content: Content, words: Collection[str]) -> set[Path]:
-    """The files that a definition may read.
+    """Return the files that a definition may read.
 
     Args:
-        space: its module.
-        content: what it says.
-        words: what its names stand for.
+        space: the definition's module.
+        content: the definition's content.
+        words: the import paths that the definition's names stand for.
     """
     found: set[Path] = set()
     values = [space.names.get(use.name) for use in content.uses if use.kind == "global"]
     if "__file__" in words or any(word.startswith(READERS) for word in words):
         folders = {folder for text in {*map(str, values), *content.strings} if (folder := folder_of(text))}
-        if space.file and (space.file.parent / "__init__.py").exists():  # beside a script may lie anything
+        if space.file and (space.file.parent / "__init__.py").exists():  # a script's folder may have any files
             folders.add(space.file.parent)
         for folder in folders:
             found.update(package_data(folder, inner=space.file == folder / "__init__.py"))
@@ -44,7 +44,7 @@ def data_of(space: Space, content: Content, words: Collection[str]) -> set[Path]
 
 
 def folder_of(package: str) -> Path | None:
-    """Where a project's package lies, without importing it."""
+    """Return the folder of a package of the project, without importing it; None for any other text."""
     top, *rest = package.split(".")
     if not all(map(str.isidentifier, (top, *rest))) or origin_named(top) != "project":
         return None
@@ -54,11 +54,11 @@ def folder_of(package: str) -> Path | None:
 
 
 def package_data(folder: Path, *, inner: bool = False) -> Iterator[Path]:
-    """Files of a package that are no Python, also those in folders that are no packages themselves.
+    """Return the files of a package that are not Python code, also those in subfolders that are not packages.
 
     Args:
-        folder: the package's.
-        inner: also those of the packages in it.
+        folder: the package's folder.
+        inner: whether to add the files of packages inside this one.
     """
     for path in folder.iterdir():
         if path.is_dir():

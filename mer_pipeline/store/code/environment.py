@@ -1,6 +1,7 @@
-"""A function that reads a variable of the environment makes rows whose keys do not have it, so it is refused.
+"""Refuse functions that read an environment variable, because its value would not be a part of the fingerprint.
 
-A constant that is made of one counts by its value, and to set one is to read nothing.
+A constant that is made from such a variable is allowed, because it counts by its value. Setting a variable is allowed
+too.
 """
 
 from __future__ import annotations
@@ -17,15 +18,15 @@ SETTERS = (f".{SET}", ".setdefault", ".update")
 
 
 def refuse_environment(space: Space, statements: Sequence[ast.stmt], follow: Callable[[Use], Iterable[str]]) -> None:
-    """Look at statements of a module of which one names the environment.
+    """Raise an error if a statement reads the environment whenever it runs.
 
     Args:
         space: the module.
-        statements: of it.
-        follow: from a use to what it stands for.
+        statements: statements of the module.
+        follow: gives the import paths that a use of a name stands for.
 
     Raises:
-        Undigestible: one reads the environment each time that it runs; the message has its place.
+        Undigestible: a statement reads the environment. The message has its file and line.
     """
     assert space.tree is not None
     for statement in statements:
@@ -40,5 +41,10 @@ def refuse_environment(space: Space, statements: Sequence[ast.stmt], follow: Cal
 
 
 def reads_environment(word: str) -> bool:
-    """Whether what a name stands for asks for variables of the environment."""
+    """Return whether an import path such as "os.environ.get" reads environment variables.
+
+    Example:
+        >>> reads_environment("os.environ.get"), reads_environment("os.environ.setdefault")
+        (True, False)
+    """
     return word.startswith(ENVIRONMENT) and not word.endswith(SETTERS)

@@ -1,8 +1,8 @@
-"""Which installed packages decide a value: those that the code imports and what they are built on, with versions.
+"""Find the installed packages that decide a value: those that the code imports, and their requirements, with versions.
 
-What a package is built on is read from its own metadata, so that an upgrade of timm is seen behind open_clip. Left out
-is what only carries values about, prints or downloads (CARRIERS), and, where nothing is computed on a GPU, what only a
-GPU uses (ON_GPU).
+The requirements of a package are read from its metadata, so that, for example, an upgrade of timm counts for code that
+imports open_clip. Packages that only pass values on, print or download (CARRIERS) are left out, and so are packages
+that only a GPU uses (ON_GPU), if nothing is computed on a GPU.
 """
 
 from __future__ import annotations
@@ -15,28 +15,29 @@ from functools import cache
 from importlib import metadata
 from pathlib import Path
 
-# By the names under which they are installed. A new version of one recomputes nothing, and so does what only it needs.
+# By the names under which they are installed. A new version of one of them, or of a package that only they need,
+# recomputes nothing.
 CARRIERS = frozenset({
     # values pass through them unchanged: tables, sections, weights, files, downloads
     "pyarrow", "pydantic", "pydantic-core", "safetensors", "fsspec", "filelock", "pyyaml", "ruamel-yaml",
     "huggingface-hub", "hf-xet", "requests", "urllib3", "certifi", "charset-normalizer", "idna", "cloudpickle",
-    # they write text for people, or templates whose files are in the key themselves
+    # they write text for people, or fill templates, whose files are parts of the fingerprint themselves
     "jinja2", "rich", "tqdm", "typer", "click", "pygments", "wcwidth",
-    # they say what types are, which version is newer, or build packages
+    # they describe types, compare versions, or build packages
     "annotated-types", "narwhals", "packaging", "setuptools", "typing-extensions", "typing-inspection",
     # they start and limit threads
     "joblib", "threadpoolctl",
-    # where optuna keeps studies, and what it logs; here they are kept in memory
+    # optuna stores studies and writes logs with them; here studies are kept in memory
     "alembic", "colorama", "colorlog", "greenlet", "mako", "markupsafe", "sqlalchemy",
-    # torch's symbolic shapes, for compiled code, which nothing here runs
+    # torch uses them for the symbolic shapes of compiled code, which this project does not run
     "sympy", "mpmath", "networkx",
 })  # fmt: skip
 
-# Kernels and their compiler: torch's wheels for the GPU bring them, and on a CPU none of them is called.
+# Kernels and their compiler, which come with torch's wheels for GPUs. On a CPU none of them is called.
 ON_GPU = re.compile(r"nvidia-|cuda-|triton|pytorch-triton|amd-|rocm")
 
-# What a package uses where it is installed, and does not need: its metadata has that only among all extras, with tools
-# for its tests and docs.
+# Packages that another package uses if they are installed, but does not require. Its metadata lists them among its
+# extras, together with tools for tests and docs, so they are listed here.
 OPTIONAL: Mapping[str, tuple[str, ...]] = {
     "open-clip-torch": ("transformers",),  # text towers from Hugging Face
     "transformers": (
@@ -45,7 +46,7 @@ OPTIONAL: Mapping[str, tuple[str, ...]] = {
     ),
 }  # fmt: skip
 
-# The packages of imports that have another name; only a shortcut: to look through all that is installed takes 0.2 s.
+# Packages whose import has another name. This table only saves the 0.2 s of a search through all installed packages.
 PACKAGES = {
     "PIL": "pillow",
     "facenet_pytorch": "facenet-pytorch",
@@ -55,11 +56,15 @@ PACKAGES = {
 
 
 def versions_of(imports: Iterable[str], *, on_gpu: bool = False) -> dict[str, str]:
-    """Versions by package of everything behind some imports that may decide a value.
+    """Return the versions of all packages behind some imports that may decide a value, by package.
 
     Args:
-        imports: top-level names, such as "PIL"; one that is not installed is "absent".
+        imports: top-level names of imports, such as "PIL".
         on_gpu: whether values are computed on a GPU, so that its kernels count too.
+
+    Returns:
+        Versions by package; "absent" for a package that is not installed, and a hash of the files of an importable
+        module that no installer has recorded.
     """
     found: dict[str, str] = {}
     todo = [(package, name) for name in imports for package in packages_of(name)]
@@ -73,7 +78,12 @@ def versions_of(imports: Iterable[str], *, on_gpu: bool = False) -> dict[str, st
 
 
 def packages_of(name: str) -> tuple[str, ...]:
-    """The installed packages that an import's name comes from; itself where none says that it has it."""
+    """Return the installed packages that provide an import; the import's own name if no package does.
+
+    Example:
+        >>> packages_of("PIL")
+        ('pillow',)
+    """
     package = PACKAGES.get(name, _plain(name))
     if version_of(package):
         return (package,)
@@ -82,13 +92,16 @@ def packages_of(name: str) -> tuple[str, ...]:
 
 @cache
 def built_on(package: str) -> tuple[str, ...]:
-    """What a package needs by its metadata, and what it uses where that is installed."""
+    """Return the packages that a package requires by its metadata, and those that it uses if they are installed."""
     return tuple(sorted({*_names(_said(package, "Requires-Dist")), *OPTIONAL.get(package, ())}))
 
 
 @cache
 def version_of(package: str) -> str:
-    """The installed version, with that of the decoder that a wheel carries; empty where it is not installed."""
+    """Return the installed version of a package; "" if it is not installed.
+
+    For av and pillow, the version of the decoder inside the wheel is added.
+    """
     version = next(_said(package, "Version"), "")
     if package == "av" and version:
         import av
@@ -102,7 +115,10 @@ def version_of(package: str) -> str:
 
 
 def _said(package: str, field: str) -> Iterator[str]:
-    """What an installed package's metadata says under a name; ten times as fast as to parse it with its long text."""
+    """Return the values of a field in an installed package's metadata.
+
+    Only the header is read, which is ten times as fast as parsing the metadata with its long description.
+    """
     for line in _header(package):
         name, _, value = line.partition(": ")
         if name == field:
@@ -120,11 +136,11 @@ def _header(package: str) -> tuple[str, ...]:
 
 
 def _names(requirements: Iterable[str]) -> Iterator[str]:
-    """Packages named by requirements such as `numpy<2; python_version<"3.12"`, without those of extras."""
+    """Return the packages in requirements such as `numpy<2; python_version<"3.12"`, without those of extras."""
     for line in requirements:
         need, _, marker = line.partition(";")
         name = re.match(r"[\w.-]+", need)
-        if name and not re.search(r"\bextra\b", marker):  # of other markers: what is installed may be used
+        if name and not re.search(r"\bextra\b", marker):  # other markers are ignored: what is installed may be used
             yield _plain(name.group())
 
 
@@ -133,7 +149,7 @@ def _plain(name: str) -> str:
 
 
 def _content_of(name: str) -> str:
-    """A hash in place of the version of something that no installer has recorded, such as a compiled module."""
+    """Return a hash of a module's files, for a module without a version because no installer has recorded it."""
     try:
         spec = importlib.util.find_spec(name) if name else None
     except (ImportError, ValueError):

@@ -1,4 +1,4 @@
-"""What counts of params: the options that do not stand at their defaults, and the methods of their classes."""
+"""Find what counts of params in a fingerprint: the options that differ from their defaults, and methods of classes."""
 
 from __future__ import annotations
 
@@ -9,16 +9,23 @@ from pydantic import BaseModel
 
 
 def options_of(section: BaseModel, without: Set[str] = frozenset()) -> dict[str, object]:
-    """What a section says that does not stand at its default, as JSON would hold it.
+    """Return the options of a section that differ from their defaults, as JSON values.
 
-    So a new option that is off changes no key. Whoever changes a default raises `version` of the transform.
+    A new option that is off by default therefore changes no fingerprint. After a change of a default, the transform's
+    `version` must be raised.
+
+    Args:
+        section: the section.
+        without: options to leave out.
     """
     return cast("dict[str, object]", section.model_dump(mode="json", exclude_defaults=True, exclude=set(without)))
 
 
 def told_by(kind: type) -> frozenset[str]:
-    """What of a section's class is no code that makes values: its fields, which count by what they are set to, and its
-    validators, which refuse."""
+    """Return the names in a section's class that do not count as code; none for other classes.
+
+    These are the fields, which count by their values, and the validators, which only refuse values.
+    """
     if not issubclass(kind, BaseModel):
         return frozenset()
     found = kind.__pydantic_decorators__
@@ -26,7 +33,7 @@ def told_by(kind: type) -> frozenset[str]:
 
 
 def sections_in(value: object) -> Iterator[object]:
-    """The classes of sections within a section's field, of which methods may be called."""
+    """Return the classes of the sections inside the value of a section's field; their methods may be called."""
     if isinstance(value, BaseModel):
         yield type(value)
         for name in type(value).model_fields:

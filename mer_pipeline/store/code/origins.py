@@ -1,8 +1,8 @@
-"""Whose a module is: the project's, a library's or the standard library's; what it is called and where its data lies.
+"""Find out whether a module belongs to the project, to an installed library or to the standard library.
 
-Project code is what lies in this package or in a `.py` file outside of the standard library and of folders into which
-an installer put it (plug-ins, scripts), and the installed package of a component that is run (`looking_into`). Other
-packages are only named; `libraries.py` knows their versions.
+The project's code is this package, every `.py` file that is neither in the standard library nor installed (plug-ins and
+scripts), and the installed package of a component that is run (`looking_into`). Other packages are only named;
+`libraries.py` finds their versions.
 """
 
 from __future__ import annotations
@@ -25,19 +25,26 @@ from mer_pipeline.store.code.source import Tree, parse
 
 PROJECT = __name__.partition(".")[0]
 STDLIB = str(Path(os.__file__).parent)
-# A part of every fingerprint says what these do, so their code does not count.
+# The part "numerics" of every fingerprint says what these modules do, so their code does not count.
 TOLD = frozenset({f"{PROJECT}.base.numerics", f"{PROJECT}.base.mkl"})
-EFFECTS, WHOLE = "<effects>", ""  # instead of a definition's name
+EFFECTS, WHOLE = "<effects>", ""  # used in place of a definition's name: a module's other effects, the whole module
 
 Origin = Literal["project", "library", "stdlib"]
 
-# Installed packages that are looked into all the same, by their top-level names.
+# Installed packages that count as project code, by their top-level names.
 _LOOKED_INTO: ContextVar[frozenset[str]] = ContextVar("looked_into", default=frozenset())
 
 
 @dataclass(frozen=True, eq=False)
 class Space:
-    """A module as it runs, and its source where there is any."""
+    """A module in the running program, with its source if there is any.
+
+    Attributes:
+        names: the module's names and their present values.
+        label: the name of the module in fingerprints.
+        file: the path of the source; None if there is none.
+        tree: the parsed source; None if there is none.
+    """
 
     names: Mapping[str, object]
     label: str
@@ -45,11 +52,11 @@ class Space:
     tree: Tree | None
 
     def key(self, name: str) -> str:
-        """Of a definition in it."""
+        """Return the name of one of the module's definitions in fingerprints."""
         return f"{self.label}:{name}" if name == EFFECTS else f"{self.label}.{name}" if name else self.label
 
     def absolute(self, module: str) -> str:
-        """The module that an import in it means."""
+        """Return the absolute name of a module that an import in this module names."""
         try:
             return importlib.util.resolve_name(module, str(self.names.get("__package__") or ""))
         except ImportError:
@@ -57,7 +64,7 @@ class Space:
 
 
 def space_of(names: Mapping[str, object]) -> Space:
-    """The module whose names these are; a script is called as its file is."""
+    """Return the module that has these names. The label of a script is the name of its file."""
     place = _place(names)
     file = Path(place) if place and place.endswith(".py") else None
     name = str(names.get("__name__", ""))
@@ -66,17 +73,17 @@ def space_of(names: Mapping[str, object]) -> Space:
 
 
 def origin_of(names: Mapping[str, object]) -> Origin:
-    """Of a running module, by its names."""
+    """Return the origin of a module in the running program, given by its names."""
     name, place = str(names.get("__name__", "")), _place(names)
     if name in TOLD:
         return "stdlib"
     if place is None and name not in sys.modules:
-        return "project"  # made by exec: whoever wrote it, it has no version
+        return "project"  # the module was made by exec, so no version stands for its code
     return _whose(name.partition(".")[0], place)
 
 
 def origin_named(module: str) -> Origin:
-    """Of a module that may not be loaded; nothing is imported."""
+    """Return the origin of a module given by its name, which need not be loaded. Nothing is imported."""
     top = module.partition(".")[0]
     for known in (module, top):
         if known in sys.modules:
@@ -92,8 +99,14 @@ def origin_named(module: str) -> Origin:
 
 @contextmanager
 def looking_into(packages: frozenset[str]) -> Iterator[None]:
-    """For a while, these installed packages are project code too: their components are what is run, and whoever works
-    on one does not raise its version at each edit."""
+    """Treat some installed packages as project code inside the block.
+
+    They have the components that are run. Their code is read because a developer does not raise a package's version
+    at each edit.
+
+    Args:
+        packages: the top-level names of the packages.
+    """
     token = _LOOKED_INTO.set(packages)
     try:
         yield
@@ -121,7 +134,10 @@ def _origin(top: str, place: str | None) -> Origin:
 
 
 def _is_installed(top: str, place: str) -> bool:
-    """Whether an installer put a module there, as `pip install --target` does: a record beside it names the module."""
+    """Return whether an installer put a module there, as `pip install --target` does.
+
+    In that case, a record (`*.dist-info`) beside the module names its files.
+    """
     names = {top, f"{top}.py"}
     return any(
         file.parts[0] in names
@@ -133,13 +149,16 @@ def _is_installed(top: str, place: str) -> bool:
 
 
 def _place(names: Mapping[str, object]) -> str | None:
-    """The file of a running module, or the folder of a package without `__init__.py`."""
+    """Return the file of a module in the running program, or the folder of a package without `__init__.py`."""
     file, path = names.get("__file__"), names.get("__path__")
     return str(file) if file else next((str(folder) for folder in cast("Sequence[str]", path or ())), None)
 
 
 def names_around(kind: type) -> Mapping[str, object]:
-    """The names of the module in which a class was made, which need not be the one that has its name now."""
+    """Return the names of the module in which a class was made.
+
+    This may not be the module that has the same name now, if that was loaded again.
+    """
     for part in vars(kind).values():
         if isinstance(part, FunctionType) and part.__globals__.get("__name__") == kind.__module__:
             return part.__globals__
@@ -148,8 +167,8 @@ def names_around(kind: type) -> Mapping[str, object]:
 
 
 def load(module: str) -> ModuleType | None:
-    """A module, imported where it is not yet; None where that fails."""
+    """Return a module, which is imported if it is not yet loaded; None if the import fails."""
     try:
         return sys.modules.get(module) or importlib.import_module(module)
-    except Exception:  # whatever goes wrong in a module would go wrong for the function that imports it, too
+    except Exception:  # the import would fail in the same way in the function that contains it
         return None

@@ -1,7 +1,8 @@
-"""Which names a piece of source binds in its own scope, and which it looks up outside of itself.
+"""Find the names that a piece of source binds in its own scope, and those that it looks up outside.
 
-Python's scope rules over the AST: parameters, assignments, comprehensions and imports inside of a function hide a
-module's names, a class's body hides nothing from its methods. Text only: nothing here imports or runs anything.
+This applies Python's scope rules to the syntax tree (AST). Parameters, assignments, comprehensions and imports inside a
+function hide names of the module. Names in the body of a class are not visible in its methods. Nothing is imported or
+run.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
-# A module as it is written in an import (relative ones with their dots), and the attribute that is taken from it.
+# A module as an import statement writes it (with dots if it is relative), and the attribute that is imported from it.
 Imported: TypeAlias = tuple[str, str | None]
 Functions = ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda
 SET = "[]="
@@ -20,15 +21,15 @@ Comprehensions = ast.ListComp | ast.SetComp | ast.DictComp | ast.GeneratorExp
 
 @dataclass(frozen=True, order=True)
 class Use:
-    """A name that a definition looks up, with the attributes that follow it: `np.linalg.norm` is one use.
+    """A name that a definition looks up, with the attributes that follow it. `np.linalg.norm` is one use.
 
     Attributes:
-        kind: "global": a name of the module; "import": a use of a module that is imported inside a function; "load":
+        kind: "global" for a name of the module; "import" for a use of a module that a function imports; "load" for
             that import itself, which runs the module.
-        name: that name or module.
-        chain: the attributes; the last is SET where an item is set in it and nothing is read.
-        soft: it need not be there at run time.
-        annotation: it says what something is, so that only classes count, for their methods are called.
+        name: the name, or the module.
+        chain: the attributes that follow; the last is `SET` if an item is set in them and nothing is read.
+        soft: whether the name may be missing at run time.
+        annotation: whether the use is in an annotation. Then only classes count, because their methods may be called.
     """
 
     kind: Literal["global", "import", "load"]
@@ -39,12 +40,22 @@ class Use:
 
 
 def imported_from(node: ast.ImportFrom) -> str:
-    """The module of `from module import ...`, as it is written."""
+    """Return the module of a statement `from module import ...`, as it is written.
+
+    Example:
+        >>> imported_from(ast.parse("from ..base import errors").body[0])
+        '..base'
+    """
     return "." * node.level + (node.module or "")
 
 
 def bound(body: Iterable[ast.AST]) -> dict[str, list[Imported]]:
-    """The names that statements bind in their own scope, each with what imports bind to it."""
+    """Return the names that statements bind in their own scope, each with what imports bind to it.
+
+    Example:
+        >>> bound(ast.parse("import numpy as np; x = [y for y in z]").body)
+        {'np': [('numpy', None)], 'x': []}
+    """
     names: dict[str, list[Imported]] = {}
     elsewhere: set[str] = set()
     todo = list(body)[::-1]
@@ -57,7 +68,7 @@ def bound(body: Iterable[ast.AST]) -> dict[str, list[Imported]]:
             case ast.Lambda():
                 continue
             case ast.ListComp() | ast.SetComp() | ast.DictComp() | ast.GeneratorExp():
-                # Its own names stay inside; only `:=` binds around it.
+                # A comprehension's own names stay inside it; only `:=` binds a name outside.
                 todo += [inner.target for inner in ast.walk(node) if isinstance(inner, ast.NamedExpr)]
                 continue
             case ast.Import():
@@ -85,7 +96,7 @@ def bound(body: Iterable[ast.AST]) -> dict[str, list[Imported]]:
 
 
 def used(statements: Iterable[ast.stmt]) -> tuple[set[Use], set[str]]:
-    """What statements that stand at the top of a module look up, and the texts in them."""
+    """Return the uses of names in top-level statements of a module, and the string constants in them."""
     names = _Names()
     for statement in statements:
         names.visit(statement)
@@ -93,12 +104,13 @@ def used(statements: Iterable[ast.stmt]) -> tuple[set[Use], set[str]]:
 
 
 class _Names(ast.NodeVisitor):
-    """Collects the uses and texts, with the scopes around the place where it is."""
+    """Collects the uses of names and the string constants, while it keeps track of the scopes around a node."""
 
     def __init__(self) -> None:
         self.uses: set[Use] = set()
         self.strings: set[str] = set()
-        # Innermost last: whether it is a class's (whose names its functions do not see), and what it binds.
+        # The innermost scope is last. For each: whether it is the body of a class (its names are not visible in the
+        # methods), and the names that it binds.
         self._scopes: list[tuple[bool, dict[str, list[Imported]]]] = []
         self._in_annotation = False
 
@@ -112,11 +124,11 @@ class _Names(ast.NodeVisitor):
                 for module, attribute in names[name]:
                     self.uses.add(Use("import", module, (attribute, *chain) if attribute else chain))
                 return
-        # What a class's body binds may still be the module's name when it is looked up, as in `scale = scale`.
+        # A name that a class's body binds may still mean the module's name when it is used, as in `scale = scale`.
         soft = self._in_annotation or (self._in_class and name in self._scopes[-1][1])
         self.uses.add(Use("global", name, chain, soft, self._in_annotation))
 
-    def visit_Name(self, node: ast.Name) -> None:  # the name that ast calls
+    def visit_Name(self, node: ast.Name) -> None:  # ast calls a method of this name
         if isinstance(node.ctx, ast.Load):
             self._use(node.id)
 
@@ -174,7 +186,7 @@ class _Names(ast.NodeVisitor):
                 self.visit(node)
 
     def _visit_in(self, is_class: bool, names: dict[str, list[Imported]], nodes: Iterable[ast.AST | None]) -> None:
-        """Visit what stands in a scope of its own."""
+        """Visit nodes that are in a scope of their own."""
         self._scopes.append((is_class, names))
         self._visit_all(nodes)
         self._scopes.pop()
@@ -183,7 +195,7 @@ class _Names(ast.NodeVisitor):
         args = node.args
         every = [*args.posonlyargs, *args.args, *args.kwonlyargs, args.vararg, args.kwarg]
         self._visit_all([*args.defaults, *args.kw_defaults])
-        # What an argument is said to be has methods that are called here.
+        # The annotations count, because the function calls methods of its arguments' classes.
         returns = None if isinstance(node, ast.Lambda) else node.returns
         self._visit_annotations([*(arg.annotation for arg in every if arg is not None), returns])
         body = [node.body] if isinstance(node, ast.Lambda) else node.body
@@ -203,7 +215,7 @@ class _Names(ast.NodeVisitor):
 
     def _visit_comprehension(self, node: Comprehensions) -> None:
         first, *others = node.generators
-        self.visit(first.iter)  # it is evaluated outside
+        self.visit(first.iter)  # Python evaluates this outside the comprehension
         results = [node.key, node.value] if isinstance(node, ast.DictComp) else [node.elt]
         targets = bound(generator.target for generator in node.generators)
         self._visit_in(False, targets, [first.target, *first.ifs, *others, *results])

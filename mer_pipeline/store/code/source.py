@@ -1,7 +1,7 @@
-"""A module's source, taken apart: the statements that bind each name, its imports, and what else it does when it runs.
+"""Parse a module's source: the statements that bind each name, the imports, and the statements with other effects.
 
-Of chosen statements, `Tree.content` gives the AST as text (no comments, docstrings, positions) and the names that they
-use. Text only, as `scopes.py`; `walk.py` says what the names stand for.
+For chosen statements, `Tree.content` gives their syntax tree (AST) as text, without comments, docstrings and positions,
+and the names that they use. As in `scopes.py`, nothing is imported or run; `walk.py` finds what the names stand for.
 """
 
 from __future__ import annotations
@@ -19,7 +19,13 @@ Definition = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
 
 @dataclass(frozen=True)
 class Content:
-    """Some statements: their AST as text, what they use, and the texts in them."""
+    """The content of some statements.
+
+    Attributes:
+        text: their AST as text.
+        uses: the names that they use.
+        strings: the string constants in them.
+    """
 
     text: str
     uses: tuple[Use, ...]
@@ -30,15 +36,16 @@ class Tree:
     """A parsed module.
 
     Attributes:
-        bindings: by name, the statements that bind it; plain imports are not among them.
-        imports: by name, what is imported under it.
-        loads: all modules that are imported at the top.
-        stars: those of which everything is imported.
-        effects: statements that do something else than to bind names.
+        source: the module's source.
+        bindings: the statements that bind a name, by name, without plain imports.
+        imports: what is imported under a name, by name.
+        loads: all modules that top-level statements import; the values are None.
+        stars: the modules of `from module import *`.
+        effects: the statements that do more than bind names.
         body: all statements that count.
 
     Raises:
-        SyntaxError: it is no Python.
+        SyntaxError: the source is not valid Python.
     """
 
     def __init__(self, source: bytes) -> None:
@@ -52,7 +59,7 @@ class Tree:
         self._contents: dict[tuple[tuple[int, ...], frozenset[str]], Content] = {}
         for statement, runs in _that_count(ast.parse(source).body):
             self._add(statement, runs)
-        # `@f.register` adds to f, wherever the function that it decorates is bound.
+        # A function with the decorator `@f.register` is a part of f, under whatever name it is bound.
         for statement in self.body:
             for name in _decorated_by_attribute_of(statement):
                 if name in self.bindings and statement not in self.bindings[name]:
@@ -80,15 +87,15 @@ class Tree:
             self.effects.append(statement)
 
     def content(self, statements: Sequence[ast.stmt], told: frozenset[str] = NOTHING) -> Content:
-        """What some of the module's statements say.
+        """Return the content of some statements of this module.
 
         Args:
-            statements: of this module.
-            told: of a class: names of fields and methods that are left out, since whoever asks counts them otherwise.
+            statements: the statements.
+            told: names of fields and methods that are left out of a class, because the caller counts them otherwise.
         """
         key = (tuple(map(id, statements)), told)
         if key not in self._contents:
-            # A module that reads docstrings (a prompt may be one) keeps them, since they may decide a value.
+            # If a module reads docstrings, they may decide a value (a prompt may be one), so they are kept.
             keep_docstrings = b"__doc__" in self.source or b"getdoc" in self.source
             for statement in statements:
                 _take_out_what_never_runs(statement, keep_docstrings)
@@ -99,7 +106,7 @@ class Tree:
         return self._contents[key]
 
     def names_at(self, line: int) -> list[str]:
-        """Names that the top-level statements on a line bind."""
+        """Return the names that the top-level statements on a line bind."""
         return [
             name
             for name, statements in self.bindings.items()
@@ -111,7 +118,7 @@ _parsed: dict[Path, Tree] = {}
 
 
 def parse(path: Path) -> Tree | None:
-    """The module in a file, as it is now; None where there is no readable Python."""
+    """Return the parsed module in a file, as the file is now; None if it cannot be read or is not valid Python."""
     try:
         source = path.read_bytes()
         if path not in _parsed or _parsed[path].source != source:
@@ -122,7 +129,7 @@ def parse(path: Path) -> Tree | None:
 
 
 def _that_count(body: Iterable[ast.stmt]) -> Iterator[tuple[ast.stmt, bool]]:
-    """The statements of a module, each with whether importing it runs them."""
+    """Return the statements of a module that count, each with whether it runs when the module is imported."""
     for statement in body:
         if isinstance(statement, ast.If) and _is_type_checking(statement.test):
             yield from _that_count(statement.orelse)
@@ -134,16 +141,16 @@ def _that_count(body: Iterable[ast.stmt]) -> Iterator[tuple[ast.stmt, bool]]:
 
 
 def _is_type_checking(test: ast.expr) -> bool:
-    return getattr(test, "id", getattr(test, "attr", None)) == "TYPE_CHECKING"  # bare, or of typing
+    return getattr(test, "id", getattr(test, "attr", None)) == "TYPE_CHECKING"  # with or without "typing." before it
 
 
 def _is_text(statement: ast.stmt) -> bool:
-    """Whether it is a docstring, or an ellipsis in the place of a body."""
+    """Return whether a statement is a bare constant, such as a docstring or the ellipsis of an empty body."""
     return isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant)
 
 
 def _with_blocks(node: ast.AST) -> Iterator[ast.AST]:
-    """A top-level statement and those in its blocks, without those of functions and classes."""
+    """Return a top-level statement and those in its blocks, without the bodies of functions and classes."""
     yield node
     if not isinstance(node, Definition):
         for child in ast.iter_child_nodes(node):
@@ -169,13 +176,16 @@ def _only_binds(statement: ast.stmt) -> bool:
 
 
 def _is_name(target: ast.expr) -> bool:
-    """Whether a target is names alone; `_`, which is thrown away, was called for its effect."""
+    """Return whether an assignment binds names only.
+
+    An assignment to `_` does not count as one, because its value is not used, so it is there for its effect.
+    """
     parts = list(ast.walk(target))
     return not any(isinstance(part, ast.Attribute | ast.Subscript) or getattr(part, "id", "") == "_" for part in parts)
 
 
 def _decorated_by_attribute_of(statement: ast.stmt) -> Iterator[str]:
-    """Names of which an attribute decorates a definition."""
+    """Return the names of which an attribute decorates a definition, such as `f` in `@f.register`."""
     for decorator in statement.decorator_list if isinstance(statement, Definition) else ():
         called = decorator.func if isinstance(decorator, ast.Call) else decorator
         base = called
@@ -186,7 +196,7 @@ def _decorated_by_attribute_of(statement: ast.stmt) -> Iterator[str]:
 
 
 def _without(statement: ast.stmt, told: frozenset[str]) -> ast.stmt:
-    """A class without some of its fields and methods; anything else as it is."""
+    """Return a class without some of its fields and methods. Any other statement is returned as it is."""
     if not isinstance(statement, ast.ClassDef):
         return statement
     body = [inner for inner in statement.body if not (_declared(inner) & told)]
@@ -202,7 +212,7 @@ def _declared(statement: ast.stmt) -> frozenset[str]:
 
 
 def _take_out_what_never_runs(statement: ast.stmt, keep_docstrings: bool) -> None:
-    """Take out, in place, docstrings and what only type checkers see."""
+    """Remove docstrings, and code that only type checkers see, in place."""
     for node in ast.walk(statement):
         for field in ("body", "orelse", "finalbody"):
             block = getattr(node, field, None)

@@ -1,9 +1,9 @@
-"""Digests of what a program holds in memory: constants, objects with their attributes, functions, classes.
+"""Digest what a program holds in memory: constants, objects with their attributes, functions and classes.
 
-A project's function or class stands for its definition (`walk.py` digests that from the source), with what it has
-beyond the source: defaults, closures, what was put in an attribute's place. An object counts by its class and its
-attributes, also one that a module holds; what is of a library counts by its path. What no rule here covers is an error
-and never passed over. No digest has an id, an order of a set or a place of a file in it.
+A function or class of the project counts by its definition, which `walk.py` digests, and by what the source does not
+show: values of defaults, closures and replaced attributes. An object counts by its class and its attributes. A function
+or class of a library counts by its import path. A value that no rule here covers is an error and is never ignored. No
+digest depends on an id, on the order of a set or on the path of a file.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ DESCRIPTORS = (
     property, staticmethod, classmethod,
     functools.cached_property, functools.partialmethod, functools.singledispatchmethod,
 )  # fmt: skip
-# Objects from these modules start and wait, log and print, say what types are, or find files beside a module (which
-# count themselves): none holds a value that a row could be made from.
+# Objects of these modules run tasks, log, print, describe types, or find files beside a module (files count by
+# themselves). None of them holds a value that a row could be made from.
 NO_VALUE = re.compile(
     r"(_contextvars|_thread|_weakref|asyncio|concurrent|contextvars|logging|threading|weakref"
     r"|annotated_types|click|jinja2\.loaders|pydantic|pydantic_core|rich|tqdm|typer)\b"
@@ -42,41 +42,41 @@ NO_VALUE = re.compile(
 
 
 class NoRule(Exception):
-    """Nothing is known of what an object decides; the message is its class."""
+    """There is no rule by which an object could be digested. The message names its class."""
 
 
 class Definitions(Protocol):
-    """Where values lead to; each method gives back what the value's digest says of it."""
+    """The definitions that values lead to (`walk.py`). A method records one, and returns its part of a digest."""
 
     def space(self, names: Mapping[str, object]) -> Space:
-        """The module with these names."""
+        """Return the module that has these names."""
 
     def reach(self, space: Space, name: str) -> str:
-        """A definition in a module counts."""
+        """Record a definition in a module."""
 
     def resolve(self, space: Space, name: str, chain: tuple[str, ...], soft: bool) -> str:
-        """A name in a module, with the attributes that follow it, counts."""
+        """Record what a name in a module, with the attributes that follow it, stands for."""
 
     def module(self, module: ModuleType, chain: tuple[str, ...] = ()) -> str:
-        """An attribute of a module counts, or the whole module."""
+        """Record an attribute of a module, or the whole module."""
 
     def external(self, module: str, chain: tuple[str, ...] = ()) -> str:
-        """A path that is not the project's counts."""
+        """Record an import path outside the project."""
 
 
 class Values:
-    """The values that one call of `code_of` has seen."""
+    """The digests of the values that one call of `code_of` has met."""
 
     def __init__(self, definitions: Definitions) -> None:
         self._definitions = definitions
-        # With the object itself: an id stands for it only while it lives.
+        # By id, together with the object itself, because an id is unique only while its object exists.
         self._states: dict[int, tuple[object, str]] = {}
 
     def state(self, value: object) -> str:
-        """A digest of a value, or the path of what is not the project's.
+        """Return a digest of a value, or its import path if it is a definition outside the project.
 
         Raises:
-            NoRule: it, or something in it, cannot be digested.
+            NoRule: the value, or a part of it, cannot be digested.
         """
         if type(value) in SCALARS:
             return digest(value)
@@ -102,11 +102,11 @@ class Values:
             case ModuleType():
                 return self._definitions.module(value)
             case Registry():
-                return "choice"  # what is taken out of it is held by whoever took it
+                return "choice"  # a component that is used is held by its user, and counts there
             case os._Environ():
                 raise NoRule("the environment of the process")
             case PurePath():
-                return "path"  # it says where, not what
+                return "path"  # a path says where data lie, and does not count
             case property():
                 return self._parts("property", [value.fget, value.fset, value.fdel])
             case staticmethod() | classmethod():
@@ -141,14 +141,14 @@ class Values:
         return digest([kind, [self.state(item) for item in values]])
 
     def _foreign(self, value: object) -> str:
-        """An object of the standard library or a third party.
+        """Return the digest of an object of the standard library or of another package.
 
         Raises:
-            NoRule: it has no rule.
+            NoRule: there is no rule for such an object.
         """
         kind = type(value)
         path = f"{kind.__module__}.{kind.__qualname__}"
-        wrapped = getattr(value, "__dict__", {}).get("__wrapped__")  # as in what functools.cache makes
+        wrapped = getattr(value, "__dict__", {}).get("__wrapped__")  # functools.cache makes such an object
         if wrapped is not None:
             return self._parts(path, [wrapped])
         if NO_VALUE.match(kind.__module__):
@@ -156,11 +156,11 @@ class Values:
         if kind.__module__.startswith("torch") and hasattr(value, "detach"):
             tensor = value.detach().cpu()
             return self._parts(f"{path} {tensor.dtype} {tuple(tensor.shape)}", [tensor.reshape(-1).tolist()])
-        # What is compared by value and has a hash cannot change: a pattern, a range, a fraction, a type of numbers.
+        # A type with equality by value and a hash is immutable: a pattern, a range, a fraction, a type of numbers.
         is_value = kind.__eq__ is not object.__eq__ and kind.__hash__ not in (None, object.__hash__)
         if not isinstance(value, BuiltinFunctionType) and (is_value or origin_named(kind.__module__) == "stdlib"):
             reducer = copyreg.dispatch_table.get(kind)
-            with suppress(TypeError):  # a generator, an open file
+            with suppress(TypeError):  # raised for a generator or an open file, which have no digest
                 reduced = value.__reduce_ex__(2) if reducer is None else reducer(value)
                 return self._parts(path, [list(part) if isinstance(part, Iterator) else part for part in reduced])
         name = getattr(value, "__name__", None) if callable(value) else None
@@ -182,11 +182,11 @@ class Values:
         names, code = function.__globals__, function.__code__
         if origin_of(names) != "project":
             path = self._definitions.external(str(names["__name__"]), tuple(code.co_qualname.split(".")))
-            # A wrapper that a library made: what it wraps, or dispatches to, hangs on it.
+            # A library may have made this wrapper: what it wraps, or dispatches to, is in its attributes.
             hung = [part for _, part in sorted(vars(function).items())]
             return self._parts(path, hung) if hung else path
         space, by_exec = self._definitions.space(names), code.co_filename.startswith("<")  # as dataclasses do
-        # Not __qualname__, which functools.wraps copies from another function; but exec's names are all the same.
+        # Not __qualname__, which functools.wraps copies; but functions made by exec all have the same co_qualname.
         name = function.__qualname__ if by_exec else code.co_qualname
         tops = [name.partition(".")[0]]
         if space.tree and tops == ["<lambda>"]:
@@ -198,7 +198,7 @@ class Values:
         if known and names.get(name) is function:
             return key
         parts = [key, self._beyond_source(function)]
-        if not known or by_exec or "<" in name:  # which of those that share the name
+        if not known or by_exec or "<" in name:  # several functions may share this name; the byte code tells which
             parts.append(self._byte_code(code, function.__doc__))
         if not known:
             used = sorted(name for name in _names_in(code) if name in names)
@@ -210,16 +210,16 @@ class Values:
         return digest([code.co_code, code.co_names, self.state(consts)])
 
     def current(self, space: Space, name: str) -> str | None:
-        """The value that a module's own name has now."""
+        """Return a digest of the value that a module's own name has now; None if the value does not count."""
         value = space.names.get(name)
-        # A module is followed where it is used; a path says where, not what.
+        # A module counts where it is used, and a path says where data lie.
         if isinstance(value, ModuleType) or (isinstance(value, str) and PurePath(value).is_absolute()):
             return None
         state = self.state(value)
         return self._beyond_source(value) if state == space.key(name) else state
 
     def _beyond_source(self, value: object) -> str:
-        """What a function or class has that its definition does not say."""
+        """Return a digest of what a function or class has and its definition does not show."""
         if isinstance(value, FunctionType):
             defaults = {"(defaults)": value.__defaults__, "(keywords)": value.__kwdefaults__}
             parts = {**defaults, **closure(value), **vars(value)}
@@ -230,19 +230,19 @@ class Values:
             name: self.state(part)
             for name, part in vars(value).items()
             if name not in told_by(value)
-            and name != "_abc_impl"  # a cache of the standard library's
+            and name != "_abc_impl"  # a cache of the standard library
             and (not name.startswith("__") or isinstance(part, (FunctionType, *DESCRIPTORS)))
         }
         return digest([[self.state(base) for base in around], own])
 
 
 def is_ours(value: object) -> bool:
-    """Whether it is an object of a project class whose attributes count."""
+    """Return whether a value is an object of a class of the project, so that its attributes count."""
     return not isinstance(value, type | enum.Enum | BaseModel) and origin_of(names_around(type(value))) == "project"
 
 
 def attributes(value: object) -> dict[str, object]:
-    """What an object holds by name, also in slots; not what it works out of that once (`functools.cached_property`)."""
+    """Return an object's attributes by name, with those in slots and without those of `functools.cached_property`."""
     found = dict(getattr(value, "__dict__", {}))
     for kind in type(value).__mro__:
         for name, slot in vars(kind).items():
@@ -254,25 +254,25 @@ def attributes(value: object) -> dict[str, object]:
 
 
 def extended(value: object) -> list[object]:
-    """What an object holds as a number, text or container that its class extends, such as a named tuple."""
+    """Return the value of an object whose class extends a built-in type, as a named tuple does; [] for any other."""
     for base in (int, float, complex, str, bytes, bytearray, tuple, list, dict, set, frozenset):
         if isinstance(value, base):
-            return [base(value)]  # type: ignore[arg-type]  # it is one
+            return [base(value)]  # type: ignore[arg-type]  # its value is of this type
     return []
 
 
 def splits(value: object) -> bool:
-    """Whether each attribute of an object counts for itself, there being nothing else to it."""
+    """Return whether an object has nothing but its attributes, so that each can count by itself."""
     return is_ours(value) and not extended(value)
 
 
 def parts_of(value: object) -> dict[str, object]:
-    """What a function closes over, or what an object holds."""
+    """Return the closure of a function, or the attributes of an object, by name."""
     return closure(value) if isinstance(value, FunctionType) else attributes(value)
 
 
 def closure(function: FunctionType) -> dict[str, object]:
-    """What a function closes over."""
+    """Return the values of a function's closure, by the names of its variables."""
     cells = {}
     for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
         try:
@@ -287,7 +287,7 @@ def _names_in(code: CodeType) -> set[str]:
 
 
 def classes_in(value: object) -> list[type]:
-    """The classes that an alias of types is made of."""
+    """Return the classes in a type expression, such as `dict[str, Row]`."""
     if isinstance(value, type):
         return [value]
     parts = value if isinstance(value, list) else (*filter(None, [get_origin(value)]), *get_args(value))
@@ -295,6 +295,6 @@ def classes_in(value: object) -> list[type]:
 
 
 def subclasses(kind: type) -> set[type]:
-    """All that there are of a class now."""
+    """Return all subclasses, direct or not, that a class has at this moment."""
     direct: list[type] = type.__subclasses__(kind)
     return set(direct).union(*map(subclasses, direct))
