@@ -1,5 +1,7 @@
 """The docs say what is: generated pages are current, commands exist, links lead somewhere."""
 
+import doctest
+import importlib
 import importlib.util
 import re
 import subprocess
@@ -172,3 +174,15 @@ def test_locks_have_hashes_and_no_addresses() -> None:
         assert text.count("--hash=sha256:") >= len(pins)
     base, dev = ((ROOT / name).read_text().split() for name in ("requirements.lock", "requirements-dev.lock"))
     assert {w for w in base if "==" in w} <= {w for w in dev if "==" in w}
+
+
+EXAMPLES = [path for path in sorted((ROOT / "mer_pipeline").rglob("*.py")) if ">>>" in path.read_text(encoding="utf-8")]
+
+
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_examples_in_docstrings_give_what_they_say(path: Path) -> None:
+    """Each example is run as it stands."""
+    module = importlib.import_module(".".join(path.relative_to(ROOT).with_suffix("").parts))
+    ran = doctest.testmod(module)
+    assert ran.attempted
+    assert not ran.failed
