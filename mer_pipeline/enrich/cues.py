@@ -107,7 +107,7 @@ class MeasureCues(Transform[Row]):
             pa.field("coverage", pa.float32()),  # share of the frames that show the primary face
             pa.field("mouth_width", pa.float32()),  # mean, in distances between the eyes
             pa.field("face_length", pa.float32()),  # mean from eyes to mouth, in the same unit
-            pa.field("brow_height", pa.float32()),  # mean of `brow_height`, in sides of the aligned crop
+            pa.field("brow_height", pa.float32()),  # mean height of the brows, in sides of the aligned crop
             pa.field("head_motion", pa.float32()),  # mean move from frame to frame, in face sizes
         ]
     )

@@ -107,7 +107,7 @@ class Generate(Transform[Conversation]):
         return value_files(self.folder)
 
     def setup(self, device: torch.device) -> None:
-        """Load the model to a device, and its tokeniser.
+        """Load the model onto a device, and its tokeniser.
 
         Raises:
             CheckpointError: if the files cannot be read or are not complete, or there is no chat template.

@@ -144,7 +144,7 @@ class _Response(http.client.HTTPResponse):
 
 
 class _Patient(io.RawIOBase):
-    """The bytes of a socket. To close it is to close the reader that keeps the socket open."""
+    """A stream of the bytes of a socket. Its `close` also closes the reader that keeps the socket open."""
 
     def __init__(self, patience: Patience, sock: socket.socket, reader: io.BufferedReader) -> None:
         self._patience, self._sock, self._reader = patience, sock, reader

@@ -51,9 +51,9 @@ class ParsedReply:
     """What is read from a reply that fits.
 
     Attributes:
-        meaning: one sentence on what was meant.
+        meaning: one sentence that says what the words literally mean.
         cues: "words: cue" for each cue whose words are in the prompt.
-        context: one sentence on the situation.
+        context: one sentence on the situation in which this is likely to be said.
         intensity: of the emotion, from 0 to 1.
         scores: a score for each class, in their order; they sum to 1. None if the model gave every class 0.
         text: what the model wrote about the clip.
