@@ -29,9 +29,9 @@ class DatasetParams(Section):
     # the CSV that describes the clips, in root or elsewhere, if the adapter reads one; otherwise the same as root,
     # because DVC watches both paths and both must exist
     csv: str
-    classes: tuple[str, ...] = MER_CLASSES  # in the order of every table and matrix; neutral first by custom
+    classes: tuple[str, ...] = MER_CLASSES  # in the order that all tables and matrices have; neutral is usually first
     group_pattern: str | None = None  # a regex on the clip's name whose first group is the speaker or scene
-    order_pattern: str | None = None  # likewise, with the utterance's number within speaker or scene as first group
+    order_pattern: str | None = None  # a regex whose first group is the utterance's number within its speaker or scene
     votes: str | None = None  # CSV of other annotators' votes (name,source,family,label), relative to root
     truth: tuple[str, ...] = ()  # CSVs of true labels (name,discrete), relative to root; for evaluation only
 

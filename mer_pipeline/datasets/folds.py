@@ -18,7 +18,7 @@ from mer_pipeline.config.section import Section, Seed
 
 
 class FoldParams(Section):
-    """Cross-validation folds over the labelled training clips: stratified, whole groups together."""
+    """Cross-validation folds of the labelled clips: stratified, with all clips of a group in one fold."""
 
     n: Annotated[int, Field(ge=2)] = 5  # number of folds; it is smaller if there are fewer groups
     seed: Seed = 0  # of the assignment of groups to folds

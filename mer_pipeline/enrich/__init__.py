@@ -1,1 +1,1 @@
-"""Context enrichment: the words of a clip, and in words how they were said."""
+"""Context enrichment: write for each clip a text with its words and a description of how they were said."""

@@ -1,4 +1,7 @@
-"""`openai`: ask a server about every clip. Replies cost money, so none is lost and none is asked for twice."""
+"""The backend `openai`: ask a language model on a server about every clip.
+
+Replies cost money. Therefore each reply is written to the journal at once, and no prompt is sent again that has one.
+"""
 
 from __future__ import annotations
 
@@ -24,20 +27,20 @@ from mer_pipeline.enrich.journal import Journal
 from mer_pipeline.enrich.ledger import Ledger
 from mer_pipeline.tables.shards import read_folder
 
-FIRST = ":first"  # the journal's entry of an answer that did not fit, until the second is there
+FIRST = ":first"  # ends the key of a first answer that did not fit; the journal keeps it until the second one comes
 
 
 class ByServerParams(LanguageModelParams):
-    """A language model behind any OpenAI-compatible server: vLLM, llama.cpp, Ollama, a provider."""
+    """A language model on any server with OpenAI's API: vLLM, llama.cpp, Ollama, or a provider."""
 
     by_server: ClassVar[bool] = True
 
     temperature: Annotated[float, Field(ge=0.0, le=2.0)] = 0.0  # of the model's sampling; 0: greedy
-    seed: Seed = 0  # likewise
+    seed: Seed = 0  # of the model's sampling
 
 
 class ByServer(Backend):
-    """A server is asked about every clip."""
+    """The backend that asks a language model on a server about every clip."""
 
     Params = ByServerParams
     params: ByServerParams
@@ -45,31 +48,41 @@ class ByServer(Backend):
     def replier(
         self, classes: tuple[str, ...], settings: LlmSettings, journal: Journal | None, ledger: Ledger | None
     ) -> Transform[object]:
-        """Ask."""
+        """Make the transform that asks the server."""
         return Ask(self.params, classes, settings, journal, ledger)  # type: ignore[return-value]
 
 
 def open_journal() -> Journal:
-    """The project's journal of replies, and of first answers; what an older version wrote otherwise is passed over."""
+    """Open the project's journal of replies and first answers. Entries of an older version's form are left out."""
     shapes = ({*replies.SCHEMA.names}, {field.name for field in fields(Answer)})
     return Journal(fits=lambda entry: set(entry) in shapes)
 
 
 def clear_kept(journal: Journal, folder: Path) -> None:
-    """Take out of the journal what a table of replies, and with it the store, has."""
+    """Remove the replies from the journal that the table of replies has, because the store then has them too.
+
+    Args:
+        journal: the journal.
+        folder: the folder of the table `replies`.
+    """
     kept = read_folder(folder, ["asked"])["asked"].to_pylist()
     journal.clear({*kept, *(f"{asked}{FIRST}" for asked in kept)})
 
 
 class Ask(Transform[Row]):
-    """A prompt to a reply. A clip whose server fails is quarantined and not remembered; it is asked next time.
+    """The transform from a prompt to a reply. `prepare` sends the requests.
+
+    If the server fails, the clip is put into quarantine, nothing is stored for it, and the next run asks again.
 
     Args:
-        params: which model.
-        classes: in order.
-        settings: where the server is.
-        journal: of replies that no store has yet; by default the project's.
-        ledger: counts.
+        params: the section `enrich` of params.yaml.
+        classes: the class names, in order.
+        settings: where the server is and how often it is asked.
+        journal: the replies that no store has yet; by default the project's journal.
+        ledger: counts requests and tokens; by default a new one.
+
+    Raises:
+        UsageError: if the key or the address of the server is not usable.
     """
 
     name = "replies"
@@ -100,11 +113,13 @@ class Ask(Transform[Row]):
         self._chat = Chat(settings, {**body, "seed": params.seed}, self._ledger)
 
     def prepare(self, clip: Clip) -> Row:
-        """Ask, once more where the answer does not fit. Clips of which the same is asked are asked about once.
+        """Ask for a reply, and once more if the first answer does not fit. Clips with equal prompts share one reply.
 
         Raises:
-            Transient: the server did not answer.
-            UsageError, StageError: it never will.
+            Skip: if the clip has no prompt.
+            Transient: if the server did not answer.
+            UsageError: if the server cannot be used, for instance because of a wrong address or key.
+            StageError: if the server stopped answering.
         """
         prompt = clip.need("prompts")
         key = replies.asked(prompt, self.params)
@@ -119,19 +134,19 @@ class Ask(Transform[Row]):
         return row
 
     def infer(self, items: Sequence[Row]) -> list[Row | Skip]:
-        """Nothing is left to do."""
+        """Return the rows as they are: `prepare` has done all the work."""
         return list(items)
 
     def close(self) -> None:
-        """Close connections, and write what it all took."""
+        """Close the connections, and write the ledger if any request was sent."""
         self._chat.close()
         if self._ledger.requests:
             self._ledger.save()
 
     def _settled(self, prompt: Row, key: str) -> dict[str, object]:
         schema = json.loads(str(prompt["schema"]))
-        # Where the server fails at the second request, the clip fails: a fallback would be for good, and this may
-        # pass. The first answer is not asked for again then.
+        # If the server fails at the second request, the clip fails. A fallback would be stored for good, but the
+        # failure may pass. The next run finds the first answer in the journal and does not ask for it again.
         first = self._journal.get(f"{key}{FIRST}")
         answers = [self._chat.ask(replies.first_request(prompt), schema) if first is None else Answer(**first)]  # type: ignore[arg-type]
         reason = why = self._why_not(answers[0])

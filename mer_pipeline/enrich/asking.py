@@ -1,4 +1,4 @@
-"""Who would have to be asked: the clips whose reply neither the store nor the journal has."""
+"""Find the clips that a language model would have to be asked about: neither store nor journal has their reply."""
 
 from __future__ import annotations
 
@@ -20,11 +20,14 @@ from mer_pipeline.tables.rows import stage_schema
 from mer_pipeline.tables.shards import ShardParams, new_folder, write_shard
 
 MISSING = Project().state / "no-reply.txt"
-NAMED = 20  # clips in an error; all of them are in MISSING
+NAMED = 20  # number of clips that an error names; the file MISSING has all of them
 
 
 def no_replies(project: Project, shards: ShardParams) -> None:
-    """Write the tables of a model that was not asked: DVC wants to see all outputs of a stage."""
+    """Write empty tables of prompts and replies, for a backend that asks no language model.
+
+    DVC needs all outputs of a stage to exist.
+    """
     for transform, schema in (("prompts", RenderPrompt.schema), ("replies", replies.SCHEMA)):
         with new_folder(project.table(transform)) as folder:
             for shard in range(shards.count):
@@ -33,7 +36,14 @@ def no_replies(project: Project, shards: ShardParams) -> None:
 
 
 def unknown(transform: Transform[object], inputs: Inputs, runtime: Runtime, journal: Journal) -> Iterator[Clip]:
-    """The clips that somebody would have to be asked about."""
+    """Find the clips whose reply neither the store nor the journal has.
+
+    Args:
+        transform: the transform from prompts to replies.
+        inputs: its inputs.
+        runtime: the settings of this machine, with the store.
+        journal: the replies that no store has yet.
+    """
     cache, params = row_cache_of(transform, runtime), transform.params
     assert isinstance(params, replies.Sampling)
     for shard in range(inputs.shards):
@@ -47,10 +57,13 @@ def unknown(transform: Transform[object], inputs: Inputs, runtime: Runtime, jour
 
 
 def refuse_unknown(transform: Transform[object], inputs: Inputs, runtime: Runtime, journal: Journal) -> None:
-    """Make sure that nobody has to be asked.
+    """Check that all replies are known, so that no language model has to be asked.
+
+    Args:
+        transform, inputs, runtime, journal: as for `unknown`.
 
     Raises:
-        StageError: somebody has; all their names are in a file.
+        StageError: if a reply is not known. The names of all such clips are written to the file MISSING.
     """
     missing = sorted(unknown(transform, inputs, runtime, journal), key=lambda clip: clip.clip_id)
     if not missing:

@@ -1,4 +1,4 @@
-"""What writes the enriched text: the base of backends, and the section `enrich` of params.yaml."""
+"""The base of backends, which write the context-enriched text, and the section `enrich` of params.yaml."""
 
 from __future__ import annotations
 
@@ -19,33 +19,33 @@ if TYPE_CHECKING:
 
 
 class EnrichParams(Section):
-    """Context enrichment of the transcript. Where a server is and how often it is asked stands in `.mer.toml`.
-    `backend` says what writes the text; each backend has options of its own besides."""
+    """Context enrichment of the transcript. `backend` says what writes the text; each backend has options of its own
+    besides. The address of a server, and how often it is asked, are set in `.mer.toml`."""
 
-    backend: str = "template"  # which code
+    backend: str = "template"  # name of the backend
     language: Literal["zh", "en"] = "en"  # of the prompt and of the words that are added
 
     @property
     def reach(self) -> int:
-        """How many utterances before and after a clip are read."""
+        """How many utterances before and after a clip are part of its context."""
         return 0
 
 
 class LanguageModelParams(EnrichParams):
-    """A language model writes the text: the stage writes prompts and replies too."""
+    """A language model writes the text. The stage then also writes the tables of prompts and replies."""
 
-    by_server: ClassVar[bool] = False  # it is asked over the network, and may cost money
+    by_server: ClassVar[bool] = False  # whether the model is asked over the network, which may cost money
 
     model: Annotated[str, Field(pattern=r"\S", examples=["my-model"])]  # its name at the server
     prompt: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")] = "context"  # prompts/NAME.LANGUAGE.md
-    neighbours: Annotated[int, Field(ge=0, le=20)] = 0  # utterances before and after, where the dataset has an order
+    neighbours: Annotated[int, Field(ge=0, le=20)] = 0  # utterances before and after, if the dataset has an order
     max_chars: Annotated[int, Field(ge=20, le=4000)] = 600  # of the text that the model adds
     max_tokens: Count = 1000  # of a reply
-    offline: bool = False  # ask nobody: a reply that the store does not have is an error
+    offline: bool = False  # send no request: a reply that the store does not have is an error
 
     @property
     def reach(self) -> int:
-        """How many utterances before and after a clip are read."""
+        """How many utterances before and after a clip are part of its context."""
         return self.neighbours
 
 
@@ -53,13 +53,13 @@ ENRICH = Choice(EnrichParams, "backend", BACKENDS)  # the section `enrich` of pa
 
 
 class Backend(ABC):
-    """What writes the enriched text.
+    """Base of the backends. A backend says how the context-enriched text is written.
 
     Attributes:
-        Params: the class of the section `enrich`.
+        Params: the class of the section `enrich` of params.yaml for this backend.
 
     Args:
-        params: that section.
+        params: the section `enrich`.
     """
 
     Params: type[EnrichParams] = EnrichParams
@@ -71,19 +71,20 @@ class Backend(ABC):
     def replier(
         self, classes: tuple[str, ...], settings: LlmSettings, journal: Journal | None, ledger: Ledger | None
     ) -> Transform[object] | None:
-        """The transform from prompts to replies; None where no language model is asked.
+        """Make the transform from prompts to replies; None if the backend asks no language model.
 
         Args:
-            classes: in order.
-            settings: of this machine, where a server is asked.
-            journal: of replies that no store has yet; by default the project's.
-            ledger: counts requests; by default a new one.
+            classes: the class names, in order.
+            settings: where the server is and how often it is asked.
+            journal: the replies that no store has yet; by default the project's journal.
+            ledger: counts requests and tokens; by default a new one.
 
         Raises:
-            CheckpointError: a local checkpoint is missing or unfit.
+            CheckpointError: if a local checkpoint is missing or unfit.
+            UsageError: if the key or the address of the server is not usable.
         """
 
 
 def make_backend(params: EnrichParams) -> Backend:
-    """The backend that the section names."""
+    """Make the backend that the section `enrich` of params.yaml names."""
     return BACKENDS.load(params.backend)(params)

@@ -1,12 +1,13 @@
-"""Requests to an OpenAI-compatible server, each tried again as long as that is sensible.
+"""Requests to a server with OpenAI's API. A request that fails is sent again as long as that is sensible.
 
-    busy (429, 5xx), slow, cut off, or no JSON    tried again, with jitter, not before Retry-After
-    `response_format` refused                     json_schema, then json_object, then without
-    a setting refused by name                     asked without it, `max_tokens` under its newer name
-    401, 403, 404, a redirect                     ends the run: no clip would fare better
-    nothing but failures for a while              ends the run: what was answered is kept
+    busy (429, 5xx), slow, cut off, or no JSON    sent again after a random pause, not before Retry-After
+    `response_format` is refused                  json_schema first, then json_object, then nothing
+    a setting is refused by name                  sent again without it; `max_tokens` under its newer name
+    401, 403, 404, a redirect                     the run ends, because all clips would fail
+    many clips in a row fail                      the run ends; the replies so far are kept
 
-Many threads ask at once, each for itself (`http.py`). The key stands in a header and nowhere else.
+Many threads send requests at once, each with its own connection (`http.py`). The key is sent in a header only, and is
+replaced in every text that comes back if it has at least SECRET_CHARS characters.
 """
 
 from __future__ import annotations
@@ -29,13 +30,13 @@ from mer_pipeline.enrich.completion import MODES, Answer, read_answer, response_
 from mer_pipeline.enrich.http import TICK_S, CannotConnect, Cut, Http, Patience
 from mer_pipeline.enrich.ledger import Ledger
 
-BUSY = frozenset({408, 409, 425, 429})
-SHUT = frozenset({401, 403, 404})
+BUSY = frozenset({408, 409, 425, 429})  # statuses after which a request is sent again
+SHUT = frozenset({401, 403, 404})  # statuses that end the run
 UNKNOWN = re.compile(r"unsupported|not support|unknown|unrecogni[sz]ed|not permitted|extra_forbidden", re.IGNORECASE)
-SECRET_CHARS = 8
-STOP_GRACE_S = 5.0  # after Ctrl-C, for answers that are on their way: they are paid for
-LOOK_S = 10.0  # for a first look whether anybody is there
-GONE = 8  # clips in a row that got no answer in all their tries, at the least
+SECRET_CHARS = 8  # a key of at least this length is a secret
+STOP_GRACE_S = 5.0  # seconds after Ctrl-C in which answers are still waited for, because they are paid for
+LOOK_S = 10.0  # seconds for the first request, which checks whether there is a server
+GONE = 8  # the run ends after at least this many clips in a row without an answer
 
 Message = Mapping[str, str]
 
@@ -49,20 +50,23 @@ class Busy(Exception):
 
 
 class Refused(Exception):
-    """The server does not take this request (400, 422)."""
+    """The server refused this request, for instance with HTTP 400 or 422."""
 
 
 class Stopping(Exception):
-    """Ctrl-C or SIGTERM came, and there is no time left."""
+    """The run was stopped by Ctrl-C or SIGTERM, and the time to wait for answers is over."""
 
 
 class Chat:
-    """A server, with what stays the same in all requests.
+    """A server, with the settings that all requests share.
 
     Args:
-        settings: where it is and how often it is asked.
-        body: model and sampling.
-        ledger: counts.
+        settings: where the server is and how often it is asked.
+        body: the model and its sampling, as fields of a request.
+        ledger: counts requests and tokens.
+
+    Raises:
+        UsageError: if the key has control characters, or the address of the server is not usable.
     """
 
     def __init__(self, settings: LlmSettings, body: Mapping[str, object], ledger: Ledger) -> None:
@@ -74,18 +78,22 @@ class Chat:
         headers = {"Content-Type": "application/json", "User-Agent": "mer-pipeline"}
         self._http = Http(self._url, headers | ({"Authorization": f"Bearer {self._key}"} if self._key else {}))
         self._looking, self._is_there = threading.Lock(), False
-        self._lock = threading.Lock()  # of what follows, which all threads find out together
-        self._mode = 0  # index of MODES, of the first that the server takes
-        self._taken: set[int] = set()  # those in which a request was answered
-        self._lost = 0  # clips in a row without an answer
+        self._lock = threading.Lock()  # guards what follows, which all threads change
+        self._mode = 0  # index in MODES of the first one that the server accepts
+        self._taken: set[int] = set()  # indices of the modes in which a request was answered
+        self._lost = 0  # number of clips in a row without an answer
 
     def ask(self, messages: Sequence[Message], schema: object) -> Answer:
-        """Ask and wait for the answer. Any thread may call it.
+        """Send messages and wait for the answer. Any thread may call it.
+
+        Args:
+            messages: with the keys "role" and "content".
+            schema: the JSON schema of the reply.
 
         Raises:
-            Transient: there was none in all tries.
-            UsageError: the server does not let us in, or is not there.
-            StageError: it stopped answering.
+            Transient: if there was no answer in all tries, or the run was stopped.
+            UsageError: if there is no server, or it refuses the key, the model or the address.
+            StageError: if many clips in a row got no answer.
         """
         if is_stopping():
             raise Transient("stopped before it was asked", tried=True)
@@ -102,15 +110,20 @@ class Chat:
         return answer
 
     def close(self) -> None:
-        """Close connections."""
+        """Close the connections."""
         self._http.close()
 
     def _look(self) -> None:
-        """Look once whether anybody is there: a wrong address should not cost a round of retries."""
+        """Check once whether there is a server, so that a wrong address is an error at once and not after all retries.
+
+        Raises:
+            UsageError: if nothing accepts the connection.
+            Transient: if the run was stopped.
+        """
         with self._looking:
             if self._is_there:
                 return
-            try:  # whatever the status: keys may be good for chat alone
+            try:  # any status will do: a key may be valid for chat only
                 self._http.request("GET", "/models", None, LOOK_S, _patience(LOOK_S))
             except CannotConnect:
                 raise UsageError(
@@ -120,7 +133,7 @@ class Chat:
             except Stopping:
                 raise Transient("stopped before it was asked", tried=True) from None
             except (Cut, TimeoutError):
-                pass  # somebody is there; whether they answer will be seen
+                pass  # there is a server; later requests show whether it answers
             self._is_there = True
 
     def _ask(self, messages: Sequence[Message], schema: object) -> Answer:
@@ -145,19 +158,19 @@ class Chat:
                             raise
                         continue
                     with self._lock:
-                        if first not in self._taken:  # else it is this clip that was refused, and not the format
+                        if first not in self._taken:  # else the server refused this clip, and not the format
                             self._mode = max(self._mode, mode)
                         self._taken.add(mode)
                     return replace(answer, requests=sent)
         raise AssertionError("unreachable")
 
     def _pause(self, state: tenacity.RetryCallState) -> float:
-        """Full jitter under a doubling bound, and not before the server wants to be asked again."""
+        """Return the pause in seconds: random below a bound that doubles, or what the server's Retry-After says."""
         error = state.outcome.exception() if state.outcome is not None else None
         longest = self._settings.max_pause_s
         pause = random.uniform(0, min(longest, 0.5 * 2**state.attempt_number))
         if isinstance(error, Busy) and error.retry_after is not None:
-            # A little later than told, so that not everybody comes back at once.
+            # A little later than the server said, so that not all requests come at once.
             pause = error.retry_after * random.uniform(1.0, 1.25)
         return min(pause, longest)
 
@@ -178,7 +191,7 @@ class Chat:
         status, raw = reply.status, reply.body.decode("utf-8", "replace")
         if status in BUSY or status >= 500:
             raise self._busy(f"HTTP {status}", _retry_after(reply.headers.get("Retry-After")))
-        said = plain(self._redact(raw), 200)  # in this order: half a key is no key that could be found
+        said = plain(self._redact(raw), 200)  # in this order: a key that is cut could not be found
         self._raise_if_shut(status, said)
         if status != 200:
             raise Refused(f"HTTP {status}: {said}")
@@ -187,13 +200,18 @@ class Chat:
         except ValueError:
             raise self._busy("an answer that is no chat completion") from None
         self._ledger.paid(answer.tokens_in, answer.tokens_out)
-        # Once more: in JSON a key may have stood with escapes.
+        # Once more, because the key may have been written with escapes in the JSON.
         return replace(answer, content=self._redact(answer.content), model=self._redact(answer.model))
 
     def _adapt(self, refusal: str, sent: Mapping[str, object]) -> bool:
-        """Leave out, or rename, a setting that the server says it does not know; False where it says no such thing.
+        """Leave out or rename a setting if the server says that it does not know it.
 
-        `sent` are the settings that were refused: another request may have found out meanwhile.
+        Args:
+            refusal: what the server said.
+            sent: the settings that were refused; another thread may have changed the settings since then.
+
+        Returns:
+            Whether the request should be sent again with other settings.
         """
         if not UNKNOWN.search(refusal):
             return False
@@ -202,7 +220,7 @@ class Chat:
                 if name in sent and re.search(rf"\b{name}\b", refusal):
                     if name not in self._body:
                         return True
-                    if self._taken:  # the server knows it well: it is about this clip
+                    if self._taken:  # the server has accepted this setting before: it refuses this clip
                         return False
                     other = {key: value for key, value in self._body.items() if key != name}
                     renamed = {"max_completion_tokens": self._body[name]} if name == "max_tokens" else {}
@@ -223,7 +241,7 @@ class Chat:
             raise UsageError(f"the server at {self._url} answers HTTP {status}{about}; {key}")
 
     def _redact(self, text: str) -> str:
-        # Local servers want any key, and people write "none": that is no secret, and a word that models use.
+        # Local servers accept any key, and people write "none": that is no secret, and models use the word.
         return text.replace(self._key, "[key]") if len(self._key) >= SECRET_CHARS else text
 
     def _count_lost(self, reason: str) -> None:
@@ -237,9 +255,9 @@ class Chat:
 
 
 def _patience(timeout_s: float) -> Patience:
-    """Wait so long for an answer; after Ctrl-C, STOP_GRACE_S more at the most.
+    """Return a function that ends a request when its time is over, or at most STOP_GRACE_S seconds after Ctrl-C.
 
-    It raises TimeoutError and Stopping.
+    The function raises TimeoutError or Stopping then.
     """
     until, stopped = time.monotonic() + timeout_s, False
 
@@ -262,7 +280,14 @@ def _sleep(seconds: float) -> None:
 
 
 def _retry_after(text: str | None) -> float | None:
-    """Seconds; the form with a date is rare and waits as if nothing was said."""
+    """Read the header Retry-After in seconds. Its rare form with a date is ignored.
+
+    Example:
+        >>> _retry_after("1.5")
+        1.5
+        >>> _retry_after("Wed, 21 Oct 2026 07:28:00 GMT") is None
+        True
+    """
     try:
         seconds = float(text or "")
     except ValueError:

@@ -1,4 +1,4 @@
-"""A chat completion of an OpenAI-compatible API: how a format is asked for, and what an answer says."""
+"""Chat completions of OpenAI's API: how a request asks for JSON, and how the answer is read."""
 
 from __future__ import annotations
 
@@ -7,21 +7,21 @@ from dataclasses import dataclass
 
 from mer_pipeline.enrich.clean import plain
 
-MODES = ("json_schema", "json_object", "text")  # how strictly JSON is asked for
-RAW_CHARS = 32_000
+MODES = ("json_schema", "json_object", "text")  # ways to ask for JSON, the strictest first
+RAW_CHARS = 32_000  # the most characters of an answer that are kept
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What came back for one clip's messages.
+    """The answer to one clip's messages.
 
     Attributes:
         content: what the model wrote.
-        model: as the server calls it.
-        tokens_in, tokens_out: as the server counts them; None where it does not.
-        requests: sent for it.
-        seconds: of the request that was answered.
-        mode: of MODES.
+        model: the name that the server gives the model.
+        tokens_in, tokens_out: how many tokens were read and written, as the server counts them; None if it does not.
+        requests: the number of requests that were sent for the answer.
+        seconds: how long the answered request took.
+        mode: how JSON was asked for, one of MODES.
     """
 
     content: str
@@ -34,7 +34,12 @@ class Answer:
 
 
 def response_format(mode: str, schema: object) -> dict[str, object]:
-    """What is added to a request that asks for JSON in one of MODES; `schema` is a JSON schema."""
+    """Return what is added to a request to ask for JSON.
+
+    Args:
+        mode: one of MODES.
+        schema: the JSON schema of the reply.
+    """
     if mode == "json_schema":
         named = {"name": "enrichment", "schema": schema, "strict": True}
         return {"response_format": {"type": "json_schema", "json_schema": named}}
@@ -42,10 +47,15 @@ def response_format(mode: str, schema: object) -> dict[str, object]:
 
 
 def read_answer(raw: str, mode: str, seconds: float) -> Answer:
-    """The first choice of a chat completion.
+    """Read the first choice of a chat completion.
+
+    Args:
+        raw: the body of the server's response.
+        mode: how JSON was asked for, one of MODES.
+        seconds: how long the request took.
 
     Raises:
-        ValueError: it is none.
+        ValueError: if the body is not a chat completion.
     """
     try:
         data = json.loads(raw)
@@ -56,9 +66,9 @@ def read_answer(raw: str, mode: str, seconds: float) -> Answer:
             content = message.get("content")
         case _:
             raise ValueError("no chat completion")
-    if isinstance(content, list):  # in parts
+    if isinstance(content, list):  # some servers send the content in parts
         content = "".join(str(part.get("text") or "") for part in content if isinstance(part, dict))
-    # Bounded, and without unpaired surrogates, which no file could take.
+    # The length is limited, and unpaired surrogates are replaced, because no file can hold them.
     text = str(content or "")[:RAW_CHARS].encode("utf-8", "replace").decode()
     usage = data.get("usage")
     tokens_in, tokens_out = (_count(usage, f"{kind}_tokens") for kind in ("prompt", "completion"))

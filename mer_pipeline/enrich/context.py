@@ -1,7 +1,8 @@
-"""`data/cue_words.parquet`: what other clips add to one clip's context, as words.
+"""The table `cue_words`: what the context of a clip takes from other clips of its group, in words.
 
-Its measures against its group's habit (`cues.py`), and what was said before and after it in the same group. Both
-enter as coarse words, so a new clip touches the context of few others.
+It has two parts. The first compares the clip's measures with what is usual in its group (`cues.py`). The second is what
+was said before and after the clip. Comparisons are coarse words and not numbers, so that a new clip changes the context
+of only a few others.
 """
 
 from __future__ import annotations
@@ -30,14 +31,14 @@ SCHEMA = pa.schema(
 
 @dataclass(frozen=True)
 class Neighbours:
-    """The words around one utterance, oldest first."""
+    """The words that were said before and after one utterance, oldest first."""
 
     before: tuple[str, ...] = ()
     after: tuple[str, ...] = ()
 
 
 def write_context(params: EnrichParams, project: Project) -> None:
-    """Write the table from those of cues, transcripts and clips."""
+    """Write the table `cue_words` from the measures, the transcripts and the manifest."""
     measures = read_folder(project.table("cues")).to_pylist()
     transcripts = read_folder(project.table("transcript"), ["clip_id", "zh", "en"]).to_pylist()
     manifest = read_parquet(project.manifest, ["clip_id", "group", "order"]).to_pylist()
@@ -47,16 +48,16 @@ def write_context(params: EnrichParams, project: Project) -> None:
 def context_of(
     measures: Sequence[Row], transcripts: Sequence[Row], manifest: Sequence[Row], params: EnrichParams
 ) -> pa.Table:
-    """The words of every clip that has any, in the order of their ids.
+    """Make the table `cue_words`: one row for every clip that has measures or a place in its group, sorted by clip_id.
 
     Args:
-        measures: rows of data/cues.
-        transcripts: clip_id, zh, en.
-        manifest: clip_id, group, order.
-        params: language, and how many neighbours.
+        measures: rows of the table `cues`.
+        transcripts: rows with clip_id, zh and en.
+        manifest: rows with clip_id, group and order.
+        params: the language, and the number of neighbours.
     """
     words = cue_words(measures, {str(row["clip_id"]): str(row["group"]) for row in manifest}, params.language)
-    # A neighbour is quoted once: in the language of the prompt where it has it.
+    # Each neighbour is quoted in one language only: that of the prompt if it has words in it, or else the other.
     first, second = ("zh", "en") if params.language == "zh" else ("en", "zh")
     spoken = {str(row["clip_id"]): str(row[first] or row[second]) for row in transcripts if row[first] or row[second]}
     around = neighbours_of(manifest, spoken, params.reach)
@@ -68,12 +69,18 @@ def context_of(
 
 
 def neighbours_of(manifest: Sequence[Row], spoken: Mapping[str, str], count: int) -> dict[str, Neighbours]:
-    """Each clip's neighbours that have words.
+    """Find the words of each clip's neighbours in its group.
 
     Args:
-        manifest: rows with clip_id, group and order; clips without an order have no neighbours and are none.
-        spoken: words by clip.
-        count: how many places to look at on each side.
+        manifest: rows with clip_id, group and order. A clip without an order has no neighbours and is nobody's
+            neighbour.
+        spoken: the words of each clip that has any.
+        count: the number of neighbours on each side; those without words are left out.
+
+    Example:
+        >>> scene = [{"clip_id": name, "group": "s", "order": at} for at, name in enumerate("abc")]
+        >>> neighbours_of(scene, {"a": "Hello.", "c": "Bye."}, 1)["b"]
+        Neighbours(before=('Hello.',), after=('Bye.',))
     """
     scenes: dict[str, list[tuple[float, str]]] = {}
     for row in manifest if count else ():

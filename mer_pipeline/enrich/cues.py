@@ -1,8 +1,8 @@
-"""Measured cues of voice and face, and the words for them.
+"""The stage `cues`: measure voice and face, and put the measures into words.
 
-A clip's measures are numbers of its own (`MeasureCues`). How they compare with the speaker's habit is context
-from other rows; it enters as coarse words (`cue_words`), so that one new clip of a speaker hardly ever
-changes another clip's enrichment.
+The measures of a clip are numbers that depend on this clip alone (`MeasureCues`). A comparison with what is usual for
+the group, its habit, depends on other clips too. It is put into coarse words (`cue_words`), so that a new clip of a
+group rarely changes the words of the others.
 """
 
 from __future__ import annotations
@@ -23,18 +23,19 @@ from mer_pipeline.speech.track import Sound, dbfs
 from mer_pipeline.vision.faces import Faces
 from mer_pipeline.vision.geometry import brow_height, head_motion, shape
 
-# A habit is the median over at least this many clips of the group; below it nothing is compared.
+# The habit of a group is the median over its clips. With fewer clips than this, nothing is compared.
 MIN_GROUP = 4
 
 
 @dataclass(frozen=True)
 class Scale:
-    """How a measure is put in words against the group's habit.
+    """How the difference between a measure and the group's habit is put into words.
 
     Attributes:
-        measure: column of MeasureCues.schema.
-        clear, strong: differences from the habit, in the measure's own unit, from which it is named.
-        words: by language, for strongly less, less, more and strongly more.
+        measure: a column of MeasureCues.schema.
+        clear: the smallest difference that is put into words, in the unit of the measure.
+        strong: the smallest difference that has the stronger words.
+        words: for each language, the words for much less, less, more and much more than the habit.
     """
 
     measure: str
@@ -88,7 +89,7 @@ UNHEARD = {"en": "no voice heard", "zh": "听不到声音"}
 
 
 class MeasureCues(Transform[Row]):
-    """Voice and face to a few numbers; all the work is in `prepare`."""
+    """The transform from the sound and the faces of a clip to a few measures. `prepare` does all the work."""
 
     name = "cues"
     sources = (
@@ -98,23 +99,27 @@ class MeasureCues(Transform[Row]):
     )
     schema = pa.schema(
         [
-            pa.field("pitch", pa.float32()),  # median, semitones above 55 Hz; null where nothing is voiced
-            pa.field("pitch_range", pa.float32()),  # standard deviation, semitones
-            pa.field("loudness", pa.float32()),  # of the sounding part, dBFS
+            pa.field("pitch", pa.float32()),  # median, in semitones above 55 Hz; null if nothing is voiced
+            pa.field("pitch_range", pa.float32()),  # standard deviation, in semitones
+            pa.field("loudness", pa.float32()),  # of the frames with sound, in dBFS
             pa.field("pace", pa.float32()),  # syllables a second
             pa.field("pause_share", pa.float32()),
-            pa.field("coverage", pa.float32()),  # of the primary face
+            pa.field("coverage", pa.float32()),  # share of the frames that show the primary face
             pa.field("mouth_width", pa.float32()),  # mean, in distances between the eyes
-            pa.field("face_length", pa.float32()),  # eyes to mouth, likewise
-            pa.field("brow_height", pa.float32()),  # over the lids, mean, in sides of the aligned crop
-            pa.field("head_motion", pa.float32()),  # mean move per step, in face sizes
+            pa.field("face_length", pa.float32()),  # mean from eyes to mouth, in the same unit
+            pa.field("brow_height", pa.float32()),  # mean height of the brows, in sides of the aligned crop
+            pa.field("head_motion", pa.float32()),  # mean move from frame to frame, in face sizes
         ]
     )
 
-    params = Section()  # the measures depend on none; language and backend come later
+    params = Section()  # none: the measures do not depend on the language or the backend
 
     def prepare(self, clip: Clip) -> Row:
-        """Measure what there is; what there is not stays null."""
+        """Measure voice and face. Measures of what is absent are null.
+
+        Raises:
+            Skip: if the clip has neither sound nor a face.
+        """
         audio, face = clip.maybe("audio"), clip.maybe("faces")
         if audio is None and face is None:
             raise Skip("neither sound nor face")
@@ -126,7 +131,7 @@ class MeasureCues(Transform[Row]):
         return row
 
     def infer(self, items: Sequence[Row]) -> list[Row | Skip]:
-        """Nothing is left to do."""
+        """Return the rows as they are: `prepare` has done all the work."""
         return list(items)
 
 
@@ -156,15 +161,15 @@ def _face(faces: Faces) -> dict[str, float | None]:
 
 
 def cue_words(measures: Sequence[Row], group_of: Mapping[str, str], language: str) -> dict[str, list[str]]:
-    """Each clip's measures in words, against the habit of its group.
+    """Put the measures of each clip into words, by comparison with the habit of its group.
 
     Args:
-        measures: rows of MeasureCues' table.
-        group_of: clip to group.
+        measures: rows of the table `cues`.
+        group_of: the group of each clip.
         language: "en" or "zh".
 
     Returns:
-        clip to its cue words, in a fixed order; clips without measures have none.
+        For each clip its cue words, in a fixed order. Clips without measures are not in it.
     """
     valid = [row for row in measures if row["valid"]]
     members: dict[str, list[Row]] = {}

@@ -1,7 +1,7 @@
-"""`transformers`: a checkpoint in this process answers, greedily, in batches of a fixed number of rows.
+"""The backend `transformers`: a language model from a checkpoint writes the replies, in this process.
 
-Prompts are padded on the left to a length that each decides for itself, so a reply does not depend on its
-companions (`batching.py`).
+It generates greedily, in batches of a fixed number of rows. A prompt is padded on the left to a length that depends on
+this prompt alone, so that a reply does not depend on the other prompts of its batch (`batching.py`).
 """
 
 from __future__ import annotations
@@ -33,18 +33,18 @@ STEP = 64  # padded lengths are multiples of this
 
 
 class ByCheckpointParams(LanguageModelParams):
-    """A checkpoint in this process, greedily."""
+    """A language model from a checkpoint, in this process. It generates greedily."""
 
     model: Checkpoint  # dir:PATH or hf:org/name@rev
 
     @property
     def checkpoint(self) -> str:
-        """What models.lock has the files of."""
+        """The spec of the checkpoint whose files are in models.lock."""
         return self.model
 
 
 class ByCheckpoint(Backend):
-    """A checkpoint is asked about every clip."""
+    """The backend that asks a language model in this process about every clip."""
 
     Params = ByCheckpointParams
     params: ByCheckpointParams
@@ -52,14 +52,19 @@ class ByCheckpoint(Backend):
     def replier(
         self, classes: tuple[str, ...], settings: LlmSettings, journal: Journal | None, ledger: Ledger | None
     ) -> Transform[object]:
-        """Generate."""
+        """Make the transform that generates replies."""
         del settings, journal, ledger
         return Generate(self.params, classes)  # type: ignore[return-value]
 
 
 @dataclass(frozen=True)
 class Conversation:
-    """A prompt, and its tokens by the checkpoint's chat template."""
+    """One request to the model.
+
+    Attributes:
+        prompt: the clip's row of the table `prompts`.
+        tokens: the token ids of the messages, by the checkpoint's chat template.
+    """
 
     prompt: Row
     tokens: tuple[int, ...]
@@ -67,7 +72,12 @@ class Conversation:
 
 @dataclass(frozen=True)
 class Said:
-    """What the model wrote, and how many tokens were read and written."""
+    """An answer of the model.
+
+    Attributes:
+        text: what the model wrote.
+        tokens_in, tokens_out: how many tokens were read and written.
+    """
 
     text: str
     tokens_in: int
@@ -75,7 +85,7 @@ class Said:
 
 
 class Generate(Transform[Conversation]):
-    """A prompt to a reply."""
+    """The transform from a prompt to a reply."""
 
     name = "replies"
     sources = (replies.SOURCE,)
@@ -86,18 +96,22 @@ class Generate(Transform[Conversation]):
 
     def __init__(self, params: ByCheckpointParams, classes: tuple[str, ...]) -> None:
         self.folder = resolve(params.model)
-        # The checkpoint counts by the content of its files, not by its name.
+        # The fingerprint has the content of the checkpoint's files, and so not its name.
         self.params: replies.Sampling = replies.Sampling(
             backend=params.backend, model="", max_tokens=params.max_tokens, temperature=0.0, seed=0
         )
         self._classes, self._max_chars = classes, params.max_chars
 
     def files(self) -> Sequence[Path]:
-        """Weights, configuration, tokeniser and chat template."""
+        """The files of the checkpoint: weights, configuration, tokeniser and chat template."""
         return value_files(self.folder)
 
     def setup(self, device: torch.device) -> None:
-        """Load the model and its tokeniser."""
+        """Load the model onto a device, and its tokeniser.
+
+        Raises:
+            CheckpointError: if the files cannot be read or are not complete, or there is no chat template.
+        """
         import transformers
 
         self._device = device
@@ -113,10 +127,10 @@ class Generate(Transform[Conversation]):
         self._length = int(getattr(self._model.config, "max_position_embeddings", 1 << 30))
 
     def prepare(self, clip: Clip) -> Conversation:
-        """Write the prompt as the checkpoint wants it.
+        """Turn the prompt into tokens by the checkpoint's chat template.
 
         Raises:
-            Skip: the prompt and a reply are longer than the checkpoint can read.
+            Skip: if the clip has no prompt, or the prompt and a reply are longer than the model can read.
         """
         prompt = clip.need("prompts")
         item = self._conversation(prompt, replies.first_request(prompt))
@@ -125,11 +139,11 @@ class Generate(Transform[Conversation]):
         return item
 
     def bucket(self, item: Conversation) -> int:
-        """The padded length in tokens."""
+        """Return the padded length in tokens."""
         return -(-len(item.tokens) // STEP) * STEP
 
     def infer(self, items: Sequence[Conversation]) -> list[Row | Skip]:
-        """Generate, once more where an answer does not fit."""
+        """Generate an answer to each prompt, and a second one where the first does not fit."""
         first = self._generate(items)
         whys = [replies.why_not(one.text, self._classes, self._max_chars) for one in first]
         again = {
@@ -156,7 +170,7 @@ class Generate(Transform[Conversation]):
         return Conversation(prompt, tuple(self._tokenizer(text, add_special_tokens=False)["input_ids"]))
 
     def _generate(self, items: Sequence[Conversation]) -> list[Said]:
-        """The replies to conversations of one bucket."""
+        """Generate the answers to conversations of one bucket."""
         import torch
 
         length = self.bucket(items[0])
@@ -193,5 +207,5 @@ class Generate(Transform[Conversation]):
             "tokens_in": sum(answer.tokens_in for answer in answers),
             "tokens_out": sum(answer.tokens_out for answer in answers),
             "requests": len(answers),
-            "seconds": None,  # not a value: it would make two runs of one model differ
+            "seconds": None,  # not measured: rows of two runs would differ
         }

@@ -1,7 +1,7 @@
-"""Requests over HTTP that end: when their time is over, and soon after Ctrl-C, whatever the server does.
+"""Requests over HTTP that always end: when their time is over or soon after Ctrl-C, whatever the server does.
 
-The standard library's client, in the thread that asks, with a connection kept open for each thread. A read waits in
-steps of TICK_S and asks `patience` before each whether to go on.
+The client is that of the standard library. It runs in the thread that sends the request, and keeps one connection open
+for each thread. A read waits in steps of TICK_S seconds, and before each step calls `patience`, which may end it.
 """
 
 from __future__ import annotations
@@ -18,23 +18,23 @@ from dataclasses import dataclass
 from functools import partial
 from urllib.parse import urlsplit
 
-TICK_S = 0.2
+TICK_S = 0.2  # seconds
 
-# Called again and again while an answer is waited for and read; what it raises ends the request.
+# A function that is called again and again until an answer is read. If it raises an error, the request ends with that.
 Patience = Callable[[], None]
 
 
 class CannotConnect(Exception):
-    """Nobody takes the connection."""
+    """Nothing accepts the connection."""
 
 
 class Cut(Exception):
-    """The connection ended before the answer did, or what came is no HTTP."""
+    """The connection ended before the answer was complete, or the answer is not HTTP."""
 
 
 @dataclass(frozen=True)
 class Reply:
-    """What a server answers: status, headers and the whole body."""
+    """The answer of a server: status, headers and the whole body."""
 
     status: int
     headers: Mapping[str, str]
@@ -42,18 +42,18 @@ class Reply:
 
 
 class Http:
-    """A server.
+    """A client of one server. Any thread may use it.
 
     Args:
-        url: http:// or https://, with a host, and the path that all requests begin with.
-        headers: of every request.
+        url: begins with http:// or https:// and has a host; its path is the beginning of the path of every request.
+        headers: are sent with every request.
     """
 
     def __init__(self, url: str, headers: Mapping[str, str]) -> None:
         parts = urlsplit(url)
         assert parts.hostname is not None
         self._path = parts.path
-        # As bytes: a header of the standard library's own would have to be Latin-1.
+        # The headers are bytes, because the standard library would refuse text that is not Latin-1.
         self._headers = {name: value.encode() for name, value in headers.items()}
         self._connect: Callable[[], http.client.HTTPConnection]
         if parts.scheme == "https":
@@ -66,17 +66,17 @@ class Http:
         self._of_thread = threading.local()
 
     def request(self, method: str, path: str, body: bytes | None, timeout_s: float, patience: Patience) -> Reply:
-        """Send and wait for the whole answer.
+        """Send a request and wait for the whole answer.
 
         Args:
             method, path, body: of the request.
-            timeout_s: for connecting, and for each part that is sent.
-            patience: asked at least every TICK_S.
+            timeout_s: how many seconds the connection, and each part of the sending, may take.
+            patience: is called at least every TICK_S seconds while the answer is waited for; what it raises is raised.
 
         Raises:
-            CannotConnect: the connection is refused, or there is no such host.
-            Cut: the connection ends before the answer does.
-            TimeoutError: connecting or sending takes longer than `timeout_s`.
+            CannotConnect: if the connection is refused, or there is no such host.
+            Cut: if the connection ends before the answer is complete, or the answer is not HTTP.
+            TimeoutError: if connecting or sending takes longer than `timeout_s`.
         """
         connection = self._connection()
         connection.timeout = timeout_s
@@ -94,7 +94,7 @@ class Http:
             raise
 
     def close(self) -> None:
-        """Close all connections; no request may be under way."""
+        """Close all connections. No request may be in progress."""
         with self._lock:
             for connection in self._made:
                 connection.close()
@@ -110,7 +110,13 @@ class Http:
         return connection
 
     def _open(self, connection: http.client.HTTPConnection) -> None:
-        """Connect, also where the server has closed an idle connection: that shows as something to read."""
+        """Connect if there is no open connection.
+
+        A connection that the server has closed while it was idle has something to read; it is opened again.
+
+        Raises:
+            CannotConnect: if the connection is refused, or there is no such host.
+        """
         if connection.sock is not None and _is_readable(connection.sock):
             connection.close()
         if connection.sock is None:
@@ -129,7 +135,7 @@ def _is_readable(sock: socket.socket) -> bool:
 
 
 class _Response(http.client.HTTPResponse):
-    """A response that is read patiently."""
+    """A response whose reading can be ended by `patience`."""
 
     def __init__(self, patience: Patience, sock: socket.socket, method: str | None = None) -> None:
         super().__init__(sock, method=method)
@@ -138,7 +144,7 @@ class _Response(http.client.HTTPResponse):
 
 
 class _Patient(io.RawIOBase):
-    """A socket's bytes. Closing it closes the reader that keeps the socket open."""
+    """A stream of the bytes of a socket. Its `close` also closes the reader that keeps the socket open."""
 
     def __init__(self, patience: Patience, sock: socket.socket, reader: io.BufferedReader) -> None:
         self._patience, self._sock, self._reader = patience, sock, reader
@@ -149,7 +155,7 @@ class _Patient(io.RawIOBase):
     def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
         while True:
             self._patience()
-            with suppress(TimeoutError):  # of one step
+            with suppress(TimeoutError):  # the end of one step
                 return self._sock.recv_into(buffer)
 
     def close(self) -> None:

@@ -1,8 +1,8 @@
-"""Replies on disk the moment they come, so that not even `kill -9` makes anybody pay for one twice.
+"""The journal: it writes each reply to disk as soon as it comes, so that even `kill -9` loses none that was paid for.
 
-The store keeps rows in packs, at most some seconds apart; until then a line here stands for each. Every process
-writes a file of its own and all files are read; a line that was cut is no line. A file goes when all of its
-lines are in a store.
+The store writes rows in packs, every few seconds. Until then, the journal has a line for each reply. Every process
+writes a file of its own, and reads the files of all. A line that was cut short is left out. A file is removed when a
+store has all of its replies.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ Entry = Mapping[str, object]
 
 @dataclass(frozen=True)
 class _Line:
-    """Where an entry stands: there may be 100,000 of them, so they are not held in memory."""
+    """The place of an entry: its file and its bytes there. Entries are not held in memory: there may be 100,000."""
 
     path: Path
     start: int
@@ -34,11 +34,11 @@ class _Line:
 
 
 class Journal:
-    """Entries by the hash of what was asked.
+    """Entries on disk, by the hash of what was asked. Any thread may use it.
 
     Args:
-        folder: of the journal; made with the first line.
-        fits: whether an entry that was read is one that the caller can use; others are passed over.
+        folder: the folder of the journal; made with the first entry.
+        fits: says whether the caller can use an entry that was read; others are left out.
     """
 
     def __init__(self, folder: Path = JOURNAL, fits: Callable[[Entry], bool] = lambda entry: True) -> None:
@@ -46,17 +46,17 @@ class Journal:
         self._lock = threading.Lock()
         self._file: int | None = None
         self._lines: dict[str, _Line] = {}
-        self._lost: dict[str, Entry] = {}  # what the disk would not take
+        self._lost: dict[str, Entry] = {}  # entries that could not be written
         self._paths: list[Path] = []
         for path in sorted(folder.glob("*.jsonl")):
             self._read(path)
 
     def __contains__(self, asked: str) -> bool:
-        """Whether there is an entry."""
+        """Say whether there is an entry for the hash `asked`."""
         return asked in self._lines or asked in self._lost
 
     def get(self, asked: str) -> Entry | None:
-        """The entry, of this run or of one that was not finished."""
+        """Return the entry of this run, or of an earlier run that was not finished; None if there is none."""
         line = self._lines.get(asked)
         if line is None:
             return self._lost.get(asked)
@@ -66,8 +66,8 @@ class Journal:
         return entry
 
     def add(self, asked: str, entry: Entry) -> None:
-        """Write an entry; it outlives this process when this returns, unless the disk is full."""
-        data = b"\n" + json.dumps({"asked": asked, "row": entry}).encode() + b"\n"  # after whatever was cut short
+        """Write an entry. After the call it is safe from the end of the process, unless the disk could not take it."""
+        data = b"\n" + json.dumps({"asked": asked, "row": entry}).encode() + b"\n"  # the last line may be cut short
         with self._lock:
             try:
                 file, path = self._open()
@@ -76,12 +76,12 @@ class Journal:
                 while written < len(data):
                     written += os.write(file, data[written:])
             except OSError:
-                self._lost[asked] = entry  # the store may still take it
+                self._lost[asked] = entry  # the store may still be able to write it
             else:
                 self._lines[asked] = _Line(path, start + 1, len(data) - 2)
 
     def clear(self, done: Collection[str]) -> None:
-        """Remove files all of whose entries are among these; those of processes that still write stay."""
+        """Remove the files all of whose entries are in `done`, except those that another process still writes."""
         with self._lock:
             if self._file is not None:
                 os.close(self._file)
@@ -100,7 +100,7 @@ class Journal:
             self._folder.mkdir(parents=True, exist_ok=True)
             path = self._folder / f"{uuid.uuid4().hex}.jsonl"
             self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-            fcntl.flock(self._file, fcntl.LOCK_EX)  # says that somebody is still writing; a kill ends it
+            fcntl.flock(self._file, fcntl.LOCK_EX)  # tells others that this file is in use, until the process ends
             self._paths.append(path)
         return self._file, self._paths[-1]
 

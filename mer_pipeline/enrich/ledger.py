@@ -1,7 +1,7 @@
-"""What a run asked for and what it cost: requests, retries by reason, tokens, fallbacks.
+"""The ledger: what a run asked for and what it cost, in requests, retries by reason, tokens and fallbacks.
 
-`.mer/ledger.json` has the last run's, with the tries that led to nothing; what all replies in use took, whoever
-asked for them, stands in their rows.
+`.mer/ledger.json` has the counts of the last run, with failed requests. What the replies in use have cost, in whatever
+run they were asked for, is in the rows of the table `replies`.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ MILLION = 1_000_000
 
 @dataclass
 class Ledger:
-    """Counters of one run; threads add to it.
+    """The counts of one run. Any thread may add to them.
 
     Attributes:
-        requests: sent, answered or not.
-        retries: requests that were sent again, by what had gone wrong.
-        answers: clips by status ("ok", "repaired", "fallback").
-        tokens_in, tokens_out: as the server counts them, of all answers, also of those that did not fit.
+        requests: the number of requests, answered or not.
+        retries: the number of failed requests, by reason.
+        answers: the number of clips, by status ("ok", "repaired", "fallback").
+        tokens_in, tokens_out: tokens of all answers as the server counts them, also of answers that did not fit.
     """
 
     requests: int = 0
@@ -40,28 +40,28 @@ class Ledger:
         self._lock = threading.Lock()
 
     def sent(self) -> None:
-        """A request leaves."""
+        """Count a request."""
         with self._lock:
             self.requests += 1
 
     def failed(self, reason: str) -> None:
-        """A request led to nothing and may be sent again."""
+        """Count a request that failed and may be sent again."""
         with self._lock:
             self.retries[reason] += 1
 
     def paid(self, tokens_in: int | None, tokens_out: int | None) -> None:
-        """A request was answered."""
+        """Count the tokens of a request that was answered; None counts as 0."""
         with self._lock:
             self.tokens_in += tokens_in or 0
             self.tokens_out += tokens_out or 0
 
     def settled(self, status: str) -> None:
-        """A clip has its row."""
+        """Count a clip that has its row."""
         with self._lock:
             self.answers[status] += 1
 
     def __str__(self) -> str:
-        """One line for a person."""
+        """Return one line that a person can read."""
         answers = ", ".join(f"{count} {status}" for status, count in self.answers.most_common())
         retried = ", ".join(f"{count} {reason}" for reason, count in self.retries.most_common(3))
         tokens = f"{self.tokens_in:,} tokens in, {self.tokens_out:,} out"
@@ -70,14 +70,14 @@ class Ledger:
         )
 
     def save(self) -> None:
-        """Write `.mer/ledger.json`."""
+        """Write the counts to `.mer/ledger.json`."""
         values = {name: getattr(self, name) for name in self.__dataclass_fields__}
-        with suppress(OSError):  # the replies are there; that nobody can say what they cost is no reason to fail
+        with suppress(OSError):  # the replies are there; that their cost is lost is no reason to fail
             atomic_write(LEDGER, json.dumps(values, indent=1) + "\n", shared=True)
 
 
 def load_ledger() -> Ledger | None:
-    """The last run's, or None where there was none."""
+    """Read the ledger of the last run; None if there is none or it cannot be read."""
     try:
         raw = json.loads(LEDGER.read_text(encoding="utf-8"))
         return Ledger(**raw | {name: Counter(raw[name]) for name in ("retries", "answers")})
@@ -86,5 +86,14 @@ def load_ledger() -> Ledger | None:
 
 
 def cost(tokens_in: int, tokens_out: int, price_in: float, price_out: float) -> float:
-    """In the currency of the prices, which are per million tokens."""
+    """Compute what tokens cost.
+
+    Args:
+        tokens_in, tokens_out: how many tokens were read and written.
+        price_in, price_out: the prices per million tokens.
+
+    Example:
+        >>> cost(2_000_000, 100_000, price_in=0.5, price_out=2.0)
+        1.2
+    """
     return (tokens_in * price_in + tokens_out * price_out) / MILLION

@@ -1,7 +1,7 @@
-"""`data/prompts/`: what a model is asked about each clip; the whole of it, so that a reply's key is what was asked.
+"""The table `prompts`: all that a language model is asked about each clip. A reply's key is made from it.
 
-The system message is a file that is kept with the project (`prompts/NAME.LANGUAGE.md`); the user message is one
-JSON object of data. Neither a label nor a clip's name (names often spell the label) is ever part of it.
+The system message is a file of the project (`prompts/NAME.LANGUAGE.md`). The user message is one JSON object of data.
+It never has a label, nor the name of the clip, because names often contain the label.
 """
 
 from __future__ import annotations
@@ -24,19 +24,23 @@ from mer_pipeline.enrich.clean import as_data, plain
 from mer_pipeline.enrich.reply import reply_schema
 from mer_pipeline.enrich.request import Request, request_of
 
-SPOKEN_CHARS = 2000
-NEIGHBOUR_CHARS = 200
+SPOKEN_CHARS = 2000  # the most characters of a transcript
+NEIGHBOUR_CHARS = 200  # the most characters of a neighbour's words
 
 
 class PromptParams(Section):
-    """What of the params decides a prompt, beside its file."""
+    """The params that decide a prompt, together with its file."""
 
     classes: tuple[str, ...]
     max_chars: int
 
 
 class RenderPrompt(Transform[Request]):
-    """Transcript, neighbours and cue words to the messages of one request."""
+    """The transform from a clip's transcript, neighbours and cue words to the messages of one request.
+
+    Raises:
+        ParamsError: if there is no file with the system message.
+    """
 
     name = "prompts"
     sources = (Source("transcript", ("zh", "en")), Source("cue_words", ("words", "before", "after")))
@@ -55,18 +59,22 @@ class RenderPrompt(Transform[Request]):
             raise ParamsError(f"enrich.prompt: there is no {self.path}; write it, or name one that is in {PROMPTS}/")
 
     def files(self) -> Sequence[Path]:
-        """The system message, as it is written."""
+        """The file with the system message."""
         return (self.path,)
 
     def prepare(self, clip: Clip) -> Request:
-        """Gather what is known of the clip."""
+        """Collect what is known about the clip.
+
+        Raises:
+            Skip: if the clip has neither words nor cues.
+        """
         request = request_of(clip)
         if request.is_empty:
             raise Skip("neither words nor cues")
         return request
 
     def infer(self, items: Sequence[Request]) -> list[Row | Skip]:
-        """Write the messages."""
+        """Write the messages of each clip."""
         return [{"system": self._system, "user": user_message(item), "schema": self._schema} for item in items]
 
     @cached_property
@@ -81,7 +89,12 @@ class RenderPrompt(Transform[Request]):
 
 
 def user_message(request: Request) -> str:
-    """One JSON object; only keys that have something to say."""
+    """Write the user message: one JSON object, without keys that would be empty.
+
+    Example:
+        >>> print(user_message(Request(zh=None, en="I am fine.", cues=("very quiet",))))
+        {"english": "I am fine.", "voice and face": ["very quiet"]}
+    """
     spoken = {"chinese": request.zh, "english": request.en}
     around = {"before": request.before, "after": request.after}
     data: dict[str, str | Sequence[str]] = {key: plain(text, SPOKEN_CHARS) for key, text in spoken.items() if text}

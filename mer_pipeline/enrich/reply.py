@@ -1,8 +1,8 @@
-"""What a model must answer: the JSON schema that it is held to, and the parser that believes nothing else.
+"""What a language model must answer: the JSON schema of a reply, and its parser.
 
-Scores are asked for as whole percentages, which grammars can bound and models get right, and become a distribution
-that sums to 1. A reply can only choose among the known classes; lengths are cut, everything else that does not
-fit is an error with a reason that the model can be told.
+Scores are whole percentages, because a grammar can bound these and models write them reliably. The parser turns them
+into a distribution that sums to 1. A reply can only name the known classes. Texts that are too long are cut; everything
+else that does not fit is an error, with a reason that is told to the model.
 """
 
 from __future__ import annotations
@@ -16,16 +16,16 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from mer_pipeline.enrich.clean import plain
 
-MAX_CUES = 6
-WORDS_CHARS = 60
-SENTENCE_CHARS = 300
-THOUGHTS = "</think>"  # what a model thinks before it answers ends so
+MAX_CUES = 6  # the most cues of a reply that are kept
+WORDS_CHARS = 60  # the most characters of a cue and of its words
+SENTENCE_CHARS = 300  # the most characters of `meaning` and `context`
+THOUGHTS = "</think>"  # ends the thoughts that some models write before their answer
 
 Percent = Annotated[int, Field(ge=0, le=100)]
 
 
 class Cue(BaseModel):
-    """A sign of emotion and the words that it rests on."""
+    """A sign of emotion, and the words of the prompt that show it."""
 
     model_config = ConfigDict(strict=True)
 
@@ -34,7 +34,7 @@ class Cue(BaseModel):
 
 
 class Reply(BaseModel):
-    """A model's answer as it is written; `enriched_text` and `scores` are what the pipeline lives on."""
+    """The form of a model's answer. The pipeline mainly uses `enriched_text` and `scores`."""
 
     model_config = ConfigDict(strict=True)
 
@@ -48,14 +48,15 @@ class Reply(BaseModel):
 
 @dataclass(frozen=True)
 class ParsedReply:
-    """A reply that was believed.
+    """What is read from a reply that fits.
 
     Attributes:
-        meaning, context: one sentence each.
-        cues: "words: cue", only those whose words do stand in what was asked.
-        intensity: 0 to 1.
-        scores: by class, in the classes' order; sums to 1. None where the model gave every class 0.
-        text: what it wrote about the clip.
+        meaning: one sentence that says what the words literally mean.
+        cues: "words: cue" for each cue whose words are in the prompt.
+        context: one sentence on the situation in which this is likely to be said.
+        intensity: of the emotion, from 0 to 1.
+        scores: a score for each class, in their order; they sum to 1. None if the model gave every class 0.
+        text: what the model wrote about the clip.
     """
 
     meaning: str
@@ -67,11 +68,16 @@ class ParsedReply:
 
 
 class UnparsableReply(ValueError):
-    """A reply that does not fit; its message is one clause that can be shown to the model."""
+    """A reply that does not fit. The message is a reason that can be shown to the model."""
 
 
 def reply_schema(classes: Sequence[str], max_chars: int) -> dict[str, object]:
-    """JSON schema of a reply, in the part of the language that grammars and strict servers know."""
+    """Return the JSON schema of a reply. It only uses keywords that grammars and strict servers know.
+
+    Args:
+        classes: the class names, in order.
+        max_chars: the most characters of the enriched text.
+    """
 
     def text(limit: int) -> dict[str, object]:
         return {"type": "string", "minLength": 1, "maxLength": limit}
@@ -99,13 +105,23 @@ def parse_reply(raw: str, asked: str, classes: Sequence[str], max_chars: int) ->
     """Parse a reply.
 
     Args:
-        raw: what the model wrote; a JSON object somewhere in it.
-        asked: all that the model was told about the clip; cues must rest on words of it.
-        classes: in order.
-        max_chars: of the enriched text.
+        raw: what the model wrote; the first JSON object in it is read.
+        asked: all that the model was told about the clip. A cue whose words are not in it is left out.
+        classes: the class names, in order.
+        max_chars: the most characters of the enriched text; a longer one is cut.
 
     Raises:
-        UnparsableReply: it is no JSON, lacks a key, has a wrong type, or scores something else than the classes.
+        UnparsableReply: if there is no JSON object, a key is missing, a value has a wrong type or is out of its range,
+            the enriched text is empty, or the scores are not of exactly these classes.
+
+    Example:
+        >>> raw = (
+        ...     '{"meaning": "She is glad.", "cues": [{"words": "thanks", "cue": "gratitude"}], "context": "A gift.", '
+        ...     '"intensity": 60, "scores": {"happy": 90, "sad": 30}, "enriched_text": "She thanks warmly."}'
+        ... )
+        >>> reply = parse_reply(raw, "Oh, thanks!", ("happy", "sad"), max_chars=100)
+        >>> reply.scores, reply.intensity, reply.cues
+        ((0.75, 0.25), 0.6, ('thanks: gratitude',))
     """
     try:
         reply = Reply.model_validate(_first_object(raw))
@@ -131,7 +147,11 @@ def parse_reply(raw: str, asked: str, classes: Sequence[str], max_chars: int) ->
 
 
 def _first_object(raw: str) -> object:
-    """The first JSON object in a text: models like to put fences or a sentence around it."""
+    """Return the first JSON object in a text; models often write code fences or a sentence around it.
+
+    Raises:
+        UnparsableReply: if there is none.
+    """
     text = raw[raw.rfind(THOUGHTS) + len(THOUGHTS) :] if THOUGHTS in raw else raw
     for start in _braces(text):
         try:
@@ -143,7 +163,7 @@ def _first_object(raw: str) -> object:
 
 
 def _braces(text: str) -> Iterator[int]:
-    """Where an object may start; a few places, so that a page of braces costs nothing."""
+    """Find the first 20 places where an object may start. The limit keeps a text of many braces from taking long."""
     found = -1
     for _ in range(20):
         found = text.find("{", found + 1)

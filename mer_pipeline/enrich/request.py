@@ -1,4 +1,4 @@
-"""What is known of one clip when its text is enriched; never its label, never its name."""
+"""What is known about one clip when its text is enriched. Its label and its name are never part of it."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from mer_pipeline.base.clips import Clip
 
 @dataclass(frozen=True)
 class Request:
-    """One clip's words, what was said around it, and its measured cues in words.
+    """The words of one clip, the words around it, and its measured cues in words.
 
     Attributes:
-        zh, en: the transcript, where there is one.
-        before, after: of the same scene, oldest first.
-        cues: measured behaviour of voice and face.
+        zh, en: the transcript in Chinese and in English; None if there is none.
+        cues: the measured cues of voice and face, in words.
+        before, after: the words of utterances before and after it in its group, oldest first.
     """
 
     zh: str | None
@@ -26,17 +26,17 @@ class Request:
 
     @property
     def is_empty(self) -> bool:
-        """Whether there is nothing to say of the clip itself."""
+        """Whether the clip itself has neither words nor cues."""
         return not (self.zh or self.en or self.cues)
 
     @property
     def spoken(self) -> str:
-        """The transcript in the languages that there are."""
+        """The transcript in all languages that it has, separated by " / "."""
         return " / ".join(text for text in (self.zh, self.en) if text)
 
 
 def request_of(clip: Clip) -> Request:
-    """From a clip with a transcript and cue words."""
+    """Collect what is known about a clip from its rows of the tables `transcript` and `cue_words`."""
     spoken, context = clip.maybe("transcript") or {}, clip.maybe("cue_words") or {}
     zh, en = (None if spoken.get(key) is None else str(spoken[key]) for key in ("zh", "en"))
     cues, before, after = (_texts(context.get(key)) for key in ("words", "before", "after"))

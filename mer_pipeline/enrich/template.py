@@ -1,4 +1,7 @@
-"""`template`: context without any model: the measured cues and the polarity of the words, as a list."""
+"""The backend `template`: the context of a clip by rules, without a language model.
+
+It lists the measured cues, whether the words are positive or negative, and whether there is a question or exclamation.
+"""
 
 from __future__ import annotations
 
@@ -22,23 +25,32 @@ LABELS = {
 
 
 class ByRulesParams(EnrichParams):
-    """Rules: the measured cues of voice and face, the polarity of the words."""
+    """Rules, without a language model: the measured cues of voice and face, and the polarity of the words."""
 
 
 class ByRules(Backend):
-    """Nobody is asked: `transform.py` writes the text by `describe`."""
+    """The backend that asks no language model. `transform.py` writes the text with `describe`."""
 
     Params = ByRulesParams
 
     def replier(
         self, classes: tuple[str, ...], settings: LlmSettings, journal: Journal | None, ledger: Ledger | None
     ) -> None:
-        """None."""
+        """Return None, because no language model is asked."""
         del classes, settings, journal, ledger
 
 
 def describe(request: Request, language: str) -> str:
-    """What can be said of a clip by rule, in "en" or "zh"."""
+    """Describe a clip by rules.
+
+    Args:
+        request: what is known about the clip.
+        language: "en" or "zh".
+
+    Example:
+        >>> describe(Request(zh=None, en="Are you happy?", cues=("voice higher",)), "en")
+        'voice higher, positive words, a question'
+    """
     spoken, words = request.spoken, LABELS[language]
     signs = polarity(spoken)
     noted = [words[sign] for sign in ("+", "-") if sign in signs]
@@ -47,7 +59,12 @@ def describe(request: Request, language: str) -> str:
 
 
 def polarity(text: str) -> frozenset[str]:
-    """The signs, "+" and "-", of the lexicon's words that a text has."""
+    """Return the polarity of a text: "+" if it has a positive word of the lexicon, "-" if it has a negative one.
+
+    Example:
+        >>> sorted(polarity("I was sad, but now I am happy."))
+        ['+', '-']
+    """
     lowered = text.lower()
     return frozenset(sign for pattern, sign in _lexicon() if pattern.search(lowered))
 
@@ -58,6 +75,6 @@ def _lexicon() -> tuple[tuple[re.Pattern[str], str], ...]:
     by_sign: dict[str, list[str]] = {}
     for line in text.splitlines():
         word, sign = line.split("\t")
-        # English words stand alone; Chinese has no blanks between words.
+        # An English word must stand alone. A Chinese word may be anywhere, because there are no blanks between words.
         by_sign.setdefault(sign, []).append(rf"\b{re.escape(word)}\b" if word.isascii() else re.escape(word))
     return tuple((re.compile("|".join(words)), sign) for sign, words in sorted(by_sign.items()))

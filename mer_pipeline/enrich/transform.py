@@ -1,9 +1,9 @@
-"""`data/enriched/`: the text of every clip with its context, by rules or from a model's reply.
+"""The table `enriched`: the context-enriched text of every clip, by rules or from a language model's reply.
 
-    text = what was said [what is written about it]
+    text = the transcript [the context]
 
-What was said always stands in it unchanged. Where a model gave no reply that fits, it stands alone, with the
-status `fallback` and why.
+The transcript is always in the text, unchanged. If a model gave no reply that fits, the text is the transcript alone,
+the status is `fallback`, and the column `why` has the reason.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ REPLIES = (Source("replies", ("raw", "status", "why")), Source("quarantine/repli
 
 
 class TextParams(Section):
-    """What of the params decides the text."""
+    """The params that decide the text."""
 
     uses_model: bool
     language: str
@@ -39,12 +39,12 @@ class TextParams(Section):
 
 @dataclass(frozen=True)
 class Material:
-    """What there is to write about a clip.
+    """What the text of one clip is made from.
 
     Attributes:
-        request: its words and cues.
-        answers: of a model, as they were written, oldest first; at most two.
-        why: there is none.
+        request: the clip's words and cues.
+        answers: the answers of a language model as they were written, oldest first; at most two.
+        why: the reason why there is no answer, or none that fits; else None.
     """
 
     request: Request
@@ -53,7 +53,7 @@ class Material:
 
 
 class Enrich(Transform[Material]):
-    """Transcript, cue words and, where a model was asked, its reply, to one text per clip."""
+    """The transform from transcript, cue words and, if a language model was asked, its reply, to one text per clip."""
 
     name = "enriched"
 
@@ -70,10 +70,10 @@ class Enrich(Transform[Material]):
             [
                 pa.field("text", pa.string()),  # for the text encoder
                 pa.field("transcript", pa.string()),  # what was said, as it stands in the text
-                pa.field("cues", pa.list_(pa.string())),  # measured, and those that a model saw
+                pa.field("cues", pa.list_(pa.string())),  # measured cues, and those that a model named
                 pa.field("status", pa.string()),  # ok, repaired, no subtitle, fallback
                 pa.field("why", pa.string()),  # of a fallback
-                pa.field("meaning", pa.string()),  # this and the following: of a model
+                pa.field("meaning", pa.string()),  # this and the following are from a reply
                 pa.field("context", pa.string()),
                 pa.field("intensity", pa.float32()),  # 0 to 1
                 pa.field("scores", pa.list_(pa.float32(), len(classes))),  # sum to 1, in the classes' order
@@ -81,14 +81,18 @@ class Enrich(Transform[Material]):
         )
 
     def prepare(self, clip: Clip) -> Material:
-        """Gather what is known of the clip."""
+        """Collect what is known about the clip.
+
+        Raises:
+            Skip: if the clip has neither words nor cues.
+        """
         request = request_of(clip)
         if request.is_empty:
             raise Skip("neither words nor cues")
         return _replied(clip, request) if self.params.uses_model else Material(request)
 
     def infer(self, items: Sequence[Material]) -> list[Row | Skip]:
-        """Write the texts."""
+        """Write the text of each clip."""
         return [self._from_reply(item) if self.params.uses_model else self._by_rule(item) for item in items]
 
     def _by_rule(self, item: Material) -> Row:
@@ -97,7 +101,10 @@ class Enrich(Transform[Material]):
         return self._row(request, context, "ok" if request.spoken else "no subtitle")
 
     def _from_reply(self, item: Material) -> Row:
-        """From the last answer that fits. What fits is judged here and now: a better parser re-reads old answers."""
+        """Make a row from the last answer that fits.
+
+        The answers are parsed again here, so that a better parser can also use old answers.
+        """
         request, why = item.request, item.why
         said = (plain(text, SPOKEN_CHARS) for text in (request.zh, request.en) if text)
         asked = "\n".join((*said, *request.cues))
@@ -108,7 +115,7 @@ class Enrich(Transform[Material]):
                 why = why or str(error)
             else:
                 return self._row(request, reply.text, "repaired" if at else "ok", None, reply)
-        # Without words, the measured cues are all that there is.
+        # A clip without words has only its measured cues.
         context = "" if request.spoken else describe(request, self.params.language)
         return self._row(request, context, "fallback", why)
 
@@ -135,5 +142,5 @@ def _replied(clip: Clip, request: Request) -> Material:
         return Material(request, why=str(replied["reason"]))
     raw, why = replied["raw"], replied["why"]
     assert isinstance(raw, list)
-    # Of a reply that fitted, `why` is about the answer before it.
+    # If the reply fits, `why` is about the answer before it.
     return Material(request, tuple(raw), None if why is None or replied["status"] != "fallback" else str(why))

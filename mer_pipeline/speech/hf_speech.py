@@ -56,7 +56,7 @@ class HfSpeech(PooledEncoder[Chunks]):
         return value_files(self.sound.folder)
 
     def setup(self, device: torch.device) -> None:
-        """Load the model to a device, and its feature extractor.
+        """Load the model onto a device, and its feature extractor.
 
         Raises:
             CheckpointError: if the files cannot be read, or are not complete.

@@ -27,7 +27,7 @@ Samples = npt.NDArray[np.float32]
 
 LOUDEST_SECONDS = 0.05
 FULL_SCALE = 32768.0  # the 16-bit value that stands for 1.0
-FLOOR_DBFS = -120.0  # stands for the level of digital silence, which is minus infinity
+FLOOR_DBFS = -120.0  # the lowest level that is given: that of digital silence would be minus infinity
 
 
 class AudioParams(Section):

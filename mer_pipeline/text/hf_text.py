@@ -81,7 +81,7 @@ class HfText(PooledEncoder[Tokens]):
         return value_files(self.folder)
 
     def setup(self, device: torch.device) -> None:
-        """Load the model to a device, and its tokeniser.
+        """Load the model onto a device, and its tokeniser.
 
         Raises:
             CheckpointError: if the model's files cannot be read, or are not complete.

@@ -66,7 +66,7 @@ class FaceParams(Section):
     detector: str = "mtcnn"  # name of the detector
     detect_side: Annotated[int, Field(ge=32)] = 320  # pixels of the longer side of the copy that is searched
     min_score: Fraction = 0.9  # of the detector; faces with a lower score are stored, but never chosen
-    margin: Annotated[float, Field(ge=0.0, le=2.0)] = 0.1  # of the face's size, on each side
+    margin: Annotated[float, Field(ge=0.0, le=2.0)] = 0.1  # added on each side, as a fraction of the face's size
     size: Annotated[int, Field(ge=32)] = 160  # pixels of each side of the aligned crop
     jpeg_quality: Annotated[int, Field(ge=1, le=100)] = 95  # of the crops
 
@@ -94,7 +94,7 @@ class Detector(ABC):
         return ()
 
     def setup(self, device: torch.device) -> None:
-        """Load the weights to a device."""
+        """Load the weights onto a device."""
         del device
 
     @abstractmethod
@@ -134,7 +134,7 @@ class Mtcnn(Detector):
         return sorted(Path(package.origin).parent.joinpath("data").glob("?net.pt"))
 
     def setup(self, device: torch.device) -> None:
-        """Load the three networks to a device."""
+        """Load the three networks onto a device."""
         from facenet_pytorch import MTCNN
 
         self._net = MTCNN(keep_all=True, min_face_size=self.params.min_face, device=device).eval()

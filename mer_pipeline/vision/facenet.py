@@ -42,7 +42,7 @@ class Facenet(ImageEncoder):
         return value_files(self.folder)
 
     def load(self, device: torch.device) -> None:
-        """Load the weights to a device. The last layer, a classifier, is left out if the file has it.
+        """Load the weights onto a device. The last layer, a classifier, is left out if the file has it.
 
         Raises:
             CheckpointError: if the files cannot be read, or are not complete.

@@ -118,7 +118,7 @@ class CropFaces(Transform[tuple[Frames, list[Picture]]]):
         return self.detector.files()
 
     def setup(self, device: torch.device) -> None:
-        """Load the detector to a device."""
+        """Load the detector onto a device."""
         self.detector.setup(device)
 
     def prepare(self, clip: Clip) -> tuple[Frames, list[Picture]]:

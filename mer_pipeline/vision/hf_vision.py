@@ -80,7 +80,7 @@ class HfVision(ImageEncoder):
         return value_files(self.folder)
 
     def load(self, device: torch.device) -> None:
-        """Load the model to a device, and its image processor.
+        """Load the model onto a device, and its image processor.
 
         Raises:
             CheckpointError: if the files cannot be read, or are not complete.

@@ -76,13 +76,13 @@ class ImageEncoder(PooledEncoder["torch.Tensor"]):
     batch_rows = 16
 
     def setup(self, device: torch.device) -> None:
-        """Load the network to a device."""
+        """Load the network onto a device."""
         self._device = device
         self.load(device)
 
     @abstractmethod
     def load(self, device: torch.device) -> None:
-        """Load the weights to a device, and what `preprocess` needs."""
+        """Load the weights onto a device, and what `preprocess` needs."""
 
     @abstractmethod
     def preprocess(self, picture: Picture) -> torch.Tensor:

@@ -80,7 +80,7 @@ class OpenClip(ImageEncoder):
         return value_files(self.folder)
 
     def load(self, device: torch.device) -> None:
-        """Load the model to a device. Only its image network is used."""
+        """Load the model onto a device. Only its image network is used."""
         self._model, self._transform = load_clip(self.folder, device)
 
     def preprocess(self, picture: Picture) -> torch.Tensor:
