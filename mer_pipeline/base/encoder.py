@@ -34,12 +34,12 @@ COLUMNS = {
 
 
 class EncoderParams(Section):
-    """One encoder: `family` says which code, `input` what it reads. Each family has options of its own besides."""
+    """One encoder. `family` names its code, and `input` the table that it reads. Each family has further options."""
 
-    family: str  # which code: docs/encoders.md
+    family: str  # the code of the encoder (docs/encoders.md)
     input: str  # the table that is read
-    dtype: Literal["float16", "float32"] = "float32"  # of the stored vectors
-    frame_level: bool = False  # keep the vectors before pooling over time as well
+    dtype: Literal["float16", "float32"] = "float32"  # type of the stored values
+    frame_level: bool = False  # also keep the vectors before pooling over time
 
 
 class PooledParams(EncoderParams):

@@ -1,6 +1,6 @@
 """The errors that this project raises on purpose, and what happens after each.
 
-MerError                    its message says what is wrong, where, and how to mend it
+MerError                    its message says what is wrong, where, and how to correct it
 ├── UsageError              exit 2: an input or a setting is wrong; found before any work is done
 │   ├── ParamsError         params.yaml
 │   ├── DatasetError        the dataset folder or one of its CSVs
@@ -62,7 +62,7 @@ class ComponentError(UsageError):
 class Undigestible(UsageError):
     """A transform holds an object, or its code reads a value, that cannot be digested.
 
-    Without a digest, nobody can tell whether a later run uses the same value, so the fingerprint would be wrong.
+    Without a digest, a later run with another value would have the same fingerprint and re-use wrong rows.
     """
 
 

@@ -61,6 +61,9 @@ def raise_if_stopped() -> None:
     """Raise Stopped if a signal came earlier.
 
     This is needed because C code that the main thread is running may clear the exception that the handler raised.
+
+    Raises:
+        Stopped: Ctrl-C or SIGTERM came.
     """
     if _stops:
         raise Stopped(_stops[0])

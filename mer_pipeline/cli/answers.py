@@ -98,16 +98,26 @@ def classes_of(truth: Mapping[str, str], project: Project) -> tuple[str, ...]:
 
 
 def groups_of(project: Project) -> dict[str, str]:
-    """Groups of this project's clips; none outside one."""
+    """Return the group of each clip of this project; nothing outside a project."""
     path = project.manifest
     return _column(_rows(_file(path), ("clip_id", "group")), "group") if path.is_file() else {}
 
 
 def indices(labels: Mapping[str, str], names: Sequence[str], classes: Sequence[str], where: str) -> list[int]:
-    """Class indices of the labels of these clips.
+    """Return the class indices of some clips' labels.
+
+    Args:
+        labels: the label of each clip.
+        names: the clips, in the order of the result.
+        classes: the classes, in order.
+        where: the name of the labels' file, for the message.
 
     Raises:
         UsageError: a label is none of the classes.
+
+    Example:
+        >>> indices({"a": "sad", "b": "happy"}, ["a", "b"], ["happy", "sad"], "truth.csv")
+        [1, 0]
     """
     return [classes.index(check_label(labels[name], classes, f"{where}, '{name}'")) for name in names]
 

@@ -196,7 +196,7 @@ def why_missing(before: Mapping[str, str] | None, now: Mapping[str, str], misses
 
 
 def _table(source: Source, tables: dict[str, Parts | None], ahead: Ahead | None, enrich: EnrichParams) -> Parts | None:
-    """Return what is known of a table: as planned for an earlier stage, or as it is in data/; None if nothing is."""
+    """Return what is known of a table, from the plan of an earlier stage or from data/; None if nothing is known."""
     name, columns = source.table, source.columns
     if ahead is not None and name == "clips":
         return table_parts(ahead.manifest, columns)

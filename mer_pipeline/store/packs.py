@@ -26,7 +26,7 @@ from mer_pipeline.tables.shards import open_here, read_parquet, table_bytes
 
 PACK, PROBLEMS, INDEX, PARTS = ".parquet", ".problems.parquet", ".index", "fingerprint.json"
 PACKS, ASIDE = "packs", "aside"
-INDEX_FROM = 8  # a new index is written once so many packs are not in one
+INDEX_FROM = 8  # a new index is written if at least this number of packs are in no index
 DAY_S = 86_400.0
 
 PROBLEM_SCHEMA = pa.schema(

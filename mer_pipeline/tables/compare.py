@@ -37,7 +37,10 @@ class Side(Protocol):
         """
 
     def take(self, parts: pl.Series, rows: pl.Series, columns: list[str]) -> pa.Table:
-        """Return some columns of the rows at these places, in the order of the places, each column in one chunk."""
+        """Return some columns of the rows at these places, in the order of the places, each column in one chunk.
+
+        `parts` and `rows` are the columns `__part` and `__row` of `keys`.
+        """
 
 
 @dataclass(frozen=True)

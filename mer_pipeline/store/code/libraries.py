@@ -140,7 +140,7 @@ def _names(requirements: Iterable[str]) -> Iterator[str]:
     for line in requirements:
         need, _, marker = line.partition(";")
         name = re.match(r"[\w.-]+", need)
-        if name and not re.search(r"\bextra\b", marker):  # other markers are ignored: what is installed may be used
+        if name and not re.search(r"\bextra\b", marker):  # other markers do not count
             yield _plain(name.group())
 
 
