@@ -60,8 +60,8 @@ class Card:
     kinds: tuple[str, ...]
     frames: tuple[Picture, ...]
     face: Picture | None
-    sound: str | None  # SVG path
-    loudness: float | None  # dBFS, RMS
+    sound: str | None  # the path of an SVG outline
+    loudness: float | None  # RMS in dBFS
     zh: str | None
     en: str | None
     enriched: str | None
@@ -69,8 +69,8 @@ class Card:
     refined: str | None
     predicted: str | None
     true: str | None
-    source: str | None  # of the prediction
-    reason: str | None  # of the changed label
+    source: str | None  # where the prediction comes from, in words
+    reason: str | None  # why refinement changed the label
     probabilities: tuple[Bar, ...]
     weights: tuple[Bar, ...]
     notes: tuple[str, ...]
