@@ -1,7 +1,7 @@
-"""Features for whoever uses them elsewhere: `mer_pipeline.load("voice")`, a table or a matrix.
+"""Load features for use outside of the pipeline, as a table or a matrix: `mer_pipeline.load("voice")`.
 
-It reads `data/features/NAME/` and writes nothing. Absent is not zero: a clip without that modality keeps its row,
-with `valid` false in the table and `mask` false beside the matrix.
+The module reads `data/features/NAME/` and writes nothing. A clip without the modality keeps its row, which is not the
+same as a row of zeros: `valid` is false in the table, and `mask` is false beside the matrix.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from mer_pipeline.tables.shards import read_folder
 
 
 class FeatureMatrix(NamedTuple):
-    """n clips as one matrix.
+    """The features of n clips as one matrix.
 
     Attributes:
-        ids: n clip ids, sorted.
-        matrix: float32 (n, dimensions), writable; zeros where the mask is false, and they mean nothing.
+        ids: the n ids of the clips, sorted.
+        matrix: float32 (n, dimensions), writable. Rows whose mask is false are zeros without a meaning.
         mask: bool (n,), true where the clip has the modality.
     """
 
@@ -38,20 +38,26 @@ def load(name: str, *, matrix: Literal[False] = False, root: str | Path = ".") -
 @overload
 def load(name: str, *, matrix: Literal[True], root: str | Path = ".") -> FeatureMatrix: ...
 def load(name: str, *, matrix: bool = False, root: str | Path = ".") -> pl.DataFrame | FeatureMatrix:
-    """The features of one encoder, one row per clip, sorted by `clip_id`.
+    """Load the features of one encoder, with one row per clip, sorted by `clip_id`.
 
     Args:
-        name: of an encoder in params.yaml, which is a folder in `data/features/`.
-        matrix: give ids, a float32 matrix (clips, dimensions) and a mask instead of a table. Absent is not zero: a
-            clip that has no such modality is a row of zeros whose mask is false. Use the mask.
-        root: the project's folder.
+        name: the name of an encoder in params.yaml, which is also a folder in `data/features/`.
+        matrix: whether to return a FeatureMatrix instead of a table. In a FeatureMatrix, a clip without the modality is
+            a row of zeros whose mask is false, so the mask must be used.
+        root: the folder of the project.
 
     Returns:
         A polars table with the columns clip_id, vector, valid, reason, digest and input_digest; or a FeatureMatrix.
 
     Raises:
-        UsageError: there are no such features; says which there are.
-        StageError: a shard is torn, or is no table of features.
+        UsageError: there are no features of this name. The message says which ones there are.
+        StageError: a shard can't be read, or is no table of features.
+
+    Example:
+        Take the vectors of all clips that have the modality::
+
+            ids, matrix, mask = mer_pipeline.load("voice", matrix=True)
+            vectors = matrix[mask]
     """
     folder = _folder(Project(Path(root)).features, name)
     table = read_folder(folder)
@@ -64,7 +70,11 @@ def load(name: str, *, matrix: bool = False, root: str | Path = ".") -> pl.DataF
 
 
 def _folder(features: Path, name: str) -> Path:
-    """The folder of one encoder; never one outside of `features`, whatever the name."""
+    """Return the folder of one encoder, which is never outside of `features`, whatever the name is.
+
+    Raises:
+        UsageError: there are no features of this name.
+    """
     there = sorted({part.parent.name for part in features.glob("*/part-*.parquet")})
     if not there:
         raise UsageError(
@@ -78,7 +88,7 @@ def _folder(features: Path, name: str) -> Path:
 
 
 def _matrix(frame: pl.DataFrame) -> FeatureMatrix:
-    """A table of features as ids, matrix and mask."""
+    """Return a table of features as ids, matrix and mask."""
     kind = frame.schema["vector"]
     assert isinstance(kind, pl.Array)
     mask = (frame["valid"] & frame["vector"].is_not_null()).to_numpy()

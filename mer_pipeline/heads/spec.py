@@ -1,7 +1,7 @@
 """The specification of a head: its name, kind, class and params, as params.yaml describes them.
 
 `make.py` makes it, and it is passed to the code that trains or loads heads. This module does not depend on the list of
-known heads. So the key and the code by which the head cache finds a trained head stay the same when a head is added.
+all heads. So the key and the code by which the head cache finds a trained head stay the same when a head is added.
 """
 
 from __future__ import annotations

@@ -53,16 +53,17 @@ TAKEN, SILENT, GROUP, ALONE, TIED, NO_THRESHOLD, BELOW, OVER = range(len(REASONS
 class PseudoParams(Section):
     """Labels for clips that have none, where the head and others agree (docs/method.md)."""
 
-    rounds: Annotated[int, Field(ge=0)] = 0  # of training, labelling and training again; 0: no pseudo-labels
-    head: HeadName = "logreg"  # whose opinion is asked; it is trained as `train` says
-    min_families: Annotated[int, Field(ge=2)] = 2  # that must agree, the head's own among them
-    # a class is taken only from the probability on at which so many of the labelled clips that pass are right, by the
-    # lower bound of a one-sided 95% interval,
+    rounds: Annotated[int, Field(ge=0)] = 0  # rounds of training and labelling; 0: no pseudo-labels
+    head: HeadName = "logreg"  # the head that labels clips; it is trained with the settings of `train`
+    min_families: Annotated[int, Field(ge=2)] = 2  # families that must agree, the head counted as one of them
+    # the least precision of a class: its threshold is the lowest probability at which this share of the labelled clips
+    # that pass is right, by the lower bound of a one-sided 95 % interval
     min_precision: Fraction = 0.7
-    min_support: Count = 20  # and at least so many of them pass
-    max_ratio: Strength = 3.0  # at most so many clips of a class, per labelled clip of it
-    max_drift: Annotated[float, Field(ge=0)] = 0.1  # and a class's share among all labels grows by no more than this
-    candidates: bool = False  # label the test split's candidates too: transductive, and their features are then seen
+    min_support: Count = 20  # the fewest labelled clips that must pass at this threshold
+    max_ratio: Strength = 3.0  # the most clips that are taken of a class, per labelled clip of it
+    max_drift: Annotated[float, Field(ge=0)] = 0.1  # the most that a class's share of all labels may grow, relatively
+    # label the candidates too; this is transductive, because training then uses their features
+    candidates: bool = False
 
 
 @dataclass(frozen=True)

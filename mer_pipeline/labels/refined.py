@@ -20,13 +20,13 @@ class LabelParams(Section):
     method: Literal[
         "given", "majority", "weighted", "one-coin", "dawid-skene", "dirichlet-multinomial", "human-anchored"
     ] = "human-anchored"
-    # human-anchored: whose posterior; auto: dirichlet-multinomial where a family has several votes for a clip, else
-    # dawid-skene
+    # human-anchored: the label model of the posterior; auto: dirichlet-multinomial if a family has several votes on a
+    # clip, else dawid-skene
     model: Literal["auto", "one-coin", "dawid-skene", "dirichlet-multinomial"] = "auto"
-    min_posterior: Fraction = 0.8  # human-anchored: change a label only at this posterior or above,
-    min_families: Count = 2  # with this many other families in agreement,
-    max_changed: Fraction = 0.3  # and never more than this fraction of a class
-    join_dependent: bool = True  # human-anchored: families that agree more than their accuracy explains count as one
+    min_posterior: Fraction = 0.8  # human-anchored: the least posterior at which a label may change
+    min_families: Count = 2  # human-anchored: the fewest other families that must vote for the new label
+    max_changed: Fraction = 0.3  # human-anchored: the largest fraction of a class that may change
+    join_dependent: bool = True  # human-anchored: whether dependent families count as one
 
 
 @dataclass(frozen=True)

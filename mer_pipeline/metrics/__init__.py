@@ -1,4 +1,4 @@
-"""The metric files, one module and one class each: what the stages write and what the report and the commands read.
+"""The metric files, which the stages write and which the report and the commands read: one module and class for each.
 
 | file | class | written by |
 |---|---|---|
@@ -9,5 +9,5 @@
 | metrics/ablation.json | `ablation.AblationMetrics` | stage ablation |
 | metrics/predict.json | `predict.PredictMetrics` | stage predict |
 
-Nothing here computes: the figures come from `scores`, `labels` and `training`. Nothing here needs torch.
+No module here computes anything: the figures come from `scores`, `labels` and `training`. None imports torch.
 """

@@ -1,4 +1,4 @@
-"""metrics/ablation.json: what each part of the system is worth, by changing it alone and measuring again."""
+"""The file metrics/ablation.json: how the score changes when one part of the system is changed at a time."""
 
 from __future__ import annotations
 
@@ -11,14 +11,16 @@ Kind = Literal["part", "without", "alone", "head"]  # training/variants.py
 
 
 class Compared(Score):
-    """A variant's score, and how far its weighted F1 is from the reference's; None where it takes two groups to say.
+    """A variant's scores, and the difference of its weighted F1 from the reference's.
+
+    Interval and p-values are None if there are fewer than two groups.
 
     Attributes:
-        difference: the variant's mean minus the reference's.
-        low: lower end of its 95 % interval.
-        high: upper end.
-        p: two-sided, of no difference.
-        p_holm: p after Holm's correction for all that are compared with the reference.
+        difference: the variant's mean weighted F1 minus the reference's.
+        low: the lower end of the 95 % interval of the difference.
+        high: the upper end of the interval.
+        p: the two-sided p-value of "there is no difference".
+        p_holm: the p-value after Holm's correction for all variants that are compared with the reference.
     """
 
     difference: float
@@ -29,19 +31,19 @@ class Compared(Score):
 
     @property
     def significant(self) -> bool:
-        """Whether it differs from the reference at .05, after correction."""
+        """Whether the variant differs from the reference at the level .05 after Holm's correction."""
         return self.p_holm is not None and self.p_holm < 0.05
 
 
 class Reference(Figures):
-    """The whole system; `true` is None where no truth is known."""
+    """The scores of the whole system; those against the true labels are None if no true label is known."""
 
     given: Score
     true: Score | None
 
 
 class Variant(Figures):
-    """One variant; `true` as above."""
+    """One variant and its scores; those against the true labels are None if no true label is known."""
 
     kind: Kind
     head: str
@@ -51,20 +53,20 @@ class Variant(Figures):
 
 
 class AblationMetrics(MetricFile):
-    """What the ablation stage measured; the fields with a default are written where it measured something.
+    """The result of the stage `ablation`. Fields with a default are only written if something was measured.
 
     Attributes:
         enabled: whether the stage is on.
-        empty: why it measured nothing although it is on.
-        variants: by name.
-        head: the reference's.
-        modalities: the reference's, in token order.
-        seeds: of the training.
-        folds: how many there are.
-        over: what is resampled.
-        units: how many of them there are.
-        caveat: what a reader of an interval over them must know, or "".
-        reference: the whole system.
+        empty: the reason that nothing was measured although the stage is on.
+        variants: the variants by name.
+        head: the reference's head.
+        modalities: the reference's modalities, in the order of the tokens.
+        seeds: the seeds of the training.
+        folds: the number of folds.
+        over: whether groups or clips are resampled.
+        units: the number of groups or clips that are resampled.
+        caveat: a warning about intervals over these units, or "".
+        reference: the scores of the whole system.
     """
 
     STAGE = "ablation"

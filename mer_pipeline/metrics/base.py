@@ -1,10 +1,9 @@
-"""What all metric files have in common: how a class becomes a file, and a file the class again.
+"""The base of all metric files: write an object to a JSON file, and read it back.
 
     TrainMetrics(...).write(path)  ─►  metrics/train.json  ─►  TrainMetrics.read(path)
 
-The bytes of a file depend on its values alone. A field that has a default is one that a file may lack: it is written
-only where the writer gives it. All other fields are required, and a file that lacks one, or has a key that is no
-field, was written by another version.
+Equal values give equal bytes. A file may lack a field that has a default: such a field is only written if it is set.
+All other fields are required. A file that lacks one of them, or has an unknown key, was written by another version.
 """
 
 from __future__ import annotations
@@ -25,7 +24,13 @@ class Figures(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     def plain(self) -> dict[str, JsonValue]:
-        """The same as JSON values, keys in the order of the fields."""
+        """Return the object as JSON values, with the keys in the order of the fields.
+
+        Example:
+            >>> from mer_pipeline.metrics.scores import Interval
+            >>> Interval(low=0.5, high=0.7, over="groups", n=12).plain()
+            {'low': 0.5, 'high': 0.7, 'over': 'groups', 'n': 12}
+        """
         values: dict[str, JsonValue] = self.model_dump(mode="json", exclude_unset=True)
         return values
 
@@ -34,9 +39,9 @@ class MetricFile(Figures):
     """A whole metric file.
 
     Attributes:
-        STAGE: the stage that writes it.
-        INDENT: spaces per level of the JSON text.
-        SORTED: whether keys are sorted, or stand in the order of the fields.
+        STAGE: the stage that writes the file.
+        INDENT: the number of spaces per level of the JSON text.
+        SORTED: whether the keys are sorted; if not, they are in the order of the fields.
     """
 
     STAGE: ClassVar[str]
@@ -44,7 +49,7 @@ class MetricFile(Figures):
     SORTED: ClassVar[bool] = True
 
     def write(self, path: Path) -> None:
-        """Write the file; its folder is made where there is none."""
+        """Write the file, and make its folder if there is none."""
         text = json.dumps(self.plain(), indent=self.INDENT, sort_keys=self.SORTED, ensure_ascii=False)
         atomic_write(path, text + "\n")
 
@@ -53,7 +58,7 @@ class MetricFile(Figures):
         """Read the file.
 
         Raises:
-            StageError: it is missing, or it is not what this version writes.
+            StageError: the file is missing, or it does not have the form that this version writes.
         """
         if not path.is_file():
             raise StageError(f"{path} is missing; make it with `dvc repro {cls.STAGE}`")
@@ -61,10 +66,10 @@ class MetricFile(Figures):
 
     @classmethod
     def find(cls, path: Path) -> Self | None:
-        """Read the file, or None where it is absent.
+        """Read the file, or return None if it is missing.
 
         Raises:
-            StageError: it is not what this version writes.
+            StageError: the file does not have the form that this version writes.
         """
         return cls.read(path) if path.is_file() else None
 
@@ -73,7 +78,7 @@ class MetricFile(Figures):
         """Make the object from a file's bytes; `where` names the file in an error.
 
         Raises:
-            StageError: they are not what this version writes.
+            StageError: the bytes do not have the form that this version writes.
         """
         try:
             return cls.model_validate_json(text)

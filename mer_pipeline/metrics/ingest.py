@@ -1,4 +1,4 @@
-"""metrics/ingest.json: how many clips a dataset has, and how many folds could be dealt."""
+"""The file metrics/ingest.json: how many clips a dataset has, and how many folds could be made."""
 
 from __future__ import annotations
 
@@ -6,16 +6,16 @@ from mer_pipeline.metrics.base import MetricFile
 
 
 class IngestMetrics(MetricFile):
-    """Counts of a dataset.
+    """The counts of a dataset.
 
     Attributes:
-        clips: by split.
-        groups: speakers or scenes.
-        folds: how many there are.
-        folds_asked: how many were asked for.
-        folds_note: what a reader of the scores must know of the folds, or "".
-        broken: files that could not be read.
-        notes: other lines of the quarantine.
+        clips: the number of clips of each split.
+        groups: the number of groups (speakers or scenes).
+        folds: the number of folds.
+        folds_asked: the number of folds that params.yaml asks for.
+        folds_note: a note on the folds that is needed to understand the scores, or "".
+        broken: the number of files that could not be read.
+        notes: the number of other rows of the quarantine.
     """
 
     STAGE = "ingest"

@@ -1,4 +1,4 @@
-"""metrics/labels.json: how far the sources of labels agree, how often each is right, and what refinement changed."""
+"""The file metrics/labels.json: the agreement and accuracy of the sources of labels, and what refinement changed."""
 
 from __future__ import annotations
 
@@ -6,21 +6,21 @@ from mer_pipeline.metrics.base import Figures, MetricFile
 
 
 class FamilyVotes(Figures):
-    """The sources of a family, and on how many clips it votes."""
+    """The names of a family's sources, and the number of clips on which the family votes."""
 
     sources: tuple[str, ...]
     votes: int
 
 
 class JudgeVotes(Figures):
-    """On how many labelled clips a judge votes, and on how many it does not."""
+    """The number of labelled clips on which a judge votes, and of those on which it abstains."""
 
     votes: int
     abstentions: int
 
 
 class SourceTrust(Figures):
-    """How often a source is right, as all sources together judge it, with a 95 % interval; None: it can't be judged."""
+    """The accuracy of a source, as all sources together judge it, with a 95 % interval; None if it is unknown."""
 
     family: str
     votes: int
@@ -30,7 +30,7 @@ class SourceTrust(Figures):
 
 
 class FamilyPair(Figures):
-    """Agreement and Cohen's kappa of two families on the n clips that both vote on; None where it is not defined."""
+    """The agreement and Cohen's kappa of two families on the n clips that both vote on; None where undefined."""
 
     a: str
     b: str
@@ -40,7 +40,7 @@ class FamilyPair(Figures):
 
 
 class DependentPair(Figures):
-    """The agreement of two families or sources beside the agreement that their accuracies explain."""
+    """The agreement of two families or sources on n clips, and the agreement that their accuracies explain."""
 
     a: str
     b: str
@@ -50,22 +50,22 @@ class DependentPair(Figures):
 
 
 class LabelMetrics(MetricFile):
-    """What the labels stage found.
+    """The result of the stage `labels`.
 
     Attributes:
-        method: `labels.method` of the params.
-        labelled: clips.
-        changed: labels that refinement changed.
-        changed_by_class: likewise, by given class.
-        given_by_class: given labels.
-        families: by name.
-        judges: by name.
-        sources: by name.
-        pairs: of families.
-        dependent: families that count as one where `labels.join_dependent` is on.
-        within_families: sources of one family.
-        warnings: sentences.
-        suspect: clips that confident learning flags; 0 without a fusion-head judge.
+        method: the value of `labels.method` in params.yaml.
+        labelled: the number of labelled clips.
+        changed: the number of labels that refinement changed.
+        changed_by_class: the same number for each class of the given label.
+        given_by_class: the number of given labels of each class.
+        families: the families by name.
+        judges: the judges by name.
+        sources: the source accuracies by name of the source.
+        pairs: all pairs of families.
+        dependent: the pairs of dependent families, which count as one if `labels.join_dependent` is on.
+        within_families: the pairs of sources of one family.
+        warnings: sentences about dependent families and sources.
+        suspect: the number of suspect clips; 0 without a fusion-head judge.
     """
 
     STAGE = "labels"

@@ -1,4 +1,4 @@
-"""metrics/predict.json: how many clips were predicted, and scores of those whose true label is known."""
+"""The file metrics/predict.json: how many clips were predicted, and the scores on those with a known true label."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from mer_pipeline.metrics.scores import Calibration, ClassScore, Counts, Grouped
 
 
 class SelectedScore(GroupedScore):
-    """The predictions themselves: one label per clip, folds and seeds averaged."""
+    """The scores of the final predictions, which are the mean over folds and seeds: one label per clip."""
 
     per_class: dict[str, ClassScore]
     confusion: Counts
@@ -15,12 +15,12 @@ class SelectedScore(GroupedScore):
 
 
 class CandidateScores(Figures):
-    """Scores on the test candidates whose true label is known.
+    """The scores on the candidates whose true label is known.
 
     Attributes:
-        heads: on all modalities, by name; means over seeds.
-        single: on one modality, by its name and the head's.
-        selected: what the selected head predicts.
+        heads: the scores of the heads on all modalities, by name, as means over seeds.
+        single: the scores of the heads on one modality, by the name of the modality and then of the head.
+        selected: the scores of the selected head's final predictions.
     """
 
     heads: dict[str, GroupedScore]
@@ -29,14 +29,14 @@ class CandidateScores(Figures):
 
 
 class PredictMetrics(MetricFile):
-    """What the predict stage did.
+    """The result of the stage `predict`.
 
     Attributes:
-        selected: the head whose predictions they are; None: there is no head.
-        test: None where no truth is known.
-        candidates: clips of the test split.
-        pool: clips of the pool.
-        flagged: clips that were predicted without any modality or without a head.
+        selected: the head that made the predictions; None if there is no head.
+        test: the scores on the candidates; None if no true label is known.
+        candidates: the number of candidates.
+        pool: the number of clips of the pool.
+        flagged: the number of clips that were predicted without any modality or without a head.
     """
 
     STAGE = "predict"

@@ -1,4 +1,4 @@
-"""metrics/pseudo.json: the rule of each class for pseudo-labels, how it does out of fold, and what was taken."""
+"""The file metrics/pseudo.json: each class's rule for pseudo-labels, its precision, and the number of clips taken."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ from mer_pipeline.metrics.base import Figures, MetricFile
 
 
 class PseudoClass(Figures):
-    """One class's rule.
+    """The rule of one class.
 
     Attributes:
-        threshold: the least probability that is taken; None: nothing is.
-        support: labelled clips that pass.
-        precision: the share of them that is right; None without any.
-        low: its lower bound.
-        checked_support: labelled clips that pass thresholds which were chosen without their own fold.
-        checked_precision: the share of them that is right.
-        quota: the most that may be taken.
-        taken: clips.
-        why: why nothing is taken.
+        threshold: the least probability of a clip that is taken; None if no clip can be taken.
+        support: the number of labelled clips that pass.
+        precision: the share of them that is right; None if no clip passes.
+        low: the lower bound of the precision.
+        checked_support: the number of labelled clips that pass thresholds chosen without their own fold.
+        checked_precision: the share of these that is right; None if no clip passes.
+        quota: the most clips that may be taken.
+        taken: the number of clips that are taken.
+        why: the reason that no clip can be taken, or None.
     """
 
     threshold: float | None
@@ -34,7 +34,16 @@ class PseudoClass(Figures):
 
 
 class PseudoRound(Figures):
-    """One round where no fold is held out: counts of clips, against the round before."""
+    """One round where no fold is held out.
+
+    Attributes:
+        round: the number of the round, from 1.
+        taken: the number of clips with a pseudo-label.
+        added: how many of them had none in the round before.
+        withdrawn: how many clips had one in the round before and have none now.
+        relabelled: how many clips had another one in the round before.
+        classes: the rules by class.
+    """
 
     round: int
     taken: int
@@ -45,14 +54,14 @@ class PseudoRound(Figures):
 
 
 class HeldOutFold(Figures):
-    """What the head that is scored on one fold gets.
+    """The pseudo-labels for the head that is scored on one fold.
 
     Attributes:
-        rounds: how many there were.
-        taken: clips by class.
-        thresholds: by class.
-        families: the corroborating ones.
-        excluded: the others, and why.
+        rounds: the number of rounds.
+        taken: the number of clips that are taken as each class.
+        thresholds: the threshold of each class.
+        families: the corroborating families.
+        excluded: the reason for each family that is not among them.
     """
 
     rounds: int
@@ -63,16 +72,16 @@ class HeldOutFold(Figures):
 
 
 class PseudoMetrics(MetricFile):
-    """What the pseudo stage did.
+    """The result of the stage `pseudo`.
 
     Attributes:
-        asked: the stage's params.
-        pool: clips without a label.
-        labelled: clips with one.
-        empty: why nothing was tried; None where something was.
-        rounds: with no fold held out.
-        held_out: by fold, "-1" for none.
-        shares: of each class, in order, among the labelled clips, and with those that were taken.
+        asked: the params of the stage.
+        pool: the number of clips without a label.
+        labelled: the number of labelled clips.
+        empty: the reason that the stage did nothing, or None.
+        rounds: the rounds where no fold is held out.
+        held_out: the results by held-out fold; "-1" stands for none.
+        shares: each class's share, in order, of the labels without and with the pseudo-labels.
     """
 
     STAGE = "pseudo"

@@ -1,6 +1,6 @@
-"""Figures that several metric files have: a score, its interval, a class's line, a table of calibration.
+"""The parts that several metric files share: scores, intervals, scores per class, and calibration.
 
-Scores are fractions in 0..1 and are rounded to 6 digits, if nothing else is said.
+Scores are fractions from 0 to 1, rounded to 6 digits unless stated otherwise.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ Counts = tuple[tuple[int, ...], ...]  # (C, C): rows true, columns predicted
 
 
 class Interval(Figures):
-    """The middle 95 % of a score over resamples, and the `n` groups or clips that were drawn."""
+    """The middle 95 % of a score over resamples of `n` groups or clips; `over` says which."""
 
     low: float
     high: float
@@ -22,7 +22,15 @@ class Interval(Figures):
 
 
 class Score(Figures):
-    """Scores of predicted labels: means over seeds, and the standard deviation of the weighted F1 (ddof 0)."""
+    """The scores of predicted labels.
+
+    Attributes:
+        n: the number of clips.
+        weighted_f1: the weighted F1, the mean over the seeds.
+        macro_f1: the unweighted mean of the classes' F1, the mean over the seeds.
+        uar: the unweighted average recall, the mean over the seeds.
+        weighted_f1_sd: the standard deviation of the weighted F1 over the seeds (ddof 0).
+    """
 
     n: int
     weighted_f1: float
@@ -32,13 +40,13 @@ class Score(Figures):
 
 
 class GroupedScore(Score):
-    """A score with an interval of its weighted F1."""
+    """Scores with an interval of the weighted F1."""
 
     interval: Interval
 
 
 class ClassScore(Figures):
-    """One class's line of the per-class table; `support` is how many clips truly are of it."""
+    """The scores of one class; `support` is the number of clips whose label is this class."""
 
     precision: float
     recall: float
@@ -47,7 +55,7 @@ class ClassScore(Figures):
 
 
 class Bin(Figures):
-    """Clips whose confidence is in ]low, high]: their mean confidence, and the share of them that is right."""
+    """The n clips with low < confidence <= high: their mean confidence, and the share of them that is right."""
 
     low: float
     high: float
@@ -57,17 +65,17 @@ class Bin(Figures):
 
 
 class Calibration(Figures):
-    """Errors of calibration of a head's probabilities, as the head gives them and tempered.
+    """The calibration of a head's probabilities, without and with a temperature that was fitted without these clips.
 
     Attributes:
-        n: clips.
-        ece: expected calibration error.
-        ece_tempered: likewise, with a temperature that was fitted without these clips.
-        ece_if_calibrated: the mean error that a calibrated head would have on so many clips.
-        log_loss: mean cross-entropy, in nats.
-        log_loss_tempered: likewise.
-        bins: the reliability table.
-        bins_tempered: likewise.
+        n: the number of clips.
+        ece: the expected calibration error without the temperature.
+        ece_tempered: the expected calibration error with the temperature.
+        ece_if_calibrated: the mean expected calibration error of a calibrated head on as many clips.
+        log_loss: the mean cross-entropy without the temperature, in nats.
+        log_loss_tempered: the mean cross-entropy with the temperature, in nats.
+        bins: the data of the reliability diagram without the temperature.
+        bins_tempered: the data of the reliability diagram with the temperature.
     """
 
     n: int

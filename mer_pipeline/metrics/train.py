@@ -1,4 +1,4 @@
-"""metrics/train.json: every head's scores out of fold, on all modalities and on each alone, and the selected head."""
+"""The file metrics/train.json: the out-of-fold scores of all heads, on all modalities and on each alone."""
 
 from __future__ import annotations
 
@@ -10,14 +10,21 @@ from mer_pipeline.metrics.scores import Calibration, ClassScore, Counts, Grouped
 
 
 class HeadScores(Figures):
-    """A head's scores against the given labels, and against the true ones where they are known."""
+    """The scores of a head against the given labels, and against the true labels where they are known."""
 
     given: Score
     true: Score | None
 
 
 class OutOfFold(Figures):
-    """A head's out-of-fold probabilities, seeds averaged, against the given labels; `temperature` is fitted on all."""
+    """The evaluation of a head's out-of-fold probabilities, as means over the seeds, against the given labels.
+
+    Attributes:
+        per_class: the scores of each class.
+        confusion: the confusion matrix.
+        temperature: the temperature that is fitted on all clips.
+        calibration: the calibration, where the temperature of each fold is fitted on the other folds.
+    """
 
     per_class: dict[str, ClassScore]
     confusion: Counts
@@ -26,15 +33,15 @@ class OutOfFold(Figures):
 
 
 class SearchSummary(Figures):
-    """What a search for settings found; scores are weighted F1 on the given labels.
+    """The result of a search; scores are weighted F1 on the given labels.
 
     Attributes:
-        trials: of each fold's search.
-        nested: the head's own score, the mean over seeds.
-        unnested: the best trial of the search on all folds, with the first seed.
+        trials: the number of trials of each search.
+        nested: the score of the head with the settings chosen for each fold, as the mean over the seeds.
+        unnested: the score of the best trial of the search on all folds, with the first seed.
         optimism: `unnested` minus `nested`.
-        as_they_stand: params without a search, with the first seed.
-        chosen: settings, of each fold.
+        as_they_stand: the score with the settings of params.yaml, with the first seed.
+        chosen: the settings chosen for each fold.
     """
 
     trials: int
@@ -46,7 +53,7 @@ class SearchSummary(Figures):
 
 
 class FusedScores(HeadScores):
-    """Likewise of a head on all modalities, with intervals; `search` is None where params were taken as they stand."""
+    """The scores of a head on all modalities, with intervals; `search` is None if no search was made."""
 
     given: GroupedScore
     true: GroupedScore | None
@@ -55,23 +62,23 @@ class FusedScores(HeadScores):
 
 
 class LabelAgreement(Figures):
-    """Share of the training clips whose label is the true one, before and after refinement."""
+    """The share of the training clips whose label is the true one, before and after refinement."""
 
     given: float
     refined: float
 
 
 class LabelCounts(Figures):
-    """Labels that refinement changed, and their agreement with the truth where it is known."""
+    """The number of labels that refinement changed, and the agreement of all labels with the true ones if known."""
 
     changed: int
     agreement_with_true: LabelAgreement | None
 
 
 class TrainedRun(MetricFile):
-    """What `mer score` and `mer compare` must know of a run, which another version may have written.
+    """The part of the file that `mer score` and `mer compare` need of a run, which another version may have written.
 
-    data/fusion/config.json has the same three keys. Other keys are left alone.
+    data/fusion/config.json has the same three keys. Other keys are ignored.
     """
 
     model_config = ConfigDict(extra="ignore")
@@ -83,22 +90,22 @@ class TrainedRun(MetricFile):
 
 
 class TrainMetrics(TrainedRun):
-    """What the train stage found.
+    """The result of the stage `train`.
 
     Attributes:
-        modalities: in token order.
-        merged: encoders that are one of them, VISUAL.
-        mixed: those that are made of several modalities already.
-        folds: how many there are.
-        folds_asked: how many were asked for.
-        folds_note: what a reader of the scores must know of the folds, or "".
-        labelled: clips.
-        seeds: of the training.
-        search_note: why no settings were searched for, or "".
-        heads: on all modalities, by name.
-        single: on one modality, by its name and the head's.
-        labels: what refinement changed.
-        pseudo: clips that are trained on with a pseudo-label.
+        modalities: the names of the modalities, in the order of the tokens.
+        merged: the encoders that are merged into the modality VISUAL.
+        mixed: the names of the mixed modalities.
+        folds: the number of folds.
+        folds_asked: the number of folds that params.yaml asks for.
+        folds_note: a note on the folds that is needed to understand the scores, or "".
+        labelled: the number of labelled clips.
+        seeds: the seeds of the training.
+        search_note: the reason that a search was asked for but not done, or "".
+        heads: the scores of the heads on all modalities, by name.
+        single: the scores of the heads on one modality, by the name of the modality and then of the head.
+        labels: the number of labels that refinement changed, and their agreement with the true labels.
+        pseudo: the number of clips that are trained on with a pseudo-label.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -119,6 +126,6 @@ class TrainMetrics(TrainedRun):
 
     @property
     def encoders(self) -> tuple[str, ...]:
-        """Whose features the modalities are, in token order."""
+        """The encoders whose features make the modalities, in the order of the tokens."""
         each = (self.merged if self.merged and name == VISUAL else (name,) for name in self.modalities)
         return tuple(name for names in each for name in names)

@@ -1,1 +1,1 @@
-"""The report: everything that the pipeline found, on one static page that needs nothing but itself."""
+"""The report: all results of the pipeline on one static page, which needs no other files."""

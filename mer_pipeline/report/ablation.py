@@ -1,4 +1,4 @@
-"""The page's table and forest plot of metrics/ablation.json: each variant's difference from the whole system."""
+"""The table and forest plot of the ablation: the difference of each variant from the whole system."""
 
 from __future__ import annotations
 
@@ -19,7 +19,15 @@ KINDS = {
 
 @dataclass(frozen=True)
 class Line:
-    """One row of the table. Places along the forest's axis are 0..1; `low` and `high` None without an interval."""
+    """One row of the table and of the forest plot.
+
+    Attributes:
+        name: the name of the variant.
+        score: its scores and their difference from the reference.
+        at: the position of the difference on the axis of the plot, from 0 to 1.
+        low: the position of the lower end of the interval; None without an interval.
+        high: the position of the upper end of the interval; None without an interval.
+    """
 
     name: str
     score: Compared
@@ -30,7 +38,14 @@ class Line:
 
 @dataclass(frozen=True)
 class Forest:
-    """The variants on one basis, by kind, the largest loss first; `zero` is the place of no difference."""
+    """The variants on one basis.
+
+    Attributes:
+        basis: the basis of the scores.
+        reference: the scores of the whole system.
+        zero: the position of "no difference" on the axis of the plot, from 0 to 1.
+        kinds: the heading of each kind of variant with its rows, the largest loss first.
+    """
 
     basis: Basis
     reference: Score
@@ -39,7 +54,7 @@ class Forest:
 
 
 def forests(metrics: AblationMetrics | None) -> tuple[Forest, ...]:
-    """One per basis that was measured: given labels, true labels; nothing where the stage is off."""
+    """Return one forest plot per basis that was measured (given labels, true labels); none if the stage is off."""
     if metrics is None or metrics.reference is None:
         return ()
     given = {name: (row.kind, row.given) for name, row in metrics.variants.items()}

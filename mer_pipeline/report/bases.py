@@ -1,10 +1,12 @@
-"""The three bases that a score can stand on, and the scores of the metric files by basis.
+"""The three bases of a score, and access to the scores of the metric files by basis.
 
-    test    predictions of test candidates          against their true labels
-    given   out-of-fold predictions, training clips against the given (noisy) labels
-    true    out-of-fold predictions, training clips against their true labels
+A basis says which predictions are compared with which labels:
 
-Scores of different bases are never compared with each other.
+    test    predictions of the candidates, compared with their true labels
+    given   out-of-fold predictions of the training clips, compared with the given (noisy) labels
+    true    out-of-fold predictions of the training clips, compared with their true labels
+
+The report never compares scores of different bases with each other.
 """
 
 from __future__ import annotations
@@ -25,21 +27,21 @@ AnyScore = TypeVar("AnyScore", bound=Score)
 
 @dataclass(frozen=True)
 class Metrics:
-    """The metric files together, scores asked by basis."""
+    """The metric files of a run, with access to scores by basis."""
 
     train: TrainMetrics
     predict: PredictMetrics | None
     pseudo: PseudoMetrics | None = None
 
     def fused(self, basis: Basis) -> dict[str, GroupedScore]:
-        """Scores of the heads on all modalities, best first."""
+        """Return the scores of the heads on all modalities, best first; empty if there are none on this basis."""
         if basis == "test":
             return _ranked(self.predict.test.heads if self.predict and self.predict.test else {})
         each = self.train.heads.items()
         return _ranked({name: of.given if basis == "given" else of.true for name, of in each})
 
     def single(self, basis: Basis) -> dict[str, dict[str, Score]]:
-        """Scores of the heads on one modality each, by modality in token order; heads best first."""
+        """Return the scores of the heads on single modalities, by modality in the order of the tokens, best first."""
         if basis == "test":
             test = self.predict.test if self.predict else None
             found = {name: _ranked(heads) for name, heads in test.single.items()} if test else {}
@@ -53,12 +55,12 @@ class Metrics:
 
     @property
     def basis(self) -> Basis:
-        """What the headline stands on: the test where its truth is known, else out-of-fold on given labels."""
+        """The basis of the headline: "test" if the candidates have scores, else "given"."""
         return "test" if self.fused("test") else "given"
 
     @property
     def selected(self) -> str | None:
-        """The head whose predictions are used."""
+        """The head whose predictions are used; None if there is no head."""
         return None if self.train.empty else self.train.selected
 
 

@@ -1,11 +1,11 @@
-"""The page: facts and pictures through one template into `report/index.html`.
+"""Build the page `report/index.html` from the results and the pictures by one template.
 
     tables, metrics ──collect──► facts ──views──► sentences, rows ─┐
                      └─gallery──► cards ──────────────────────────┴─template─► index.html
 
-The page loads nothing and runs nothing: style and pictures are inside it, and its Content-Security-Policy allows
-exactly that style and no script. Everything from the data is escaped by the template engine. The same inputs give
-the same bytes.
+The page loads no other file and runs no script: style and pictures are inside it, and its Content-Security-Policy
+allows only this style. The template engine escapes all text that comes from the data. The same inputs give the same
+bytes.
 """
 
 from __future__ import annotations
@@ -30,15 +30,15 @@ from mer_pipeline.report.gallery import KINDS, Card, gallery
 from mer_pipeline.report.sources import footer, parts, sha256
 from mer_pipeline.report.trust import trust
 
-GALLERY = 24  # clips
+GALLERY = 24  # the most clips that the gallery shows, by default
 POLICY = "default-src 'none'; img-src data:; style-src '{style}'; base-uri 'none'; form-action 'none'"
-LISTED = 60  # rows of a long table that the page shows
-METRICS = ("train", "predict", "labels", "pseudo", "ablation")  # that the page shows
+LISTED = 60  # the most rows that the page shows of a long table
+METRICS = ("train", "predict", "labels", "pseudo", "ablation")  # the metric files that the page shows
 
 
 @dataclass(frozen=True)
 class Input:
-    """A file that the page was made from."""
+    """A file that the page is made from, with the SHA-256 of its bytes."""
 
     name: str
     sha256: str
@@ -46,7 +46,13 @@ class Input:
 
 @dataclass(frozen=True)
 class Made:
-    """What a stage's table says about its own making."""
+    """What the footer of a stage's table says about how the table was made.
+
+    Attributes:
+        stage: the name of the table.
+        shards: the number of its files.
+        told: keys and values of the footer.
+    """
 
     stage: str
     shards: int
@@ -63,16 +69,17 @@ def build(
     """Write the page.
 
     Args:
-        project: whose page; default: that of the current folder.
-        classes: the dataset's classes in order, `dataset.classes` of the params.
-        title: the page's.
-        clips: how many the gallery shows at most.
+        project: the project to report on; by default that of the current folder.
+        classes: the classes in order, `dataset.classes` in params.yaml.
+        title: the title of the page.
+        clips: the most clips that the gallery shows.
 
     Returns:
-        The page's path.
+        The path of the page.
 
     Raises:
-        StageError: an input is missing or is not what the stages write; the page that was there stays.
+        StageError: an input is missing, or does not have the form that the stages write. A page that exists already is
+            then left unchanged.
     """
     project = project or Project()
     facts = collect(project, classes)
@@ -85,14 +92,22 @@ def build(
 def render(
     facts: Facts, cards: tuple[Card, ...], title: str, inputs: tuple[Input, ...] = (), made: tuple[Made, ...] = ()
 ) -> str:
-    """The page's HTML."""
+    """Return the HTML of the page.
+
+    Args:
+        facts: all results.
+        cards: the clips of the gallery.
+        title: the title of the page.
+        inputs: the files that the page is made from.
+        made: how the tables were made.
+    """
     here = files(__package__)
     style = here.joinpath("style.css").read_text(encoding="utf-8")
     engine = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     engine.filters.update(pct=_pct, points=_points, heat=_heat, cap=_capital)
     return engine.from_string(here.joinpath("template.html.jinja").read_text(encoding="utf-8")).render(
         title=title,
-        style=Markup(style),  # the one text that is not escaped; it is ours
+        style=Markup(style),  # the only text that is not escaped; it is part of this package
         policy=POLICY.format(style=_csp_hash(style)),
         facts=facts,
         train=facts.metrics.train,
@@ -140,17 +155,27 @@ def _csp_hash(text: str) -> str:
 
 
 def _pct(value: float | None, digits: int = 1) -> str:
-    """A fraction as per cent, without the sign; a dash where there is none."""
+    """Return a fraction in per cent without the sign "%", or a dash for None.
+
+    Example:
+        >>> _pct(0.1234)
+        '12.3'
+    """
     return "\N{EN DASH}" if value is None else f"{100 * value:.{digits}f}"
 
 
 def _points(value: float) -> str:
-    """A difference of fractions in points, with its sign."""
+    """Return a difference of fractions in percentage points, with its sign.
+
+    Example:
+        >>> _points(0.0123)
+        '+1.2'
+    """
     return f"{100 * value:+.1f}".replace("-", "\N{MINUS SIGN}")
 
 
 def _heat(value: float | None, top: float = 1.0) -> int:
-    """One of eleven steps of the heat scale; 0 is nothing at all."""
+    """Return one of the eleven steps of the heat scale, from 0 to 10; only a value of 0 or None gives step 0."""
     share = abs(value or 0.0) / (top or 1.0)
     return 0 if share <= 0 else max(1, min(10, round(10 * share)))
 

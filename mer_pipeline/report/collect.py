@@ -1,7 +1,7 @@
-"""Everything that the page is about, read once into frozen values.
+"""Read all results that the page shows into frozen dataclasses.
 
-Narrow columns of every table are read whole (labels, states, reasons); pictures, sound and words of the few
-clips that the gallery shows are read later, by `gallery.py`.
+Small columns, such as labels and reasons, are read for all clips. Pictures, sound and words are read later, by
+`gallery.py`, and only for the few clips that the gallery shows.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ STAGES = ("frames", "faces", "audio", "transcript", "enriched")
 
 @dataclass(frozen=True)
 class ClipFact:
-    """A clip as the manifest knows it; `seconds` is None where it could not be measured."""
+    """A clip of the manifest; `seconds` is its length, or None if it could not be measured."""
 
     clip_id: str
     group: str
@@ -41,10 +41,12 @@ class Guess:
     """One head's prediction for a clip.
 
     Attributes:
-        probabilities: one per class.
-        weights: one per modality, None where the modality is absent; empty where the head has none.
-        importance: how much of the prediction's log-probability is lost without each modality; None and empty likewise.
-        flag: what was unusual about the prediction.
+        head: the name of the head.
+        label: the predicted class.
+        probabilities: the probability of each class.
+        weights: the weight of each modality, None for an absent one; empty if the head has none.
+        importance: the importance of each modality, None for an absent one; empty if it was not measured.
+        flag: a remark on an unusual prediction.
     """
 
     head: str
@@ -57,7 +59,10 @@ class Guess:
 
 @dataclass(frozen=True)
 class Refined:
-    """What the labels stage decided for a training clip (the final labels, no fold held out)."""
+    """The given and the refined label of a training clip, with no fold held out, and the reason and votes as text.
+
+    `suspect` is the class that confident learning finds for the clip, if its given label is suspect.
+    """
 
     clip_id: str
     given: str | None
@@ -65,12 +70,12 @@ class Refined:
     changed: bool
     reason: str | None
     votes: str | None
-    suspect: str | None  # the class that confident learning takes the clip to be, where it doubts the given label
+    suspect: str | None
 
 
 @dataclass(frozen=True)
 class Problem:
-    """A quarantined clip."""
+    """A row of the quarantine: a clip that failed in a stage, with its error."""
 
     stage: str
     clip_id: str
@@ -80,17 +85,24 @@ class Problem:
 
 @dataclass(frozen=True)
 class Coverage:
-    """How many clips of a stage have a value, and why the others have none."""
+    """The number of clips that have a value in a stage's table, and the reasons for the others.
+
+    Attributes:
+        stage: the name of the table.
+        valid: the number of clips with a value.
+        skipped: each reason for a skip with its number of clips, the most frequent first.
+        quarantined: the number of clips in the quarantine.
+    """
 
     stage: str
     valid: int
-    skipped: tuple[tuple[str, int], ...]  # reason, count; the most frequent first
+    skipped: tuple[tuple[str, int], ...]
     quarantined: int
 
 
 @dataclass(frozen=True)
 class Facts:
-    """The whole input of the page, by clip id where it is about clips."""
+    """All results that the page shows; values about clips are keyed by the clip's id."""
 
     classes: tuple[str, ...]
     metrics: Metrics
@@ -98,23 +110,23 @@ class Facts:
     truth: dict[str, str]
     labels: dict[str, Refined]
     predictions: dict[str, Guess]
-    out_of_fold: dict[str, dict[str, Guess]]  # head, clip
+    out_of_fold: dict[str, dict[str, Guess]]  # by head and clip
     coverage: tuple[Coverage, ...]
     problems: tuple[Problem, ...]
-    lacking: dict[str, tuple[str, ...]] = field(default_factory=dict)  # clip: "faces: no face"
-    fallbacks: tuple[tuple[str, int], ...] = ()  # why a clip kept its plain words, count
+    lacking: dict[str, tuple[str, ...]] = field(default_factory=dict)  # by clip, such as "faces: no face"
+    fallbacks: tuple[tuple[str, int], ...] = ()  # each reason for a fallback, with its number of clips
     params: str | None = None
-    agreement: LabelMetrics | None = None  # of the sources of labels
+    agreement: LabelMetrics | None = None
     ablation: AblationMetrics | None = None
 
     def guess(self, clip_id: str) -> Guess | None:
-        """The selected head's prediction for a clip: as a candidate, else out-of-fold."""
+        """Return the selected head's prediction for a clip: its final prediction if there is one, else out-of-fold."""
         if clip_id in self.predictions:
             return self.predictions[clip_id]
         return self.out_of_fold.get(self.metrics.selected or "", {}).get(clip_id)
 
     def answer(self, clip_id: str) -> str | None:
-        """What a prediction is judged by: the true label where it is known, else the given one."""
+        """Return the label to compare a prediction with: the true label if it is known, else the given label."""
         return self.truth.get(clip_id) or self.clips[clip_id].given
 
 
@@ -122,7 +134,7 @@ def collect(project: Project, classes: Sequence[str]) -> Facts:
     """Read a project's tables and metrics.
 
     Raises:
-        StageError: a needed file is missing, or one that is there is not what the stages write.
+        StageError: a required file is missing, or a file does not have the form that the stages write.
     """
     train = TrainMetrics.read(project.metrics("train"))
     if train.classes != tuple(classes):
@@ -224,14 +236,14 @@ def _problems(folder: Path) -> tuple[Problem, ...]:
 
 
 def _stage(file: Path, folder: Path) -> str:
-    """The stage whose quarantine a file is: `embed-voice` for `embed-voice.parquet`."""
+    """Return the name of the stage of a quarantine file, such as `embed-voice` for `embed-voice.parquet`."""
     return file.relative_to(folder).with_suffix("").as_posix()
 
 
 def _coverage(
     project: Project, encoders: Sequence[str], problems: Sequence[Problem]
 ) -> tuple[tuple[Coverage, ...], dict[str, tuple[str, ...]]]:
-    """Each stage's count of valid, skipped and failed clips; and per clip what failed or its media lack."""
+    """Return each table's numbers of valid, skipped and failed clips, and for each clip what failed or is missing."""
     failed = Counter(problem.stage for problem in problems)
     found: list[Coverage] = []
     lacking: dict[str, tuple[str, ...]] = {}
@@ -245,7 +257,7 @@ def _coverage(
         quarantined = sum(failed[name] for name in {stage, stage.replace("features/", "embed-")})
         if rows or quarantined:
             found.append(Coverage(stage, len(rows) - len(skipped), tuple(ordered), quarantined))
-        # What no clip has (pictures, in a set of sound files) is lacking in none.
+        # If no clip has a value (such as pictures, in a dataset of sound files), no clip is listed as lacking it.
         if stage in ("frames", "faces", "audio", "transcript") and len(skipped) < len(rows):
             for row in skipped:
                 clip_id = str(row["clip_id"])
@@ -254,22 +266,32 @@ def _coverage(
 
 
 def _fallbacks(folder: Path) -> tuple[tuple[str, int], ...]:
-    """Why clips were not enriched although a language model was asked; the most frequent first."""
+    """Return each reason for a fallback with its number of clips, the most frequent first."""
     rows = read_rows(folder, ["status", "why"])
     counts = Counter(text(row["why"]) or "no reason given" for row in rows if row["status"] == "fallback")
     return tuple(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
 
 
 def text(value: object) -> str | None:
-    """A cell as words, None where it is null or blank."""
+    """Return a cell as stripped text, or None if it is null or blank.
+
+    Example:
+        >>> text(" joy "), text("  ")
+        ('joy', None)
+    """
     return str(value).strip() or None if value is not None else None
 
 
 def number(value: object) -> float | None:
-    """A cell as a number, None where it is null."""
+    """Return a cell as a float, or None if it is no number."""
     return float(value) if isinstance(value, int | float) else None
 
 
 def numbers(value: object) -> tuple[float | None, ...]:
-    """A list cell as numbers; a null list is empty."""
+    """Return a cell with a list as a tuple of floats; empty if the cell is null.
+
+    Example:
+        >>> numbers([1, None]), numbers(None)
+        ((1.0, None), ())
+    """
     return tuple(number(item) for item in value) if isinstance(value, list) else ()

@@ -1,7 +1,8 @@
-"""The gallery: a few clips, chosen by rule, with all that the pipeline saw in them and made of them.
+"""The gallery: a few clips with their pictures, sound, words, labels and predictions.
 
-The choice takes turns between four kinds (wrong, right, label changed, odd) and, within a kind, between the classes;
-it depends on the data alone. Only the chosen clips' pictures, sound and words are read.
+A fixed rule chooses the clips: it takes turns between four kinds (wrong, right, label changed, something missing) and,
+within a kind, between the classes. The choice depends only on the data. Pictures, sound and words are read only for the
+chosen clips.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from mer_pipeline.report.pictures import outline, thumbnail
 from mer_pipeline.report.sources import rows_of
 
 FRAMES, FRAME_SIDE, FACE_SIDE = 3, 200, 160
-WORDS = 600  # characters of one text that a card shows
+WORDS = 600  # the most characters that a card shows of one text
 
 KINDS = {
     "wrong": "Wrong",
@@ -31,7 +32,7 @@ KINDS = {
 
 @dataclass(frozen=True)
 class Picture:
-    """A picture of a clip; `uri` holds the picture itself."""
+    """A picture of a clip; `uri` is a data URI that contains the picture."""
 
     uri: str
     alt: str
@@ -40,7 +41,7 @@ class Picture:
 
 @dataclass(frozen=True)
 class Bar:
-    """A named value; `share` is its length in 0..1, `marked` the one to look at."""
+    """A bar for a named value; `share` is its length from 0 to 1, and a `marked` bar is highlighted."""
 
     name: str
     value: float | None
@@ -59,8 +60,8 @@ class Card:
     kinds: tuple[str, ...]
     frames: tuple[Picture, ...]
     face: Picture | None
-    sound: str | None  # SVG path
-    loudness: float | None  # dBFS, RMS
+    sound: str | None  # the path of an SVG outline
+    loudness: float | None  # RMS in dBFS
     zh: str | None
     en: str | None
     enriched: str | None
@@ -68,18 +69,18 @@ class Card:
     refined: str | None
     predicted: str | None
     true: str | None
-    source: str | None  # of the prediction
-    reason: str | None  # of the changed label
+    source: str | None  # where the prediction comes from, in words
+    reason: str | None  # why refinement changed the label
     probabilities: tuple[Bar, ...]
     weights: tuple[Bar, ...]
     notes: tuple[str, ...]
 
 
 def clips_to_show(facts: Facts, size: int) -> list[str]:
-    """The ids of at most `size` clips to show.
+    """Return the ids of at most `size` clips to show.
 
-    The surest mistakes come first among the wrong; everything else is in the order of a hash of the id, so that
-    neighbours in name are not neighbours here.
+    Wrong predictions are sorted by confidence, the highest first. All other clips are sorted by a hash of their id, so
+    that clips with similar names are not shown next to each other.
     """
     members: dict[str, list[str]] = {kind: [] for kind in KINDS}
     for clip_id in sorted(facts.clips, key=_shuffled):
@@ -92,7 +93,7 @@ def clips_to_show(facts: Facts, size: int) -> list[str]:
 
 
 def kinds_of(facts: Facts, clip_id: str) -> tuple[str, ...]:
-    """What is worth seeing in a clip, as keys of KINDS; never empty."""
+    """Return the kinds of a clip as keys of KINDS; there is at least one."""
     guess, answer = facts.guess(clip_id), facts.answer(clip_id)
     verdict = ("right" if guess.label == answer else "wrong") if guess and answer else "open"
     refined = facts.labels.get(clip_id)
@@ -101,10 +102,10 @@ def kinds_of(facts: Facts, clip_id: str) -> tuple[str, ...]:
 
 
 def gallery(facts: Facts, project: Project, size: int) -> tuple[Card, ...]:
-    """The cards of the chosen clips.
+    """Return the cards of the chosen clips.
 
     Raises:
-        StageError: a table lacks a column, or a picture in it is none.
+        StageError: a table lacks a column, or contains bytes that are no JPEG picture.
     """
     chosen = clips_to_show(facts, size)
     frames = rows_of(project.table("frames"), chosen, ["jpegs", "times"])
@@ -145,7 +146,7 @@ def gallery(facts: Facts, project: Project, size: int) -> tuple[Card, ...]:
 
 
 def _frames(clip_id: str, row: Row | None) -> tuple[Picture, ...]:
-    """FRAMES pictures, at the middles of as many equal spans of the clip's frames."""
+    """Return up to FRAMES pictures, from the middles of equal parts of the clip's list of frames."""
     jpegs, times = _bytes(row, "jpegs"), numbers(row["times"]) if row else ()
     count = min(FRAMES, len(jpegs))
     picks = [(2 * at + 1) * len(jpegs) // (2 * count) for at in range(count)]
@@ -160,7 +161,7 @@ def _frames(clip_id: str, row: Row | None) -> tuple[Picture, ...]:
 
 
 def _face(clip_id: str, row: Row | None) -> Picture | None:
-    """The crop that the detector was surest of."""
+    """Return the face crop with the highest score of the detector, or None if there is none."""
     crops, scores, times = _bytes(row, "crops"), *((numbers(row[n]) if row else ()) for n in ("scores", "times"))
     if not crops:
         return None
@@ -192,7 +193,7 @@ def _source(facts: Facts, clip_id: str, guess: Guess | None) -> str | None:
 
 
 def _spread(facts: Facts, clip_ids: Sequence[str]) -> Iterable[str]:
-    """The same clips, taking turns between the classes; the order within a class stays."""
+    """Return the clips in an order that takes turns between the classes and keeps the order within a class."""
     queues: dict[str | None, list[str]] = {}
     for clip_id in clip_ids:
         queues.setdefault(facts.answer(clip_id), []).append(clip_id)

@@ -1,4 +1,4 @@
-"""The page's maps of modalities by class: how much each weighs, and how much predictions rest on it."""
+"""The heat maps of modalities by class: the modality weights, and the importance of each modality."""
 
 from __future__ import annotations
 
@@ -10,15 +10,16 @@ from mer_pipeline.report.collect import Facts
 
 @dataclass(frozen=True)
 class ModalityMap:
-    """Mean weight or importance of each modality over all clips and over the clips of each predicted class.
+    """The mean weight or importance of each modality, over all clips and over the clips of each predicted class.
 
     Attributes:
-        head: whose.
-        clips: how many.
-        source: which clips, for a reader.
-        classes: name and number of clips.
-        rows: modality, mean over all clips, mean over the clips of each class; None where no clip has the modality.
-        top: the largest absolute value, for the scale.
+        head: the name of the head.
+        clips: the number of clips.
+        source: which clips these are, as words for the page.
+        classes: the name of each class and its number of clips.
+        rows: for each modality its name, the mean over all clips, and the means over the clips of each class; None
+            where no clip has the modality.
+        top: the largest absolute mean, for the scale.
     """
 
     head: str
@@ -30,7 +31,10 @@ class ModalityMap:
 
 
 def weights(facts: Facts) -> ModalityMap | None:
-    """Mean weights of the selected head; of another that has weights (named as such) where it has none."""
+    """Return the mean modality weights of the selected head, or of another head if that one has none.
+
+    Return None if no head has modality weights.
+    """
     selected = facts.metrics.selected
     ordered = sorted(facts.out_of_fold, key=lambda name: (name != selected, name != "ecmf", name))
     sources = [(selected or "", "predicted clips", facts.predictions)]
@@ -43,14 +47,14 @@ def weights(facts: Facts) -> ModalityMap | None:
 
 
 def importance(facts: Facts) -> ModalityMap | None:
-    """Mean loss of log-probability without each modality, of the selected head's predictions."""
+    """Return the mean importance of each modality in the selected head's predictions; None if it was not measured."""
     ordered = [guess for _, guess in sorted(facts.predictions.items())]
     measured = [(guess.label, guess.importance) for guess in ordered if guess.importance]
     return _map_of(facts, facts.metrics.selected or "", "predicted clips", measured) if measured else None
 
 
 def _map_of(facts: Facts, head: str, source: str, told: list[tuple[str, tuple[float | None, ...]]]) -> ModalityMap:
-    """Of predicted labels and a figure per modality."""
+    """Return the map for a list of predicted labels, each with one value per modality."""
     names = facts.metrics.train.modalities
     groups = [[figures for label, figures in told if label == name] for name in facts.classes]
     rows = tuple(
@@ -63,7 +67,7 @@ def _map_of(facts: Facts, head: str, source: str, told: list[tuple[str, tuple[fl
 
 
 def _at(told: Iterable[tuple[float | None, ...]], at: int) -> list[float]:
-    """One modality's figures, where it was there."""
+    """Return the values of one modality for the clips that have it."""
     found = (figures[at] for figures in told if at < len(figures))
     return [value for value in found if value is not None]
 

@@ -1,7 +1,7 @@
-"""Small pictures that live inside the page: JPEG thumbnails as data URIs, and the outline of a sound.
+"""Small pictures inside the page: JPEG thumbnails as data URIs, and outlines of sounds as SVG paths.
 
-Every picture is decoded and encoded anew, so that nothing but pixels of ours reaches the page, and none is larger
-than LIMIT bytes: with the gallery's size that bounds the page.
+Every picture is decoded and encoded anew, so that only its pixels reach the page and no other content of the file.
+LIMIT bounds the bytes of a picture, and thus the size of the page.
 """
 
 from __future__ import annotations
@@ -14,16 +14,21 @@ from PIL import Image, UnidentifiedImageError
 
 from mer_pipeline.base.errors import StageError
 
-LIMIT = 24_000  # bytes of one JPEG
+LIMIT = 24_000  # the most bytes of one JPEG, unless the lowest quality needs more
 QUALITIES = (70, 50, 30, 15)
-BINS = 160  # of a sound's outline
+BINS = 160  # the number of strokes in the outline of a sound
 
 
 def thumbnail(jpeg: bytes, side: int, what: str) -> str:
-    """A JPEG as a data URI of at most `side` pixels and LIMIT bytes.
+    """Return a JPEG picture as a data URI.
+
+    Args:
+        jpeg: the bytes of the picture.
+        side: the longest side of the result, in pixels.
+        what: the name of the picture, for error messages.
 
     Raises:
-        StageError: the bytes are no JPEG; `what` names them.
+        StageError: the bytes are no JPEG picture.
     """
     try:
         with Image.open(io.BytesIO(jpeg), formats=["JPEG"]) as opened:
@@ -43,9 +48,17 @@ def thumbnail(jpeg: bytes, side: int, what: str) -> str:
 
 
 def outline(pcm: bytes) -> str:
-    """The `d` of an SVG path: the loudest sample of each of BINS spans of time, about y = 50 in 0..100.
+    """Return the outline of a sound as the attribute `d` of an SVG path, 800 wide and 100 high.
 
-    Scaled to the clip's own peak, so it shows when sound was made, not how loud.
+    Each of BINS equal spans of time is a vertical stroke around y = 50, as long as its loudest sample. The outline is
+    scaled to the peak of the clip, so it shows when there is sound and not how loud it is.
+
+    Args:
+        pcm: 16-bit little-endian samples of one channel.
+
+    Example:
+        >>> outline(np.array([0, 100], dtype="<i2").tobytes())
+        'M200 49V51M600 2V98'
     """
     samples = np.abs(np.frombuffer(pcm[: len(pcm) // 2 * 2], dtype="<i2").astype(np.float32))
     spans = np.array_split(samples, min(BINS, len(samples))) if len(samples) else []

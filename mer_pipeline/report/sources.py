@@ -1,7 +1,7 @@
-"""Where the report reads: the project's tables, as checked values.
+"""Read the project's tables for the report, and check them.
 
-A file that may be absent gives nothing; a file that is there and is not what it should be gives a StageError of
-one sentence. Bulky tables (pictures, sound) are only read row by row, for the clips that are asked for.
+A table that may be missing gives no rows. A file that is not what it should be raises a StageError with a message of
+one sentence. Large tables (pictures, sound) are read row by row, and only for the clips that are asked for.
 """
 
 from __future__ import annotations
@@ -18,23 +18,23 @@ from mer_pipeline.base.errors import StageError
 from mer_pipeline.tables.shards import shard_name, shard_of
 
 REMEDY = "make it again with `dvc repro`"
-BATCH = 16  # rows of a bulky table that are in memory at once
+BATCH = 16  # the rows of a large table that are in memory at once
 
 
 def read_rows(path: Path, columns: Sequence[str]) -> list[Row]:
-    """Some columns of a table (one file or a folder of shards) as rows; none where it is absent.
+    """Return some columns of a table (one file or a folder of shards) as rows; none if the table is missing.
 
     Raises:
-        StageError: it is no Parquet file or lacks one of the columns.
+        StageError: a file is no Parquet file, or lacks one of the columns.
     """
     return [row for file in parts(path) for row in _open(file, columns).read(list(columns)).to_pylist()]
 
 
 def rows_of(path: Path, clip_ids: Sequence[str], columns: Sequence[str]) -> dict[str, Row]:
-    """The valid rows of a few clips from a stage's folder, without holding a whole shard.
+    """Return the valid rows of a few clips from a stage's folder, without loading a whole shard.
 
     Raises:
-        StageError: as `read_rows`.
+        StageError: a file is no Parquet file, or lacks one of the columns.
     """
     files = parts(path)
     wanted: dict[Path, set[str]] = {}
@@ -49,14 +49,14 @@ def rows_of(path: Path, clip_ids: Sequence[str], columns: Sequence[str]) -> dict
 
 
 def parts(path: Path) -> list[Path]:
-    """The files of a table, none where it is absent."""
+    """Return the files of a table; none if the table is missing."""
     if path.is_dir():
         return sorted(path.glob("part-*.parquet"))
     return [path] if path.is_file() else []
 
 
 def footer(path: Path) -> dict[str, str]:
-    """What the writer of a table said about its making: the footer's `mer.` keys, without that prefix."""
+    """Return how a table was made: the keys of its footer that begin with `mer.`, without this prefix."""
     files = parts(path)
     if not files:
         return {}
@@ -66,7 +66,7 @@ def footer(path: Path) -> dict[str, str]:
 
 
 def sha256(path: Path) -> str:
-    """Hex sha256 of a file's bytes."""
+    """Return the SHA-256 of a file's bytes as hexadecimal text."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 

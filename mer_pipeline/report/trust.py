@@ -1,7 +1,7 @@
-"""How far the sources of labels can be trusted: what the page shows of `metrics/labels.json`.
+"""The part of the page on the sources of labels, from `metrics/labels.json`.
 
-Each source stands by itself, apart from its family, with how often it is right as all of them together judge it;
-families stand in pairs, because a family is what has a vote.
+The accuracy is shown for each single source, as all sources together judge it. The agreement is shown for pairs of
+families, because a family and not a source has a vote.
 """
 
 from __future__ import annotations
@@ -17,7 +17,15 @@ from mer_pipeline.report.gallery import Card
 
 @dataclass(frozen=True)
 class Suspicion:
-    """A clip whose given label confident learning doubts; `card` is its place in the gallery, 1 for the first."""
+    """A clip with a suspect given label.
+
+    Attributes:
+        clip_id: the id of the clip.
+        given: its given label.
+        suspect: the class that confident learning finds for it.
+        label: its refined label.
+        card: the position of its card in the gallery, from 1; None if it has no card.
+    """
 
     clip_id: str
     given: str | None
@@ -28,17 +36,25 @@ class Suspicion:
 
 @dataclass(frozen=True)
 class Trust:
-    """The sources by family, the dataset's own first; Cohen's kappa of families; warnings; suspect clips."""
+    """What the page shows of the sources of labels.
+
+    Attributes:
+        sources: the name and accuracy of each source, by family, that of the given label first.
+        families: the names of the families.
+        kappa: the agreement of each pair of families, in the order of `families`; None for a family with itself.
+        warnings: sentences about dependent families and sources.
+        suspects: the clips with a suspect given label.
+    """
 
     sources: tuple[tuple[str, SourceTrust], ...]
     families: tuple[str, ...]
-    kappa: tuple[tuple[FamilyPair | None, ...], ...]  # rows and columns in the order of `families`; None: itself
+    kappa: tuple[tuple[FamilyPair | None, ...], ...]
     warnings: tuple[str, ...]
     suspects: tuple[Suspicion, ...]
 
 
 def trust(facts: Facts, cards: Sequence[Card]) -> Trust | None:
-    """What there is to say, or None where no label was looked at."""
+    """Return what the page shows of the sources of labels, or None if there are no sources."""
     metrics = facts.agreement
     if metrics is None or not metrics.sources:
         return None

@@ -1,6 +1,6 @@
-"""What the page says about the numbers: which score stands beside which, and in what words.
+"""The tables and sentences of the page on scores: which scores are shown together, and in which words.
 
-It takes the scores of one basis from the metric files (`bases.py`) and says what they mean.
+The scores come from the metric files, for one basis at a time (`bases.py`).
 """
 
 from __future__ import annotations
@@ -31,10 +31,20 @@ MEANING = {
 
 @dataclass(frozen=True)
 class Headline:
-    """The first figure of the page, what it is and what it is not."""
+    """The first score on the page, with its explanation.
+
+    Attributes:
+        score: the weighted F1.
+        error: its standard error by the number of clips alone.
+        interval: its interval.
+        basis: the basis of the score.
+        n: the number of clips.
+        explanation: sentences that say what the score is and what it is not.
+        comparison: a comparison with the best single modality.
+    """
 
     score: float
-    error: float  # standard error from the number of clips alone
+    error: float
     interval: Interval | None
     basis: Basis
     n: int
@@ -44,7 +54,7 @@ class Headline:
 
 @dataclass(frozen=True)
 class HeadRow:
-    """One head on all modalities, by basis."""
+    """The scores of one head on all modalities, by basis."""
 
     name: str
     selected: bool
@@ -53,19 +63,20 @@ class HeadRow:
 
 @dataclass(frozen=True)
 class SingleTable:
-    """Scores of each modality alone on one basis; `fused` is the best head on all of them."""
+    """The scores of each modality alone on one basis; `fused` is the best head on all modalities."""
 
     basis: Basis
     heads: tuple[str, ...]
-    rows: tuple[tuple[str, dict[str, Score]], ...]  # modality, heads best first
+    rows: tuple[tuple[str, dict[str, Score]], ...]  # each modality with the scores of the heads, best first
     fused: tuple[str, Score] | None
 
 
 @dataclass(frozen=True)
 class Detail:
-    """The selected head's predictions, seeds and folds already combined: one label per clip, on the headline's basis.
+    """The scores of the selected head's predictions on the basis of the headline.
 
-    `temperature` is what its probabilities were tempered with.
+    The predictions are means over seeds (and over folds on the basis "test"): one label per clip. `temperature` is the
+    temperature of its probabilities.
     """
 
     basis: Basis
@@ -79,17 +90,25 @@ class Detail:
 
 @dataclass(frozen=True)
 class Labels:
-    """What refinement did to the training labels."""
+    """The effect of refinement on the training labels.
+
+    Attributes:
+        trained: the number of training clips.
+        changed: the labels that refinement changed.
+        judged: how many of these have a known true label.
+        mended: how many of those equal the true label after refinement.
+        broken: how many of those equalled the true label before refinement.
+    """
 
     trained: int
     changed: tuple[Refined, ...]
-    judged: int  # changed labels whose truth is known
-    mended: int  # of these, now equal to the truth
-    broken: int  # of these, equal to the truth before
+    judged: int
+    mended: int
+    broken: int
 
 
 def headline(facts: Facts) -> Headline | None:
-    """The headline, or None where no head was scored."""
+    """Return the headline, or None if no head was scored."""
     metrics, name = facts.metrics, facts.metrics.selected
     basis = metrics.basis
     scores = metrics.fused(basis)
@@ -139,13 +158,13 @@ def _against_single(facts: Facts, basis: Basis, own: Score, error: float) -> str
 
 
 def bases(facts: Facts) -> tuple[Basis, ...]:
-    """The bases that have scores: the headline's first."""
+    """Return the bases that have scores, that of the headline first."""
     first = facts.metrics.basis
     return tuple(basis for basis in (first, *(b for b in BASES if b != first)) if facts.metrics.fused(basis))
 
 
 def head_rows(facts: Facts) -> tuple[HeadRow, ...]:
-    """The heads, best first on the headline's basis."""
+    """Return the heads, sorted by score on the basis of the headline, the best first."""
     found: dict[str, dict[Basis, GroupedScore]] = {}
     for basis in bases(facts):
         for name, score in facts.metrics.fused(basis).items():
@@ -154,7 +173,7 @@ def head_rows(facts: Facts) -> tuple[HeadRow, ...]:
 
 
 def remarks(facts: Facts) -> tuple[str, ...]:
-    """Plain sentences on what the heads table shows and a reader may overlook."""
+    """Return sentences about results in the table of heads that a reader may overlook."""
     said: list[str] = []
     beaten: list[str] = []
     for basis in bases(facts):
@@ -198,7 +217,7 @@ def _about_search(name: str, found: SearchSummary) -> str:
 
 
 def single_tables(facts: Facts) -> tuple[SingleTable, ...]:
-    """One table per basis, the headline's first."""
+    """Return one table per basis, that of the headline first."""
     tables: list[SingleTable] = []
     for basis in bases(facts):
         single = facts.metrics.single(basis)
@@ -210,7 +229,7 @@ def single_tables(facts: Facts) -> tuple[SingleTable, ...]:
 
 
 def detail(facts: Facts) -> Detail | None:
-    """Scores per class, the confusion matrix and the calibration; None where no head was scored."""
+    """Return scores per class, confusion matrix and calibration of the selected head; None if no head was scored."""
     head = facts.metrics.train.heads.get(facts.metrics.selected or "")
     if head is None:
         return None
@@ -223,7 +242,7 @@ def detail(facts: Facts) -> Detail | None:
 
 
 def labels(facts: Facts) -> Labels | None:
-    """What refinement changed, or None where the labels stage left nothing."""
+    """Return the effect of refinement, or None if there are no refined labels."""
     if not facts.labels:
         return None
     changed = tuple(row for row in facts.labels.values() if row.changed)
@@ -237,7 +256,7 @@ def _any(single: dict[str, dict[str, Score]], head: str) -> bool:
 
 
 def _about_interval(interval: Interval, basis: Basis) -> list[str]:
-    """What a reader of an interval must know, where there is something."""
+    """Return sentences that warn about an interval, if there is a reason."""
     if interval.over == "clips":
         return [
             f"{COLUMN[basis]}: no groups were drawn for the intervals, but clips, so they are too narrow where several "

@@ -133,7 +133,7 @@ def fit_plans(
         Each member with its training history, in the order of the plans.
 
     Raises:
-        NumericsError: a numerical library is not set up as params.yaml says.
+        NumericsError: a numerical library would compute in another way than the module `numerics` has set.
     """
     numerics.check()
     splits = {id(plan.split): plan.split for plan in plans}

@@ -68,7 +68,7 @@ def read_pseudo_inputs(
     splits = {"pool", "test"} if params.candidates else {"pool"}
     pool_ids = tuple(sorted(row["clip_id"] for row in manifest if row["split"] in splits))
     both = pa.table({"clip_id": pa.array([*labels.clip_ids, *pool_ids], pa.string())})
-    # Fusion-head judges are left out: the stage's own head votes, and it must be supported by other sources.
+    # Fusion-head judges are left out: the head of this stage takes their place, and others must agree with it.
     others = {name: judge for name, judge in judges.items() if not judge.is_head}
     votes = as_own(with_judges(pq.read_table(project.given), project.votes, others, both), judges)
     return PseudoInputs(
