@@ -16,6 +16,7 @@ MerError                    one clear sentence: what, where, and how to mend it
 └── ClipError               one clip; data, never the end of a run; anything undocumented is a bug (outcome.py)
     ├── Skip                nothing to do: a row with `valid=false` and the reason (no face, no sound)
     ├── BadInput            the clip itself is broken: quarantined and remembered
+    │   └── Undecodable     decoding it ends the process that decodes: it crashes, or takes too much time or memory
     └── Transient           may go well next time: retried, then quarantined, never remembered
 """
 
@@ -92,6 +93,10 @@ class Skip(ClipError):
 
 class BadInput(ClipError):
     """The clip itself is broken: it goes to the quarantine, and stays there until its bytes change."""
+
+
+class Undecodable(BadInput):
+    """Decoding the clip ends the process that decodes it, also alone in a new one: it crashes, or takes too much."""
 
 
 class Transient(ClipError):

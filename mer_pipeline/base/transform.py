@@ -2,11 +2,10 @@
 
     clip ──prepare──► item ──(batches of one bucket)──infer──► row
 
-`prepare` is CPU work on one clip and runs in threads; `infer` is device work on a batch that may mix
-clips of the same bucket; the result is one row per clip. A row's value is a function of that clip alone:
-padding and masking live in `infer`, batches are padded to the transform's own fixed `batch_rows`, and the padded
-length is decided by the item itself (`bucket`). Then neither order, companions nor batch size can
-change a byte.
+`prepare` is CPU work on one clip and runs in threads, or in processes where it decodes media; `infer` is device work
+on a batch that may mix clips of the same bucket; the result is one row per clip. A row's value is a function of that
+clip alone: padding and masking live in `infer`, batches are padded to the transform's own fixed `batch_rows`, and the
+padded length is decided by the item itself (`bucket`). Then neither order, companions nor batch size can change a byte.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 import pyarrow as pa
 
 from mer_pipeline.base.clips import Clip, Row
-from mer_pipeline.base.errors import Skip
+from mer_pipeline.base.errors import ClipError, Skip
 
 if TYPE_CHECKING:
     import torch
@@ -70,6 +69,8 @@ class Transform(ABC, Generic[Item]):
             key.
         in_flight: how many clips may be in `prepare` at once, for one that waits for somebody else; None: a worker
             each.
+        decodes: `prepare` opens media files, which may be broken or malicious. It runs in a process of its own
+            (engines/isolation.py), and what it returns is made of plain values and arrays.
         external_response: the rows are responses of an outside service. Their key is what was asked, and not the code
             that asks, and no check computes them again.
         version: raised by whoever changes what the rows become in a way that nothing else in their key shows, above
@@ -83,6 +84,7 @@ class Transform(ABC, Generic[Item]):
     uses_torch: bool = False
     batch_rows: int = 1
     in_flight: int | None = None
+    decodes: bool = False
     external_response: bool = False
     version: int = 1
 
@@ -130,6 +132,24 @@ class Transform(ABC, Generic[Item]):
     @abstractmethod
     def infer(self, items: Sequence[Item]) -> list[Row | Skip]:
         """Turn prepared items of one bucket into rows of `schema`, in their order; a Skip is a result too."""
+
+    def media(self, clip: Clip) -> Sequence[Path]:
+        """The files that `prepare` decodes; their size decides how long it may take. Asked only where `decodes`."""
+        del clip
+        return ()
+
+    def given_up(self, clip: Clip, error: ClipError) -> Item:
+        """What takes the place of an item where decoding a clip ended its process twice.
+
+        Args:
+            clip: which; its media must not be opened again.
+            error: how the process ended: Undecodable, or Transient where the clip need not be to blame.
+
+        Raises:
+            Undecodable, Transient: `error`, where there is nothing to put in place.
+        """
+        del clip
+        raise error
 
     def note(self, clip_ids: Callable[[], Collection[str]]) -> str:
         """What a person should know of what it was given, in a few words; "" where there is nothing to say.

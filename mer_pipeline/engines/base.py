@@ -12,7 +12,7 @@ from __future__ import annotations
 import logging
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Generic
 
@@ -109,15 +109,22 @@ def fix_threads() -> None:
     torch.set_num_threads(INTRA_OP_THREADS)
 
 
-def prepare(transform: Transform[Item], clip: Clip) -> Prepared[Item] | Outcome:
+def prepare(
+    transform: Transform[Item], clip: Clip, step: Callable[[Clip], Item] | None = None
+) -> Prepared[Item] | Outcome:
     """The first step of a clip: its item, or its outcome where it needs no other step.
+
+    Args:
+        transform: whose clip.
+        clip: which.
+        step: what makes the item, where that is not `transform.prepare`.
 
     Raises:
         UsageError, StageError: the transform says that no clip would fare better.
     """
     for attempt in range(TRANSIENT_TRIES):
         try:
-            item = transform.prepare(clip)
+            item = (step or transform.prepare)(clip)
             return Prepared(clip, item, transform.bucket(item))
         except Skip as skip:
             return _outcome(transform, clip, skip)
