@@ -16,6 +16,7 @@ MerError                    its message says what is wrong, where, and how to co
 └── ClipError               concerns one clip; it is recorded in a table and never ends a run
     ├── Skip                there is nothing to compute (no face, no sound): a row with `valid=false` and the reason
     ├── BadInput            the clip itself is broken: it is quarantined, and the store remembers the failure
+    │   └── Undecodable     decoding it ends the process that decodes: it crashes, or takes too much time or memory
     └── Transient           the failure may pass: it is retried, then quarantined, and never remembered
 
 Any other exception that a transform raises for a clip is a bug in its code; `outcome.py` records it with a traceback.
@@ -103,6 +104,10 @@ class Skip(ClipError):
 
 class BadInput(ClipError):
     """The clip itself is broken: it goes to the quarantine and stays there until the bytes of its files change."""
+
+
+class Undecodable(BadInput):
+    """Decoding the clip ended its process twice, the second time alone in a new one: it crashes, or takes too much."""
 
 
 class Transient(ClipError):

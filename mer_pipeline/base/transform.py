@@ -2,10 +2,11 @@
 
     clip ──prepare──► item ──(batches of one bucket)──infer──► row
 
-`prepare` is CPU work on one clip and runs in threads. `infer` is device work on a batch of clips of one bucket. The
-values of a row depend on its clip alone: `infer` pads and masks, every batch is padded to the transform's fixed number
-of rows (`batch_rows`), and each item itself decides its padded length (`bucket`). The order of the clips, the other
-clips in a batch and the batch size therefore cannot change a byte of a row.
+`prepare` is CPU work on one clip. It runs in threads, or in processes if it decodes media. `infer` is device work on a
+batch of clips of one bucket. The values of a row depend on its clip alone: `infer` pads and masks, every batch is
+padded to the transform's fixed number of rows (`batch_rows`), and each item itself decides its padded length
+(`bucket`). The order of the clips, the other clips in a batch and the batch size therefore cannot change a byte of a
+row.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 import pyarrow as pa
 
 from mer_pipeline.base.clips import Clip, Row
-from mer_pipeline.base.errors import Skip
+from mer_pipeline.base.errors import ClipError, Skip
 
 if TYPE_CHECKING:
     import torch
@@ -71,6 +72,8 @@ class Transform(ABC, Generic[Item]):
             values, so it is a part of the fingerprint.
         in_flight: how many clips may be in `prepare` at once, for a transform that waits for a server; None: one per
             worker.
+        decodes: whether `prepare` opens media files, which may be broken or malicious. It then runs in a process of its
+            own (engines/isolation.py), and what it returns consists of plain values and arrays.
         external_response: whether the rows are replies of an outside service. Such rows are stored under what was
             asked, without the code that asks, and no check computes them again.
         version: a number to raise after a change that alters the rows and that the rest of the fingerprint does not
@@ -85,6 +88,7 @@ class Transform(ABC, Generic[Item]):
     uses_torch: bool = False
     batch_rows: int = 1
     in_flight: int | None = None
+    decodes: bool = False
     external_response: bool = False
     version: int = 1
 
@@ -139,6 +143,24 @@ class Transform(ABC, Generic[Item]):
 
         For an item without a result, the list has a Skip with the reason.
         """
+
+    def media(self, clip: Clip) -> Sequence[Path]:
+        """Return the files that `prepare` decodes; their size decides how long it may take. Asked if `decodes`."""
+        del clip
+        return ()
+
+    def given_up(self, clip: Clip, error: ClipError) -> Item:
+        """Return what takes the place of the item, after decoding a clip has ended its process twice.
+
+        Args:
+            clip: the clip; its media must not be opened again.
+            error: how the process ended: Undecodable, or Transient if the clip need not be the cause.
+
+        Raises:
+            Undecodable, Transient: `error` itself, if nothing can take the item's place.
+        """
+        del clip
+        raise error
 
     def note(self, clip_ids: Callable[[], Collection[str]]) -> str:
         """Return a short note about the inputs for the user, such as on unmatched names; "" if there is none.

@@ -13,7 +13,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from mer_pipeline.base.clips import Clip, Row
-from mer_pipeline.base.errors import BadInput, Skip
+from mer_pipeline.base.errors import BadInput, ClipError, Skip
 from mer_pipeline.base.run import compute
 from mer_pipeline.base.runs import Progress, Summary
 from mer_pipeline.base.runtime import Runtime
@@ -39,6 +39,7 @@ class ProbeMedia(Transform[Row]):
     """
 
     name = "probe"
+    decodes = True
     sources = ()
     schema = pa.schema(
         [
@@ -58,20 +59,20 @@ class ProbeMedia(Transform[Row]):
     def __init__(self, root: Path) -> None:
         self.root = root
 
+    def media(self, clip: Clip) -> Sequence[Path]:
+        """Return the video and the sound file, as far as there are any."""
+        listed = clip.need("listing")
+        return [self.root / str(listed[key]) for key in ("video", "audio") if listed[key] is not None]
+
     def prepare(self, clip: Clip) -> Row:
         """Compute the hashes of the clip's files and read their headers.
 
         Raises:
             Transient: if a file is missing or the disk failed.
         """
-        listed = clip.need("listing")
-        video, audio = (None if listed[key] is None else self.root / str(listed[key]) for key in ("video", "audio"))
-        row: dict[str, object] = dict.fromkeys(self.schema.names)
-        row["has_sound"] = False
+        row = self._hashes(clip)
         try:
-            row["video_sha256"] = None if video is None else file_sha256(video)
-            row["audio_sha256"] = None if audio is None else file_sha256(audio)
-            infos = [probe(place) for place in (video, audio) if place is not None]
+            infos = [probe(place) for place in self.media(clip)]
         except BadInput as error:
             return {**row, "problem": str(error)}
         if infos:
@@ -80,6 +81,24 @@ class ProbeMedia(Transform[Row]):
             row |= {"seconds": first.seconds, "frame_rate": first.frame_rate}
             row["has_sound"] = any(info.has_sound for info in infos)
         return row
+
+    def given_up(self, clip: Clip, error: ClipError) -> Row:
+        """Return the row of a broken file, which is hashed and not opened again.
+
+        Raises:
+            Transient: `error`, if the file need not be the cause; or the file cannot be read any more.
+        """
+        if not isinstance(error, BadInput):
+            raise error
+        return {**self._hashes(clip), "problem": str(error)}
+
+    def _hashes(self, clip: Clip) -> dict[str, object]:
+        """Return a row that has the hashes of the files, and nothing else."""
+        listed, row = clip.need("listing"), dict.fromkeys(self.schema.names)
+        for kind in ("video", "audio"):
+            if listed[kind] is not None:
+                row[f"{kind}_sha256"] = file_sha256(self.root / str(listed[kind]))
+        return {**row, "has_sound": False}
 
     def infer(self, items: Sequence[Row]) -> list[Row | Skip]:
         """Return the rows as they are: `prepare` has done all the work."""

@@ -12,7 +12,7 @@ from __future__ import annotations
 import logging
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Generic
 
@@ -118,8 +118,15 @@ def fix_threads() -> None:
     torch.set_num_threads(INTRA_OP_THREADS)
 
 
-def prepare(transform: Transform[Item], clip: Clip) -> Prepared[Item] | Outcome:
+def prepare(
+    transform: Transform[Item], clip: Clip, step: Callable[[Clip], Item] | None = None
+) -> Prepared[Item] | Outcome:
     """Run the first step of a clip. A transient failure is retried, with growing pauses.
+
+    Args:
+        transform: the transform that the clip is prepared for.
+        clip: the clip.
+        step: the function that makes the item; None: `transform.prepare`.
 
     Returns:
         The clip with its item; or its outcome, if it failed or is skipped.
@@ -129,7 +136,7 @@ def prepare(transform: Transform[Item], clip: Clip) -> Prepared[Item] | Outcome:
     """
     for attempt in range(TRANSIENT_TRIES):
         try:
-            item = transform.prepare(clip)
+            item = (step or transform.prepare)(clip)
             return Prepared(clip, item, transform.bucket(item))
         except Skip as skip:
             return _outcome(transform, clip, skip)

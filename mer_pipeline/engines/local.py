@@ -4,6 +4,7 @@
 
 At most `window` clips are in these pools at a time, so memory is bounded whatever the size of the dataset. On a CPU,
 the infer pool has one thread per worker, and torch uses one thread inside each. On a GPU it has a single thread.
+If a transform decodes media, each thread of the prepare pool gives its clip to a process (isolation.py).
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from mer_pipeline.base.outcome import Outcome
 from mer_pipeline.base.runtime import Runtime, raise_if_stopped
 from mer_pipeline.base.transform import Item, Transform
 from mer_pipeline.engines.base import Engine, Prepared, fix_threads, infer, prepare, set_up
+from mer_pipeline.engines.isolation import Isolation
 
 TICK_S = 0.5
 
@@ -43,6 +45,7 @@ class LocalEngine(Engine[Item]):
         self._pending: set[Future[_Done[Item]]] = set()
         self._held: defaultdict[int, list[Prepared[Item]]] = defaultdict(list)
         self._ready: list[Outcome] = []
+        self._isolation: Isolation[Item] | None = None
 
     def set_up(self) -> None:
         """As Engine.set_up."""
@@ -58,6 +61,8 @@ class LocalEngine(Engine[Item]):
         prepare_threads = transform.in_flight or runtime.workers
         window = max(runtime.batch * (runtime.workers + infer_threads + 1), 2 * prepare_threads)
         initializer = fix_threads if transform.uses_torch else None
+        if transform.decodes:
+            self._isolation = Isolation(transform)  # before there are threads
         prepare_pool = ThreadPoolExecutor(prepare_threads, "prepare", initializer)
         infer_pool = ThreadPoolExecutor(infer_threads, "infer", initializer)
         self._pools = [prepare_pool, infer_pool]
@@ -91,6 +96,9 @@ class LocalEngine(Engine[Item]):
         """As Engine.stop. What is being computed is finished and returned, so that no work is lost."""
         for pool in self._pools:
             pool.shutdown(cancel_futures=True)
+        if self._isolation is not None:
+            self._isolation.close()
+            self._isolation = None
         self._collect({f for f in self._pending if f.done() and not f.cancelled() and not f.exception()})
         ready, self._ready = self._ready, []
         self._pending.clear()
@@ -114,7 +122,8 @@ class LocalEngine(Engine[Item]):
 
     def _prepare(self, clip: Clip) -> _Done[Item]:
         started = time.perf_counter()
-        result = prepare(self.transform, clip)
+        isolation = self._isolation
+        result = prepare(self.transform, clip) if isolation is None else isolation.prepare(clip)
         return _Done([result] if isinstance(result, Outcome) else result, prepare_s=time.perf_counter() - started)
 
     def _infer(self, batch: list[Prepared[Item]]) -> _Done[Item]:

@@ -90,6 +90,7 @@ class ExtractAudio(Transform[Row]):
     """The transform from a media file to 16-bit samples. `prepare` does all the work."""
 
     name = "audio"
+    decodes = True
     sources = (Source("manifest", ("audio_sha256", "video_sha256"), locators=("audio", "video")),)
     schema = pa.schema(
         [
@@ -103,6 +104,12 @@ class ExtractAudio(Transform[Row]):
     def __init__(self, params: AudioParams, root: Path) -> None:
         self.params: AudioParams = params
         self.root = root
+
+    def media(self, clip: Clip) -> Sequence[Path]:
+        """The sound file, or the video."""
+        row = clip.need("manifest")
+        place = row["audio"] or row["video"]
+        return [] if place is None else [self.root / str(place)]
 
     def prepare(self, clip: Clip) -> Row:
         """Decode the sound to mono at 16 kHz and round it to 16 bits.

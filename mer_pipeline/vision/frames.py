@@ -100,6 +100,7 @@ class SampleFrames(Transform[Row]):
     """The transform from a video to JPEG frames with their presentation times. `prepare` does all the work."""
 
     name = "frames"
+    decodes = True
     sources = (Source("manifest", ("video_sha256", "fps", "duration"), locators=("video",)),)
     schema = pa.schema(
         [
@@ -113,6 +114,11 @@ class SampleFrames(Transform[Row]):
     def __init__(self, params: FrameParams, root: Path) -> None:
         self.params: FrameParams = params
         self.root = root
+
+    def media(self, clip: Clip) -> Sequence[Path]:
+        """The video."""
+        video = clip.need("manifest")["video"]
+        return [] if video is None else [self.root / str(video)]
 
     def prepare(self, clip: Clip) -> Row:
         """Decode the chosen frames, scale them down where they are too large, and encode them as JPEG."""
