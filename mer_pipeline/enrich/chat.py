@@ -1,9 +1,11 @@
 """Requests to an OpenAI-compatible server, each tried again as long as that is sensible.
 
-    busy (429, 5xx), slow, cut off, or no JSON    tried again, with jitter, not before Retry-After
+    busy (429, 5xx), slow, cut off, too long,
+    no JSON, or an error with status 200          tried again, with jitter, not before Retry-After
     `response_format` refused                     json_schema, then json_object, then without
     a setting refused by name                     asked without it, `max_tokens` under its newer name
     401, 403, 404, a redirect                     ends the run: no clip would fare better
+    the account has no money left                 ends the run likewise: what was answered is kept
     nothing but failures for a while              ends the run: what was answered is kept
 
 Many threads ask at once, each for itself (`http.py`). The key stands in a header and nowhere else.
@@ -25,12 +27,17 @@ import tenacity
 from mer_pipeline.base.errors import StageError, Transient, UsageError
 from mer_pipeline.base.runtime import LlmSettings, is_stopping, llm_url
 from mer_pipeline.enrich.clean import plain
-from mer_pipeline.enrich.completion import MODES, Answer, read_answer, response_format
-from mer_pipeline.enrich.http import TICK_S, CannotConnect, Cut, Http, Patience
+from mer_pipeline.enrich.completion import MODES, Answer, Fault, read_answer, read_fault, response_format, retry_after
+from mer_pipeline.enrich.http import MAX_BYTES, TICK_S, CannotConnect, Cut, Http, Patience, TooLong
 from mer_pipeline.enrich.ledger import Ledger
 
 BUSY = frozenset({408, 409, 425, 429})
 SHUT = frozenset({401, 403, 404})
+# Waiting does not help: 402, and what providers call it in the body of a 429, a 403 or a 400.
+NO_MONEY = frozenset({
+    "402", "insufficient_quota", "billing_hard_limit_reached", "billing_not_active", "insufficient_balance",
+    "insufficient_credits", "insufficient_funds", "billing_error",
+})  # fmt: skip
 UNKNOWN = re.compile(r"unsupported|not support|unknown|unrecogni[sz]ed|not permitted|extra_forbidden", re.IGNORECASE)
 SECRET_CHARS = 8
 STOP_GRACE_S = 5.0  # after Ctrl-C, for answers that are on their way: they are paid for
@@ -85,7 +92,7 @@ class Chat:
         Raises:
             Transient: there was none in all tries.
             UsageError: the server does not let us in, or is not there.
-            StageError: it stopped answering.
+            StageError: it stopped answering, or the account has no money left.
         """
         if is_stopping():
             raise Transient("stopped before it was asked", tried=True)
@@ -119,7 +126,7 @@ class Chat:
                 ) from None
             except Stopping:
                 raise Transient("stopped before it was asked", tried=True) from None
-            except (Cut, TimeoutError):
+            except (Cut, TooLong, TimeoutError):
                 pass  # somebody is there; whether they answer will be seen
             self._is_there = True
 
@@ -175,13 +182,22 @@ class Chat:
             raise self._busy("cannot connect") from None
         except Cut:
             raise self._busy("connection cut") from None
+        except TooLong:
+            raise self._busy(f"an answer of more than {MAX_BYTES >> 20} MiB") from None
         status, raw = reply.status, reply.body.decode("utf-8", "replace")
+        fault = read_fault(raw)
+        what = f"HTTP {status}"
+        if status == 200 and fault is not None:
+            status = fault.status or 500
+            what = f"HTTP 200 with an error{f' {fault.status}' if fault.status else ''}"
+        said = plain(self._redact(fault.message if fault else raw), 200)  # in this order: half a key cannot be found
+        self._raise_if_no_money(status, fault, said)
         if status in BUSY or status >= 500:
-            raise self._busy(f"HTTP {status}", _retry_after(reply.headers.get("Retry-After")))
-        said = plain(self._redact(raw), 200)  # in this order: half a key is no key that could be found
+            raise self._busy(what, retry_after(reply.headers), said if fault else "")
+        said = plain(self._redact(raw), 200)  # whole: a setting's name may stand beside the message
         self._raise_if_shut(status, said)
         if status != 200:
-            raise Refused(f"HTTP {status}: {said}")
+            raise Refused(f"{what}: {said}")
         try:
             answer = read_answer(self._redact(raw), mode, time.monotonic() - started)
         except ValueError:
@@ -210,9 +226,16 @@ class Chat:
                     return True
         return False
 
-    def _busy(self, reason: str, retry_after: float | None = None) -> Busy:
+    def _busy(self, reason: str, wait_s: float | None = None, said: str = "") -> Busy:
         self._ledger.failed(reason)
-        return Busy(reason, retry_after)
+        return Busy(f"{reason}: {said}" if said else reason, wait_s)
+
+    def _raise_if_no_money(self, status: int, fault: Fault | None, said: str) -> None:
+        if NO_MONEY & {str(status), *(fault.words if fault else ())}:
+            raise StageError(
+                f"the server at {self._url} answers HTTP {status}: {said}; the replies so far are kept: see to the "
+                "account and run the stage again"
+            )
 
     def _raise_if_shut(self, status: int, said: str) -> None:
         if status in SHUT or 300 <= status < 400:
@@ -259,12 +282,3 @@ def _sleep(seconds: float) -> None:
         if is_stopping():
             raise Stopping
         time.sleep(min(left, TICK_S))
-
-
-def _retry_after(text: str | None) -> float | None:
-    """Seconds; the form with a date is rare and waits as if nothing was said."""
-    try:
-        seconds = float(text or "")
-    except ValueError:
-        return None
-    return seconds if 0 <= seconds < float("inf") else None

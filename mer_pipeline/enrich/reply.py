@@ -12,16 +12,30 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from mer_pipeline.enrich.clean import plain
 
 MAX_CUES = 6
 WORDS_CHARS = 60
 SENTENCE_CHARS = 300
-THOUGHTS = "</think>"  # what a model thinks before it answers ends so
+# Where what a model thinks before it answers begins and ends. The first form is also the one in which thoughts without
+# an answer are kept (completion.py).
+THOUGHTS = (
+    ("<think>", "</think>"),
+    ("<thinking>", "</thinking>"),
+    ("[THINK]", "[/THINK]"),
+    ("<|channel|>analysis", "<|channel|>final<|message|>"),
+)
+TRIED = 20  # places where an object may begin, so that a page of braces costs nothing
 
-Percent = Annotated[int, Field(ge=0, le=100)]
+
+def _whole(value: object) -> object:
+    """40.0 is 40: JSON has one kind of number."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+Percent = Annotated[int, BeforeValidator(_whole), Field(ge=0, le=100)]
 
 
 class Cue(BaseModel):
@@ -99,22 +113,29 @@ def parse_reply(raw: str, asked: str, classes: Sequence[str], max_chars: int) ->
     """Parse a reply.
 
     Args:
-        raw: what the model wrote; a JSON object somewhere in it.
+        raw: what the model wrote; one JSON object that fits, somewhere in it.
         asked: all that the model was told about the clip; cues must rest on words of it.
         classes: in order.
         max_chars: of the enriched text.
 
     Raises:
-        UnparsableReply: it is no JSON, lacks a key, has a wrong type, or scores something else than the classes.
+        UnparsableReply: no JSON object in it fits (one lacks a key, has a wrong type, or scores something else than the
+            classes), or several do and differ.
     """
-    try:
-        reply = Reply.model_validate(_first_object(raw))
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise UnparsableReply(f'"{plain(where, 60)}": {first["msg"]}') from None
-    if set(reply.scores) != set(classes):
-        raise UnparsableReply(f'"scores" must have exactly the keys {", ".join(classes)}')
+    fitting: list[Reply] = []
+    reason = UnparsableReply("the reply has no complete JSON object")
+    for value in _objects(_after_thoughts(raw)):
+        try:
+            reply = _fit(value, classes)
+        except UnparsableReply as error:
+            reason = error
+        else:
+            fitting += [reply] if reply not in fitting else []
+    if not fitting:
+        raise reason
+    if len(fitting) > 1:
+        raise UnparsableReply(f"the reply has {len(fitting)} different JSON objects that fit, and one is wanted")
+    reply = fitting[0]
     text = plain(reply.enriched_text, max_chars)
     if not text:
         raise UnparsableReply('"enriched_text" is empty')
@@ -130,23 +151,54 @@ def parse_reply(raw: str, asked: str, classes: Sequence[str], max_chars: int) ->
     )
 
 
-def _first_object(raw: str) -> object:
-    """The first JSON object in a text: models like to put fences or a sentence around it."""
-    text = raw[raw.rfind(THOUGHTS) + len(THOUGHTS) :] if THOUGHTS in raw else raw
-    for start in _braces(text):
-        try:
-            value, _ = json.JSONDecoder().raw_decode(text, start)
-        except (ValueError, RecursionError):
-            continue
-        return value
-    raise UnparsableReply("the reply has no complete JSON object")
+def _fit(value: object, classes: Sequence[str]) -> Reply:
+    try:
+        reply = Reply.model_validate(value)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise UnparsableReply(f'"{plain(where, 60)}": {first["msg"]}') from None
+    if set(reply.scores) != set(classes):
+        raise UnparsableReply(f'"scores" must have exactly the keys {", ".join(classes)}')
+    return reply
 
 
-def _braces(text: str) -> Iterator[int]:
-    """Where an object may start; a few places, so that a page of braces costs nothing."""
-    found = -1
-    for _ in range(20):
-        found = text.find("{", found + 1)
-        if found < 0:
+def _after_thoughts(raw: str) -> str:
+    """What a model wrote after it had thought: in its thoughts it may write objects that it then rejects."""
+    text = raw.lstrip()
+    if text.startswith("{"):
+        return text
+    for begin, end in THOUGHTS:
+        _, closed, answer = text.rpartition(end)
+        if closed:  # its beginning may have stood in the prompt
+            return answer
+        if text.startswith(begin):
+            raise UnparsableReply("the reply has thoughts and no answer; are max_tokens too few?")
+    return text
+
+
+def _objects(text: str) -> Iterator[object]:
+    """The JSON objects in a text, none of them inside another: models like to put fences or a sentence around one."""
+    decoder = json.JSONDecoder(object_pairs_hook=_once_each)
+    at = 0
+    for _ in range(TRIED):
+        at = text.find("{", at)
+        if at < 0:
             return
-        yield found
+        try:
+            value, at = decoder.raw_decode(text, at)
+        except UnparsableReply:
+            raise
+        except (ValueError, RecursionError):
+            at += 1
+        else:
+            yield value
+
+
+def _once_each(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    values = dict(pairs)
+    if len(values) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise UnparsableReply(f'the key "{plain(twice, 60)}" stands twice in one object')
+    return values
