@@ -7,10 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from mer_pipeline.base.encoder import ModelParams
-from mer_pipeline.base.errors import CheckpointError
 from mer_pipeline.models.checkpoint import resolve, value_files
-from mer_pipeline.models.huggingface import Layers, check_layers, load_config, load_model, sum_layers
-from mer_pipeline.vision.image_encoder import ImageEncoder, Picture
+from mer_pipeline.models.huggingface import Layers, check_layers, load_config, load_model, load_processor, sum_layers
+from mer_pipeline.vision.image_encoder import ImageEncoder, Picture, try_pictures
 
 if TYPE_CHECKING:
     import torch
@@ -18,20 +17,6 @@ if TYPE_CHECKING:
 
 # Models whose first token stands for the whole picture; their checkpoints may carry a classifier, which is left out.
 CLASS_TOKEN = ("vit", "dinov2", "deit", "beit")
-
-
-def load_processor(folder: Path) -> BaseImageProcessor:
-    """A checkpoint's own resize, crop and normalisation.
-
-    Raises:
-        CheckpointError: it says nothing of them, or not what is known.
-    """
-    from transformers import AutoImageProcessor
-
-    try:
-        return AutoImageProcessor.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-    except (OSError, ValueError) as error:
-        raise CheckpointError(f"{folder} has no image processor: {' '.join(str(error).split())[:300]}") from None
 
 
 def process(processor: BaseImageProcessor, picture: Picture) -> torch.Tensor:
@@ -78,7 +63,8 @@ class HfVision(ImageEncoder):
 
         loader = transformers.CLIPVisionModelWithProjection if self.is_clip else transformers.AutoModel
         self._model = load_model(loader, self.folder, device)
-        self._processor = load_processor(self.folder)
+        self._processor = load_processor(transformers.AutoImageProcessor.from_pretrained, self.folder)
+        try_pictures(self.folder, self.preprocess, self.network, device)
 
     def preprocess(self, picture: Picture) -> torch.Tensor:
         """The checkpoint's own resize, crop and normalisation."""

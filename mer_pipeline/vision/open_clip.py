@@ -11,8 +11,8 @@ from PIL import Image
 
 from mer_pipeline.base.encoder import ModelParams
 from mer_pipeline.base.errors import CheckpointError
-from mer_pipeline.models.checkpoint import resolve, value_files
-from mer_pipeline.vision.image_encoder import ImageEncoder, Picture
+from mer_pipeline.models.checkpoint import check_finite, loading, resolve, value_files
+from mer_pipeline.vision.image_encoder import ImageEncoder, Picture, try_pictures
 
 if TYPE_CHECKING:
     import open_clip
@@ -40,16 +40,15 @@ def load_clip(folder: Path, device: torch.device) -> tuple[open_clip.CLIP, Calla
     """A model in fp32 for inference, and its own resize, crop and normalisation.
 
     Raises:
-        CheckpointError: its files are unreadable or incomplete.
+        CheckpointError: its files are unreadable or incomplete, or have weights that are no numbers.
     """
     import open_clip
 
-    try:
+    with loading(folder, "its weights cannot be loaded"):
         model, preprocess = open_clip.create_model_from_pretrained(
             f"local-dir:{folder}", precision="fp32", device=device
         )
-    except (RuntimeError, ValueError, OSError) as error:
-        raise CheckpointError(f"{folder} cannot be loaded: {' '.join(str(error).split())[:300]}") from None
+    check_finite(folder, model)
     return model.eval(), preprocess
 
 
@@ -75,6 +74,7 @@ class OpenClip(ImageEncoder):
     def load(self, device: torch.device) -> None:
         """Load the model; only its image tower is used."""
         self._model, self._transform = load_clip(self.folder, device)
+        try_pictures(self.folder, self.preprocess, self.network, device)
 
     def preprocess(self, picture: Picture) -> torch.Tensor:
         """The checkpoint's own resize, crop and normalisation."""
