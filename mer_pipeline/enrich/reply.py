@@ -173,7 +173,7 @@ def _after_thoughts(raw: str) -> str:
         if closed:  # its beginning may have stood in the prompt
             return answer
         if text.startswith(begin):
-            raise UnparsableReply("the reply has thoughts and no answer; are max_tokens too few?")
+            raise UnparsableReply("the reply has thoughts and no answer; is enrich.max_tokens too small?")
     return text
 
 

@@ -497,7 +497,22 @@ def test_odd_contents_are_taken_as_they_are(content: str | None) -> None:
     assert len(answer.content) <= 32_000
 
 
-@pytest.mark.parametrize("url", ["ftp://host/v1", "http://user:password@host/v1", "host:8000", "http://host/v1 x"])
+@pytest.mark.parametrize(
+    "url",
+    ["http://host/v1", "https://a-b.example:8443/v1", "http://[::1]:8000/v1", "http://127.0.0.1", "http://h/a%20b/v1/"],
+)
+def test_an_address_that_is_taken(url: str) -> None:
+    """Names, both kinds of numbers, any path; a slash at its end is none."""
+    assert LlmSettings(url=url).url == url.rstrip("/")
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "ftp://host/v1", "http://user:password@host/v1", "host:8000", "http://host/v1 x", "http://host:99999/v1",
+        "http://host:port/v1", "http://müller.example/v1", "http://host/ü", "http:///v1",
+    ],
+)  # fmt: skip
 def test_an_address_that_is_none_is_refused(url: str, tmp_path: Any) -> None:
     """A password in it would end up in messages."""
     path = tmp_path / ".mer.toml"

@@ -7,8 +7,11 @@ first clip, or ever.
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import struct
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -21,7 +24,9 @@ from mer_pipeline.datasets.adapter import MER_CLASSES
 from mer_pipeline.enrich.generate import ByCheckpointParams, Generate
 from mer_pipeline.judges.judge import JUDGE, make_judge
 from mer_pipeline.models.huggingface import load_tokenizer
+from mer_pipeline.models.lock import lock_models
 from mer_pipeline.models.tiny import CHAT, make_tiny
+from tests.enrich.project import ROOT, make_project
 
 Damage = Callable[[Path], object]
 
@@ -179,6 +184,28 @@ def test_an_unfit_checkpoint_is_one_sentence_at_set_up(tmp_path: Path, case: str
 def of_family(family: str, folder: Path) -> None:
     params = ENCODER.parse({"family": family, "input": READS.get(family, "faces"), "checkpoint": f"dir:{folder}"})
     make_encoder("x", params).setup(torch.device("cpu"))
+
+
+@pytest.mark.slow
+def test_the_stage_ends_before_any_clip(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Exit code 2 and one line; neither a table nor a quarantine is written."""
+    project = make_project(tmp_path / "p", {"a": "I am so happy.", "b": "She cried for long."}, backend="template")
+    folder = make_tiny("bert", project / "models/bert")
+    without("token*")(folder)
+    params = (project / "params.yaml").read_text()
+    words = "  bert: {family: hf-text, input: transcript, checkpoint: dir:models/bert}"
+    (project / "params.yaml").write_text(params.replace("  scene: {", f"{words}\n  scene: {{", 1))
+    monkeypatch.chdir(project)
+    lock_models({"bert": "dir:models/bert"})
+    env = {**os.environ, "PYTHONPATH": str(ROOT), "MER_STORE": ""}
+    run = subprocess.run(
+        [sys.executable, str(ROOT / "stages/embed.py"), "bert"], env=env, capture_output=True, text=True, check=False
+    )
+    assert run.returncode == 2, run.stderr
+    assert len(run.stderr.splitlines()) == 1
+    assert "models/bert has no tokenizer, without which no word is known" in run.stderr
+    assert not (project / "data/features/bert").exists()
+    assert not list(project.glob("data/quarantine/*bert*"))
 
 
 def test_judges_and_the_language_model_look_too(tmp_path: Path) -> None:
