@@ -163,5 +163,5 @@ def check_finite(folder: Path, model: torch.nn.Module) -> None:
         CheckpointError: a weight is infinite or not a number.
     """
     for name, weight in model.named_parameters():
-        if not bool(weight.isfinite().all()):
+        if not bool(weight.sum().isfinite()):  # many times faster than a look at each, and none can hide in it
             raise CheckpointError(f"{folder}: the weight {name} has values that are no numbers; download it again")
