@@ -116,6 +116,7 @@ LAYERS = [
     "base.errors",
     "base.atomic",
     "config.project",
+    "base.mkl",
     "base.numerics",
     "base.csv_files",
     "config.section",

@@ -74,6 +74,12 @@ def is_stopping() -> bool:
     return bool(_stops)
 
 
+# The host may be an IPv6 address in brackets; group 1 is the port.
+URL = re.compile(
+    r"https?://(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._~-]+)(?::([0-9]{1,5}))?(?:/[A-Za-z0-9._~%!$&'()*+,;=:/-]*)?"
+)
+
+
 class StoreSettings(Section):
     """Where computed rows are kept (`[store]` in .mer.toml)."""
 
@@ -100,8 +106,11 @@ class LlmSettings(Section):
     @field_validator("url")
     @classmethod
     def _plain(cls, url: str) -> str:
-        if not re.fullmatch(r"https?://[^\s/@?#]+(/[^\s@?#]*)?", url):
-            raise ValueError("must be http://HOST[:PORT]/v1 or https://..., without a user, password or query")
+        match = URL.fullmatch(url)
+        if match is None or int(match[1] or 0) > 65_535:
+            raise ValueError(
+                "must be http://HOST[:PORT]/v1 or https://..., in ASCII, without a user, password or query"
+            )
         return url.rstrip("/")
 
 

@@ -1,9 +1,11 @@
 """Requests to a server with OpenAI's API. A request that fails is sent again as long as that is sensible.
 
-    busy (429, 5xx), slow, cut off, or no JSON    sent again after a random pause, not before Retry-After
+    busy (429, 5xx), slow, cut off, too long,
+    no JSON, or an error with status 200          sent again after a random pause, not before Retry-After
     `response_format` is refused                  json_schema first, then json_object, then nothing
     a setting is refused by name                  sent again without it; `max_tokens` under its newer name
     401, 403, 404, a redirect                     the run ends, because all clips would fail
+    the account has no money left                 the run ends; the replies so far are kept
     many clips in a row fail                      the run ends; the replies so far are kept
 
 Many threads send requests at once, each with its own connection (`http.py`). The key is sent in a header only, and is
@@ -26,12 +28,17 @@ import tenacity
 from mer_pipeline.base.errors import StageError, Transient, UsageError
 from mer_pipeline.base.runtime import LlmSettings, is_stopping, llm_url
 from mer_pipeline.enrich.clean import plain
-from mer_pipeline.enrich.completion import MODES, Answer, read_answer, response_format
-from mer_pipeline.enrich.http import TICK_S, CannotConnect, Cut, Http, Patience
+from mer_pipeline.enrich.completion import MODES, Answer, Fault, read_answer, read_fault, response_format, retry_after
+from mer_pipeline.enrich.http import MAX_BYTES, TICK_S, CannotConnect, Cut, Http, Patience, TooLong
 from mer_pipeline.enrich.ledger import Ledger
 
 BUSY = frozenset({408, 409, 425, 429})  # statuses after which a request is sent again
 SHUT = frozenset({401, 403, 404})  # statuses that end the run
+# The status 402, and the codes of providers in the body of a 429, 403 or 400, after which waiting does not help.
+NO_MONEY = frozenset({
+    "402", "insufficient_quota", "billing_hard_limit_reached", "billing_not_active", "insufficient_balance",
+    "insufficient_credits", "insufficient_funds", "billing_error",
+})  # fmt: skip
 UNKNOWN = re.compile(r"unsupported|not support|unknown|unrecogni[sz]ed|not permitted|extra_forbidden", re.IGNORECASE)
 SECRET_CHARS = 8  # a key of at least this length is a secret
 STOP_GRACE_S = 5.0  # seconds after Ctrl-C in which answers are still waited for, because they are paid for
@@ -93,7 +100,7 @@ class Chat:
         Raises:
             Transient: if there was no answer in all tries, or the run was stopped.
             UsageError: if there is no server, or it refuses the key, the model or the address.
-            StageError: if many clips in a row got no answer.
+            StageError: if many clips in a row got no answer, or the account has no money left.
         """
         if is_stopping():
             raise Transient("stopped before it was asked", tried=True)
@@ -132,7 +139,7 @@ class Chat:
                 ) from None
             except Stopping:
                 raise Transient("stopped before it was asked", tried=True) from None
-            except (Cut, TimeoutError):
+            except (Cut, TooLong, TimeoutError):
                 pass  # there is a server; later requests show whether it answers
             self._is_there = True
 
@@ -188,13 +195,22 @@ class Chat:
             raise self._busy("cannot connect") from None
         except Cut:
             raise self._busy("connection cut") from None
+        except TooLong:
+            raise self._busy(f"an answer of more than {MAX_BYTES >> 20} MiB") from None
         status, raw = reply.status, reply.body.decode("utf-8", "replace")
+        fault = read_fault(raw)
+        what = f"HTTP {status}"
+        if status == 200 and fault is not None:
+            status = fault.status or 500
+            what = f"HTTP 200 with an error{f' {fault.status}' if fault.status else ''}"
+        said = plain(self._redact(fault.message if fault else raw), 200)  # in this order: half a key cannot be found
+        self._raise_if_no_money(status, fault, said)
         if status in BUSY or status >= 500:
-            raise self._busy(f"HTTP {status}", _retry_after(reply.headers.get("Retry-After")))
-        said = plain(self._redact(raw), 200)  # in this order: a key that is cut could not be found
+            raise self._busy(what, retry_after(reply.headers), said if fault else "")
+        said = plain(self._redact(raw), 200)  # whole: a setting's name may stand beside the message
         self._raise_if_shut(status, said)
         if status != 200:
-            raise Refused(f"HTTP {status}: {said}")
+            raise Refused(f"{what}: {said}")
         try:
             answer = read_answer(self._redact(raw), mode, time.monotonic() - started)
         except ValueError:
@@ -228,9 +244,16 @@ class Chat:
                     return True
         return False
 
-    def _busy(self, reason: str, retry_after: float | None = None) -> Busy:
+    def _busy(self, reason: str, wait_s: float | None = None, said: str = "") -> Busy:
         self._ledger.failed(reason)
-        return Busy(reason, retry_after)
+        return Busy(f"{reason}: {said}" if said else reason, wait_s)
+
+    def _raise_if_no_money(self, status: int, fault: Fault | None, said: str) -> None:
+        if NO_MONEY & {str(status), *(fault.words if fault else ())}:
+            raise StageError(
+                f"the server at {self._url} answers HTTP {status}: {said}; the replies so far are kept: see to the "
+                "account and run the stage again"
+            )
 
     def _raise_if_shut(self, status: int, said: str) -> None:
         if status in SHUT or 300 <= status < 400:
@@ -277,19 +300,3 @@ def _sleep(seconds: float) -> None:
         if is_stopping():
             raise Stopping
         time.sleep(min(left, TICK_S))
-
-
-def _retry_after(text: str | None) -> float | None:
-    """Read the header Retry-After in seconds. Its rare form with a date is ignored.
-
-    Example:
-        >>> _retry_after("1.5")
-        1.5
-        >>> _retry_after("Wed, 21 Oct 2026 07:28:00 GMT") is None
-        True
-    """
-    try:
-        seconds = float(text or "")
-    except ValueError:
-        return None
-    return seconds if 0 <= seconds < float("inf") else None

@@ -17,8 +17,8 @@ from mer_pipeline.base.errors import CheckpointError, Skip
 from mer_pipeline.base.transform import Transform
 from mer_pipeline.enrich import replies
 from mer_pipeline.enrich.backend import Backend, LanguageModelParams
-from mer_pipeline.models.checkpoint import Checkpoint, resolve, value_files
-from mer_pipeline.models.huggingface import load_model
+from mer_pipeline.models.checkpoint import Checkpoint, loading, resolve, value_files
+from mer_pipeline.models.huggingface import load_model, load_tokenizer
 from mer_pipeline.store.fingerprint import names_of, sha256_of
 from mer_pipeline.tables.rows import digest
 
@@ -117,9 +117,12 @@ class Generate(Transform[Conversation]):
         self._device = device
         self._content = digest({name: sha256_of(path) for name, path in names_of(self.files()).items()})
         self._model = load_model(transformers.AutoModelForCausalLM, self.folder, device)
-        self._tokenizer = transformers.AutoTokenizer.from_pretrained(self.folder, local_files_only=True)
+        self._tokenizer = load_tokenizer(self.folder, len(self._model.get_input_embeddings().weight))
         if self._tokenizer.chat_template is None:
             raise CheckpointError(f"{self.folder} has no chat template; take one that was tuned to instructions")
+        example: Row = {"system": "system", "user": "user"}
+        with loading(self.folder, "its chat template cannot write a prompt"):
+            self._conversation(example, replies.second_request(example, "answer", "reason"))
         ends = self._model.generation_config.eos_token_id or self._tokenizer.eos_token_id
         self._ends = set(ends) if isinstance(ends, list) else {ends}
         pad = self._tokenizer.pad_token_id

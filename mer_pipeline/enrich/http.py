@@ -1,40 +1,44 @@
-"""Requests over HTTP that always end: when their time is over or soon after Ctrl-C, whatever the server does.
+"""Requests over HTTP that end: when their time is over, soon after Ctrl-C, and when the answer is too long.
 
-The client is that of the standard library. It runs in the thread that sends the request, and keeps one connection open
-for each thread. A read waits in steps of TICK_S seconds, and before each step calls `patience`, which may end it.
+The connections are httpcore's, which is the layer below httpx: it follows no redirect, reads no proxy and no password
+from the environment, and decompresses nothing. A read waits in steps of TICK_S and asks `patience` before each whether
+to go on.
 """
 
 from __future__ import annotations
 
-import http.client
-import io
-import select
-import socket
 import ssl
 import threading
-from collections.abc import Callable, Mapping
+import zlib
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import partial
-from urllib.parse import urlsplit
+from typing import Any
 
-TICK_S = 0.2  # seconds
+import httpcore2
 
-# A function that is called again and again until an answer is read. If it raises an error, the request ends with that.
+TICK_S = 0.2
+MAX_BYTES = 4 << 20  # of an answer, as it is sent and again as it is decompressed; a chat completion has some kilobytes
+
+# Called again and again while an answer is waited for and read; what it raises ends the request.
 Patience = Callable[[], None]
 
 
 class CannotConnect(Exception):
-    """Nothing accepts the connection."""
+    """Nobody takes the connection."""
 
 
 class Cut(Exception):
-    """The connection ended before the answer was complete, or the answer is not HTTP."""
+    """The connection ended before the answer did, or what came is no HTTP."""
+
+
+class TooLong(Exception):
+    """The answer has more than MAX_BYTES, or would have when it is decompressed."""
 
 
 @dataclass(frozen=True)
 class Reply:
-    """The answer of a server: status, headers and the whole body."""
+    """What a server answers: status, headers (names in lower case) and the whole body, decompressed."""
 
     status: int
     headers: Mapping[str, str]
@@ -42,123 +46,113 @@ class Reply:
 
 
 class Http:
-    """A client of one server. Any thread may use it.
+    """A server, asked by any number of threads; connections are kept open for the next request.
 
     Args:
-        url: begins with http:// or https:// and has a host; its path is the beginning of the path of every request.
-        headers: are sent with every request.
+        url: http:// or https://, with a host, and the path that all requests begin with.
+        headers: of every request.
     """
 
     def __init__(self, url: str, headers: Mapping[str, str]) -> None:
-        parts = urlsplit(url)
-        assert parts.hostname is not None
-        self._path = parts.path
-        # The headers are bytes, because the standard library would refuse text that is not Latin-1.
-        self._headers = {name: value.encode() for name, value in headers.items()}
-        self._connect: Callable[[], http.client.HTTPConnection]
-        if parts.scheme == "https":
-            context = ssl.create_default_context()
-            self._connect = partial(http.client.HTTPSConnection, parts.hostname, parts.port, context=context)
-        else:
-            self._connect = partial(http.client.HTTPConnection, parts.hostname, parts.port)
-        self._lock = threading.Lock()
-        self._made: list[http.client.HTTPConnection] = []
+        self._url = url
+        # As bytes: text would have to be ASCII. A server that compresses nevertheless is understood.
+        self._headers = [(name.encode(), value.encode()) for name, value in headers.items()]
+        self._headers.append((b"Accept-Encoding", b"identity"))
         self._of_thread = threading.local()
+        self._pool = httpcore2.ConnectionPool(
+            ssl.create_default_context(), max_connections=None, network_backend=_Backend(self._of_thread)
+        )
 
     def request(self, method: str, path: str, body: bytes | None, timeout_s: float, patience: Patience) -> Reply:
-        """Send a request and wait for the whole answer.
+        """Send and wait for the whole answer.
 
         Args:
             method, path, body: of the request.
-            timeout_s: how many seconds the connection, and each part of the sending, may take.
-            patience: is called at least every TICK_S seconds while the answer is waited for; what it raises is raised.
+            timeout_s: for connecting, and for each part that is sent.
+            patience: asked at least every TICK_S.
 
         Raises:
-            CannotConnect: if the connection is refused, or there is no such host.
-            Cut: if the connection ends before the answer is complete, or the answer is not HTTP.
-            TimeoutError: if connecting or sending takes longer than `timeout_s`.
+            CannotConnect: the connection is refused, or there is no such host.
+            Cut: the connection ends before the answer does, or what comes is no HTTP.
+            TooLong: the answer has more than MAX_BYTES; no more than that is held in memory.
+            TimeoutError: connecting or sending takes longer than `timeout_s`.
         """
-        connection = self._connection()
-        connection.timeout = timeout_s
+        self._of_thread.patience = patience
+        times = {"timeout": {"connect": timeout_s, "write": timeout_s}}
         try:
-            self._open(connection)
-            connection.sock.settimeout(timeout_s)
-            connection.response_class = partial(_Response, patience)  # type: ignore[assignment]
-            connection.request(method, f"{self._path}{path}", body, self._headers)
-            response = connection.getresponse()
-            return Reply(response.status, dict(response.headers.items()), response.read())
-        except BaseException as error:
-            connection.close()
-            if isinstance(error, http.client.HTTPException | OSError) and not isinstance(error, TimeoutError):
-                raise Cut(str(error)) from None
-            raise
+            with self._pool.stream(
+                method, f"{self._url}{path}", headers=self._headers, content=body, extensions=times
+            ) as answer:
+                headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in answer.headers}
+                sent = _bounded(answer.iter_stream())
+                return Reply(answer.status, headers, _decompressed(sent, headers.get("content-encoding", "")))
+        except httpcore2.ConnectError as error:
+            raise CannotConnect(str(error)) from None
+        except httpcore2.TimeoutException as error:
+            raise TimeoutError(str(error)) from None
+        except (httpcore2.NetworkError, httpcore2.RemoteProtocolError) as error:
+            raise Cut(str(error)) from None
 
     def close(self) -> None:
-        """Close all connections. No request may be in progress."""
-        with self._lock:
-            for connection in self._made:
-                connection.close()
-            self._made.clear()
-            self._of_thread = threading.local()
-
-    def _connection(self) -> http.client.HTTPConnection:
-        connection: http.client.HTTPConnection | None = getattr(self._of_thread, "connection", None)
-        if connection is None:
-            connection = self._of_thread.connection = self._connect()
-            with self._lock:
-                self._made.append(connection)
-        return connection
-
-    def _open(self, connection: http.client.HTTPConnection) -> None:
-        """Connect if there is no open connection.
-
-        A connection that the server has closed while it was idle has something to read; it is opened again.
-
-        Raises:
-            CannotConnect: if the connection is refused, or there is no such host.
-        """
-        if connection.sock is not None and _is_readable(connection.sock):
-            connection.close()
-        if connection.sock is None:
-            try:
-                connection.connect()
-            except TimeoutError:
-                raise
-            except OSError as error:
-                raise CannotConnect(str(error)) from None
+        """Close all connections; no request may be under way."""
+        self._pool.close()
 
 
-def _is_readable(sock: socket.socket) -> bool:
-    poll = select.poll()
-    poll.register(sock, select.POLLIN)
-    return bool(poll.poll(0))
+def _bounded(parts: Iterable[bytes]) -> bytes:
+    body = b""
+    for part in parts:
+        body += part
+        if len(body) > MAX_BYTES:
+            raise TooLong
+    return body
 
 
-class _Response(http.client.HTTPResponse):
-    """A response whose reading can be ended by `patience`."""
+def _decompressed(body: bytes, encoding: str) -> bytes:
+    """A body as it was before the server compressed it, although it was not asked to."""
+    if encoding.lower() not in {"gzip", "x-gzip", "deflate"}:
+        return body
+    reader = zlib.decompressobj(zlib.MAX_WBITS | 32)  # of gzip or zlib, as its head says
+    try:
+        whole = reader.decompress(body, MAX_BYTES + 1)
+    except zlib.error as error:
+        raise Cut(f"the answer cannot be decompressed ({error})") from None
+    if len(whole) > MAX_BYTES:
+        raise TooLong
+    if not reader.eof:
+        raise Cut("the compressed answer is cut off")
+    return whole
 
-    def __init__(self, patience: Patience, sock: socket.socket, method: str | None = None) -> None:
-        super().__init__(sock, method=method)
-        sock.settimeout(TICK_S)
-        self.fp = io.BufferedReader(_Patient(patience, sock, self.fp))
+
+class _Backend(httpcore2.SyncBackend):
+    """Makes connections that are read patiently; `of_thread` holds the patience of the thread that asks."""
+
+    def __init__(self, of_thread: threading.local) -> None:
+        self._of_thread = of_thread
+
+    def connect_tcp(self, *args: Any, **kwargs: Any) -> httpcore2.NetworkStream:
+        return _Patient(super().connect_tcp(*args, **kwargs), self._of_thread)
 
 
-class _Patient(io.RawIOBase):
-    """A stream of the bytes of a socket. Its `close` also closes the reader that keeps the socket open."""
+class _Patient(httpcore2.NetworkStream):
+    """A connection that is read in steps of TICK_S."""
 
-    def __init__(self, patience: Patience, sock: socket.socket, reader: io.BufferedReader) -> None:
-        self._patience, self._sock, self._reader = patience, sock, reader
+    def __init__(self, stream: httpcore2.NetworkStream, of_thread: threading.local) -> None:
+        self._stream, self._of_thread = stream, of_thread
 
-    def readable(self) -> bool:
-        return True
+    def write(self, buffer: bytes, timeout: float | None = None) -> None:
+        self._stream.write(buffer, timeout)
 
-    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
+    def close(self) -> None:
+        self._stream.close()
+
+    def get_extra_info(self, info: str) -> object:
+        return self._stream.get_extra_info(info)
+
+    def start_tls(self, *args: Any, **kwargs: Any) -> httpcore2.NetworkStream:
+        return _Patient(self._stream.start_tls(*args, **kwargs), self._of_thread)
+
+    def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
         while True:
-            self._patience()
-            with suppress(TimeoutError):  # the end of one step
-                return self._sock.recv_into(buffer)
-
-    def close(self) -> None:
-        super().close()
-        with suppress(OSError):
-            self._reader.close()
+            self._of_thread.patience()
+            with suppress(httpcore2.ReadTimeout):  # of one step
+                return self._stream.read(max_bytes, TICK_S)

@@ -12,16 +12,30 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from mer_pipeline.enrich.clean import plain
 
 MAX_CUES = 6  # the most cues of a reply that are kept
 WORDS_CHARS = 60  # the most characters of a cue and of its words
 SENTENCE_CHARS = 300  # the most characters of `meaning` and `context`
-THOUGHTS = "</think>"  # ends the thoughts that some models write before their answer
+# How some models mark the beginning and the end of the thoughts that they write before their answer. Thoughts without
+# an answer are stored in the first form (completion.py).
+THOUGHTS = (
+    ("<think>", "</think>"),
+    ("<thinking>", "</thinking>"),
+    ("[THINK]", "[/THINK]"),
+    ("<|channel|>analysis", "<|channel|>final<|message|>"),
+)
+TRIED = 20  # the most places that are tried as the start of an object, so that a text of many braces is read fast
 
-Percent = Annotated[int, Field(ge=0, le=100)]
+
+def _whole(value: object) -> object:
+    """40.0 is 40: JSON has one kind of number."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+Percent = Annotated[int, BeforeValidator(_whole), Field(ge=0, le=100)]
 
 
 class Cue(BaseModel):
@@ -105,14 +119,15 @@ def parse_reply(raw: str, asked: str, classes: Sequence[str], max_chars: int) ->
     """Parse a reply.
 
     Args:
-        raw: what the model wrote; the first JSON object in it is read.
+        raw: what the model wrote; the one JSON object in it that fits is read.
         asked: all that the model was told about the clip. A cue whose words are not in it is left out.
         classes: the class names, in order.
         max_chars: the most characters of the enriched text; a longer one is cut.
 
     Raises:
-        UnparsableReply: if there is no JSON object, a key is missing, a value has a wrong type or is out of its range,
-            the enriched text is empty, or the scores are not of exactly these classes.
+        UnparsableReply: if no JSON object in it fits (a key is missing, a value has a wrong type or is out of its
+            range, the enriched text is empty, or the scores are not of exactly these classes), or if several fit and
+            differ.
 
     Example:
         >>> raw = (
@@ -123,14 +138,20 @@ def parse_reply(raw: str, asked: str, classes: Sequence[str], max_chars: int) ->
         >>> reply.scores, reply.intensity, reply.cues
         ((0.75, 0.25), 0.6, ('thanks: gratitude',))
     """
-    try:
-        reply = Reply.model_validate(_first_object(raw))
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise UnparsableReply(f'"{plain(where, 60)}": {first["msg"]}') from None
-    if set(reply.scores) != set(classes):
-        raise UnparsableReply(f'"scores" must have exactly the keys {", ".join(classes)}')
+    fitting: list[Reply] = []
+    reason = UnparsableReply("the reply has no complete JSON object")
+    for value in _objects(_after_thoughts(raw)):
+        try:
+            reply = _fit(value, classes)
+        except UnparsableReply as error:
+            reason = error
+        else:
+            fitting += [reply] if reply not in fitting else []
+    if not fitting:
+        raise reason
+    if len(fitting) > 1:
+        raise UnparsableReply(f"the reply has {len(fitting)} different JSON objects that fit, and one is wanted")
+    reply = fitting[0]
     text = plain(reply.enriched_text, max_chars)
     if not text:
         raise UnparsableReply('"enriched_text" is empty')
@@ -146,27 +167,54 @@ def parse_reply(raw: str, asked: str, classes: Sequence[str], max_chars: int) ->
     )
 
 
-def _first_object(raw: str) -> object:
-    """Return the first JSON object in a text; models often write code fences or a sentence around it.
-
-    Raises:
-        UnparsableReply: if there is none.
-    """
-    text = raw[raw.rfind(THOUGHTS) + len(THOUGHTS) :] if THOUGHTS in raw else raw
-    for start in _braces(text):
-        try:
-            value, _ = json.JSONDecoder().raw_decode(text, start)
-        except (ValueError, RecursionError):
-            continue
-        return value
-    raise UnparsableReply("the reply has no complete JSON object")
+def _fit(value: object, classes: Sequence[str]) -> Reply:
+    try:
+        reply = Reply.model_validate(value)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise UnparsableReply(f'"{plain(where, 60)}": {first["msg"]}') from None
+    if set(reply.scores) != set(classes):
+        raise UnparsableReply(f'"scores" must have exactly the keys {", ".join(classes)}')
+    return reply
 
 
-def _braces(text: str) -> Iterator[int]:
-    """Find the first 20 places where an object may start. The limit keeps a text of many braces from taking long."""
-    found = -1
-    for _ in range(20):
-        found = text.find("{", found + 1)
-        if found < 0:
+def _after_thoughts(raw: str) -> str:
+    """What a model wrote after it had thought: in its thoughts it may write objects that it then rejects."""
+    text = raw.lstrip()
+    if text.startswith("{"):
+        return text
+    for begin, end in THOUGHTS:
+        _, closed, answer = text.rpartition(end)
+        if closed:  # its beginning may have stood in the prompt
+            return answer
+        if text.startswith(begin):
+            raise UnparsableReply("the reply has thoughts and no answer; is enrich.max_tokens too small?")
+    return text
+
+
+def _objects(text: str) -> Iterator[object]:
+    """The JSON objects in a text, none of them inside another: models like to put fences or a sentence around one."""
+    decoder = json.JSONDecoder(object_pairs_hook=_once_each)
+    at = 0
+    for _ in range(TRIED):
+        at = text.find("{", at)
+        if at < 0:
             return
-        yield found
+        try:
+            value, at = decoder.raw_decode(text, at)
+        except UnparsableReply:
+            raise
+        except (ValueError, RecursionError):
+            at += 1
+        else:
+            yield value
+
+
+def _once_each(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    values = dict(pairs)
+    if len(values) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise UnparsableReply(f'the key "{plain(twice, 60)}" stands twice in one object')
+    return values

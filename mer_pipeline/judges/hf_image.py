@@ -14,9 +14,9 @@ from mer_pipeline.base.errors import Skip
 from mer_pipeline.judges.label_map import MappedParams, columns_of, labels_of
 from mer_pipeline.judges.pictures import PictureJudge
 from mer_pipeline.models.checkpoint import resolve, value_files
-from mer_pipeline.models.huggingface import load_config, load_model
-from mer_pipeline.vision.hf_vision import load_processor, process
-from mer_pipeline.vision.image_encoder import Picture
+from mer_pipeline.models.huggingface import load_config, load_model, load_processor
+from mer_pipeline.vision.hf_vision import process
+from mer_pipeline.vision.image_encoder import Picture, try_pictures
 
 if TYPE_CHECKING:
     import torch
@@ -52,7 +52,8 @@ class HfImage(PictureJudge):
         super().setup(device)
         # No weight may be missing: with a classifier of random weights the votes would be random.
         self._model = load_model(transformers.AutoModelForImageClassification, self.folder, device, unused=())
-        self._processor = load_processor(self.folder)
+        self._processor = load_processor(transformers.AutoImageProcessor.from_pretrained, self.folder)
+        try_pictures(self.folder, self.preprocess, self.network, device)
 
     def preprocess(self, picture: Picture) -> torch.Tensor:
         """Resize, crop and normalise the picture as the checkpoint's image processor does."""

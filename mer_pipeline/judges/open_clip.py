@@ -17,12 +17,12 @@ from pydantic import Field
 
 from mer_pipeline.base.batching import forward_rows
 from mer_pipeline.base.clips import Row
-from mer_pipeline.base.errors import CheckpointError
 from mer_pipeline.judges.captions import captions_file, read_captions
 from mer_pipeline.judges.judge import ModelJudgeParams, softmax
 from mer_pipeline.judges.pictures import PictureJudge
-from mer_pipeline.models.checkpoint import resolve, value_files
-from mer_pipeline.vision.image_encoder import Picture
+from mer_pipeline.models.checkpoint import loading, resolve, value_files
+from mer_pipeline.models.huggingface import load_tokenizer as load_own_tokenizer
+from mer_pipeline.vision.image_encoder import Picture, try_pictures
 from mer_pipeline.vision.open_clip import load_clip, model_config
 
 if TYPE_CHECKING:
@@ -57,6 +57,7 @@ class ZeroShot(PictureJudge):
         super().setup(device)
         self._model, self._transform = load_clip(self.folder, device)
         self._classes = self._embed(read_captions(self.path, self.classes))
+        try_pictures(self.folder, self.preprocess, self.network, device)
 
     def _embed(self, captions: list[list[str]]) -> torch.Tensor:
         """Return one vector of unit length per class, (classes, dim)."""
@@ -102,8 +103,8 @@ def load_tokenizer(folder: Path) -> Callable[[list[str]], torch.Tensor]:
     # A Hugging Face tokenizer is in the checkpoint's folder. Otherwise it is CLIP's, which open_clip contains.
     own = isinstance(text, dict) and text.get("hf_tokenizer_name")
     options = {"local_files_only": True, "trust_remote_code": False} if own else {}
-    try:
+    if own:
+        load_own_tokenizer(folder)
+    with loading(folder, "its tokenizer cannot be loaded"):
         tokenize: Callable[[list[str]], torch.Tensor] = open_clip.get_tokenizer(f"local-dir:{folder}", **options)
-    except (OSError, ValueError, TypeError) as error:
-        raise CheckpointError(f"{folder} has no tokenizer: {' '.join(str(error).split())[:300]}") from None
     return tokenize

@@ -11,19 +11,25 @@ facenet:NAME             models/facenet--NAME/            InceptionResnetV1's st
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field
 
-from mer_pipeline.base.errors import CheckpointError
+from mer_pipeline.base.errors import CheckpointError, MerError
 from mer_pipeline.config.project import MODELS
 
-Checkpoint = Annotated[str, Field(examples=["dir:models/name"])]  # the type of a spec in a section of params.yaml
+if TYPE_CHECKING:
+    import torch
+
+Checkpoint = Annotated[str, Field(examples=["dir:models/name"])]  # a spec, as a section of params.yaml has it
 
 SPEC = re.compile(r"(dir|hf|openclip|facenet):(\S.*)")
 WEIGHTS = "*.safetensors"
-# Suffixes of the files that decide what a model computes.
+POINTER = b"version https://git-lfs."  # begins a file that stands for another one
+FLOATS = frozenset({"F64", "F32", "F16", "BF16"})
 VALUE_SUFFIXES = frozenset({".safetensors", ".json", ".txt", ".model", ".jinja", ".vocab", ".bpe", ".tiktoken"})
 
 
@@ -34,7 +40,8 @@ def resolve(spec: str) -> Path:
         spec: the checkpoint's name, as described above.
 
     Raises:
-        CheckpointError: if the spec is of no known kind, the folder is missing, or it has no safetensors.
+        CheckpointError: the spec is of no known kind, the folder is missing, or it holds no safetensors; a file is a
+            Git LFS pointer; the weights are torn or quantised.
     """
     match = SPEC.fullmatch(spec)
     if match is None:
@@ -54,12 +61,66 @@ def resolve(spec: str) -> Path:
             f"checkpoint '{spec}': {folder} holds no .safetensors; pickled weights (.bin, .pt) are "
             "refused, convert them"
         )
+    _refuse_pointers(folder)
+    _refuse_quantised(folder)
     return folder
 
 
 def value_files(folder: Path) -> list[Path]:
     """List the files of a checkpoint that decide what it computes: weights, configuration, preprocessing, tokeniser."""
     return sorted(path for path in folder.iterdir() if path.suffix in VALUE_SUFFIXES and path.is_file())
+
+
+@contextmanager
+def loading(folder: Path, what: str) -> Iterator[None]:
+    """Tell whatever a library raises at a checkpoint's files as the checkpoint's fault, in one sentence.
+
+    Args:
+        folder: for the message.
+        what: cannot be done, such as "its weights cannot be loaded".
+
+    Raises:
+        CheckpointError: something was raised.
+    """
+    try:
+        yield
+    except MerError:
+        raise
+    except Exception as error:  # libraries have no error in common for files that are not as they expect
+        reason = " ".join(str(error).split())[:300]
+        raise CheckpointError(f"{folder}: {what} ({type(error).__name__}: {reason})") from error
+
+
+def _refuse_pointers(folder: Path) -> None:
+    for path in value_files(folder):
+        with path.open("rb") as file:
+            if file.read(len(POINTER)) == POINTER:
+                raise CheckpointError(
+                    f"{path} is a Git LFS pointer and not the file itself; run `git lfs pull` where it was cloned, "
+                    "or download the checkpoint with `hf download`"
+                )
+
+
+def _refuse_quantised(folder: Path) -> None:
+    """By the weights themselves: not every tool that quantises says so in the configuration."""
+    from safetensors import safe_open
+
+    for path in sorted(folder.glob(WEIGHTS)):
+        with loading(folder, f"{path.name} cannot be read"), safe_open(path, framework="numpy") as file:
+            for name in file.keys():  # noqa: SIM118  # it is no mapping
+                kind = file.get_slice(name).get_dtype()
+                if name.endswith("weight") and kind not in FLOATS:
+                    raise quantised(folder, f"{name} is {kind}")
+
+
+def quantised(folder: Path, how: str) -> CheckpointError:
+    """The error that refuses quantised weights: this project computes in fp32.
+
+    Args:
+        folder: of the checkpoint.
+        how: it shows.
+    """
+    return CheckpointError(f"{folder} is quantised ({how}); take the checkpoint that it was made from")
 
 
 def _folder_name(kind: str, name: str) -> str:
@@ -94,3 +155,18 @@ def check_complete(folder: Path, missing: set[str], allowed: tuple[str, ...] = (
             f"{folder} lacks {len(lacking)} of the model's weights (first: {lacking[0]}); "
             "is it complete, and of this family?"
         )
+
+
+def check_finite(folder: Path, model: torch.nn.Module) -> None:
+    """Refuse weights that would make every clip's vector infinite or not a number.
+
+    Args:
+        folder: for the message.
+        model: with its weights loaded.
+
+    Raises:
+        CheckpointError: a weight is infinite or not a number.
+    """
+    for name, weight in model.named_parameters():
+        if not bool(weight.sum().isfinite()):  # many times faster than a look at each, and none can hide in it
+            raise CheckpointError(f"{folder}: the weight {name} has values that are no numbers; download it again")

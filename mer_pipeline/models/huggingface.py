@@ -6,18 +6,19 @@ Nothing is downloaded, weights are read from safetensors only and used in float3
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, TypeVar
 
 from pydantic import Field
 
 from mer_pipeline.base.errors import CheckpointError
 from mer_pipeline.config.section import Count
-from mer_pipeline.models.checkpoint import check_complete
+from mer_pipeline.models.checkpoint import check_complete, check_finite, loading, quantised
 
 if TYPE_CHECKING:
     import torch
-    from transformers import PretrainedConfig, PreTrainedModel
+    from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
     from transformers.utils import ModelOutput
 
 # The hidden layers that are summed: the last n, or those at the given indices (0 is the embeddings).
@@ -28,6 +29,17 @@ Layers = Count | Annotated[tuple[int, ...], Field(min_length=1)]
 UNUSED = ("pooler.", "masked_spec_embed", "classifier.")
 
 
+QUANTISED = ("quantization_config", "quantization")  # the key of transformers, and that of MLX
+
+# What tells how pictures or sound are prepared: the usual file, and the one of newer checkpoints.
+PROCESSOR_FILES = ("preprocessor_config.json", "processor_config.json")
+
+# Any of these is a whole tokenizer.
+TOKENIZER_FILES = (("tokenizer.json",), ("vocab.txt",), ("vocab.json", "merges.txt"))
+
+Loaded = TypeVar("Loaded")
+
+
 def load_config(folder: Path, known: tuple[str, ...]) -> PretrainedConfig:
     """Load the configuration of a checkpoint.
 
@@ -36,17 +48,27 @@ def load_config(folder: Path, known: tuple[str, ...]) -> PretrainedConfig:
         known: the model types that the family can load.
 
     Raises:
-        CheckpointError: if the configuration is missing, cannot be read, or is of another type.
+        CheckpointError: it is missing or unreadable, of another type, or says that the weights are quantised.
     """
-    try:
-        kind = json.loads((folder / "config.json").read_text(encoding="utf-8")).get("model_type")
-    except (OSError, ValueError, AttributeError) as error:
-        raise CheckpointError(f"{folder} has no readable config.json ({error})") from None
+    kind = _raw_config(folder).get("model_type")
     if kind not in known:
         raise CheckpointError(f"{folder} is a '{kind}' model; this family loads {', '.join(known)}")
     from transformers import AutoConfig
 
-    return AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    with loading(folder, "its config.json cannot be used"):
+        config: PretrainedConfig = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    return config
+
+
+def _raw_config(folder: Path) -> dict[str, object]:
+    try:
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        how = [key for key in QUANTISED if config.get(key)]
+    except (OSError, ValueError, AttributeError) as error:
+        raise CheckpointError(f"{folder} has no readable config.json ({error})") from None
+    if how:
+        raise quantised(folder, f"its config.json has `{how[0]}`")
+    return dict(config)
 
 
 def quiet() -> None:
@@ -69,13 +91,13 @@ def load_model(
         unused: beginnings of the names of weights that are not used, so that the checkpoint may lack them.
 
     Raises:
-        CheckpointError: if the files cannot be read, or are not complete.
+        CheckpointError: its files are unreadable, incomplete or quantised, or have weights that are no numbers.
     """
     import torch
-    from safetensors import SafetensorError
 
     quiet()
-    try:
+    _raw_config(folder)
+    with loading(folder, "its weights cannot be loaded"):
         model, info = model_class.from_pretrained(
             folder,
             local_files_only=True,
@@ -83,11 +105,79 @@ def load_model(
             use_safetensors=True,
             dtype=torch.float32,
             output_loading_info=True,
+            ignore_mismatched_sizes=True,  # they are refused below, by name
         )
-    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
-        raise CheckpointError(f"{folder} cannot be loaded: {' '.join(str(error).split())[:300]}") from None
+    if others := sorted(info["mismatched_keys"]):
+        name, stored, wanted = others[0]
+        raise CheckpointError(
+            f"{folder}: config.json and the weights are of two models ({name} is {tuple(stored)} in the file and "
+            f"{tuple(wanted)} by the configuration); put the files of one checkpoint there"
+        )
     check_complete(folder, set(info["missing_keys"]), unused)
+    check_finite(folder, model)
     return model.requires_grad_(False).eval().to(device)
+
+
+def load_processor(loader: Callable[..., Loaded], folder: Path) -> Loaded:
+    """What prepares a checkpoint's pictures or sound.
+
+    Args:
+        loader: `from_pretrained` of AutoImageProcessor or AutoFeatureExtractor.
+        folder: of the checkpoint.
+
+    Raises:
+        CheckpointError: its file is missing or not what is known.
+    """
+    if not any((folder / name).is_file() for name in PROCESSOR_FILES):
+        raise CheckpointError(
+            f"{folder} has no {PROCESSOR_FILES[0]}, which says how its input is prepared; put the file of this "
+            "checkpoint there, with `hf download` or by its save_pretrained"
+        )
+    with loading(folder, f"its {PROCESSOR_FILES[0]} cannot be used"):
+        return loader(folder, local_files_only=True, trust_remote_code=False)
+
+
+def load_tokenizer(folder: Path, rows: int | None = None) -> PreTrainedTokenizerBase:
+    """A checkpoint's tokenizer.
+
+    transformers makes one without a vocabulary where the files are missing, and every word becomes [UNK]. So the files
+    must be there, and the vocabulary must be the model's.
+
+    Args:
+        folder: of the checkpoint.
+        rows: of the model's table of embeddings; None where nobody knows.
+
+    Raises:
+        CheckpointError: its files are missing, only SentencePiece's, or another model's.
+    """
+    from transformers import AutoTokenizer
+
+    if not any(all((folder / name).is_file() for name in names) for names in TOKENIZER_FILES):
+        pieces = next(iter(sorted(folder.glob("*.model"))), None)
+        if pieces is not None:
+            raise CheckpointError(
+                f"{folder} has its tokenizer as SentencePiece's {pieces.name} alone, which is not read here; make a "
+                "tokenizer.json of it once (docs/encoders.md says how)"
+            )
+        raise CheckpointError(
+            f"{folder} has no tokenizer, without which no word is known; put the files of this checkpoint there "
+            f"({' or '.join(' with '.join(names) for names in TOKENIZER_FILES)})"
+        )
+    with loading(folder, "its tokenizer cannot be loaded"):
+        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
+            folder, local_files_only=True, trust_remote_code=False
+        )
+        words = set(tokenizer.get_vocab().values()) - set(tokenizer.all_special_ids)
+        # Special tokens may have no row, as long as they are never put around a text.
+        last = max({*words, *tokenizer("")["input_ids"]}, default=-1)
+    if not words or (rows is not None and 4 * len(words) < rows):
+        of_model = "" if rows is None else f" of the model's {rows}"
+        raise CheckpointError(f"{folder}: its tokenizer knows {len(words)}{of_model} tokens; are its files complete?")
+    if rows is not None and last >= rows:
+        raise CheckpointError(
+            f"{folder}: its tokenizer has token {last} and the model {rows} only; it is another model's"
+        )
+    return tokenizer
 
 
 def hidden_states(output: ModelOutput) -> tuple[torch.Tensor, ...]:

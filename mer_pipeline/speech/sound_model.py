@@ -17,9 +17,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mer_pipeline.base.batching import forward_rows
-from mer_pipeline.base.errors import Skip
+from mer_pipeline.base.errors import CheckpointError, Skip
 from mer_pipeline.media.decode import SAMPLE_RATE
-from mer_pipeline.models.huggingface import load_config
+from mer_pipeline.models.checkpoint import loading
+from mer_pipeline.models.huggingface import load_config, load_processor
 from mer_pipeline.speech.track import Samples
 
 if TYPE_CHECKING:
@@ -70,11 +71,29 @@ class SoundModel:
         self.batch_rows = 1 if self.exact_length else 4
 
     def use(self, model: PreTrainedModel, device: torch.device) -> None:
-        """Set the loaded model and its device, and load the checkpoint's feature extractor."""
+        """Take a loaded model, and load the checkpoint's feature extractor.
+
+        Raises:
+            CheckpointError: there is none, it wants another sampling rate, or it makes what the model does not take.
+        """
         import transformers
 
         self.model, self._device = model, device
-        self._extractor = transformers.AutoFeatureExtractor.from_pretrained(self.folder, local_files_only=True)
+        self._extractor = load_processor(transformers.AutoFeatureExtractor.from_pretrained, self.folder)
+        rate = getattr(self._extractor, "sampling_rate", None)
+        if rate != SAMPLE_RATE:
+            raise CheckpointError(
+                f"{self.folder} is for sound at {rate} Hz, and clips have {SAMPLE_RATE} Hz here; take a checkpoint "
+                f"for {SAMPLE_RATE} Hz, or the preprocessor_config.json of this one"
+            )
+        with loading(self.folder, "its feature extractor does not fit the model"):
+            made = self._extract(np.zeros(SAMPLE_RATE, np.float32)).shape
+        taken = (self.config.num_mel_bins, 2 * self.config.max_source_positions) if self.is_whisper else (SAMPLE_RATE,)
+        if made != taken:
+            raise CheckpointError(
+                f"{self.folder}: its feature extractor makes {made} of a second of sound, and the model takes {taken}; "
+                "is preprocessor_config.json of the same checkpoint?"
+            )
 
     def chunks(self, samples: Samples, seconds: float) -> Chunks:
         """Cut a sound into equal chunks and normalise each as the checkpoint says.

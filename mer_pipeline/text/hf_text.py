@@ -25,6 +25,7 @@ from mer_pipeline.models.huggingface import (
     hidden_states,
     load_config,
     load_model,
+    load_tokenizer,
     sum_layers,
 )
 from mer_pipeline.text.words import Language, Words, text_of
@@ -90,7 +91,7 @@ class HfText(PooledEncoder[Tokens]):
 
         self._device = device
         self._model = load_model(transformers.AutoModel, self.folder, device)
-        self._tokenizer = transformers.AutoTokenizer.from_pretrained(self.folder, local_files_only=True)
+        self._tokenizer = load_tokenizer(self.folder, len(self._model.get_input_embeddings().weight))
 
     def prepare(self, clip: Clip) -> Tokens:
         """Turn the clip's text into tokens. A text longer than `max_tokens`, or than the model can read, is cut.

@@ -11,8 +11,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from mer_pipeline.base.encoder import ModelParams
-from mer_pipeline.base.errors import CheckpointError
-from mer_pipeline.models.checkpoint import check_complete, resolve, value_files
+from mer_pipeline.models.checkpoint import check_complete, check_finite, loading, resolve, value_files
 from mer_pipeline.vision.image_encoder import ImageEncoder
 
 if TYPE_CHECKING:
@@ -48,18 +47,16 @@ class Facenet(ImageEncoder):
             CheckpointError: if the files cannot be read, or are not complete.
         """
         from facenet_pytorch import InceptionResnetV1
-        from safetensors import SafetensorError
         from safetensors.torch import load_file
 
         model = InceptionResnetV1(pretrained=None, classify=False)
-        try:
+        with loading(self.folder, "its weights cannot be loaded"):
             state: dict[str, torch.Tensor] = {}
             for file in sorted(self.folder.glob("*.safetensors")):
                 state |= {name: value for name, value in load_file(file).items() if not name.startswith("logits.")}
             check_complete(self.folder, model.state_dict().keys() - state.keys())
             model.load_state_dict(state)
-        except (SafetensorError, RuntimeError) as error:
-            raise CheckpointError(f"{self.folder} cannot be loaded: {' '.join(str(error).split())[:300]}") from None
+        check_finite(self.folder, model)
         self._model = model.eval().requires_grad_(False).to(device)
 
     def preprocess(self, picture: npt.NDArray[np.uint8]) -> torch.Tensor:

@@ -7,10 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from mer_pipeline.base.encoder import ModelParams
-from mer_pipeline.base.errors import CheckpointError
 from mer_pipeline.models.checkpoint import resolve, value_files
-from mer_pipeline.models.huggingface import Layers, check_layers, load_config, load_model, sum_layers
-from mer_pipeline.vision.image_encoder import ImageEncoder, Picture
+from mer_pipeline.models.huggingface import Layers, check_layers, load_config, load_model, load_processor, sum_layers
+from mer_pipeline.vision.image_encoder import ImageEncoder, Picture, try_pictures
 
 if TYPE_CHECKING:
     import torch
@@ -18,23 +17,6 @@ if TYPE_CHECKING:
 
 # Models whose first token (the class token) stands for the whole picture. A classifier in a checkpoint is left out.
 CLASS_TOKEN = ("vit", "dinov2", "deit", "beit")
-
-
-def load_processor(folder: Path) -> BaseImageProcessor:
-    """Load a checkpoint's own image processor, which resizes, crops and normalises pictures.
-
-    Args:
-        folder: the folder of the checkpoint.
-
-    Raises:
-        CheckpointError: if the checkpoint has no image processor, or one of an unknown kind.
-    """
-    from transformers import AutoImageProcessor
-
-    try:
-        return AutoImageProcessor.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-    except (OSError, ValueError) as error:
-        raise CheckpointError(f"{folder} has no image processor: {' '.join(str(error).split())[:300]}") from None
 
 
 def process(processor: BaseImageProcessor, picture: Picture) -> torch.Tensor:
@@ -89,7 +71,8 @@ class HfVision(ImageEncoder):
 
         loader = transformers.CLIPVisionModelWithProjection if self.is_clip else transformers.AutoModel
         self._model = load_model(loader, self.folder, device)
-        self._processor = load_processor(self.folder)
+        self._processor = load_processor(transformers.AutoImageProcessor.from_pretrained, self.folder)
+        try_pictures(self.folder, self.preprocess, self.network, device)
 
     def preprocess(self, picture: Picture) -> torch.Tensor:
         """Resize, crop and normalise a picture as the checkpoint says: (3, side, side) float32."""

@@ -11,8 +11,8 @@ from PIL import Image
 
 from mer_pipeline.base.encoder import ModelParams
 from mer_pipeline.base.errors import CheckpointError
-from mer_pipeline.models.checkpoint import resolve, value_files
-from mer_pipeline.vision.image_encoder import ImageEncoder, Picture
+from mer_pipeline.models.checkpoint import check_finite, loading, resolve, value_files
+from mer_pipeline.vision.image_encoder import ImageEncoder, Picture, try_pictures
 
 if TYPE_CHECKING:
     import open_clip
@@ -47,16 +47,15 @@ def load_clip(folder: Path, device: torch.device) -> tuple[open_clip.CLIP, Calla
         The model, and the function that resizes, crops and normalises a picture for it.
 
     Raises:
-        CheckpointError: if the files cannot be read, or are not complete.
+        CheckpointError: its files are unreadable or incomplete, or have weights that are no numbers.
     """
     import open_clip
 
-    try:
+    with loading(folder, "its weights cannot be loaded"):
         model, preprocess = open_clip.create_model_from_pretrained(
             f"local-dir:{folder}", precision="fp32", device=device
         )
-    except (RuntimeError, ValueError, OSError) as error:
-        raise CheckpointError(f"{folder} cannot be loaded: {' '.join(str(error).split())[:300]}") from None
+    check_finite(folder, model)
     return model.eval(), preprocess
 
 
@@ -82,6 +81,7 @@ class OpenClip(ImageEncoder):
     def load(self, device: torch.device) -> None:
         """Load the model onto a device. Only its image network is used."""
         self._model, self._transform = load_clip(self.folder, device)
+        try_pictures(self.folder, self.preprocess, self.network, device)
 
     def preprocess(self, picture: Picture) -> torch.Tensor:
         """Resize, crop and normalise a picture as the checkpoint says: (3, side, side) float32."""

@@ -13,7 +13,7 @@ from mer_pipeline.base import runtime as runtime_module
 from mer_pipeline.base.errors import ParamsError, StageError, Transient, UsageError
 from mer_pipeline.base.runtime import LlmSettings, load_runtime
 from mer_pipeline.enrich.chat import Chat
-from mer_pipeline.enrich.completion import MODES, read_answer
+from mer_pipeline.enrich.completion import MODES, read_answer, retry_after
 from mer_pipeline.enrich.ledger import Ledger
 from tests.llm.proxy import Action, Body, Canned, FaultProxy, Refusal
 
@@ -77,6 +77,156 @@ def test_retry_after_is_honoured() -> None:
         client.ask(MESSAGES, {})
         client.close()
     assert 0.7 <= times[1] - times[0] < 1.5
+
+
+DATE = "Wed, 21 Oct 2026 07:28:00 GMT"
+
+
+@pytest.mark.parametrize(
+    ("headers", "seconds"),
+    [
+        ({"retry-after": "7.5"}, 7.5),
+        ({"retry-after": "Wed, 21 Oct 2026 07:28:30 GMT", "date": DATE}, 30.0),
+        ({"retry-after": "Wed, 21 Oct 2026 09:28:30 +0200", "date": DATE}, 30.0),
+        ({"retry-after": "Wed, 21 Oct 2026 07:27:00 GMT", "date": DATE}, 0.0),
+        ({"retry-after": "Wed, 21 Oct 2015 07:28:00 GMT"}, 0.0),
+        ({"retry-after": "soon"}, None),
+        ({"retry-after": "nan"}, None),
+        ({"retry-after": "-1"}, None),
+        ({"retry-after": "Wed, 99 Oct 2026 07:28:00 GMT"}, None),
+        ({}, None),
+    ],
+)
+def test_retry_after_is_seconds_or_a_date(headers: dict[str, str], seconds: float | None) -> None:
+    """A date by the server's own clock, which may be wrong; one that has passed is now."""
+    assert retry_after(headers) == seconds
+
+
+def test_retry_after_as_a_date_is_waited_for() -> None:
+    """From the real server's headers."""
+    times: list[float] = []
+
+    def reply(body: Body) -> str:
+        times.append(time.monotonic())
+        if len(times) == 1:
+            raise Refusal(503, "later", {"Retry-After": "Wed, 21 Oct 2026 07:28:01 GMT", "Date": DATE})
+        return "fine"
+
+    with FaultProxy(Canned(reply), fault_rate=0) as server:
+        client = chat(server, max_pause_s=5)
+        client.ask(MESSAGES, {})
+        client.close()
+    assert 1.0 <= times[1] - times[0] < 2.0
+
+
+@pytest.mark.parametrize(
+    ("status", "body"),
+    [
+        (429, {"error": {"message": "You exceeded your current quota.", "type": "insufficient_quota", "code": None}}),
+        (429, {"error": {"message": "You exceeded your current quota.", "code": "insufficient_quota"}}),
+        (403, {"error": {"message": "You exceeded your current quota.", "code": "billing_not_active"}}),
+        (402, {"error": {"message": "You exceeded your current quota.", "code": "invalid_request_error"}}),
+        (402, {"detail": "You exceeded your current quota."}),
+        (200, {"error": {"message": "You exceeded your current quota.", "code": 402}}),
+    ],
+)
+def test_an_account_without_money_ends_the_run_with_the_servers_reason(status: int, body: Body) -> None:
+    """Waiting would not help: one request, and what was answered is kept."""
+
+    def reply(asked: Body) -> str:
+        raise Refusal(status, body=body)
+
+    with FaultProxy(Canned(reply), fault_rate=0) as server:
+        client = chat(server)
+        with pytest.raises(StageError, match=r"You exceeded your current quota\.; the replies so far are kept"):
+            client.ask(MESSAGES, {})
+        client.close()
+    assert len(server.requests) == 1
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "says"),
+    [
+        (429, {"error": {"message": "60 requests a minute", "type": "rate_limit_exceeded"}},
+         "HTTP 429: 60 requests a minute"),
+        (503, {"error": "loading the model"}, "HTTP 503: loading the model"),
+        (500, {"detail": "out of memory"}, "HTTP 500: out of memory"),
+        (200, {"error": {"message": "overloaded", "code": 502}}, "HTTP 200 with an error 502: overloaded"),
+        (200, {"error": "overloaded"}, "HTTP 200 with an error: overloaded"),
+        (200, {"object": "error", "message": "overloaded", "code": 503}, "HTTP 200 with an error 503: overloaded"),
+        (200, {"choices": [{"error": {"message": "overloaded"}, "message": {"content": ""}}]},
+         "HTTP 200 with an error: overloaded"),
+    ],
+)  # fmt: skip
+def test_a_busy_server_is_asked_again_and_its_reason_is_told(status: int, body: Body, says: str) -> None:
+    """Whatever the shape of the error, and also where its status is 200; the ledger counts by kind."""
+
+    def reply(asked: Body) -> str:
+        raise Refusal(status, body=body)
+
+    with FaultProxy(Canned(reply), fault_rate=0) as server:
+        client = chat(server, tries=2)
+        with pytest.raises(Transient) as caught:
+            client.ask(MESSAGES, {})
+        client.close()
+    assert str(caught.value) == f"no answer: {says}"
+    assert client._ledger.retries == {says.partition(":")[0]: 2}
+    assert len(server.requests) == 2
+
+
+@pytest.mark.parametrize(("code", "error"), [(401, UsageError), (404, UsageError), (400, Transient)])
+def test_an_error_with_status_200_is_what_its_body_says(code: int, error: type[Exception]) -> None:
+    """A key that is wrong ends the run, and a prompt that is refused concerns one clip."""
+
+    def reply(asked: Body) -> str:
+        raise Refusal(200, body={"error": {"message": "the reason", "code": code}})
+
+    with FaultProxy(Canned(reply), fault_rate=0) as server:
+        client = chat(server)
+        with pytest.raises(error, match=f"{code}.*the reason"):
+            client.ask(MESSAGES, {})
+        client.close()
+
+
+@pytest.mark.parametrize("status", [429, 402])
+def test_a_key_that_json_spells_with_escapes_is_not_shown(status: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is blotted out of the message, and not only of the text that came."""
+    monkeypatch.setenv("OPENAI_API_KEY", 'sk-very"secret')
+
+    def reply(asked: Body) -> str:
+        raise Refusal(status, 'not for sk-very"secret')
+
+    with FaultProxy(Canned(reply), fault_rate=0) as server:
+        client = chat(server, tries=1)
+        with pytest.raises((Transient, StageError), match=r"not for \[key\]"):
+            client.ask(MESSAGES, {})
+        client.close()
+
+
+def test_a_flood_is_not_read_to_its_end() -> None:
+    """A bounded part of it; then it is a server that is out of order."""
+    with FaultProxy(Canned(lambda body: "x" * (5 << 20)), fault_rate=0) as server:
+        client = chat(server, tries=2, timeout_s=20)
+        with pytest.raises(Transient, match="an answer of more than 4 MiB"):
+            client.ask(MESSAGES, {})
+        client.close()
+    assert len(server.requests) == 2
+
+
+@pytest.mark.parametrize(
+    ("message", "content"),
+    [
+        ({"content": None, "reasoning_content": "He laughs."}, "<think>He laughs."),
+        ({"content": "", "reasoning": "He laughs."}, "<think>He laughs."),
+        ({"content": "{}", "reasoning_content": "He laughs."}, "{}"),
+        ({"content": None, "refusal": "I cannot judge people."}, "I cannot judge people."),
+        ({"content": None}, ""),
+    ],
+)
+def test_thoughts_without_an_answer_are_kept_as_thoughts(message: dict[str, Any], content: str) -> None:
+    """They are paid for, and must not be taken for the answer; a refusal is what the model wrote."""
+    text = json.dumps({"choices": [{"message": message, "finish_reason": "length"}]})
+    assert read_answer(text, "text", 0.1).content == content
 
 
 @pytest.mark.parametrize(
@@ -300,6 +450,12 @@ def test_an_impossible_count_of_tokens_is_none(count: object) -> None:
     assert (answer.tokens_in, answer.tokens_out) == (None, 7)
 
 
+def test_a_count_of_tokens_may_be_written_as_a_decimal() -> None:
+    """JSON has one kind of number."""
+    data = {"choices": [{"message": {"content": "x"}}], "usage": {"prompt_tokens": 12.0, "completion_tokens": 7}}
+    assert read_answer(json.dumps(data), "text", 0.1).tokens_in == 12
+
+
 def test_what_is_no_chat_completion_is_tried_again() -> None:
     """As a server that is out of order."""
     odd = [None, [], [{}], [{"message": None}], [{"message": "x"}], {"0": 1}]
@@ -341,7 +497,22 @@ def test_odd_contents_are_taken_as_they_are(content: str | None) -> None:
     assert len(answer.content) <= 32_000
 
 
-@pytest.mark.parametrize("url", ["ftp://host/v1", "http://user:password@host/v1", "host:8000", "http://host/v1 x"])
+@pytest.mark.parametrize(
+    "url",
+    ["http://host/v1", "https://a-b.example:8443/v1", "http://[::1]:8000/v1", "http://127.0.0.1", "http://h/a%20b/v1/"],
+)
+def test_an_address_that_is_taken(url: str) -> None:
+    """Names, both kinds of numbers, any path; a slash at its end is none."""
+    assert LlmSettings(url=url).url == url.rstrip("/")
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "ftp://host/v1", "http://user:password@host/v1", "host:8000", "http://host/v1 x", "http://host:99999/v1",
+        "http://host:port/v1", "http://müller.example/v1", "http://host/ü", "http:///v1",
+    ],
+)  # fmt: skip
 def test_an_address_that_is_none_is_refused(url: str, tmp_path: Any) -> None:
     """A password in it would end up in messages."""
     path = tmp_path / ".mer.toml"

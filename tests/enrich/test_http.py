@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import datetime
+import gzip
 import socket
 import ssl
 import threading
 import time
+import tracemalloc
+import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from ipaddress import IPv4Address
@@ -18,7 +21,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from mer_pipeline.enrich.http import CannotConnect, Cut, Http
+from mer_pipeline.enrich.http import MAX_BYTES, CannotConnect, Cut, Http, TooLong
 
 Serve = Callable[[socket.socket, int], None]
 
@@ -155,6 +158,134 @@ def test_patience_has_an_end_however_the_answer_drips() -> None:
             ask(http, 1.0)
         assert time.monotonic() - started < 2
         assert ask(http) == b"fine"
+
+
+def packed(body: bytes, encoding: bytes) -> bytes:
+    return answer(body, b"HTTP/1.1 200 OK\r\nContent-Encoding: " + encoding + b"\r\n")
+
+
+@pytest.mark.parametrize(
+    ("encoding", "pack"), [(b"gzip", gzip.compress), (b"GZIP", gzip.compress), (b"deflate", zlib.compress)]
+)
+def test_a_compressed_answer_is_read_although_none_was_asked_for(
+    encoding: bytes, pack: Callable[[bytes], bytes]
+) -> None:
+    """And one of which a part is missing is cut."""
+    asked: list[bytes] = []
+
+    def serve(connection: socket.socket, number: int) -> None:
+        asked.append(request(connection))
+        data = pack(b"fine" * 100)
+        connection.sendall(packed(data if not number else data[:-6] if number == 1 else b"\xff" + data[1:], encoding)
+                           .replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n", 1))  # fmt: skip
+
+    with server(serve) as url:
+        http = Http(url, {})
+        assert ask(http) == b"fine" * 100
+        for says in ("is cut off", "cannot be decompressed"):
+            with pytest.raises(Cut, match=says):
+                ask(http)
+    assert b"\r\nAccept-Encoding: identity\r\n" in asked[0]
+
+
+def flood(connection: socket.socket) -> None:
+    for _ in range(50 * MAX_BYTES >> 20):
+        connection.sendall(bytes(1 << 20))
+
+
+BOMB = gzip.compress(bytes(300 << 20), 9)
+CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+FLOODS: dict[str, Callable[[socket.socket], None]] = {
+    "said": lambda connection: connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 9000000000\r\n\r\n"),
+    "unsaid": lambda connection: connection.sendall(b"HTTP/1.1 200 OK\r\n\r\n"),
+    "in one chunk": lambda connection: connection.sendall(CHUNKED + b"ffffffff\r\n"),
+    "compressed": lambda connection: connection.sendall(packed(BOMB, b"gzip")),
+}
+
+
+@pytest.mark.parametrize("how", FLOODS)
+def test_an_answer_has_a_bound_before_and_after_it_is_decompressed(how: str) -> None:
+    """What is beyond it is not held in memory, and the next request is a new connection."""
+    assert len(BOMB) < MAX_BYTES
+
+    def serve(connection: socket.socket, number: int) -> None:
+        request(connection)
+        if number:
+            connection.sendall(answer(b"x" * MAX_BYTES))
+        else:
+            FLOODS[how](connection)
+            flood(connection)
+
+    with server(serve) as url:
+        http = Http(url, {})
+        tracemalloc.start()
+        try:
+            with pytest.raises(TooLong):
+                ask(http, 30)
+            most = tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+        assert most < 6 * MAX_BYTES
+        assert len(ask(http, 30)) == MAX_BYTES
+
+
+@pytest.mark.parametrize("head", [b"HTTP/1.1 200 OK\r\nX: ", b"HTTP/1.1 200 OK\r\n" + b"X: y\r\n" * 100_000])
+def test_headers_have_a_bound_too(head: bytes) -> None:
+    """One without an end, and too many of them."""
+
+    def serve(connection: socket.socket, number: int) -> None:
+        request(connection)
+        connection.sendall(head)
+        flood(connection)
+
+    with server(serve) as url, pytest.raises(Cut):
+        ask(Http(url, {}))
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+def test_a_redirect_is_an_answer_and_the_key_goes_nowhere_else(status: int) -> None:
+    """Neither to another host nor to another path."""
+    elsewhere: list[int] = []
+    paths: list[bytes] = []
+
+    def other(connection: socket.socket, number: int) -> None:
+        elsewhere.append(number)
+
+    with server(other) as there:
+
+        def serve(connection: socket.socket, number: int) -> None:
+            while data := request(connection):
+                paths.append(data.split()[1])
+                place = there if len(paths) == 1 else "/other"
+                connection.sendall(answer(b"", f"HTTP/1.1 {status} Moved\r\nLocation: {place}\r\n".encode()))
+
+        with server(serve) as url:
+            http = Http(url, {"Authorization": "Bearer secret"})
+            for _ in range(2):
+                assert http.request("POST", "/x", b"{}", 5.0, wait(5.0)).status == status
+            http.close()
+        time.sleep(0.2)
+    assert paths == [b"/v1/x"] * 2
+    assert not elsewhere
+
+
+def test_no_proxy_and_no_password_is_taken_from_the_environment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The address and the key are those that a person gave for this purpose."""
+    seen: list[bytes] = []
+
+    def serve(connection: socket.socket, number: int) -> None:
+        seen.append(request(connection))
+        connection.sendall(answer())
+
+    for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    (tmp_path / ".netrc").write_text("machine 127.0.0.1 login bob password hunter22\n")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    with server(serve) as url:
+        assert ask(Http(url, {})) == b"fine"
+    assert b"Authorization" not in seen[0]
 
 
 def test_nobody_there() -> None:

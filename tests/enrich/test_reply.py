@@ -43,6 +43,58 @@ def test_what_models_put_around_it_is_left_out(around: str) -> None:
     assert read(around.replace("{{", "{").replace("}}", "}").replace("{}", json.dumps(GOOD))).intensity == 0.4
 
 
+OTHER = GOOD | {"intensity": 90}
+
+
+@pytest.mark.parametrize(
+    "around",
+    [
+        'You gave me {"english": "Hello."} and this is my answer: ANSWER',
+        'ANSWER That rests on {"words": "Hello"}.',
+        "ANSWER\n\nOnce more:\nANSWER",
+        "A set {1, 2} and an open { before ANSWER",
+        "<think>First I thought OTHER</think> ANSWER",
+        "First I thought OTHER</think> ANSWER",
+        "<thinking>OTHER</thinking> ANSWER",
+        "[THINK]OTHER[/THINK] ANSWER",
+        "<|channel|>analysis<|message|>OTHER<|end|><|start|>assistant<|channel|>final<|message|>ANSWER",
+    ],
+)
+def test_the_one_object_that_fits_is_the_answer(around: str) -> None:
+    """Whatever other objects stand in the prose or the thoughts around it."""
+    assert read(around.replace("ANSWER", json.dumps(GOOD)).replace("OTHER", json.dumps(OTHER))).intensity == 0.4
+
+
+@pytest.mark.parametrize("between", ["\n", "\nor rather:\n", "```\n```json\n"])
+def test_two_answers_that_differ_are_none(between: str) -> None:
+    """Nobody knows which of them is meant."""
+    with pytest.raises(UnparsableReply, match="2 different JSON objects that fit"):
+        read(json.dumps(GOOD) + between + json.dumps(OTHER))
+
+
+@pytest.mark.parametrize("begin", ["<think>", "\n<thinking>", "[THINK]", "<|channel|>analysis<|message|>"])
+def test_thoughts_without_an_answer_are_no_answer(begin: str) -> None:
+    """Also where they try one out."""
+    with pytest.raises(UnparsableReply, match="thoughts and no answer"):
+        read(f"{begin}It could be {json.dumps(GOOD)}, but")
+
+
+def test_whole_numbers_may_be_written_as_decimals() -> None:
+    """40.0 is 40; 0.5 % is not asked for."""
+    scores = {name: float(share) for name, share in GOOD["scores"].items()}
+    assert read(json.dumps(GOOD | {"intensity": 40.0, "scores": scores})) == read(json.dumps(GOOD))
+    assert read(json.dumps(GOOD).replace('"intensity": 40', '"intensity": 4e1')).intensity == 0.4
+    for number in ("40.5", "NaN", "Infinity", "1e400", "true", '"40"', "-1.0", "101.0"):
+        with pytest.raises(UnparsableReply, match="intensity"):
+            read(json.dumps(GOOD).replace('"intensity": 40', f'"intensity": {number}'))
+
+
+def test_a_key_that_stands_twice_is_no_answer() -> None:
+    """Which of its values is meant, nobody knows."""
+    with pytest.raises(UnparsableReply, match='the key "happy" stands twice'):
+        read(json.dumps(GOOD).replace('"happy"', '"happy": 90, "happy"'))
+
+
 @pytest.mark.parametrize(
     ("change", "why"),
     [

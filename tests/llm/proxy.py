@@ -37,12 +37,15 @@ HOP_HEADERS = {"host", "content-length", "connection", "transfer-encoding", "con
 
 
 class Refusal(Exception):
-    """A canned reply raises it to answer by an error status."""
+    """A canned reply raises it to answer by an error status, or with a body of its own."""
 
-    def __init__(self, status: int, message: str, headers: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self, status: int, message: str = "", headers: Mapping[str, str] | None = None, body: Body | None = None
+    ) -> None:
         super().__init__(message)
         self.status = status
         self.headers = dict(headers or {})
+        self.body: Body = body or {"error": {"message": message, "code": status}}
 
 
 @dataclass(frozen=True)
@@ -271,7 +274,7 @@ class FaultProxy:
         try:
             text = await asyncio.to_thread(canned.text, record.body, record.headers)
         except Refusal as refusal:
-            return refusal.status, refusal.headers, {"error": {"message": str(refusal), "code": refusal.status}}
+            return refusal.status, refusal.headers, refusal.body
         except Exception:
             self._errors.append(traceback.format_exc())
             return 500, {}, {"error": {"message": "the canned reply failed", "code": 500}}

@@ -84,7 +84,7 @@ def head_keys(copy: Package) -> dict[str, str]:
     """Of every head but the newest, and of an ensemble of two."""
     copy.forget()
     cache, make = module(copy, "training.head_cache"), module(copy, "heads.make")
-    params = module(copy, "train_params").TrainParams(heads=["ecmf", "logreg", "ensemble"])
+    params = module(copy, "config.train_params").TrainParams(heads=["ecmf", "logreg", "ensemble"])
     return {name: cache.head_fingerprint(make.head_of(name, params), "cpu").id for name in (*HEADS, "ensemble")}
 
 
@@ -140,7 +140,7 @@ def test_an_option_that_is_off(copy: Package) -> None:
     """One more in every class of params, the base of all among them, changes no key."""
     before = step_keys(copy), head_keys(copy)
     heads = module(copy, "components").HEADS
-    every = [*options(copy), module(copy, "train_params").TrainParams, *(heads.load(name).Params for name in HEADS)]
+    every = [*options(copy), module(copy, "config.train_params").TrainParams, *(heads.load(name).Params for name in HEADS)]
     kinds = {base for kind in every for base in kind.__mro__ if base.__module__.startswith(copy.name)}
     assert {"EcmfParams", "NetworkParams", "CrossValidationParams", "LogRegParams"} <= {kind.__name__ for kind in kinds}
     assert len(kinds) > 5
