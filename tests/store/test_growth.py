@@ -75,8 +75,8 @@ def module(copy: Package, name: str) -> Any:
 def step_keys(copy: Package) -> dict[str, str]:
     """Of every step of the demo."""
     copy.forget()
-    params = module(copy, "params").load_params(ROOT / "params.yaml")
-    prints, steps = module(copy, "store.fingerprint"), module(copy, "steps").steps(params)
+    params = module(copy, "config.params").load_params(ROOT / "params.yaml")
+    prints, steps = module(copy, "store.fingerprint"), module(copy, "config.steps").steps(params)
     return {step.name: prints.fingerprint_of(step.make(), "cpu").id for step in steps}
 
 
@@ -98,7 +98,7 @@ def test_a_new_family(copy: Package) -> None:
     )
     list_beside(copy, "logmel", "brandnew", {"LogMel": "BrandNew"})
     after = step_keys(copy)
-    assert module(copy, "components").ENCODERS.load("brandnew").__name__ == "BrandNew"
+    assert module(copy, "config.components").ENCODERS.load("brandnew").__name__ == "BrandNew"
     assert after == before
 
 
@@ -115,7 +115,7 @@ def test_a_new_head(copy: Package) -> None:
             imported = f"from {copy.name}.heads.brandnew import BrandNew\n"
             path.write_text(re.sub(r"(?m)^from \S+\.logreg import LogReg\n", rf"\g<0>{imported}", text))
     after = head_keys(copy)
-    assert module(copy, "components").HEADS.load("brandnew").__name__ == "BrandNew"
+    assert module(copy, "config.components").HEADS.load("brandnew").__name__ == "BrandNew"
     assert after == before
 
 
@@ -131,16 +131,21 @@ def test_a_changed_head(copy: Package) -> None:
 
 def options(copy: Package) -> Iterator[type]:
     """The classes of the params of the demo's steps."""
-    params = module(copy, "params").load_params(ROOT / "params.yaml")
-    for step in module(copy, "steps").steps(params):
+    params = module(copy, "config.params").load_params(ROOT / "params.yaml")
+    for step in module(copy, "config.steps").steps(params):
         yield type(step.make().params)
 
 
 def test_an_option_that_is_off(copy: Package) -> None:
     """One more in every class of params, the base of all among them, changes no key."""
     before = step_keys(copy), head_keys(copy)
-    heads = module(copy, "components").HEADS
-    every = [*options(copy), module(copy, "config.train_params").TrainParams, *(heads.load(name).Params for name in HEADS)]
+    heads = module(copy, "config.components").HEADS
+    shared = module(copy, "config.train_params").TrainParams
+    every = [*options(copy), shared, *(heads.load(name).Params for name in HEADS)]
+        *options(copy),
+        module(copy, "config.train_params").TrainParams,
+        *(heads.load(name).Params for name in HEADS),
+    ]
     kinds = {base for kind in every for base in kind.__mro__ if base.__module__.startswith(copy.name)}
     assert {"EcmfParams", "NetworkParams", "CrossValidationParams", "LogRegParams"} <= {kind.__name__ for kind in kinds}
     assert len(kinds) > 5
