@@ -17,6 +17,7 @@ help:
 	@echo "make clean   remove .venv and caches; data and the DVC cache stay"
 
 repro: setup
+	@python -m mer_pipeline.stage.leftovers
 	dvc repro
 	@mer summary
 
