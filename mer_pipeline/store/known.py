@@ -8,6 +8,7 @@ import numpy as np
 
 from mer_pipeline.base.transform import Item, Transform
 from mer_pipeline.store.fingerprint import fingerprint_of
+from mer_pipeline.store.forget import forget
 from mer_pipeline.store.store import Store
 from mer_pipeline.tables.rows import stage_schema
 
@@ -93,4 +94,4 @@ class KnownRows:
         Raises:
             ReadOnlyStore, StoreError: they cannot be taken out.
         """
-        return 0 if self._packs is None else self._packs.forget(input_digests)
+        return 0 if self._packs is None else forget(self._packs, input_digests)

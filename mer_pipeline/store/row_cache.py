@@ -194,10 +194,6 @@ class RowCache(KnownRows):
         table = self._packs.read(places) if (places >= 0).all() else None
         if table is None:
             return None
-        if table["input_digest"].to_pylist() != keys.input_digests:
-            raise StoreError(
-                f"{self.name}: an index of the store names rows that are others'; remove its *.index files"
-            )
         # The same content may have been seen under another name. Parquet calls the items of a list otherwise.
         names = pa.array(keys.clip_ids, pa.string())
         return table.set_column(0, self.schema.field("clip_id"), names).cast(self.schema)
