@@ -1,6 +1,7 @@
 # Two commands: `make repro` runs the pipeline, `make test` lints, type-checks and tests it. Both set up .venv first.
 PYTHON ?= python3
-UV := $(shell command -v uv 2>/dev/null || echo .tools/bin/uv)
+# What installs is pinned as well; `make UV=uv` takes the uv of this machine instead.
+UV := .tools/bin/uv
 BIN := $(CURDIR)/.venv/bin
 export PATH := $(BIN):$(PATH)
 # Where Python is told to write no bytecode, as in many containers, every stage's process would compile torch anew.
@@ -17,6 +18,7 @@ help:
 	@echo "make clean   remove .venv and caches; data and the DVC cache stay"
 
 repro: setup
+	@python -m mer_pipeline.stage.leftovers
 	dvc repro
 	@mer summary
 
@@ -55,12 +57,13 @@ measure: repro dev
 setup: .venv/.base
 dev: .venv/.dev
 
-.tools/bin/uv:
+.tools/bin/uv: requirements-uv.lock
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "error: Python 3.11 or newer is needed, $(PYTHON) is older; try make PYTHON=python3.12" >&2; exit 2; }
 	@$(PYTHON) -m venv .tools || \
 	  { echo "error: $(PYTHON) has no venv; install it (Debian: apt install python3-venv)" >&2; exit 2; }
-	.tools/bin/python -m pip install --quiet uv
+	.tools/bin/python -m pip install --quiet --require-hashes -r $<
+	@touch $@
 
 # The locks have exact versions and hashes; the second is the first and the tools for tests.
 .venv/.base: requirements.lock pyproject.toml | $(if $(findstring .tools,$(UV)),.tools/bin/uv)
@@ -79,6 +82,7 @@ clean:
 # After a change of pyproject.toml. No addresses in the locks: they are the business of each machine's configuration.
 LOCK := pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate --no-header
 .PHONY: lock
-lock:
+lock: $(if $(findstring .tools,$(UV)),.tools/bin/uv)
 	$(UV) $(LOCK) -o requirements.lock pyproject.toml
+	echo uv | $(UV) $(LOCK) -o requirements-uv.lock -
 	$(UV) $(LOCK) -o requirements-dev.lock -c requirements.lock --extra dev pyproject.toml

@@ -166,7 +166,7 @@ def test_every_dependency_has_a_reason() -> None:
 
 def test_locks_have_hashes_and_no_addresses() -> None:
     """A lock is the same wherever packages come from."""
-    for name in ("requirements.lock", "requirements-dev.lock"):
+    for name in ("requirements.lock", "requirements-dev.lock", "requirements-uv.lock"):
         text = (ROOT / name).read_text()
         assert "://" not in text
         pins = [line for line in text.splitlines() if re.match(r"^[a-z]", line)]

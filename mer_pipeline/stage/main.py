@@ -25,7 +25,9 @@ from mer_pipeline.base.errors import Bug, MerError
 from mer_pipeline.base.outcome import trace
 from mer_pipeline.base.runs import Summary, remember_run
 from mer_pipeline.base.runtime import NO_STORE, Stopped, stop_on_signals
+from mer_pipeline.config.project import Project
 from mer_pipeline.stage.checkout import check_code
+from mer_pipeline.stage.leftovers import clear_leftovers
 from mer_pipeline.stage.logs import start_logging
 
 P = ParamSpec("P")
@@ -53,6 +55,8 @@ def stage(main: Callable[P, str]) -> Callable[P, None]:
         try:
             check_code(Path())
             numerics.check()
+            for left in clear_leftovers(Project()):
+                log.warning("%s", left)
             line = main(*args, **kwargs)
             log.info("%s", line)
             print(line)

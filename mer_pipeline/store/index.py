@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from mer_pipeline.base.errors import StageError
 from mer_pipeline.store.fingerprint import FORMAT
 from mer_pipeline.tables.shards import read_parquet, table_bytes
 
@@ -50,8 +51,7 @@ class Index:
 
     def digests(self, places: Places) -> list[str]:
         """Return the row digests at some places."""
-        raw = self._entries.digest[places].tobytes()
-        return [raw[at : at + 16].hex() for at in range(0, len(raw), 16)]
+        return _hex(self._entries.digest[places])
 
     def rows_by_pack(self, places: Places) -> Iterator[tuple[str, Places, npt.NDArray[np.int32]]]:
         """Group places by pack.
@@ -106,9 +106,11 @@ class Index:
 
         Returns:
             The names of the packs that were added.
+
+        Raises:
+            ValueError: the content is no index. Whether it fits the packs is seen when these are read.
         """
-        table = read_parquet(data)
-        listed = json.loads((table.schema.metadata or {})[b"mer.packs"])
+        table, listed = _read(data)
         new = set(listed) & set(present) - set(self.packs)
         renumber = np.full(len(listed), -1, np.int32)
         for number, pack in enumerate(listed):
@@ -119,6 +121,10 @@ class Index:
         entries = _Entries(key, digest, renumber[table["pack"].to_numpy()], table["row"].to_numpy())
         self._append(entries.only(entries.pack >= 0))
         return new
+
+    def keys(self, places: Places) -> list[str]:
+        """What the rows were made from."""
+        return _hex(self._entries.key[places])
 
     def _append(self, entries: _Entries) -> None:
         self._parts.append(entries)
@@ -157,6 +163,32 @@ def _joined(parts: Sequence[_Entries]) -> _Entries:
     return _Entries(
         *(np.concatenate([getattr(part, name) for part in parts]) for name in ("key", "digest", "pack", "row"))
     )
+
+
+def _read(data: bytes) -> tuple[pa.Table, list[str]]:
+    """A file's table, and the packs that it names by number.
+
+    Raises:
+        ValueError: it is no index.
+    """
+    try:
+        table = read_parquet(data)
+    except StageError as error:
+        raise ValueError(str(error)) from None
+    if not table.schema.equals(SCHEMA) or any(column.null_count for column in table.columns):
+        raise ValueError("it has other columns")
+    listed = json.loads((table.schema.metadata or {}).get(b"mer.packs", b"null"))
+    if not isinstance(listed, list) or not all(isinstance(name, str) for name in listed):
+        raise ValueError("it names no packs")
+    numbers, rows = (table[name].to_numpy() for name in ("pack", "row"))
+    if len(table) and not (numbers.min() >= 0 and numbers.max() < len(listed) and rows.min() >= 0):
+        raise ValueError("it names packs or rows that it does not have")
+    return table, listed
+
+
+def _hex(digests: Digests) -> list[str]:
+    raw = digests.tobytes()
+    return [raw[at : at + 16].hex() for at in range(0, len(raw), 16)]
 
 
 def _keys(digests: Sequence[str]) -> Digests:

@@ -8,6 +8,7 @@ import numpy as np
 
 from mer_pipeline.base.transform import Item, Transform
 from mer_pipeline.store.fingerprint import fingerprint_of
+from mer_pipeline.store.forget import forget
 from mer_pipeline.store.store import Store
 from mer_pipeline.tables.rows import stage_schema
 
@@ -105,4 +106,4 @@ class KnownRows:
         Raises:
             ReadOnlyStore, StoreError: the store cannot be changed.
         """
-        return 0 if self._packs is None else self._packs.forget(input_digests)
+        return 0 if self._packs is None else forget(self._packs, input_digests)

@@ -14,24 +14,21 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
 from mer_pipeline.base.clips import Row
 from mer_pipeline.base.errors import ReadOnlyStore
-from mer_pipeline.store.fingerprint import FORMAT, Fingerprint
+from mer_pipeline.store.fingerprint import Fingerprint
 from mer_pipeline.store.index import Index, Places
+from mer_pipeline.store.problems import Problems, from_bytes, to_bytes
 from mer_pipeline.store.root import Info, StorageRoot, TornFile
-from mer_pipeline.tables.rows import to_table
 from mer_pipeline.tables.shards import open_here, read_parquet, table_bytes
 
 PACK, PROBLEMS, INDEX, PARTS = ".parquet", ".problems.parquet", ".index", "fingerprint.json"
 PACKS, ASIDE = "packs", "aside"
 INDEX_FROM = 8  # a new index is written if at least this number of packs are in no index
 DAY_S = 86_400.0
-
-PROBLEM_SCHEMA = pa.schema(
-    [pa.field(name, pa.string(), nullable=False) for name in ("input_digest", "error", "message")]
-)
+FOREIGN = "of another transform or an older form"
 
 
 class PackSet:
@@ -54,7 +51,7 @@ class PackSet:
         self._refused: set[str] = set()  # damaged packs that this process may not move
         self._covering: list[str] = []  # index files that have packs of this set
         self._uncovered = 0  # number of packs that are in no index file
-        self._problem_files: dict[str, dict[str, tuple[str, str]]] = {}
+        self._problem_files: dict[str, Problems] = {}
         self.refresh()
 
     def refresh(self) -> None:
@@ -100,32 +97,41 @@ class PackSet:
         """Return the number of rows in each pack that has rows at these places, by the pack's name."""
         return {name: len(rows) for name, _, rows in self._index.rows_by_pack(places)}
 
+    def packs_with(self, input_digests: Sequence[str]) -> list[str]:
+        """All packs that have a row made from these inputs."""
+        return self._index.packs_with(input_digests)
+
     def size_of(self, pack: str) -> int:
         """Return the number of rows in a pack."""
         return self._index.size_of(pack)
 
-    def read(self, places: Places, columns: Sequence[str] | None = None) -> pa.Table | None:
-        """Read the rows at some places, in that order; return None if one of their packs is damaged or gone.
+    def read(self, places: Places) -> pa.Table | None:
+        """Read the rows at some places, in that order; return None if a pack or an index is damaged or gone.
 
-        A damaged pack is set aside, and `find` no longer finds its rows.
+        What is damaged is set aside, and `find` has to be called again.
         """
         assert (places >= 0).all(), "rows that are not here cannot be read"
-        tables, order = [], []
+        wanted, tables, order = self._index.keys(places), [], []
         for name, chosen, rows in self._index.rows_by_pack(places):
             data = self.read_pack(name)
             if data is None:
                 self.refresh()
                 return None
-            tables.append(self._in_form(read_parquet(data, columns)).take(pa.array(rows, pa.int32())))
+            table = read_parquet(data)
+            keys = table["input_digest"].to_pylist()
+            if any(row >= len(keys) or keys[row] != wanted[at] for at, row in zip(chosen, rows, strict=True)):
+                self._distrust(name)
+                return None
+            tables.append(self.in_form(table).take(pa.array(rows, pa.int32())))
             order.append(chosen)
         if not tables:
             return self.schema.empty_table()
         back = np.argsort(np.concatenate(order))
         return pa.concat_tables(tables).take(pa.array(back, pa.int64()))
 
-    def _in_form(self, table: pa.Table) -> pa.Table:
+    def in_form(self, table: pa.Table) -> pa.Table:
         """Return a table with the names that the schema has for the items of lists, for which Parquet has its own."""
-        return pa.concat_tables([self.schema.empty_table().select(table.column_names), table])
+        return pa.concat_tables([self.schema.empty_table(), table])
 
     def read_pack(self, name: str) -> bytes | None:
         """Read and check a pack's bytes; return None if the pack is damaged (it is then set aside) or gone."""
@@ -137,7 +143,18 @@ class PackSet:
         if hashlib.sha256(data).hexdigest() != name.removesuffix(PACK).removesuffix(".problems"):
             self._put_aside(name, "torn or altered")
             return None
-        return data
+        try:
+            if name.endswith(PROBLEMS) or self._is_ours(open_here(pa.BufferReader(data))):
+                return data
+        except pa.ArrowException:
+            pass
+        self._put_aside(name, FOREIGN)
+        return None
+
+    def _is_ours(self, parquet: pq.ParquetFile) -> bool:
+        schema = parquet.schema_arrow
+        made_by = (schema.metadata or {}).get(b"mer.fingerprint")
+        return made_by == self.fingerprint.id.encode() and bool(schema.equals(self.schema))
 
     def put(self, table: pa.Table, provenance: Mapping[str, str]) -> None:
         """Store rows as a pack. `table` must have the pack set's schema.
@@ -161,13 +178,10 @@ class PackSet:
 
     def put_problems(self, problems: Iterable[Row]) -> None:
         """Store that inputs are broken, given as rows with input_digest, error and message. Raises as `put`."""
-        rows = sorted(
-            ({name: row[name] for name in PROBLEM_SCHEMA.names} for row in problems),
-            key=lambda row: str(row["input_digest"]),
-        )
+        rows = list(problems)
         if not rows:
             return
-        data = table_bytes(to_table(rows, PROBLEM_SCHEMA), {"format": str(FORMAT)})
+        data = to_bytes(rows)
         self.open_for_writing()
         self.root.write(f"{self.folder}/{hashlib.sha256(data).hexdigest()}{PROBLEMS}", data)
         self.problems |= {str(row["input_digest"]): (str(row["error"]), str(row["message"])) for row in rows}
@@ -186,40 +200,6 @@ class PackSet:
             self.problems = {}
             self.put_problems(kept)
         return len(gone)
-
-    def forget(self, input_digests: Iterable[str] | None = None) -> int:
-        """Remove the rows of some inputs (None: all rows) and forget which of them are broken; return how many rows.
-
-        Packs do not change, so a pack with such rows is replaced by a pack with its other rows. A process that reads at
-        the same time finds the new pack. A process that has the rows in memory may store them again.
-
-        Raises:
-            ReadOnlyStore, StoreError: the store cannot be changed.
-        """
-        if input_digests is None:
-            count = len(self)
-            for name in self.root.files(self.folder):
-                if name.endswith((PACK, INDEX)):
-                    self.root.remove(f"{self.folder}/{name}")
-            self.refresh()
-            return count
-        wanted = list(input_digests)
-        count = len(set(self.find(wanted)) - {-1})
-        held = self._index.packs_with(wanted)
-        for name in held:
-            data = self.read_pack(name)
-            if data is None:
-                continue
-            table = read_parquet(data)
-            others = self._in_form(table).filter(
-                pc.invert(pc.is_in(table["input_digest"], pa.array(wanted, pa.string())))
-            )
-            if len(others):
-                metadata = table.schema.metadata or {}
-                self.put(others, {key.decode().removeprefix("mer."): metadata[key].decode() for key in metadata})
-        self.supersede("", held)
-        self.forget_problems(wanted)
-        return count
 
     def open_for_writing(self, *, surely: bool = False) -> None:
         """Record that the pack set is in use, by writing the fingerprint's parts.
@@ -262,18 +242,19 @@ class PackSet:
         if hashlib.sha256(data).hexdigest() != name.removesuffix(INDEX):
             self._put_aside(name, "torn or altered")
             return set()
-        return self._index.add_file(data, packs)
+        try:
+            return self._index.add_file(data, packs)
+        except ValueError as error:
+            self._put_aside(name, f"no index ({error})")
+            return set()
 
     def _read_keys(self, name: str) -> None:
         """Read a pack's keys from the pack itself. A pack that does not belong to this pack set is set aside."""
         try:
             with self.root.open(f"{self.folder}/{name}") as file:
                 parquet = open_here(file)
-                metadata = parquet.schema_arrow.metadata or {}
-                if metadata.get(b"mer.fingerprint") != self.fingerprint.id.encode() or not parquet.schema_arrow.equals(
-                    self.schema
-                ):
-                    self._put_aside(name, "of another transform or an older form")
+                if not self._is_ours(parquet):
+                    self._put_aside(name, FOREIGN)
                     return
                 self._index.add(name, parquet.read(columns=["input_digest", "digest"], use_threads=False))
         except FileNotFoundError:
@@ -281,10 +262,20 @@ class PackSet:
         except (pa.ArrowException, TornFile, ValueError) as error:
             self._put_aside(name, f"torn or foreign ({type(error).__name__})")
 
-    def _read_problems(self, name: str) -> dict[str, tuple[str, str]]:
+    def _read_problems(self, name: str) -> Problems:
         data = self.read_pack(name)
-        rows = [] if data is None else read_parquet(data).to_pylist()
-        return {row["input_digest"]: (row["error"], row["message"]) for row in rows}
+        try:
+            return {} if data is None else from_bytes(data)
+        except ValueError as error:
+            self._put_aside(name, f"no problem file ({error})")
+            return {}
+
+    def _distrust(self, pack: str) -> None:
+        """A pack has other rows than is said of it: learn the keys of all packs from the packs."""
+        for name in self._covering or [pack]:
+            self._put_aside(name, "does not fit the packs")
+        self._covering, self._index = [], Index()
+        self.refresh()
 
     def _put_aside(self, name: str, why: str) -> None:
         """Move a damaged file to another folder. It is not deleted, so that a user can find out what happened."""

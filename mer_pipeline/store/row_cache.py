@@ -207,10 +207,6 @@ class RowCache(KnownRows):
         table = self._packs.read(places) if (places >= 0).all() else None
         if table is None:
             return None
-        if table["input_digest"].to_pylist() != keys.input_digests:
-            raise StoreError(
-                f"{self.name}: an index of the store names rows that are others'; remove its *.index files"
-            )
         # The rows may have been stored for a clip of another name with the same content. Parquet has another name for
         # the items of a list, so the table is also cast to the schema.
         names = pa.array(keys.clip_ids, pa.string())

@@ -8,10 +8,11 @@ then renamed.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Annotated
 
@@ -19,7 +20,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import Field
 
-from mer_pipeline.base.atomic import atomic_write
+from mer_pipeline.base.atomic import TEMPORARY, atomic_write, claimed, sweep
 from mer_pipeline.base.clips import Row
 from mer_pipeline.base.errors import StageError
 from mer_pipeline.config.section import Section
@@ -59,16 +60,22 @@ def shard_name(shard: int) -> str:
 @contextmanager
 def new_folder(out: Path) -> Iterator[Path]:
     """Give a temporary folder, which replaces `out` when the block succeeds and is removed when it raises."""
-    temporary = out.with_name(f".{out.name}.tmp")  # a fixed name, so that the next run removes what a kill left behind
-    shutil.rmtree(temporary, ignore_errors=True)
-    temporary.mkdir(parents=True)
-    try:
+    out.parent.mkdir(parents=True, exist_ok=True)
+    sweep(out.parent, out.name)
+    with claimed(out, Path.mkdir) as temporary:
         yield temporary
-        if out.exists():
-            shutil.rmtree(out)
-        temporary.rename(out)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+        old, is_there = temporary.with_name(f"{temporary.name}{TEMPORARY}"), False
+        while not is_there:
+            with suppress(FileNotFoundError):
+                out.rename(old)
+            try:
+                temporary.rename(out)
+                is_there = True
+            except OSError as error:  # another run may have put its own there meanwhile
+                if error.errno not in {errno.ENOTEMPTY, errno.EEXIST}:
+                    raise
+            finally:
+                shutil.rmtree(old, ignore_errors=True)
 
 
 def write_table(path: Path, table: pa.Table, provenance: Mapping[str, str] | None = None) -> None:

@@ -142,10 +142,6 @@ def test_an_option_that_is_off(copy: Package) -> None:
     heads = module(copy, "config.components").HEADS
     shared = module(copy, "config.train_params").TrainParams
     every = [*options(copy), shared, *(heads.load(name).Params for name in HEADS)]
-        *options(copy),
-        module(copy, "config.train_params").TrainParams,
-        *(heads.load(name).Params for name in HEADS),
-    ]
     kinds = {base for kind in every for base in kind.__mro__ if base.__module__.startswith(copy.name)}
     assert {"EcmfParams", "NetworkParams", "CrossValidationParams", "LogRegParams"} <= {kind.__name__ for kind in kinds}
     assert len(kinds) > 5

@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mer_pipeline.store.fingerprint import Fingerprint
+from mer_pipeline.store.forget import forget
 from mer_pipeline.store.packs import INDEX, PACK, PROBLEMS, PackSet
 from mer_pipeline.store.store import Store
 from mer_pipeline.tables.rows import complete_row, digest, stage_schema, to_table
@@ -188,11 +189,11 @@ def test_forgotten_rows_are_gone_and_the_others_stay(tmp_path: Path) -> None:
     for numbers in ([1, 2, 3], [3, 4], [5], *([n] for n in range(10, 20))):
         on.put(table(numbers), PROVENANCE)
     on.write_index()
-    assert on.forget([digest(3), digest(5), digest(99)]) == 2
+    assert forget(on, [digest(3), digest(5), digest(99)]) == 2
     for now in (on, pack_set(tmp_path)):
         assert read(now, [1, 2, 4, 10, 19]) == [1, 2, 4, 10, 19]
         assert (now.find([digest(3), digest(5)]) == -1).all()
-    assert on.forget([digest(3)]) == 0
+    assert forget(on, [digest(3)]) == 0
     on.put(table([3]), PROVENANCE)
     assert read(pack_set(tmp_path), [3]) == [3]
 
@@ -206,7 +207,7 @@ def test_forgetting_everything(tmp_path: Path) -> None:
         on.put(table([n]), PROVENANCE)
     on.write_index()
     on.put_problems([{"input_digest": digest(50), "error": "BadInput", "message": "x"}])
-    assert on.forget() == 10
+    assert forget(on) == 10
     assert (len(on), on.problems) == (0, {})
     assert len(pack_set(tmp_path)) == 0
     assert not pack_set(tmp_path).problems
@@ -217,7 +218,7 @@ def test_forgetting_a_broken_clip(tmp_path: Path) -> None:
     """It is tried again."""
     on = pack_set(tmp_path)
     on.put_problems([{"input_digest": digest(n), "error": "BadInput", "message": "x"} for n in (1, 2)])
-    assert on.forget([digest(1)]) == 0
+    assert forget(on, [digest(1)]) == 0
     assert pack_set(tmp_path).problems.keys() == {digest(2)}
 
 
@@ -227,7 +228,7 @@ def test_a_reader_that_was_there_before_finds_the_others(tmp_path: Path) -> None
     reader, writer = pack_set(tmp_path), pack_set(tmp_path)
     places = reader.find([digest(1)])
     writer.put(table([7]), PROVENANCE)
-    pack_set(tmp_path).forget([digest(2)])
+    forget(pack_set(tmp_path), [digest(2)])
     assert reader.read(places) is None
     assert read(reader, [1, 3, 7]) == [1, 3, 7]
     assert (reader.find([digest(2)]) == -1).all()
@@ -250,6 +251,6 @@ def test_rows_of_a_pack_have_the_form_in_which_they_were_put(tmp_path: Path) -> 
     found = on.read(on.find([digest(n) for n in (1, 2, 3)]))
     assert found is not None
     assert table_bytes(found, PROVENANCE) == table_bytes(lists([1, 2, 3]), PROVENANCE)
-    on.forget([digest(1)])
+    forget(on, [digest(1)])
     alone = hashlib.sha256(table_bytes(lists([2]), PROVENANCE)).hexdigest() + PACK
     assert alone in [path.name for path in packs(tmp_path)]
