@@ -21,7 +21,7 @@ from mer_pipeline.base.errors import Skip
 from mer_pipeline.base.transform import Source, Transform
 from mer_pipeline.config.section import Section
 from mer_pipeline.media.container import listed_content
-from mer_pipeline.media.decode import SAMPLE_RATE, read_sound
+from mer_pipeline.media.sound import SAMPLE_RATE, read_sound
 
 Samples = npt.NDArray[np.float32]
 

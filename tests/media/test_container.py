@@ -5,7 +5,8 @@ import pytest
 
 from mer_pipeline.base.errors import BadInput, Transient
 from mer_pipeline.media import container
-from mer_pipeline.media.container import check_content, file_sha256, probe, sniff
+from mer_pipeline.media.container import check_content, file_sha256, sniff
+from mer_pipeline.media.probe import probe
 
 Make = Callable[..., Path]
 

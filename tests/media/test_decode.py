@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from mer_pipeline.base.errors import BadInput, Skip
-from mer_pipeline.media.decode import read_pictures, read_sound
+from mer_pipeline.media.decode import read_pictures
+from mer_pipeline.media.sound import read_sound
 
 Make = Callable[..., Path]
 
