@@ -86,6 +86,7 @@ def read_pictures(
         if stream is None:
             raise Skip("no picture in the file")
         check_whole(path, container.format.name)
+        check_there(container, stream, "frames")
         order = _order(path, container, stream)
         if not len(order.stamps) or stream.time_base is None:
             raise BadInput("the file has no frames with a time; convert it to mp4")
@@ -155,7 +156,8 @@ def _order(path: Path, container: InputContainer, stream: VideoStream) -> _Order
         hidden += _is_hidden(packet, stream.codec_context.name)
         if there > most:
             raise BadInput(f"more than {most} frames of {stream.width}x{stream.height} are not possible in its size")
-    check_packets(there, stream, "frames")
+    if container.format.name.startswith("mov") and there < COMPLETE * len(stream.index_entries) - 1:
+        raise damaged(f"{there} of {len(stream.index_entries)} frames can be read")
     stamps = np.array(found, dtype=np.int64)
     counted = bool(stream.codec_context.has_b_frames and np.all(np.diff(stamps) > 0))
     return _Order(np.sort(stamps), hidden, by_dts, counted)
@@ -202,23 +204,24 @@ def _check_decoded(decoded: npt.NDArray[np.bool_], order: _Order, times: npt.NDA
         raise damaged(f"{promised - there} of its {promised} frames do not decode")
 
 
-def check_packets(there: int, stream: VideoStream | AudioStream, what: str) -> None:
-    """Compare the number of packets in the file with the table in its header.
+def check_there(container: InputContainer, stream: VideoStream | AudioStream, what: str) -> None:
+    """Compare the places in the table of a file's header with the size of the file.
 
-    Only mp4 and mov files have such a table, and raw samples (PCM) are not checked. The table is FFmpeg's own index of
-    the file: it counts no packet that an edit list cuts away, so that such a packet is not taken for a missing one.
+    Only mp4 and mov files have such a table. It is FFmpeg's own index of the file: it counts no packet that an edit
+    list cuts away.
 
     Args:
-        there: the number of packets that were read.
-        stream: the stream that they belong to.
+        container: the open file.
+        stream: one of its streams.
         what: a word for the packets in the error message.
 
     Raises:
-        BadInput: if the file ends early.
+        BadInput: if a packet lies beyond the end of the file.
     """
-    promised = 0 if stream.codec_context.name.startswith("pcm") else len(stream.index_entries)
-    if stream.container.format.name.startswith("mov") and there < COMPLETE * promised - 1:
-        raise cut_off(f"{there} of {promised} {what} are there")
+    if container.format.name.startswith("mov"):
+        inside = [entry.pos + entry.size <= container.size for entry in stream.index_entries]
+        if not all(inside):
+            raise cut_off(f"{sum(inside)} of {len(inside)} {what} are there")
 
 
 def _true_times(

@@ -21,7 +21,7 @@ import numpy.typing as npt
 
 from mer_pipeline.base.errors import BadInput, Skip
 from mer_pipeline.media.container import LEAD_IN_SECONDS, clip_start, open_media, sound_stream
-from mer_pipeline.media.decode import COMPLETE, check_packets
+from mer_pipeline.media.decode import COMPLETE, check_there
 from mer_pipeline.media.whole import check_whole, damaged
 
 if TYPE_CHECKING:
@@ -96,15 +96,12 @@ def read_sound(path: Path, max_seconds: float) -> Samples:
         if stream is None:
             raise Skip("no sound track")
         check_whole(path, container.format.name)
+        check_there(container, stream, "packets of sound")
         track = _Track(max_seconds)
-        heard = packets = 0.0
-        start = clip_start(container)
-        for packet in container.demux(stream):
-            packets += bool(packet.size)
-            for frame in packet.decode():
-                heard += frame.samples / max(frame.sample_rate, 1)
-                track.add(frame, None if frame.time is None else frame.time - start)
-        check_packets(int(packets), stream, "packets of sound")
+        start, heard = clip_start(container), 0.0
+        for frame in container.decode(stream):
+            heard += frame.samples / max(frame.sample_rate, 1)
+            track.add(frame, None if frame.time is None else frame.time - start)
         _check_heard(heard, container, stream)
         return track.mono()
 

@@ -23,9 +23,7 @@ SLACK = 64
 # Sizes that a writer leaves in a RIFF file if it could not go back to fill in the true one.
 UNKNOWN_SIZES = range(0x7FFFF000, 0x100000000)
 
-BOXES = frozenset(
-    b"ftyp styp moov moof mdat free skip wide mfra sidx ssix prft emsg uuid meta pdin udta".split(b" ")
-)
+BOXES = frozenset(b"ftyp styp moov moof mdat free skip wide mfra sidx ssix prft emsg uuid meta pdin udta".split(b" "))
 AVI_OPENED = frozenset({b"AVI ", b"AVIX", b"movi", b"rec "})
 AVI_CHUNK = re.compile(rb"[0-9A-Fa-f]{2}[0-9A-Za-z]{2}|ix\d\d|JUNK|idx1|LIST")  # 00dc, 01wb and their like
 
