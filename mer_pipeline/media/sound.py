@@ -159,7 +159,8 @@ class _Track:
             self.begin = round(time * SAMPLE_RATE) if time is not None and early else self.samples
             self.kind, self.seconds, self.skip = kind, 0.0, self.samples - self.begin
             self.gains = gains_of([channel.name for channel in frame.layout.channels])
-            self.resampler = av.AudioResampler(format="fltp", rate=SAMPLE_RATE)
+            # Packed, because PyAV reads beyond the list of planes where there are eight.
+            self.resampler = av.AudioResampler(format="flt", rate=SAMPLE_RATE)
         self.seconds += frame.samples / frame.sample_rate
         self._check_length(self.begin / SAMPLE_RATE + self.seconds)
         self._resample(frame)
@@ -188,7 +189,8 @@ class _Track:
     def _resample(self, frame: AudioFrame | None) -> None:
         assert self.resampler is not None
         for resampled in self.resampler.resample(frame):
-            self._append(self._mix(np.asarray(resampled.to_ndarray(), np.float32)))
+            packed = np.asarray(resampled.to_ndarray(), np.float32)
+            self._append(self._mix(packed.reshape(-1, self.gains.shape[1]).T))
 
     def _mix(self, planes: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
         """Add up the channels: from (channels, samples) to (2, samples)."""

@@ -89,8 +89,9 @@ def test_limits(make_film: Make, monkeypatch: pytest.MonkeyPatch) -> None:
         probe(path)
     monkeypatch.setattr(container, "MAX_SECONDS", 60.0)
     monkeypatch.setattr(container, "MAX_PIXELS", 100)
+    assert "larger than 100 pixels" in str(probe(path).problem)
     with pytest.raises(BadInput, match="larger than 100 pixels"):
-        probe(path)
+        probe(make_film("silent.mp4", tone=None))
     monkeypatch.setattr(container, "MAX_STREAMS", 1)
     with pytest.raises(BadInput, match="2 streams, more than 1"):
         probe(path)
