@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import mmap
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -126,8 +127,8 @@ def _can_be_read(path: Path) -> bool:
     """Tell whether the disk gives all of a file and the system gives memory: then the file itself is at fault."""
     try:
         file_sha256(path)
-        bytearray(ENOUGH_MEMORY)
-    except (Transient, MemoryError):
+        mmap.mmap(-1, ENOUGH_MEMORY).close()
+    except (Transient, OSError):
         return False
     return True
 

@@ -1,7 +1,8 @@
 """The sound track: 16 kHz mono from the clip, or from the sound file that the dataset has beside it.
 
-Loudness is information about emotion and stays untouched. Silence is no sound: such a clip is skipped,
-so that its absence travels to the fusion head instead of a vector made of noise.
+Loudness is information about emotion: no clip is made as loud as another one, and channels are mixed as loud as they
+are meant (mer_pipeline/media/sound.py). Silence is no sound: such a clip is skipped, so that its absence travels to the
+fusion head instead of a vector made of noise.
 """
 
 from __future__ import annotations
@@ -31,10 +32,10 @@ FLOOR_DBFS = -120.0
 
 
 class AudioParams(Section):
-    """16 kHz mono sound; loudness is information and stays untouched."""
+    """16 kHz mono sound; loudness is information and is not evened out."""
 
     silence_dbfs: Annotated[float, Field(le=0.0)] = -60.0  # a clip whose loudest 50 ms is below this is silent
-    max_seconds: Annotated[float, Field(gt=0)] = 120.0  # a clip with more sound is broken input
+    max_seconds: Annotated[float, Field(gt=0)] = 120.0  # a clip with more sound has to be cut into clips
 
 
 @dataclass(frozen=True)
