@@ -28,7 +28,8 @@ from mer_pipeline.base import numerics  # noqa: E402
 from mer_pipeline.base.runtime import INTRA_OP_THREADS, Runtime  # noqa: E402
 from mer_pipeline.config.train_params import TrainParams  # noqa: E402
 from mer_pipeline.engines.base import set_up  # noqa: E402
-from mer_pipeline.media.decode import read_pictures, read_sound  # noqa: E402
+from mer_pipeline.media.decode import read_pictures  # noqa: E402
+from mer_pipeline.media.sound import read_sound  # noqa: E402
 from mer_pipeline.speech.logmel import LogMel, LogMelParams  # noqa: E402
 from mer_pipeline.vision.detector import Mtcnn, MtcnnParams  # noqa: E402
 

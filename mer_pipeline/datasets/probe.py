@@ -22,7 +22,8 @@ from mer_pipeline.config.project import Project
 from mer_pipeline.config.section import Section
 from mer_pipeline.datasets.listing import Entry
 from mer_pipeline.engines.local import LocalEngine
-from mer_pipeline.media.container import file_sha256, probe
+from mer_pipeline.media.container import file_sha256
+from mer_pipeline.media.probe import probe
 from mer_pipeline.store.inputs import Keys
 from mer_pipeline.store.row_cache import RowCache
 from mer_pipeline.store.store import Store
@@ -80,6 +81,7 @@ class ProbeMedia(Transform[Row]):
             row |= {"width": first.width, "height": first.height}
             row |= {"seconds": first.seconds, "frame_rate": first.frame_rate}
             row["has_sound"] = any(info.has_sound for info in infos)
+            row["problem"] = next((info.problem for info in infos if info.problem), None)
         return row
 
     def given_up(self, clip: Clip, error: ClipError) -> Row:

@@ -1,15 +1,15 @@
-"""Decode the pictures and the sound of a clip, with true presentation times and the rotation applied.
+"""Decode the pictures of a clip, with true presentation times, as a player shows them.
 
-Pictures are read in two passes over one open file. The first pass reads the packets' times without decoding, and the
-caller chooses frames from them. The second pass decodes, and turns only the chosen frames into arrays. Decoding runs
-on the CPU with one thread per clip, so that the result is the same bit for bit; several clips run in parallel.
+The file is read twice. The first pass reads the packets' times without decoding, and the caller chooses frames from
+them. The second pass decodes all frames, and turns only the chosen ones into arrays. Each packet carries its time
+through the decoder, so that it is known which packet a frame is from, and which packets gave none. Decoding runs on the
+CPU with one thread per clip, so that the result is the same bit for bit; several clips run in parallel.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from itertools import chain, groupby
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,17 +17,29 @@ import numpy as np
 import numpy.typing as npt
 
 from mer_pipeline.base.errors import BadInput, Skip
-from mer_pipeline.media.container import check_codec, open_media, picture_stream, sound_stream
+from mer_pipeline.media.container import clip_start, open_media, picture_stream
+from mer_pipeline.media.upright import upright
+from mer_pipeline.media.whole import check_whole, cut_off, damaged
 
 if TYPE_CHECKING:
-    from av.audio.frame import AudioFrame
     from av.audio.stream import AudioStream
+    from av.container import InputContainer
+    from av.packet import Packet
+    from av.video.frame import VideoFrame
     from av.video.stream import VideoStream
 
-SAMPLE_RATE = 16_000
-
-# The share of the packets that a file's header lists which must be in the file. With fewer, the file was cut off.
+# The share of the packets that a file's header lists which must be in the file, and the share of its frames which must
+# decode. With fewer, the file was cut off or damaged.
 COMPLETE = 0.97
+
+# A clip that was cut out of a longer one may begin with frames that need earlier ones. So many seconds are no damage.
+LEAD_SECONDS = 0.5
+
+# The most pixels of all frames together, to begin with and for each byte of the file. A black film has fewer.
+PIXELS = 1_000_000_000
+PIXELS_PER_BYTE = 100_000
+
+TINY = 8  # bytes of an MPEG-4 packet that only says that the last picture stays
 
 
 @dataclass(frozen=True)
@@ -63,8 +75,9 @@ def read_pictures(
         The chosen frames, in the order of their times.
 
     Raises:
-        BadInput: as for `open_media`; or if the file ends earlier than its header says, has frames without a time, or
-            no frame was chosen.
+        BadInput: as for `open_media` and `check_whole`; or if the file ends earlier than its header says, frames of it
+            do not decode or have no time, it has more frames than its size allows, or no frame was chosen. It may be
+            raised after the last picture.
         Transient: as for `open_media`.
         Skip: if the file has no picture.
     """
@@ -72,105 +85,143 @@ def read_pictures(
         stream = picture_stream(container)
         if stream is None:
             raise Skip("no picture in the file")
-        packets = [p for p in container.demux(stream) if p.size]
-        _check_complete(path, len(packets), stream, "frames")
-        # Packets that an edit list discards are needed to decode other packets, but they are never shown.
-        found = [p.pts if p.pts is not None else p.dts for p in packets if not p.is_discard]
-        if not found or stream.time_base is None or any(stamp is None for stamp in found):
+        check_whole(path, container.format.name)
+        check_there(container, stream, "frames")
+        order = _order(path, container, stream)
+        if not len(order.stamps) or stream.time_base is None:
             raise BadInput("the file has no frames with a time; convert it to mp4")
-        stamps = np.sort(np.array(found, dtype=np.int64))
-        start = (container.start_time or 0) / 1_000_000
-        times, end = _true_times(stamps.astype(np.float64) * float(stream.time_base) - start, fps, duration)
-        wanted = [int(stamps[at]) for at in choose(times, end)]
+        seconds = order.stamps.astype(np.float64) * float(stream.time_base) - clip_start(container)
+        times, end = _true_times(seconds, fps, duration)
+        wanted = choose(times, end).tolist()
         if not wanted:
             raise BadInput("no frame was chosen")
         container.seek(0, backward=True, any_frame=False)
-        for order, frame in enumerate(container.decode(stream)):
-            shown = frame.pts if frame.pts is not None else frame.dts
-            at = order if shown is None else int(np.searchsorted(stamps, shown))
-            at = min(at, len(stamps) - 1)
+        decoded = np.zeros(len(times), bool)
+        for at, frame in _decode(container, stream, order):
+            decoded[at] = True
             # If the decoder had to drop a chosen frame, the next frame replaces it and keeps its own time.
-            if wanted and stamps[at] >= wanted[0]:
-                rgb = frame.to_ndarray(format="rgb24")
-                yield Picture(float(times[at]), np.rot90(rgb, k=frame.rotation // 90 % 4))
-                wanted = [stamp for stamp in wanted if stamp > stamps[at]]
-            if not wanted:
-                return
-        raise BadInput(f"the file is cut off: {len(wanted)} of its frames do not decode; copy it again")
+            if wanted and at >= wanted[0]:
+                yield Picture(float(times[at]), upright(frame, stream.sample_aspect_ratio))
+                wanted = [later for later in wanted if later > at]
+        _check_decoded(decoded, order, times)
+        if wanted:
+            raise cut_off(f"{len(wanted)} of its frames do not decode")
 
 
-def _check_complete(path: Path, there: int, stream: VideoStream | AudioStream, what: str) -> None:
-    """Compare the number of packets in the file with the table in its header.
+@dataclass(frozen=True)
+class _Order:
+    """In which order frames are shown, and when.
 
-    Only mp4 and mov files have such a table, and raw samples (PCM) are not checked. The table is FFmpeg's own index of
-    the file: it counts no packet that an edit list cuts away, so that such a packet is not taken for a missing one.
+    Attributes:
+        stamps: (frames,) int64, presentation times in units of the stream, ascending.
+        hidden: how many of them belong to packets that only take up time, and give no frame.
+        by_dts: whether the time of a packet is the one at which it is decoded, as in a container that has no other.
+        counted: whether the frames come from the decoder in another order than that of their packets' times. Then the
+            times are those of the packets, and the nth frame has the nth of them.
+    """
+
+    stamps: npt.NDArray[np.int64]
+    hidden: int
+    by_dts: bool
+    counted: bool
+
+    def stamp(self, packet: Packet[VideoStream]) -> int | None:
+        """Return the time of a packet."""
+        return packet.dts if self.by_dts or packet.pts is None else packet.pts
+
+
+def _order(path: Path, container: InputContainer, stream: VideoStream) -> _Order:
+    """Read the times of all packets without decoding them.
+
+    AVI knows no presentation times, and the ones that FFmpeg makes up are wrong if frames are stored out of order.
+    Some writers store the times of decoding in other containers too. Both are seen by times that ascend in the file
+    although the decoder has to reorder frames.
+
+    Raises:
+        BadInput: if a packet has no time, packets are missing, or there are too many for the file's size.
+    """
+    by_dts = container.format.name == "avi"
+    order = _Order(np.zeros(0, np.int64), 0, by_dts, False)
+    found: list[int] = []
+    there = hidden = 0
+    most = (PIXELS + PIXELS_PER_BYTE * path.stat().st_size) // max(stream.width * stream.height, 1)
+    for packet in container.demux(stream):
+        there += bool(packet.size)
+        if not packet.size or packet.is_discard:  # discarded by an edit list: needed to decode others, never shown
+            continue
+        stamp = order.stamp(packet)
+        if stamp is None:
+            raise BadInput("the file has frames without a time; convert it to mp4")
+        found.append(stamp)
+        hidden += _is_hidden(packet, stream.codec_context.name)
+        if there > most:
+            raise BadInput(f"more than {most} frames of {stream.width}x{stream.height} are not possible in its size")
+    if container.format.name.startswith("mov") and there < COMPLETE * len(stream.index_entries) - 1:
+        raise damaged(f"{there} of {len(stream.index_entries)} frames can be read")
+    stamps = np.array(found, dtype=np.int64)
+    counted = bool(stream.codec_context.has_b_frames and np.all(np.diff(stamps) > 0))
+    return _Order(np.sort(stamps), hidden, by_dts, counted)
+
+
+def _is_hidden(packet: Packet[VideoStream], codec: str) -> bool:
+    """Tell whether a packet gives no frame though nothing is wrong with it."""
+    if codec == "vp8":
+        return not bytes(memoryview(packet)[:1])[0] & 0x10  # the bit "show this frame"
+    return codec == "mpeg4" and packet.size <= TINY
+
+
+def _decode(container: InputContainer, stream: VideoStream, order: _Order) -> Iterator[tuple[int, VideoFrame]]:
+    """Decode all frames, each with its place among the times of all."""
+    stream.codec_context.copy_opaque = True
+    count, first = 0, None
+    for packet in container.demux(stream):
+        packet.opaque = (order.stamp(packet),)
+        for frame in packet.decode():
+            mark = frame.opaque if isinstance(frame.opaque, tuple) else (None,)
+            stamp = next((stamp for stamp in (*mark, frame.pts, frame.dts) if stamp is not None), None)
+            at = count if stamp is None else int(np.searchsorted(order.stamps, stamp))
+            first = at if first is None else first
+            at = first + count if order.counted else at
+            count += 1
+            yield min(at, len(order.stamps) - 1), frame
+
+
+def _check_decoded(decoded: npt.NDArray[np.bool_], order: _Order, times: npt.NDArray[np.float64]) -> None:
+    """Check that few frames were lost.
 
     Args:
-        path: the media file.
-        there: the number of packets that were read.
-        stream: the stream that they belong to.
+        decoded: (frames,) bool, whether there is a frame of each time.
+        order: the order of the frames.
+        times: (frames,) float64, their times in seconds.
+
+    Raises:
+        BadInput: if more frames are missing than COMPLETE and LEAD_SECONDS allow.
+    """
+    first = int(np.argmax(decoded))
+    lead = first if decoded.any() and times[first] - times[0] <= LEAD_SECONDS else 0
+    there, promised = int(decoded.sum()) + order.hidden + lead, len(decoded)
+    if there < COMPLETE * promised - 1:
+        raise damaged(f"{promised - there} of its {promised} frames do not decode")
+
+
+def check_there(container: InputContainer, stream: VideoStream | AudioStream, what: str) -> None:
+    """Compare the places in the table of a file's header with the size of the file.
+
+    Only mp4 and mov files have such a table. It is FFmpeg's own index of the file: it counts no packet that an edit
+    list cuts away.
+
+    Args:
+        container: the open file.
+        stream: one of its streams.
         what: a word for the packets in the error message.
 
     Raises:
-        BadInput: if the file ends early.
+        BadInput: if a packet lies beyond the end of the file.
     """
-    promised = 0 if stream.codec_context.name.startswith("pcm") else len(stream.index_entries)
-    if stream.container.format.name.startswith("mov") and there < COMPLETE * promised - 1:
-        raise BadInput(f"the file is cut off: {there} of {promised} {what} are there; copy it again")
-
-
-def read_sound(path: Path, max_seconds: float) -> npt.NDArray[np.float32]:
-    """Decode a clip's sound to mono at 16 kHz. The loudness is not changed.
-
-    Returns:
-        (samples,) float32, mostly in [-1, 1]; a file of floats or the resampling may go beyond.
-
-    Raises:
-        BadInput: as for `open_media`; or if the file is cut off, has more than `max_seconds` of sound, or has a sound
-            track without any sample.
-        Transient: as for `open_media`.
-        Skip: if the file has no sound track.
-    """
-    with open_media(path) as container:
-        stream = sound_stream(container)
-        if stream is None:
-            raise Skip("no sound track")
-        check_codec(stream, "sound")
-        pieces: list[npt.NDArray[np.float32]] = []
-        samples = packets = 0
-
-        def frames() -> Iterator[AudioFrame]:
-            nonlocal packets
-            for packet in container.demux(stream):
-                packets += bool(packet.size)
-                yield from packet.decode()
-
-        for piece in _mono(frames()):
-            pieces.append(piece)
-            samples += piece.size
-            if samples > max_seconds * SAMPLE_RATE:
-                raise BadInput(f"more than {max_seconds:g} s of sound (audio.max_seconds)")
-        _check_complete(path, packets, stream, "packets of sound")
-        sound = np.concatenate(pieces) if pieces else np.zeros(0, np.float32)
-        if not sound.size:
-            raise BadInput("the file has a sound track without sound in it; convert it again")
-        return sound
-
-
-def _mono(frames: Iterable[AudioFrame]) -> Iterator[npt.NDArray[np.float32]]:
-    """Resample frames to 16 kHz and average their channels: (samples,) float32 for each frame.
-
-    The channels are averaged here because the resampler's own mix to mono would make stereo 3 dB louder and clip it.
-    A file may change its channels or its sample rate midway, but one resampler takes only frames of one kind.
-    Therefore each run of equal frames has a resampler of its own.
-    """
-    import av
-
-    for _, alike in groupby(frames, lambda frame: (frame.format.name, frame.layout.name, frame.sample_rate)):
-        resampler = av.AudioResampler(format="fltp", rate=SAMPLE_RATE)
-        for frame in chain(alike, (None,)):  # with None the resampler gives the samples that it still holds
-            for resampled in resampler.resample(frame):
-                yield resampled.to_ndarray().mean(axis=0)
+    if container.format.name.startswith("mov"):
+        inside = [entry.pos + entry.size <= container.size for entry in stream.index_entries]
+        if not all(inside):
+            raise cut_off(f"{sum(inside)} of {len(inside)} {what} are there")
 
 
 def _true_times(

@@ -17,7 +17,7 @@ import numpy.typing as npt
 from mer_pipeline.base.clips import Clip, Row
 from mer_pipeline.base.encoder import Encoder, EncoderParams
 from mer_pipeline.base.errors import Skip
-from mer_pipeline.media.decode import SAMPLE_RATE
+from mer_pipeline.media.sound import SAMPLE_RATE
 from mer_pipeline.speech.track import Samples, Sound
 
 if TYPE_CHECKING:

@@ -18,7 +18,7 @@ import numpy as np
 
 from mer_pipeline.base.batching import forward_rows
 from mer_pipeline.base.errors import CheckpointError, Skip
-from mer_pipeline.media.decode import SAMPLE_RATE
+from mer_pipeline.media.sound import SAMPLE_RATE
 from mer_pipeline.models.checkpoint import loading
 from mer_pipeline.models.huggingface import load_config, load_processor
 from mer_pipeline.speech.track import Samples

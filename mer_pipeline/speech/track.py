@@ -1,7 +1,8 @@
 """The stage `audio`: read the sound of a clip at 16 kHz in mono, from its video or from a sound file of its own.
 
-The loudness is not changed, because it tells something about emotion. A silent clip is skipped. Then a fusion head
-knows that the modality is absent, and is not given a vector of noise.
+No clip is made as loud as another one, because the loudness tells something about emotion, and channels are mixed as
+loud as they are meant (mer_pipeline/media/sound.py). A silent clip is skipped. Then a fusion head knows that the
+modality is absent, and is not given a vector of noise.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from mer_pipeline.base.errors import Skip
 from mer_pipeline.base.transform import Source, Transform
 from mer_pipeline.config.section import Section
 from mer_pipeline.media.container import listed_content
-from mer_pipeline.media.decode import SAMPLE_RATE, read_sound
+from mer_pipeline.media.sound import SAMPLE_RATE, read_sound
 
 Samples = npt.NDArray[np.float32]
 
@@ -31,10 +32,10 @@ FLOOR_DBFS = -120.0  # the lowest level that is given: that of digital silence w
 
 
 class AudioParams(Section):
-    """Sound at 16 kHz in mono. The loudness is not changed, because it tells something about emotion."""
+    """Sound at 16 kHz in mono. No clip is made as loud as another one, because that tells something about emotion."""
 
     silence_dbfs: Annotated[float, Field(le=0.0)] = -60.0  # a clip whose loudest 50 ms is below this is silent
-    max_seconds: Annotated[float, Field(gt=0)] = 120.0  # a clip with more sound is broken input
+    max_seconds: Annotated[float, Field(gt=0)] = 120.0  # a clip with more sound has to be cut into clips
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,9 @@ import pytest
 
 from mer_pipeline.base.errors import BadInput, Transient
 from mer_pipeline.media import container
-from mer_pipeline.media.container import check_content, file_sha256, probe, sniff
+from mer_pipeline.media.container import check_content, file_sha256, sniff
+from mer_pipeline.media.probe import probe
+from tests.media.make import make
 
 Make = Callable[..., Path]
 
@@ -88,11 +90,47 @@ def test_limits(make_film: Make, monkeypatch: pytest.MonkeyPatch) -> None:
         probe(path)
     monkeypatch.setattr(container, "MAX_SECONDS", 60.0)
     monkeypatch.setattr(container, "MAX_PIXELS", 100)
+    assert "larger than 100 pixels" in str(probe(path).problem)
     with pytest.raises(BadInput, match="larger than 100 pixels"):
-        probe(path)
+        probe(make_film("silent.mp4", tone=None))
     monkeypatch.setattr(container, "MAX_STREAMS", 1)
     with pytest.raises(BadInput, match="2 streams, more than 1"):
         probe(path)
+
+
+def test_a_file_that_asks_for_absurd_memory_is_broken_and_not_unlucky(tmp_path: Path) -> None:
+    """FFmpeg says the same of it as of a machine without memory, but the file is the same next time."""
+    path = make(tmp_path, "early_header.mp4")
+    data = bytearray(path.read_bytes())
+    at = data.index(b"avc1", data.index(b"stsd"))
+    data[at - 4 : at] = b"\x7f\xff\xff\xff"
+    path.write_bytes(data)
+    with pytest.raises(BadInput, match="decoded: Cannot allocate memory"):
+        probe(path)
+
+
+def test_what_the_disk_or_the_machine_lacks_is_not_the_files_fault(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file that is gone meanwhile, and a machine that gives no memory."""
+    path = make(tmp_path, "a.wav")
+    assert container._can_be_read(path)
+    assert not container._can_be_read(tmp_path / "gone.wav")
+    monkeypatch.setattr(container, "ENOUGH_MEMORY", 1 << 60)
+    assert not container._can_be_read(path)
+
+
+@pytest.mark.parametrize("kind", ["picture", "sound"])
+def test_one_half_that_cannot_be_decoded_costs_that_half(make_film: Make, kind: str) -> None:
+    """The other half is listed, with what is wrong."""
+    path = make_film(frames=5)
+    names = {b"avc1": b"zzz1"} if kind == "picture" else {b"mp4a": b"zzz1", b"\x40\x15": b"\xfe\x15"}
+    for name, other in names.items():
+        path.write_bytes(path.read_bytes().replace(name, other))
+    info = probe(path)
+    assert (info.width is None, info.has_sound) == (kind == "picture", kind == "picture")
+    assert info.problem == f"the file's {kind} is of a kind that FFmpeg cannot decode; convert it, for instance to mp4"
+    assert info.seconds == pytest.approx(0.5, abs=0.1)
 
 
 def test_sniff_knows_the_containers_by_their_bytes() -> None:
