@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import csv as csv_module
 import os
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from io import StringIO
 from pathlib import Path
@@ -13,52 +13,65 @@ from ruamel.yaml.comments import CommentedMap
 from ruamel.yaml.error import YAMLError
 
 from mer_pipeline.base.atomic import replacing
-from mer_pipeline.base.csv_files import clean, present
+from mer_pipeline.base.clips import SPLITS
+from mer_pipeline.base.csv_files import known
 from mer_pipeline.base.errors import ComponentError, DatasetError, UsageError, did_you_mean
+from mer_pipeline.cli.columns import SYNONYMS, Ask, ask_terminal, find_classes, find_columns
 from mer_pipeline.config.components import ADAPTERS
 from mer_pipeline.config.params import parse_params
 from mer_pipeline.config.project import Project
 from mer_pipeline.datasets.adapter import MER_CLASSES
+from mer_pipeline.datasets.ingest import list_dataset
+from mer_pipeline.datasets.listing import Listing
 from mer_pipeline.enrich.backend import LanguageModelParams
 
 PROFILES = Path("profiles")
 PARAMS = Project().params
 
-# What people call the columns, most usual first.
-SYNONYMS: dict[str, tuple[str, ...]] = {
-    "name": ("name", "clip", "clip_id", "file", "filename", "file_name", "video", "path", "id"),
-    "label": ("label", "emotion", "discrete", "class", "category"),
-    "split": ("split", "subset", "partition"),
-    "group": ("group", "speaker", "actor", "subject", "speaker_id", "scene"),
-    "order": ("order", "utterance_id", "turn"),
-    "transcript": ("transcript", "text", "sentence", "utterance", "subtitle"),
-    "fps": ("fps", "frame_rate"),
-    "duration": ("duration", "seconds"),
-}
-
 
 def write_params(
-    profile: str, data: Path, csv: Path | None, *, force: bool, columns: Mapping[str, str] | None = None
+    profile: str,
+    data: Path,
+    csv: Path | None,
+    *,
+    force: bool,
+    columns: Mapping[str, str] | None = None,
+    ask: Ask = ask_terminal,
+    numbers: bool = False,
+    media: bool = True,
 ) -> str:
-    """Write params.yaml; returns what to print. `columns` names columns of the CSV that are called otherwise.
+    """Write params.yaml; returns what to print.
+
+    Args:
+        profile: its name.
+        data: the folder of clips.
+        csv: what describes them; None: it is found where possible.
+        force: whether a params.yaml that was edited is replaced.
+        columns: columns of the CSV, by meaning, that are called otherwise.
+        ask: whether spellings of a label that differ by case only are one class.
+        numbers: whether a number may be a class.
+        media: whether there are media files.
 
     Raises:
-        UsageError: no such profile, or params.yaml was edited and `force` is off.
-        DatasetError: no such folder, or the CSV cannot be used.
+        UsageError: no such profile, or params.yaml was edited and `force` is off, or a label is a number.
+        DatasetError: no such folder, no clips in it, or the CSV cannot be used.
     """
-    known = sorted(path.stem for path in PROFILES.glob("*.yaml"))
-    if profile not in known:
-        where = "" if known else f"; run this in the project's root, where {PROFILES}/ is"
-        raise UsageError(f"no profile '{profile}'{did_you_mean(profile, known)}{where}")
+    profiles = sorted(path.stem for path in PROFILES.glob("*.yaml"))
+    if profile not in profiles:
+        where = "" if profiles else f"; run this in the project's root, where {PROFILES}/ is"
+        raise UsageError(f"no profile '{profile}'{did_you_mean(profile, profiles)}{where}")
     if not data.is_dir():
         raise DatasetError(f"there is no folder {data}; --data names the folder of the clips")
-    if PARAMS.exists() and not force and not _is_untouched(PARAMS.read_text("utf-8", errors="replace"), known):
+    if PARAMS.exists() and not force and not _is_untouched(PARAMS.read_text("utf-8", errors="replace"), profiles):
         raise UsageError(f"{PARAMS} was edited; keep a copy and run `mer init` again with --force")
     yaml = _yaml()
     params = yaml.load(PROFILES / f"{profile}.yaml")
-    dataset = _describe(data, csv, columns or {})
+    dataset = _of_adapter(data) if csv is None and media else None
+    if dataset is None:
+        dataset = _of_folder(data, csv, columns or {}, ask=ask, numbers=numbers, media=media)
     params["dataset"] = dataset
     checked = parse_params(_plain(params), str(PARAMS))  # what is written must be readable
+    listing = list_dataset(checked.dataset)  # and so must the clips
     from mer_pipeline.heads.make import check_heads  # loads torch
 
     check_heads(checked.train, checked.heads_elsewhere)
@@ -66,27 +79,39 @@ def write_params(
         yaml.dump(params, file)
     enrich = checked.enrich
     model = enrich.model if isinstance(enrich, LanguageModelParams) and enrich.by_server else None
-    return _story(profile, dataset, model)
+    return "\n".join([*_story(profile, dataset, data), *_counts(listing, checked.dataset.classes), *_next(model)])
 
 
-def _describe(data: Path, csv: Path | None, named: Mapping[str, str]) -> CommentedMap:
-    root = _portable(data)
-    for adapter in ADAPTERS.names() if csv is None else ():
+def _of_adapter(data: Path) -> CommentedMap | None:
+    """The section `dataset` of a layout that is surely the folder's; None where it is none of the known ones."""
+    for adapter in ADAPTERS.names():
         try:
             found = ADAPTERS.load(adapter)
         except ComponentError:
             continue  # of an installed package that is broken, and that nobody named
         if found.fits(data):
-            classes = list(found.Params.model_fields["classes"].default)
-            return CommentedMap(adapter=adapter, root=root, csv=root, classes=classes)
-    csv = csv or find_csv(data)
+            root, classes = _portable(data), list(found.Params.model_fields["classes"].default)
+            dataset = CommentedMap(adapter=adapter, root=root, csv=root, classes=classes)
+            if truth := [name for name in found.truths if (data / name).is_file()]:
+                dataset["truth"] = truth
+            return dataset
+    return None
+
+
+def _of_folder(
+    data: Path, csv: Path | None, named: Mapping[str, str], *, ask: Ask, numbers: bool, media: bool
+) -> CommentedMap:
+    """The section `dataset` of a plain folder."""
+    csv, root, classes = csv or find_csv(data), _portable(data), list(MER_CLASSES)
     dataset = CommentedMap(adapter="folder", root=root, csv=root if csv is None else _portable(csv))
-    labels: list[str] = []
+    if not media:
+        dataset["media"] = False
     if csv is not None:
-        columns, labels = read_header(csv, named)
-        if columns:
-            dataset["columns"] = CommentedMap(columns)
-    dataset["classes"] = order_classes(labels)
+        columns = find_columns(csv, named)
+        dataset["columns"] = CommentedMap(columns)
+        if "label" in columns:
+            classes = find_classes(csv, columns["label"], ask=ask, numbers=numbers)
+    dataset["classes"] = classes
     return dataset
 
 
@@ -98,54 +123,6 @@ def find_csv(data: Path) -> Path | None:
     if not inside and beside.exists():
         return data.parent / beside.name
     return None
-
-
-def read_header(csv: Path, named: Mapping[str, str]) -> tuple[dict[str, str], list[str]]:
-    """A CSV's columns by meaning, and its distinct labels.
-
-    Args:
-        csv: the file.
-        named: columns by meaning, as a person names them; the others are found under their usual names.
-
-    Raises:
-        DatasetError: it cannot be read, or lacks a column that is named or the one for the clip's name.
-    """
-    for key in named:
-        if key not in SYNONYMS:
-            raise UsageError(f"--column {key}: no such meaning{did_you_mean(key, SYNONYMS)}")
-    try:
-        with csv.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv_module.DictReader(file)
-            header = list(reader.fieldnames or [])
-            for wanted in named.values():
-                if wanted not in header:
-                    raise DatasetError(f"{csv}: no column '{wanted}'{did_you_mean(wanted, header)}")
-            free = [column for column in header if column not in named.values()]
-            guessed = {key: column for key in SYNONYMS if (column := _find(free, SYNONYMS[key])) is not None}
-            found = {**guessed, **named}
-            label = found.get("label")
-            labels = {clean(text) for row in reader if label and (text := present(row[label])) is not None}
-    except (OSError, UnicodeDecodeError, csv_module.Error) as error:
-        reason = error.strerror if isinstance(error, OSError) else error
-        raise DatasetError(f"{csv} cannot be read as a UTF-8 CSV: {reason}") from None
-    if "name" not in found:
-        raise DatasetError(
-            f"{csv} has no column for the clip's name among {', '.join(header)}; say which with --column name=COLUMN"
-        )
-    return {key: found[key] for key in SYNONYMS if key in found}, sorted(labels)
-
-
-def order_classes(labels: Sequence[str]) -> list[str]:
-    """The labels that occur: in the order of the MER classes, then by the alphabet; the MER classes where there are
-    too few labels to tell."""
-    if len(labels) < 2:
-        return list(MER_CLASSES)
-    return sorted(labels, key=lambda label: (MER_CLASSES.index(label) if label in MER_CLASSES else 99, label))
-
-
-def _find(header: Sequence[str], names: Sequence[str]) -> str | None:
-    lowered = {column.lower(): column for column in header}
-    return next((lowered[name] for name in names if name in lowered), None)
 
 
 def _portable(path: Path) -> str:
@@ -185,26 +162,53 @@ def _plain(params: Mapping[str, object]) -> Mapping[str, object]:
     return loaded
 
 
-def _story(profile: str, dataset: CommentedMap, model: str | None) -> str:
+def _story(profile: str, dataset: CommentedMap, data: Path) -> list[str]:
+    """What was written, and what was found in the CSV."""
     lines = [f"wrote {PARAMS}: profile {profile}, adapter {dataset['adapter']}, clips in {dataset['root']}"]
     if dataset["adapter"] == "folder":
-        described = dataset["csv"] != dataset["root"]
-        lines.append(
-            f"  described by {dataset['csv']}" if described else "  no CSV found: every clip is unlabelled (--csv)"
-        )
-        if described:
-            columns = dataset.get("columns", {})
-            found = [f"{key} '{columns[key]}'" for key in SYNONYMS if key in columns]
-            absent = [key for key in SYNONYMS if key not in columns]
-            lines.append(f"  columns: {', '.join(found)}; not there: {', '.join(absent) or 'none'}")
-            if "label" not in columns:
-                lines.append("  no label column: every clip is unlabelled (--column label=COLUMN)")
-            if "group" not in columns:
-                lines.append("  no speaker column: each clip counts as its own speaker (--column group=COLUMN)")
+        if dataset["csv"] == dataset["root"]:
+            several = sorted(path.name for path in data.glob("*.csv"))
+            found = f"{len(several)} CSVs ({several[0]}, ...): say which" if several else "no CSV found"
+            return [*lines, f"  {found} with --csv FILE; until then every clip is unlabelled"]
+        columns = dataset["columns"]
+        there = [f"{key} '{columns[key]}'" for key in SYNONYMS if key in columns]
+        absent = [key for key in SYNONYMS if key not in columns]
+        lines.append(f"  described by {dataset['csv']}")
+        lines.append(f"  columns: {', '.join(there)}; not there: {', '.join(absent) or 'none'}")
+        if "label" not in columns:
+            lines.append("  no label column: every clip is unlabelled (--column label=COLUMN)")
+        if "group" not in columns:
+            lines.append("  no speaker column: each clip counts as its own speaker (--column group=COLUMN)")
     lines.append(f"  classes: {', '.join(dataset['classes'])}")
+    for name in dataset["classes"]:
+        if known(name) is None:
+            lines.append(f"  '{name}' counts as a class; if it means no label, empty those cells and run this again")
+    if truth := dataset.get("truth"):
+        lines.append(f"  true labels, for evaluation only: {', '.join(truth)}")
+    return lines
+
+
+def _counts(listing: Listing, classes: Sequence[str]) -> list[str]:
+    """Clips of each class and split, and what is to be known of single ones."""
+    unlabelled = "no label"
+    counts = Counter(
+        (entry.label or listing.truth.get(name, unlabelled), entry.split) for name, entry in listing.entries.items()
+    )
+    wide = max(len(name) for name in (*classes, unlabelled))
+    lines = [f"  {'clips':<{wide}}" + "".join(f"{split:>8}" for split in SPLITS)]
+    for name in (*classes, unlabelled):
+        lines.append(f"  {name:<{wide}}" + "".join(f"{counts[name, split]:>8}" for split in SPLITS))
+    kinds = Counter(note.kind for note in listing.notes)
+    first = {note.kind: note.message for note in reversed(listing.notes)}
+    return lines + [f"  {count} times {kind}, the first: {first[kind]}" for kind, count in sorted(kinds.items())]
+
+
+def _next(model: str | None) -> list[str]:
+    """What to do now."""
+    lines = []
     if model is not None:
         lines.append(f"  a language model writes the context: start a server for {model}, set its url under")
         lines.append(
             "  [llm] in .mer.toml, then `mer enrich estimate`; or set enrich.backend: template (docs/enrichment.md)"
         )
-    return "\n".join([*lines, "next: dvc repro"])
+    return [*lines, "next: dvc repro"]

@@ -7,12 +7,13 @@ in a CSV is only ever looked up among the files that are there and cannot lead o
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from mer_pipeline.base.clips import GIVEN
-from mer_pipeline.base.csv_files import check_label, clean, read_csv
+from mer_pipeline.base.csv_files import check_label, clean, read_csv, read_label
 from mer_pipeline.base.errors import DatasetError
 
 
@@ -23,6 +24,7 @@ class Entry:
     clip_id: str
     video: str | None = None
     audio: str | None = None
+    faces: str | None = None
     group: str | None = None
     order: float | None = None
     split: str = "pool"
@@ -60,6 +62,7 @@ class Listing:
     votes: list[Vote] = field(default_factory=list)
     truth: dict[str, str] = field(default_factory=dict)  # for evaluation only
     notes: list[Note] = field(default_factory=list)
+    unread: dict[str, str] = field(default_factory=dict)  # films and sounds whose containers are not read, name to path
 
     def update(self, clip_id: str, where: str, **changes: str | float | None) -> bool:
         """Set fields of an entry; a named clip without a file is still a clip (it may have words), with a note.
@@ -70,15 +73,42 @@ class Listing:
         entry = self.entries.get(clip_id)
         if entry is None:
             entry = self.entries[clip_id] = Entry(clip_id)
-            self.notes.append(Note(clip_id, "NoFile", f"{where} names this clip and there is no such file"))
+            self.notes.append(Note(clip_id, "NoFile", f"{where} names this clip and {self.why_not(clip_id)}"))
         self.entries[clip_id] = replace(entry, **changes)  # type: ignore[arg-type]  # keywords are Entry's fields
-        return entry.video is not None or entry.audio is not None
+        return not entry.video is entry.audio is entry.faces is None
+
+    def why_not(self, clip_id: str) -> str:
+        """Why a clip has no file, after "and"."""
+        if path := self.unread.get(clip_id):
+            return f"its file {path} is of a kind that is not read: {mend(path)}"
+        return "there is no such file"
+
+    def note_unread(self) -> None:
+        """Add a note on the files whose containers are not read."""
+        if self.unread:
+            first = min(self.unread)
+            self.notes.append(Note(first, "NotRead", f"{about_unread(self.unread)}: {mend(self.unread[first])}"))
 
 
-def add_media(listing: Listing, videos: Mapping[str, str], sounds: Mapping[str, str]) -> None:
-    """Make an entry for every file; a video and a sound of one name are one clip."""
-    for name in sorted({*videos, *sounds}):
-        listing.entries[name] = Entry(name, video=videos.get(name), audio=sounds.get(name))
+def mend(path: str) -> str:
+    """What to do about a file whose container is not read."""
+    return f"convert such files, as with `ffmpeg -i '{path}' '{PurePosixPath(path).with_suffix('.mp4')}'`"
+
+
+def about_unread(unread: Mapping[str, str]) -> str:
+    """How many files there are whose containers are not read, by suffix; "" where there are none."""
+    counts = Counter(PurePosixPath(path).suffix.lower() for path in unread.values())
+    kinds = ", ".join(f"{count} {suffix}" for suffix, count in sorted(counts.items()))
+    return f"{len(unread)} files of other kinds ({kinds}) are not read" if unread else ""
+
+
+def add_media(
+    listing: Listing, videos: Mapping[str, str], sounds: Mapping[str, str], faces: Mapping[str, str] | None = None
+) -> None:
+    """Make an entry for every file; a video, a sound and an array of faces of one name are one clip."""
+    arrays = faces or {}
+    for name in sorted({*videos, *sounds, *arrays}):
+        listing.entries[name] = Entry(name, video=videos.get(name), audio=sounds.get(name), faces=arrays.get(name))
 
 
 def add_votes(listing: Listing, path: Path, classes: Sequence[str]) -> None:
@@ -110,8 +140,9 @@ def add_truth(listing: Listing, path: Path, classes: Sequence[str]) -> None:
         DatasetError: as `read_csv`; or a label is unknown.
     """
     for row in read_csv(path, ("name", "discrete")):
-        if row["name"] in listing.entries:
-            listing.truth[row["name"]] = check_label(row["discrete"], classes, str(path))
+        label = read_label(row["discrete"], classes, f"{path}, '{row['name']}'")
+        if row["name"] in listing.entries and label is not None:
+            listing.truth[row["name"]] = label
 
 
 def add_groups(listing: Listing, pattern: str | None, order: str | None) -> None:

@@ -1,4 +1,4 @@
-"""Look into every file of a dataset: its hash and its headers; nothing is decoded but the first picture.
+"""Look into every file of a dataset: its hash, its headers and how it begins.
 
 What was found is remembered on this machine by the file's size, times and inode (the change time is set by the
 system at every write), so that one altered file among 100,000 costs the reading of one.
@@ -23,11 +23,13 @@ from mer_pipeline.config.section import Section
 from mer_pipeline.datasets.listing import Entry
 from mer_pipeline.engines.local import LocalEngine
 from mer_pipeline.media.container import file_sha256, probe
+from mer_pipeline.media.content import opening
 from mer_pipeline.store.inputs import Keys
 from mer_pipeline.store.row_cache import RowCache
 from mer_pipeline.store.store import Store
 from mer_pipeline.tables.rows import digest
 
+KINDS = ("video", "audio", "faces")  # of a clip's files
 PLACE = str(Project().state / "files")  # never shared: inodes and times are of this machine
 
 
@@ -43,6 +45,8 @@ class ProbeMedia(Transform[Row]):
         [
             pa.field("video_sha256", pa.string()),
             pa.field("audio_sha256", pa.string()),
+            pa.field("faces_sha256", pa.string()),
+            pa.field("opening", pa.string()),  # digest of the first picture, or of the first second of sound
             pa.field("width", pa.int32()),
             pa.field("height", pa.int32()),
             pa.field("seconds", pa.float64()),
@@ -60,13 +64,13 @@ class ProbeMedia(Transform[Row]):
     def prepare(self, clip: Clip) -> Row:
         """Hash and probe."""
         listed = clip.need("listing")
-        video, audio = (None if listed[key] is None else self.root / str(listed[key]) for key in ("video", "audio"))
+        places = {kind: self.root / str(listed[kind]) for kind in KINDS if listed[kind] is not None}
+        media = [places[kind] for kind in ("video", "audio") if kind in places]
         row: dict[str, object] = dict.fromkeys(self.schema.names)
         row["has_sound"] = False
         try:
-            row["video_sha256"] = None if video is None else file_sha256(video)
-            row["audio_sha256"] = None if audio is None else file_sha256(audio)
-            infos = [probe(place) for place in (video, audio) if place is not None]
+            row |= {f"{kind}_sha256": file_sha256(place) for kind, place in places.items()}
+            infos = [probe(place) for place in media]
         except BadInput as error:
             return {**row, "problem": str(error)}
         if infos:
@@ -74,6 +78,7 @@ class ProbeMedia(Transform[Row]):
             row |= {"width": first.width, "height": first.height}
             row |= {"seconds": first.seconds, "frame_rate": first.frame_rate}
             row["has_sound"] = any(info.has_sound for info in infos)
+            row["opening"] = opening(media[0])
         return row
 
     def infer(self, items: Sequence[Row]) -> list[Row | Skip]:
@@ -81,12 +86,13 @@ class ProbeMedia(Transform[Row]):
         return list(items)
 
 
-def probe_files(
-    entries: Sequence[Entry], root: Path, runtime: Runtime, progress: Progress
+def look(
+    transform: Transform[Row], entries: Sequence[Entry], root: Path, runtime: Runtime, progress: Progress
 ) -> tuple[dict[str, Row], dict[str, Row]]:
-    """Rows of ProbeMedia's table, and failures as rows of PROBLEM_SCHEMA: for other reasons than a file's content.
+    """Rows of a transform over files, and failures as rows of PROBLEM_SCHEMA.
 
     Args:
+        transform: reads the listing alone.
         entries: what is listed.
         root: the dataset's folder.
         runtime: this machine.
@@ -98,7 +104,6 @@ def probe_files(
     Raises:
         Bug: as `run`.
     """
-    transform = ProbeMedia(root)
     cache = RowCache(Store(PLACE), transform, "any", flush_s=runtime.store.flush_s)
     keys, by_name = _keys(entries, root), {entry.clip_id: entry for entry in entries}
 
@@ -132,7 +137,8 @@ def _keys(entries: Sequence[Entry], root: Path) -> Keys:
 def _state(entry: Entry, root: str) -> str:
     """Digest of a clip's paths and of what the file system says of them."""
     states: dict[str, list[object]] = {}
-    for kind, name in (("video", entry.video), ("audio", entry.audio)):
+    for kind in KINDS:
+        name = getattr(entry, kind)
         if name is not None:
             path = f"{root}/{name}"
             try:

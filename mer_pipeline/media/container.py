@@ -27,7 +27,7 @@ MAX_PIXELS = 8192 * 8192
 MAX_SECONDS = 3600.0
 
 # Suffixes that are looked for in a folder; what the bytes say decides how a file is opened.
-VIDEO_SUFFIXES = frozenset({".mp4", ".mov", ".m4v", ".avi", ".mkv", ".webm"})
+VIDEO_SUFFIXES = frozenset({".mp4", ".mov", ".m4v", ".3gp", ".3g2", ".avi", ".mkv", ".webm"})
 AUDIO_SUFFIXES = frozenset({".wav", ".flac", ".mp3", ".m4a", ".ogg", ".opus"})
 
 

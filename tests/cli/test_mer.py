@@ -12,7 +12,8 @@ import pytest
 from ruamel.yaml import YAML
 
 from mer_pipeline.base.errors import DatasetError, ParamsError, UsageError
-from mer_pipeline.cli.init import order_classes, write_params
+from mer_pipeline.cli.columns import order_classes
+from mer_pipeline.cli.init import write_params
 from mer_pipeline.cli.plan import make_plan
 from mer_pipeline.config.params import load_params
 from mer_pipeline.config.project import Project
@@ -52,6 +53,12 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+def put_clip(project: Path) -> None:
+    """A file that `mer init` lists; it opens none."""
+    (project / "clips").mkdir()
+    (project / "clips/x.mp4").write_bytes(b"")
+
+
 def test_init_for_a_plain_folder(project: Path, make_film: Callable[..., Path]) -> None:
     """The CSV beside the folder is found, its columns understood, its labels become the classes."""
     make_film("clips/x.mp4", frames=3)
@@ -69,7 +76,8 @@ def test_init_for_a_plain_folder(project: Path, make_film: Callable[..., Path]) 
 def test_init_for_a_mer_folder(project: Path) -> None:
     """A released layout is recognised by its file names."""
     (project / "mer/video").mkdir(parents=True)
-    (project / "mer/track1_train.csv").write_text("name,discrete\n")
+    (project / "mer/video/a.mp4").write_bytes(b"")
+    (project / "mer/track1_train.csv").write_text("name,discrete\na,sad\n")
     write_params("ecmf", Path("mer"), None, force=False)
     assert load_params().dataset.adapter == "mer2026"
 
@@ -89,7 +97,7 @@ def test_classes_are_those_that_occur(labels: list[str], classes: list[str]) -> 
 
 def test_init_writes_every_key_that_dvc_needs(project: Path) -> None:
     """DVC reads params.yaml itself and knows no defaults."""
-    (project / "clips").mkdir()
+    put_clip(project)
     pipeline = YAML(typ="safe").load(ROOT / "dvc.yaml")["stages"]
     listed = [key for stage in pipeline.values() for key in stage.get("do", stage).get("params", [])]
     keys = {key for key in listed if isinstance(key, str)} | {"dataset.csv"}
@@ -103,21 +111,21 @@ def test_init_writes_every_key_that_dvc_needs(project: Path) -> None:
 
 def test_init_without_a_csv(project: Path) -> None:
     """Then every clip is unlabelled, and that is said."""
-    (project / "clips").mkdir()
+    put_clip(project)
     assert "every clip is unlabelled" in write_params("demo", Path("clips"), None, force=False)
     assert load_params().dataset.csv == "clips"
 
 
 def test_init_keeps_the_profiles_comments(project: Path) -> None:
     """params.yaml is read by people."""
-    (project / "clips").mkdir()
+    put_clip(project)
     write_params("demo", Path("clips"), None, force=False)
     assert "# each is one modality token of the fusion head" in (project / "params.yaml").read_text()
 
 
 def test_init_does_not_overwrite_edits(project: Path) -> None:
     """A person's work is not lost to a command; --force is."""
-    (project / "clips").mkdir()
+    put_clip(project)
     write_params("demo", Path("clips"), None, force=False)
     write_params("ecmf", Path("clips"), None, force=False)  # nothing of a person's in it so far
     text = (project / "params.yaml").read_text().replace("epochs: 100", "epochs: 7")
@@ -131,7 +139,7 @@ def test_init_does_not_overwrite_edits(project: Path) -> None:
 def test_init_with_columns_of_any_name(project: Path, make_film: Callable[..., Path]) -> None:
     """What is not found under a usual name is named; without a speaker column a person is told."""
     make_film("clips/x.mp4", frames=3)
-    (project / "clips.csv").write_text("file_id,feeling,person\nx,fear,7\n")
+    (project / "clips.csv").write_text("file_id,feeling,person\nx,fear,7\ny,joy,8\n")
     with pytest.raises(
         DatasetError, match=re.escape("among file_id, feeling, person; say which with --column name=COLUMN")
     ):
@@ -139,7 +147,7 @@ def test_init_with_columns_of_any_name(project: Path, make_film: Callable[..., P
     assert "no speaker column" in write_params("demo", Path("clips"), None, force=False, columns={"name": "file_id"})
     named = {"name": "file_id", "label": "feeling", "group": "person"}
     write_params("demo", Path("clips"), None, force=False, columns=named)
-    entry = list_dataset(load_params().dataset.model_copy(update={"classes": ("fear", "joy")})).entries["x"]
+    entry = list_dataset(load_params().dataset).entries["x"]
     assert (entry.label, entry.group) == ("fear", "7")
     with pytest.raises(UsageError, match="no such meaning"):
         write_params("demo", Path("clips"), None, force=False, columns={"spaeker": "person"})
@@ -147,7 +155,7 @@ def test_init_with_columns_of_any_name(project: Path, make_film: Callable[..., P
 
 def test_init_does_not_overwrite_comments(project: Path) -> None:
     """A note is a person's work too."""
-    (project / "clips").mkdir()
+    put_clip(project)
     (project / "params.yaml").write_text(
         (project / "params.yaml").read_text().replace("quality:", "# my note\nquality:")
     )
@@ -157,7 +165,7 @@ def test_init_does_not_overwrite_comments(project: Path) -> None:
 
 def test_init_errors(project: Path) -> None:
     """Profile, folder and CSV are named."""
-    (project / "clips").mkdir()
+    put_clip(project)
     with pytest.raises(UsageError, match=re.escape("no profile 'dmeo' (did you mean 'demo'?)")):
         write_params("dmeo", Path("clips"), None, force=False)
     with pytest.raises(DatasetError, match="there is no folder none"):
@@ -169,7 +177,7 @@ def test_init_errors(project: Path) -> None:
 
 def test_options_of_heads_are_checked_before_any_work(project: Path) -> None:
     """`mer init` and `mer plan` look at them, though they train nothing; nothing is written."""
-    (project / "clips").mkdir()
+    put_clip(project)
     (project / "profiles").unlink()
     shutil.copytree(ROOT / "profiles", project / "profiles")
     for path in (Path("profiles/demo.yaml"), Path("params.yaml")):
