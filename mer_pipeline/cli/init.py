@@ -18,7 +18,7 @@ from mer_pipeline.base.csv_files import known
 from mer_pipeline.base.errors import ComponentError, DatasetError, UsageError, did_you_mean
 from mer_pipeline.cli.columns import SYNONYMS, Ask, ask_terminal, find_classes, find_columns
 from mer_pipeline.config.components import ADAPTERS
-from mer_pipeline.config.params import parse_params
+from mer_pipeline.config.params import Params, parse_params
 from mer_pipeline.config.project import Project
 from mer_pipeline.datasets.adapter import MER_CLASSES
 from mer_pipeline.datasets.ingest import list_dataset
@@ -27,6 +27,7 @@ from mer_pipeline.enrich.backend import LanguageModelParams
 
 PROFILES = Path("profiles")
 PARAMS = Project().params
+OPENFACE = {"detector": "openface"}  # the section `faces` of a dataset that has faces and no videos
 
 
 def write_params(
@@ -72,6 +73,9 @@ def write_params(
     params["dataset"] = dataset
     checked = parse_params(_plain(params), str(PARAMS))  # what is written must be readable
     listing = list_dataset(checked.dataset)  # and so must the clips
+    faces = _given_faces(listing, checked)
+    if faces and not any(entry.video for entry in listing.entries.values()):
+        params["faces"] = CommentedMap(OPENFACE)
     from mer_pipeline.heads.make import check_heads  # loads torch
 
     check_heads(checked.train, checked.heads_elsewhere)
@@ -79,7 +83,9 @@ def write_params(
         yaml.dump(params, file)
     enrich = checked.enrich
     model = enrich.model if isinstance(enrich, LanguageModelParams) and enrich.by_server else None
-    return "\n".join([*_story(profile, dataset, data), *_counts(listing, checked.dataset.classes), *_next(model)])
+    return "\n".join(
+        [*_story(profile, dataset, data), *_counts(listing, checked.dataset.classes), *faces, *_next(model)]
+    )
 
 
 def _of_adapter(data: Path) -> CommentedMap | None:
@@ -132,19 +138,24 @@ def _portable(path: Path) -> str:
 
 
 def _is_untouched(text: str, profiles: Sequence[str]) -> bool:
-    """Whether params.yaml is a profile but for its dataset section, comments included."""
-    shipped = {_without_dataset((PROFILES / f"{name}.yaml").read_text(encoding="utf-8")) for name in profiles}
-    return not text.strip() or _without_dataset(text) in shipped
-
-
-def _without_dataset(text: str) -> str:
-    """The text from the section after `dataset` on, layout as this command writes it; as it is if it is no YAML."""
+    """Whether params.yaml is a profile but for what this command writes, comments included."""
+    shipped: set[str] = set()
+    for name in profiles:
+        params = _yaml().load(PROFILES / f"{name}.yaml")
+        shipped.add(_after_dataset(params))
+        params["faces"] = CommentedMap(OPENFACE)
+        shipped.add(_after_dataset(params))
     try:
-        loaded = _yaml().load(text)
-        out = StringIO()
-        _yaml().dump(loaded, out)
+        written = _after_dataset(_yaml().load(text))
     except YAMLError:
-        return text
+        return False
+    return not text.strip() or written in shipped
+
+
+def _after_dataset(params: object) -> str:
+    """What stands behind the section `dataset`, in the layout that this command writes."""
+    out = StringIO()
+    _yaml().dump(params, out)
     return out.getvalue().partition("\nfolds:")[2]
 
 
@@ -201,6 +212,24 @@ def _counts(listing: Listing, classes: Sequence[str]) -> list[str]:
     kinds = Counter(note.kind for note in listing.notes)
     first = {note.kind: note.message for note in reversed(listing.notes)}
     return lines + [f"  {count} times {kind}, the first: {first[kind]}" for kind, count in sorted(kinds.items())]
+
+
+def _given_faces(listing: Listing, params: Params) -> list[str]:
+    """What to say of faces that the dataset brings."""
+    count = sum(entry.faces is not None for entry in listing.entries.values())
+    if not count:
+        return []
+    if any(entry.video for entry in listing.entries.values()):
+        return [
+            f"  {count} arrays of faces are there: with faces.detector: openface they are used instead of the videos"
+        ]
+    lacking = [
+        name
+        for name, encoder in params.encoders.items()
+        if encoder.input == "frames" or encoder.family == "face-geometry"
+    ]
+    told = f"; {', '.join(lacking)} have nothing to read: let them read faces, or take them out" if lacking else ""
+    return [f"  no videos: faces.detector is openface, for the {count} arrays of faces that are there{told}"]
 
 
 def _next(model: str | None) -> list[str]:
