@@ -5,13 +5,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mer_pipeline.base.clips import Row
-from mer_pipeline.base.errors import BadInput, ParamsError, Skip
+from mer_pipeline.base.clips import MANIFEST_SCHEMA, Row
+from mer_pipeline.base.errors import BadInput, ParamsError, Skip, StageError
 from mer_pipeline.config.params import parse_params
 from mer_pipeline.enrich.cues import MeasureCues
 from mer_pipeline.media import jpeg
 from mer_pipeline.media.container import file_sha256
+from mer_pipeline.store.inputs import Inputs
 from mer_pipeline.tables.rows import complete_row, stage_schema, to_table
+from mer_pipeline.tables.shards import write_table
 from mer_pipeline.vision.appearance import Appearance, AppearanceParams
 from mer_pipeline.vision.faces import CropFaces
 from mer_pipeline.vision.geometry import FaceGeometry, FaceGeometryParams
@@ -124,3 +126,17 @@ def test_options_of_a_detector_are_refused() -> None:
     assert isinstance(faces, OpenFaceParams)
     with pytest.raises(ParamsError, match="detector 'openface' reads no margin"):
         parse_params({**raw, "faces": {"detector": "openface", "margin": 0.2}})
+
+
+def test_a_dataset_without_faces_is_one_sentence(tmp_path: Path) -> None:
+    """Its manifest has no such columns."""
+    manifest = dict.fromkeys(MANIFEST_SCHEMA.names) | {
+        "clip_id": "a",
+        "group": "a",
+        "split": "pool",
+        "has_sound": False,
+    }
+    write_table(tmp_path / "manifest.parquet", to_table([manifest], MANIFEST_SCHEMA))
+    inputs = Inputs(OpenFace.sources, {"manifest": tmp_path / "manifest.parquet"}, 1)
+    with pytest.raises(StageError, match="has no column faces_sha256, faces: the dataset does not bring"):
+        inputs.keys(0)
