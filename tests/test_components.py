@@ -125,7 +125,7 @@ def test_every_line_leads_to_a_component(table: Registry[object], name: str) -> 
     assert kind.__doc__
     if table is not ENGINES:  # .mer.toml has one section for all of them
         assert kind.Params.__doc__  # type: ignore[attr-defined]
-    if name != "fusion-head":  # runs on all clips at once
+    if name not in {"fusion-head", "openface"}:  # runs on all clips at once; has no pictures to search
         assert issubclass(kind, tuple(map(components._class_at, table._bases)))
 
 

@@ -101,6 +101,7 @@ def test_mer_commands_of_the_docs_run(tmp_path: Path) -> None:
     (tmp_path / "report/index.html").touch()
     clips = tmp_path / "path/to/clips"
     clips.mkdir(parents=True)
+    (clips / "a.mp4").touch()
     (tmp_path / "path/to/clips.csv").write_text("name,label,speaker\na,happy,1\n")
     for name in ("truth", "before", "submission"):
         (tmp_path / f"{name}.csv").write_text("name,discrete\na,happy\nb,sad\n")

@@ -95,7 +95,7 @@ def test_profiles_state_every_section(name: str) -> None:
         ({"dataset": {"root": "d", "csv": "e"}}, "adapter 'mer2025' reads the CSVs in root; write 'd' here again"),
         ({"dataset": {"adapter": "folder", "root": "d", "csv": "d", "columns": {"nam": "x"}}},
          "unknown key 'dataset.columns.nam' of adapter 'folder' (did you mean 'name'?)"),
-        ({"dataset": {"root": "d", "csv": "d", "classes": ["sad", "none"]}}, "means no label in a CSV"),
+        ({"dataset": {"root": "d", "csv": "d", "classes": ["sad", ""]}}, "'' is empty"),
         ({"dataset": {"root": "d", "csv": "d", "classes": ["sad", "a\nb"]}}, "control characters"),
         ({"dataset": {"root": "d", "csv": "d", "classes": ["sad", " glad"]}}, "blanks around it"),
         ({"train": {"heads": ["ecmf", "ecmf"]}}, "'train.heads': has an entry twice"),

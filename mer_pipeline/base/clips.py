@@ -36,6 +36,12 @@ MANIFEST_SCHEMA = pa.schema(
     ]
 )
 
+# Further columns where the dataset brings faces that others cut out.
+GIVEN_FACES = (
+    pa.field("faces", pa.string()),  # path relative to root, of an array of pictures
+    pa.field("faces_sha256", pa.string()),
+)
+
 # Votes in long form: one row per clip and source. Sources of one family are likely to make the same errors.
 VOTES_SCHEMA = pa.schema(
     [pa.field(name, pa.string(), nullable=False) for name in ("clip_id", "source", "family", "label")]

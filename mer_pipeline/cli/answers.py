@@ -17,8 +17,8 @@ from pathlib import Path
 from mer_pipeline.base.clips import Row
 from mer_pipeline.base.csv_files import check_label, clean, present, read_csv
 from mer_pipeline.base.errors import StageError, UsageError, did_you_mean
+from mer_pipeline.cli.columns import order_classes
 from mer_pipeline.cli.diff import Tables, find_side
-from mer_pipeline.cli.init import order_classes
 from mer_pipeline.config.params import load_params
 from mer_pipeline.config.project import CONFIG, OUT_OF_FOLD, Project
 from mer_pipeline.datasets.adapter import MER_CLASSES

@@ -117,7 +117,9 @@ def _project(title: str, fs: Any, project: Project, remedy: str) -> Tables:
             name = re.sub(r"/part-\d+\.parquet$|\.parquet$", "", path)
             tables.setdefault(name, []).append(part)
     if not tables:
-        raise UsageError(f"{title} has no tables; make them with `dvc repro`")
+        raise UsageError(
+            f"{title} has no tables below {project.data}: run this in the project's folder, or `dvc repro` makes them"
+        )
     metrics: dict[str, bytes] = {}
     for path, part in _files(fs, project.metrics_folder.as_posix(), 1, remedy):
         if path.endswith(".json"):

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import csv as csv_module
 import os
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from io import StringIO
 from pathlib import Path
@@ -13,90 +13,111 @@ from ruamel.yaml.comments import CommentedMap
 from ruamel.yaml.error import YAMLError
 
 from mer_pipeline.base.atomic import replacing
-from mer_pipeline.base.csv_files import clean, present
+from mer_pipeline.base.clips import SPLITS
+from mer_pipeline.base.csv_files import known
 from mer_pipeline.base.errors import ComponentError, DatasetError, UsageError, did_you_mean
+from mer_pipeline.cli.columns import SYNONYMS, Ask, ask_terminal, find_classes, find_columns
 from mer_pipeline.config.components import ADAPTERS
-from mer_pipeline.config.params import parse_params
+from mer_pipeline.config.params import Params, parse_params
 from mer_pipeline.config.project import Project
 from mer_pipeline.datasets.adapter import MER_CLASSES
+from mer_pipeline.datasets.ingest import list_dataset
+from mer_pipeline.datasets.listing import Listing
 from mer_pipeline.enrich.backend import LanguageModelParams
 
 PROFILES = Path("profiles")
 PARAMS = Project().params
-
-# Usual names of the columns in CSV files, the most usual first.
-SYNONYMS: dict[str, tuple[str, ...]] = {
-    "name": ("name", "clip", "clip_id", "file", "filename", "file_name", "video", "path", "id"),
-    "label": ("label", "emotion", "discrete", "class", "category"),
-    "split": ("split", "subset", "partition"),
-    "group": ("group", "speaker", "actor", "subject", "speaker_id", "scene"),
-    "order": ("order", "utterance_id", "turn"),
-    "transcript": ("transcript", "text", "sentence", "utterance", "subtitle"),
-    "fps": ("fps", "frame_rate"),
-    "duration": ("duration", "seconds"),
-}
+OPENFACE = {"detector": "openface"}  # the section `faces` of a dataset that has faces and no videos
 
 
 def write_params(
-    profile: str, data: Path, csv: Path | None, *, force: bool, columns: Mapping[str, str] | None = None
+    profile: str,
+    data: Path,
+    csv: Path | None,
+    *,
+    force: bool,
+    columns: Mapping[str, str] | None = None,
+    ask: Ask = ask_terminal,
+    numbers: bool = False,
+    media: bool = True,
 ) -> str:
-    """Write params.yaml.
+    """Write params.yaml; returns what to print.
 
     Args:
-        profile: the name of a file in profiles/, without its suffix.
-        data: the folder of the clips.
-        csv: the CSV file that describes the clips; None: it is searched for (`find_csv`).
-        force: whether to replace a params.yaml that was edited.
-        columns: columns of the CSV file with unusual names, by their meaning (a key of `SYNONYMS`).
-
-    Returns:
-        The text to print.
+        profile: its name.
+        data: the folder of clips.
+        csv: what describes them; None: it is found where possible.
+        force: whether a params.yaml that was edited is replaced.
+        columns: columns of the CSV, by meaning, that are called otherwise.
+        ask: whether spellings of a label that differ by case only are one class.
+        numbers: whether a number may be a class.
+        media: whether there are media files.
 
     Raises:
-        UsageError: there is no such profile, or params.yaml was edited and `force` is false.
-        DatasetError: there is no such folder, or the CSV file cannot be used.
+        UsageError: no such profile, or params.yaml was edited and `force` is off, or a label is a number.
+        DatasetError: no such folder, no clips in it, or the CSV cannot be used.
     """
-    known = sorted(path.stem for path in PROFILES.glob("*.yaml"))
-    if profile not in known:
-        where = "" if known else f"; run this in the project's root, where {PROFILES}/ is"
-        raise UsageError(f"no profile '{profile}'{did_you_mean(profile, known)}{where}")
+    profiles = sorted(path.stem for path in PROFILES.glob("*.yaml"))
+    if profile not in profiles:
+        where = "" if profiles else f"; run this in the project's root, where {PROFILES}/ is"
+        raise UsageError(f"no profile '{profile}'{did_you_mean(profile, profiles)}{where}")
     if not data.is_dir():
         raise DatasetError(f"there is no folder {data}; --data names the folder of the clips")
-    if PARAMS.exists() and not force and not _is_untouched(PARAMS.read_text("utf-8", errors="replace"), known):
+    if PARAMS.exists() and not force and not _is_untouched(PARAMS.read_text("utf-8", errors="replace"), profiles):
         raise UsageError(f"{PARAMS} was edited; keep a copy and run `mer init` again with --force")
     yaml = _yaml()
     params = yaml.load(PROFILES / f"{profile}.yaml")
-    dataset = _describe(data, csv, columns or {})
+    dataset = _of_adapter(data) if csv is None and media else None
+    if dataset is None:
+        dataset = _of_folder(data, csv, columns or {}, ask=ask, numbers=numbers, media=media)
     params["dataset"] = dataset
-    checked = parse_params(_plain(params), str(PARAMS))  # makes sure that the file can be read later
-    from mer_pipeline.heads.make import check_heads  # imported here because it imports torch
+    checked = parse_params(_plain(params), str(PARAMS))  # what is written must be readable
+    listing = list_dataset(checked.dataset)  # and so must the clips
+    faces = _given_faces(listing, checked)
+    if faces and not any(entry.video for entry in listing.entries.values()):
+        params["faces"] = CommentedMap(OPENFACE)
+    from mer_pipeline.heads.make import check_heads  # loads torch
 
     check_heads(checked.train, checked.heads_elsewhere)
     with replacing(PARAMS, durable=True) as temporary, temporary.open("w", encoding="utf-8") as file:
         yaml.dump(params, file)
     enrich = checked.enrich
     model = enrich.model if isinstance(enrich, LanguageModelParams) and enrich.by_server else None
-    return _story(profile, dataset, model)
+    return "\n".join(
+        [*_story(profile, dataset, data), *_counts(listing, checked.dataset.classes), *faces, *_next(model)]
+    )
 
 
-def _describe(data: Path, csv: Path | None, named: Mapping[str, str]) -> CommentedMap:
-    root = _portable(data)
-    for adapter in ADAPTERS.names() if csv is None else ():
+def _of_adapter(data: Path) -> CommentedMap | None:
+    """The section `dataset` of a layout that is surely the folder's; None where it is none of the known ones."""
+    for adapter in ADAPTERS.names():
         try:
             found = ADAPTERS.load(adapter)
         except ComponentError:
             continue  # an adapter of a broken installed package, which the user did not ask for
         if found.fits(data):
-            classes = list(found.Params.model_fields["classes"].default)
-            return CommentedMap(adapter=adapter, root=root, csv=root, classes=classes)
-    csv = csv or find_csv(data)
+            root, classes = _portable(data), list(found.Params.model_fields["classes"].default)
+            dataset = CommentedMap(adapter=adapter, root=root, csv=root, classes=classes)
+            if truth := [name for name in found.truths if (data / name).is_file()]:
+                dataset["truth"] = truth
+            return dataset
+    return None
+
+
+def _of_folder(
+    data: Path, csv: Path | None, named: Mapping[str, str], *, ask: Ask, numbers: bool, media: bool
+) -> CommentedMap:
+    """The section `dataset` of a plain folder."""
+    csv, root, classes = csv or find_csv(data), _portable(data), list(MER_CLASSES)
     dataset = CommentedMap(adapter="folder", root=root, csv=root if csv is None else _portable(csv))
-    labels: list[str] = []
+    if not media:
+        dataset["media"] = False
     if csv is not None:
-        columns, labels = read_header(csv, named)
-        if columns:
-            dataset["columns"] = CommentedMap(columns)
-    dataset["classes"] = order_classes(labels)
+        columns = find_columns(csv, named)
+        dataset["columns"] = CommentedMap(columns)
+        if "label" in columns:
+            classes = find_classes(csv, columns["label"], ask=ask, numbers=numbers)
+    dataset["classes"] = classes
     return dataset
 
 
@@ -113,62 +134,6 @@ def find_csv(data: Path) -> Path | None:
     return None
 
 
-def read_header(csv: Path, named: Mapping[str, str]) -> tuple[dict[str, str], list[str]]:
-    """Read the columns of a CSV file by their meaning, and its different labels, sorted.
-
-    Args:
-        csv: the file.
-        named: the columns that the user names, by meaning; the others are found by their usual names (`SYNONYMS`).
-
-    Raises:
-        UsageError: a key of `named` is not a known meaning.
-        DatasetError: the file cannot be read, or it lacks a named column or the column for the clip's name.
-    """
-    for key in named:
-        if key not in SYNONYMS:
-            raise UsageError(f"--column {key}: no such meaning{did_you_mean(key, SYNONYMS)}")
-    try:
-        with csv.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv_module.DictReader(file)
-            header = list(reader.fieldnames or [])
-            for wanted in named.values():
-                if wanted not in header:
-                    raise DatasetError(f"{csv}: no column '{wanted}'{did_you_mean(wanted, header)}")
-            free = [column for column in header if column not in named.values()]
-            guessed = {key: column for key in SYNONYMS if (column := _find(free, SYNONYMS[key])) is not None}
-            found = {**guessed, **named}
-            label = found.get("label")
-            labels = {clean(text) for row in reader if label and (text := present(row[label])) is not None}
-    except (OSError, UnicodeDecodeError, csv_module.Error) as error:
-        reason = error.strerror if isinstance(error, OSError) else error
-        raise DatasetError(f"{csv} cannot be read as a UTF-8 CSV: {reason}") from None
-    if "name" not in found:
-        raise DatasetError(
-            f"{csv} has no column for the clip's name among {', '.join(header)}; say which with --column name=COLUMN"
-        )
-    return {key: found[key] for key in SYNONYMS if key in found}, sorted(labels)
-
-
-def order_classes(labels: Sequence[str]) -> list[str]:
-    """Return the classes for a dataset with these labels.
-
-    The labels are put in the order of the MER classes, and other labels follow in alphabetical order. With fewer than
-    two labels, the classes are not known, so the MER classes are returned.
-
-    Example:
-        >>> order_classes(["calm", "sad", "happy"])
-        ['happy', 'sad', 'calm']
-    """
-    if len(labels) < 2:
-        return list(MER_CLASSES)
-    return sorted(labels, key=lambda label: (MER_CLASSES.index(label) if label in MER_CLASSES else 99, label))
-
-
-def _find(header: Sequence[str], names: Sequence[str]) -> str | None:
-    lowered = {column.lower(): column for column in header}
-    return next((lowered[name] for name in names if name in lowered), None)
-
-
 def _portable(path: Path) -> str:
     """Return a path inside the project relative to it, so that it is valid in another clone; else an absolute path."""
     relative = os.path.relpath(path)
@@ -176,19 +141,24 @@ def _portable(path: Path) -> str:
 
 
 def _is_untouched(text: str, profiles: Sequence[str]) -> bool:
-    """Return whether params.yaml is empty, or is a profile, with its comments, apart from the section `dataset`."""
-    shipped = {_without_dataset((PROFILES / f"{name}.yaml").read_text(encoding="utf-8")) for name in profiles}
-    return not text.strip() or _without_dataset(text) in shipped
-
-
-def _without_dataset(text: str) -> str:
-    """Return the text after the section `dataset`, in this command's layout; if it is not YAML, the text unchanged."""
+    """Whether params.yaml is a profile but for what this command writes, comments included."""
+    shipped: set[str] = set()
+    for name in profiles:
+        params = _yaml().load(PROFILES / f"{name}.yaml")
+        shipped.add(_after_dataset(params))
+        params["faces"] = CommentedMap(OPENFACE)
+        shipped.add(_after_dataset(params))
     try:
-        loaded = _yaml().load(text)
-        out = StringIO()
-        _yaml().dump(loaded, out)
+        written = _after_dataset(_yaml().load(text))
     except YAMLError:
-        return text
+        return False
+    return not text.strip() or written in shipped
+
+
+def _after_dataset(params: object) -> str:
+    """What stands behind the section `dataset`, in the layout that this command writes."""
+    out = StringIO()
+    _yaml().dump(params, out)
     return out.getvalue().partition("\nfolds:")[2]
 
 
@@ -206,26 +176,71 @@ def _plain(params: Mapping[str, object]) -> Mapping[str, object]:
     return loaded
 
 
-def _story(profile: str, dataset: CommentedMap, model: str | None) -> str:
+def _story(profile: str, dataset: CommentedMap, data: Path) -> list[str]:
+    """What was written, and what was found in the CSV."""
     lines = [f"wrote {PARAMS}: profile {profile}, adapter {dataset['adapter']}, clips in {dataset['root']}"]
     if dataset["adapter"] == "folder":
-        described = dataset["csv"] != dataset["root"]
-        lines.append(
-            f"  described by {dataset['csv']}" if described else "  no CSV found: every clip is unlabelled (--csv)"
-        )
-        if described:
-            columns = dataset.get("columns", {})
-            found = [f"{key} '{columns[key]}'" for key in SYNONYMS if key in columns]
-            absent = [key for key in SYNONYMS if key not in columns]
-            lines.append(f"  columns: {', '.join(found)}; not there: {', '.join(absent) or 'none'}")
-            if "label" not in columns:
-                lines.append("  no label column: every clip is unlabelled (--column label=COLUMN)")
-            if "group" not in columns:
-                lines.append("  no speaker column: each clip counts as its own speaker (--column group=COLUMN)")
+        if dataset["csv"] == dataset["root"]:
+            several = sorted(path.name for path in data.glob("*.csv"))
+            found = f"{len(several)} CSVs ({several[0]}, ...): say which" if several else "no CSV found"
+            return [*lines, f"  {found} with --csv FILE; until then every clip is unlabelled"]
+        columns = dataset["columns"]
+        there = [f"{key} '{columns[key]}'" for key in SYNONYMS if key in columns]
+        absent = [key for key in SYNONYMS if key not in columns]
+        lines.append(f"  described by {dataset['csv']}")
+        lines.append(f"  columns: {', '.join(there)}; not there: {', '.join(absent) or 'none'}")
+        if "label" not in columns:
+            lines.append("  no label column: every clip is unlabelled (--column label=COLUMN)")
+        if "group" not in columns:
+            lines.append("  no speaker column: each clip counts as its own speaker (--column group=COLUMN)")
     lines.append(f"  classes: {', '.join(dataset['classes'])}")
+    for name in dataset["classes"]:
+        if known(name) is None:
+            lines.append(f"  '{name}' counts as a class; if it means no label, empty those cells and run this again")
+    if truth := dataset.get("truth"):
+        lines.append(f"  true labels, for evaluation only: {', '.join(truth)}")
+    return lines
+
+
+def _counts(listing: Listing, classes: Sequence[str]) -> list[str]:
+    """Clips of each class and split, and what is to be known of single ones."""
+    unlabelled = "no label"
+    counts = Counter(
+        (entry.label or listing.truth.get(name, unlabelled), entry.split) for name, entry in listing.entries.items()
+    )
+    wide = max(len(name) for name in (*classes, unlabelled))
+    lines = [f"  {'clips':<{wide}}" + "".join(f"{split:>8}" for split in SPLITS)]
+    for name in (*classes, unlabelled):
+        lines.append(f"  {name:<{wide}}" + "".join(f"{counts[name, split]:>8}" for split in SPLITS))
+    kinds = Counter(note.kind for note in listing.notes)
+    first = {note.kind: note.message for note in reversed(listing.notes)}
+    return lines + [f"  {count} times {kind}, the first: {first[kind]}" for kind, count in sorted(kinds.items())]
+
+
+def _given_faces(listing: Listing, params: Params) -> list[str]:
+    """What to say of faces that the dataset brings."""
+    count = sum(entry.faces is not None for entry in listing.entries.values())
+    if not count:
+        return []
+    if any(entry.video for entry in listing.entries.values()):
+        return [
+            f"  {count} arrays of faces are there: with faces.detector: openface they are used instead of the videos"
+        ]
+    lacking = [
+        name
+        for name, encoder in params.encoders.items()
+        if encoder.input == "frames" or encoder.family == "face-geometry"
+    ]
+    told = f"; {', '.join(lacking)} have nothing to read: let them read faces, or take them out" if lacking else ""
+    return [f"  no videos: faces.detector is openface, for the {count} arrays of faces that are there{told}"]
+
+
+def _next(model: str | None) -> list[str]:
+    """What to do now."""
+    lines = []
     if model is not None:
         lines.append(f"  a language model writes the context: start a server for {model}, set its url under")
         lines.append(
             "  [llm] in .mer.toml, then `mer enrich estimate`; or set enrich.backend: template (docs/enrichment.md)"
         )
-    return "\n".join([*lines, "next: dvc repro"])
+    return [*lines, "next: dvc repro"]

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -42,12 +42,21 @@ def init(
         typer.Option(help="KEY=COLUMN, e.g. group=actor; may be given again. Keys: those of dataset.columns."),
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace a params.yaml that was edited.")] = False,
+    yes: Annotated[
+        bool | None, typer.Option("--yes/--no", help="Merge labels that differ by case only, without asking; or don't.")
+    ] = None,
+    target: Annotated[
+        Literal["classes"] | None, typer.Option(help="classes: labels that are numbers are codes of classes.")
+    ] = None,
+    media: Annotated[bool, typer.Option("--media/--no-media", help="Whether there are media files.")] = True,
 ) -> None:
-    """Write params.yaml for a folder of clips."""
+    """Write params.yaml for a folder of clips, and say how many there are of each class and split."""
+    from mer_pipeline.cli.columns import ask_terminal
     from mer_pipeline.cli.init import write_params
 
-    pairs = [pair.partition("=")[::2] for pair in column or ()]
-    print(write_params(profile, data, csv, force=force, columns=dict(pairs)))
+    named, numbers = dict(pair.partition("=")[::2] for pair in column or ()), target == "classes"
+    ask = ask_terminal if yes is None else lambda _: yes
+    print(write_params(profile, data, csv, force=force, columns=named, ask=ask, numbers=numbers, media=media))
 
 
 @app.command()

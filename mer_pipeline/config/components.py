@@ -254,5 +254,9 @@ BACKENDS: Registry[Backend] = Registry(
 DETECTORS: Registry[Detector] = Registry(
     "detector",
     ("mer_pipeline.vision.detector:Detector",),
-    {"mtcnn": "mer_pipeline.vision.detector:Mtcnn"},
+    {
+        "mtcnn": "mer_pipeline.vision.detector:Mtcnn",
+        # It reads faces that others cut out, and is no `Detector`: config/steps.py runs it.
+        "openface": "mer_pipeline.vision.openface:OpenFace",
+    },
 )

@@ -62,7 +62,10 @@ def faces(params: Params) -> Step:
 
     def make() -> AnyTransform:
         from mer_pipeline.vision.faces import CropFaces
+        from mer_pipeline.vision.openface import OpenFace, OpenFaceParams
 
+        if isinstance(params.faces, OpenFaceParams):
+            return OpenFace(params.faces, Path(params.dataset.root))  # type: ignore[return-value]
         return CropFaces(params.faces)  # type: ignore[return-value]
 
     return Step("faces", "faces", "faces", make)

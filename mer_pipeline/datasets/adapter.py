@@ -8,10 +8,11 @@ from __future__ import annotations
 import re
 from abc import ABC, abstractmethod
 from pathlib import Path
+from typing import ClassVar
 
 from pydantic import field_validator
 
-from mer_pipeline.base.csv_files import clean, present
+from mer_pipeline.base.csv_files import clean, hidden
 from mer_pipeline.config.choice import Choice
 from mer_pipeline.config.components import ADAPTERS
 from mer_pipeline.config.section import Section
@@ -41,12 +42,10 @@ class DatasetParams(Section):
         if len(classes) < 2 or len(set(classes)) != len(classes):
             raise ValueError("needs at least two different class names")
         for name in classes:
-            if name != clean(name) or not name.isprintable():
+            if not name or name != clean(name) or hidden(name):
                 raise ValueError(
-                    f"{name!r} has blanks around it, control characters, or accents apart from their letters"
+                    f"{name!r} is empty, has blanks around it, control characters, or accents apart from their letters"
                 )
-            if present(name) is None:
-                raise ValueError(f"'{name}' means no label in a CSV; take another name for the class")
         return classes
 
     @field_validator("votes", "truth")
@@ -78,12 +77,14 @@ class Adapter(ABC):
 
     Attributes:
         Params: the class of the section `dataset` of params.yaml for this adapter.
+        truths: files of true labels that a release of this layout may have; `mer init` writes those that are there.
 
     Args:
         params: the section `dataset`.
     """
 
     Params: type[DatasetParams] = DatasetParams
+    truths: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, params: DatasetParams) -> None:
         self.params: DatasetParams = params

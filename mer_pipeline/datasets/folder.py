@@ -17,13 +17,15 @@ from math import isfinite
 from pathlib import Path, PurePosixPath
 
 from mer_pipeline.base.clips import SPLITS
-from mer_pipeline.base.csv_files import check_label, present, read_csv
+from mer_pipeline.base.csv_files import known, present, read_csv, read_label
 from mer_pipeline.base.errors import DatasetError, did_you_mean
 from mer_pipeline.config.section import Section
 from mer_pipeline.datasets.adapter import Adapter, DatasetParams
-from mer_pipeline.datasets.listing import Entry, Listing, add_media
+from mer_pipeline.datasets.listing import Entry, Listing, about_unread, add_media, mend
 from mer_pipeline.media.container import AUDIO_SUFFIXES, VIDEO_SUFFIXES
-from mer_pipeline.media.files import files_below
+from mer_pipeline.media.files import UNREAD_SUFFIXES, files_below, unread_below
+
+SUFFIXES = VIDEO_SUFFIXES | AUDIO_SUFFIXES | UNREAD_SUFFIXES  # that a CSV's name may have
 
 
 class ColumnParams(Section):
@@ -70,12 +72,14 @@ class Folder(Adapter):
         videos, sounds = (
             _below(root, kind, suffixes) for kind, suffixes in (("video", VIDEO_SUFFIXES), ("audio", AUDIO_SUFFIXES))
         )
+        unread = unread_below(root)
         if not videos and not sounds:
-            known = " ".join(sorted(VIDEO_SUFFIXES | AUDIO_SUFFIXES))
-            raise DatasetError(
-                f"no media below {root} (looked for {known}); if there are none, set dataset.media: false"
-            )
-        listing = Listing()
+            suffixes = " ".join(sorted(VIDEO_SUFFIXES | AUDIO_SUFFIXES))
+            remedy = "if there are none, set dataset.media: false (mer init: --no-media)"
+            if unread:
+                remedy = f"{about_unread(unread)}: {mend(min(unread.values()))}"
+            raise DatasetError(f"no media below {root} (looked for {suffixes}); {remedy}")
+        listing = Listing(unread=unread)
         add_media(listing, videos, sounds)
         if Path(params.csv) != root:
             _add_csv(listing, params, Path(params.csv))
@@ -102,9 +106,8 @@ def _add_csv(listing: Listing, params: FolderParams, path: Path) -> None:
         if not params.media:
             listing.entries[name] = Entry(name)  # added here, so that `update` makes no note of a missing file
         where = f"{path}, '{name}'"
-        label = present(row.get(columns.label))
-        label = None if label is None else check_label(label, params.classes, where)
-        split = present(row.get(columns.split)) or ("train" if label is not None else "pool")
+        label = read_label(row.get(columns.label), params.classes, where)
+        split = known(row.get(columns.split)) or ("train" if label is not None else "pool")
         if split not in SPLITS:
             raise DatasetError(f"{where}: unknown split '{split}'{did_you_mean(split, SPLITS)}")
         if split == "train" and label is None:
@@ -118,7 +121,7 @@ def _add_csv(listing: Listing, params: FolderParams, path: Path) -> None:
             path.name,
             split=split,
             label=label if split == "train" else None,
-            group=present(row.get(columns.group)),
+            group=known(row.get(columns.group)),
             order=_number(row, columns.order, where, positive=False),
             zh=transcript if chinese else None,
             en=None if chinese else transcript,
@@ -128,9 +131,10 @@ def _add_csv(listing: Listing, params: FolderParams, path: Path) -> None:
     lost = all(listing.entries[name].video is listing.entries[name].audio is None for name in names.seen)
     if params.media and names.seen and lost:
         example, there = next(iter(names.seen)), next(iter(names.files))
-        raise DatasetError(
-            f"{path}: none of its names is a file below {params.root}: it says '{example}', there is '{there}'"
-        )
+        why = f"it says '{example}', there is '{there}'"
+        if example in listing.unread:
+            why = f"it says '{example}', and {listing.why_not(example)}"
+        raise DatasetError(f"{path}: none of its names is a file below {params.root}: {why}")
 
 
 class _Names:
@@ -151,7 +155,7 @@ class _Names:
 
     def find(self, written: str, path: Path) -> str:
         pure = PurePosixPath(written)
-        plain = pure.with_suffix("").as_posix() if pure.suffix.lower() in VIDEO_SUFFIXES | AUDIO_SUFFIXES else written
+        plain = pure.with_suffix("").as_posix() if pure.suffix.lower() in SUFFIXES else written
         name = next((n for n in (written, plain, self.bare.get(plain)) if n is not None and n in self.known), plain)
         if name in self.seen:
             raise DatasetError(f"{path}: '{written}' and '{self.seen[name]}' are the same clip; keep one of the rows")
@@ -170,7 +174,7 @@ def is_chinese(text: str) -> bool:
 
 
 def _number(row: Mapping[str, str], column: str, where: str, *, positive: bool = True) -> float | None:
-    text = present(row.get(column))
+    text = known(row.get(column))
     if text is None:
         return None
     try:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import warnings
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -39,16 +39,15 @@ class Folds:
     note: str
 
 
-def make_folds(clips: Sequence[tuple[str, str, str]], params: FoldParams) -> Folds:
-    """Assign labelled clips to folds. The result depends on the arguments only, and not on the order of the clips.
-
-    If there are fewer groups than folds, or no class has as many clips as there are folds, there are fewer folds. If
-    all clips are of one group, each clip is treated as a group of its own. The note then says that the scores say
-    nothing about new speakers.
+def make_folds(
+    clips: Sequence[tuple[str, str, str]], params: FoldParams, copies: Sequence[Sequence[str]] = ()
+) -> Folds:
+    """Deal labelled clips into folds; a pure function of its arguments.
 
     Args:
-        clips: (clip_id, label, group) of each clip.
-        params: the number of folds and the seed.
+        clips: (clip_id, label, group) of each.
+        params: number wanted and seed.
+        copies: sets of clips that are the same; they stay together, and so do their groups.
 
     Example:
         >>> clips = [(f"clip{i}", "happy" if i % 2 else "sad", f"speaker{i // 2}") for i in range(8)]
@@ -62,19 +61,23 @@ def make_folds(clips: Sequence[tuple[str, str, str]], params: FoldParams) -> Fol
 
     ordered = sorted(clips)
     labels = [label for _, label, _ in ordered]
+    clip_ids = [clip_id for clip_id, _, _ in ordered]
     groups = [group for _, _, group in ordered]
+    groups, joins = _join(groups, clip_ids, copies)
     most = max(Counter(labels).values(), default=0)
     notes = []
     if not ordered:
         return Folds({}, 0, "there are no labelled clips")
-    if most < 2:
-        note = f"{len(ordered)} labelled clips and no class with two: cross-validation is impossible"
+    if most < 2 or len(set(_join(clip_ids, clip_ids, copies)[0])) < 2:
+        note = f"{len(ordered)} labelled clips and no class with two different ones: cross-validation is impossible"
         return Folds({clip_id: 0 for clip_id, _, _ in ordered}, 1, note)
     if len(set(groups)) == 1:
-        groups = [clip_id for clip_id, _, _ in ordered]
+        groups, _ = _join(clip_ids, clip_ids, copies)
         notes.append(
             "all labelled clips are of one group (one speaker): folds split it, and the scores say nothing about others"
         )
+    if joins:
+        notes.append(f"groups that have copies of one clip count as one group ({joins} fewer)")
     n = min(params.n, len(set(groups)), most)
     if n < params.n:
         notes.append(f"{n} folds instead of {params.n}: there are {len(set(groups))} groups")
@@ -86,3 +89,30 @@ def make_folds(clips: Sequence[tuple[str, str, str]], params: FoldParams) -> Fol
         for fold, (_, held_out) in enumerate(splitter.split(np.zeros(len(ordered)), labels, groups)):
             fold_of.update({ordered[at][0]: fold for at in held_out})
     return Folds(fold_of, n, "; ".join(notes))
+
+
+def joined(sets: Iterable[Iterable[str]]) -> list[list[str]]:
+    """Sets that share a member as one, each sorted; the order is that of their first members."""
+    parent: dict[str, str] = {}
+
+    def root(name: str) -> str:
+        while (above := parent.setdefault(name, name)) != name:
+            name = above
+        return name
+
+    for members in sets:
+        roots = sorted({root(name) for name in members})
+        for name in roots:
+            parent[name] = roots[0]
+    by_root: dict[str, list[str]] = {}
+    for name in sorted(parent):
+        by_root.setdefault(root(name), []).append(name)
+    return [by_root[name] for name in sorted(by_root)]
+
+
+def _join(groups: Sequence[str], clip_ids: Sequence[str], copies: Sequence[Sequence[str]]) -> tuple[list[str], int]:
+    """The group of each clip, where groups that share a clip are one; and how many were joined to another."""
+    group_of = dict(zip(clip_ids, groups, strict=True))
+    sets = joined({group_of[name] for name in names if name in group_of} for names in copies)
+    first = {group: members[0] for members in sets for group in members}
+    return [first.get(group, group) for group in groups], sum(len(members) - 1 for members in sets)

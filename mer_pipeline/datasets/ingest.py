@@ -18,15 +18,16 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from mer_pipeline.base.clips import GIVEN, MANIFEST_SCHEMA, SPLITS, VOTES_SCHEMA, Row
+from mer_pipeline.base.clips import GIVEN, GIVEN_FACES, MANIFEST_SCHEMA, SPLITS, VOTES_SCHEMA, Row
 from mer_pipeline.base.errors import DatasetError
 from mer_pipeline.base.runs import Progress, quiet
 from mer_pipeline.base.runtime import Runtime
 from mer_pipeline.config.project import Project
 from mer_pipeline.datasets.adapter import DatasetParams, make_adapter
+from mer_pipeline.datasets.duplicates import DigestContent, alike, copies, notes_on
 from mer_pipeline.datasets.folds import FoldParams, make_folds
-from mer_pipeline.datasets.listing import Entry, Listing, Vote, add_groups, add_truth, add_votes
-from mer_pipeline.datasets.probe import ProbeMedia, known_files, probe_files
+from mer_pipeline.datasets.listing import Entry, Listing, Vote, about_unread, add_groups, add_truth, add_votes
+from mer_pipeline.datasets.probe import KINDS, ProbeMedia, known_files, look
 from mer_pipeline.media.container import UNREAD
 from mer_pipeline.metrics.ingest import IngestMetrics
 from mer_pipeline.tables.quarantine import QualityParams, check_quality, problem_row, write_problems
@@ -65,6 +66,7 @@ def list_dataset(params: DatasetParams) -> Listing:
     for name in params.truth:
         add_truth(listing, root / name, params.classes)
     add_groups(listing, params.group_pattern, params.order_pattern)
+    listing.note_unread()
     given = [Vote(e.clip_id, GIVEN, "human", e.label) for e in listing.entries.values() if e.label is not None]
     listing.votes = sorted([*given, *listing.votes], key=lambda vote: (vote.clip_id, vote.source != GIVEN, vote.source))
     return listing
@@ -97,8 +99,9 @@ def look_ahead(dataset: DatasetParams) -> Ahead:
     unread = frozenset(entry.clip_id for entry in entries if entry.clip_id not in known)
     nothing: Row = dict.fromkeys(ProbeMedia.schema.names)
     rows = [_manifest_row(entry, known.get(entry.clip_id, nothing)) for entry in entries]
+    schema = manifest_schema(entries)
     words = {entry.clip_id: str(_transcript_row(entry)["digest"]) for entry in entries}
-    return Ahead(to_table(rows, MANIFEST_SCHEMA), unread, words)
+    return Ahead(to_table(rows, schema), unread, words)
 
 
 def ingest(
@@ -123,8 +126,11 @@ def ingest(
         TooManyFailed: if the share of clips with broken files is larger than `quality.max_failed`.
     """
     listing = list_dataset(params.dataset)
-    entries = [listing.entries[name] for name in sorted(listing.entries)]
-    probed, failures = probe_files(entries, Path(params.dataset.root), runtime, progress)
+    entries, root = [listing.entries[name] for name in sorted(listing.entries)], Path(params.dataset.root)
+    probed, failures = look(ProbeMedia(root), entries, root, runtime, progress)
+    content, _ = look(DigestContent(root), alike(entries, probed), root, runtime, quiet)
+    same = copies(entries, probed, content)
+    listing.notes += notes_on(same, listing.entries, listing.truth)
     nothing: Row = dict.fromkeys(ProbeMedia.schema.names)
     rows = [_manifest_row(entry, probed.get(entry.clip_id, nothing)) for entry in entries]
     problems = ((clip_id, row["problem"]) for clip_id, row in probed.items() if row["problem"])
@@ -135,9 +141,9 @@ def ingest(
     check_quality("ingest", broken, len(rows), params.quality, quarantine)
 
     labelled = [(e.clip_id, e.label, e.group or e.clip_id) for e in entries if e.label is not None]
-    dealt = make_folds(labelled, params.folds)
+    dealt = make_folds(labelled, params.folds, same)
     counts = Counter(entry.split for entry in entries)
-    manifest = to_table(rows, MANIFEST_SCHEMA)
+    manifest = to_table(rows, manifest_schema(entries))
     write_table(project.manifest, manifest)
     write_table(project.clips, manifest.select(["clip_id"]))
     _write_transcripts(entries, params.shards, project.table("transcript"))
@@ -158,15 +164,22 @@ def ingest(
     metrics.write(project.metrics("ingest"))
     split = ", ".join(f"{counts[name]} {name}" for name in SPLITS)
     seen = f" (see {quarantine})" if broken or notes else ""
-    return f"ingest: {len(rows)} clips ({split}); {len(broken)} broken; {len(notes)} notes{seen}"
+    unread = f"; {about_unread(listing.unread)}" if listing.unread else ""
+    return f"ingest: {len(rows)} clips ({split}); {len(broken)} broken; {len(notes)} notes{seen}{unread}"
+
+
+def manifest_schema(entries: Sequence[Entry]) -> pa.Schema:
+    """Of the manifest: with the columns of faces where the dataset brings some."""
+    faces = GIVEN_FACES if any(entry.faces is not None for entry in entries) else ()
+    return pa.schema([*MANIFEST_SCHEMA, *faces])
 
 
 def _manifest_row(entry: Entry, probed: Row) -> Row:
     listed = vars(entry)
-    row = {name: probed[name] if name in probed else listed.get(name) for name in MANIFEST_SCHEMA.names}
-    # A file that could not be read is not the same as no file: a row that is stored for one must not be used for the
-    # other.
-    unread = {f"{kind}_sha256": UNREAD for kind in ("video", "audio") if row[kind] and not row[f"{kind}_sha256"]}
+    names = (*MANIFEST_SCHEMA.names, *(column.name for column in GIVEN_FACES))
+    row = {name: probed[name] if name in probed else listed.get(name) for name in names}
+    # A file that could not be read is not the same as none: nothing may be remembered of the one for the other.
+    unread = {f"{kind}_sha256": UNREAD for kind in KINDS if row[kind] and not row[f"{kind}_sha256"]}
     return {**row, **unread, "has_sound": bool(row["has_sound"])}
 
 

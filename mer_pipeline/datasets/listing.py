@@ -7,12 +7,13 @@ name in a CSV is only looked up in this list, so that it cannot lead to a file o
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from mer_pipeline.base.clips import GIVEN
-from mer_pipeline.base.csv_files import check_label, clean, read_csv
+from mer_pipeline.base.csv_files import check_label, clean, read_csv, read_label
 from mer_pipeline.base.errors import DatasetError
 
 
@@ -35,6 +36,7 @@ class Entry:
     clip_id: str
     video: str | None = None
     audio: str | None = None
+    faces: str | None = None
     group: str | None = None
     order: float | None = None
     split: str = "pool"
@@ -85,6 +87,7 @@ class Listing:
     votes: list[Vote] = field(default_factory=list)
     truth: dict[str, str] = field(default_factory=dict)  # for evaluation only
     notes: list[Note] = field(default_factory=list)
+    unread: dict[str, str] = field(default_factory=dict)  # films and sounds whose containers are not read, name to path
 
     def update(self, clip_id: str, where: str, **changes: str | float | None) -> bool:
         """Set fields of a clip's entry.
@@ -102,20 +105,42 @@ class Listing:
         entry = self.entries.get(clip_id)
         if entry is None:
             entry = self.entries[clip_id] = Entry(clip_id)
-            self.notes.append(Note(clip_id, "NoFile", f"{where} names this clip and there is no such file"))
+            self.notes.append(Note(clip_id, "NoFile", f"{where} names this clip and {self.why_not(clip_id)}"))
         self.entries[clip_id] = replace(entry, **changes)  # type: ignore[arg-type]  # keywords are Entry's fields
-        return entry.video is not None or entry.audio is not None
+        return not entry.video is entry.audio is entry.faces is None
+
+    def why_not(self, clip_id: str) -> str:
+        """Why a clip has no file, after "and"."""
+        if path := self.unread.get(clip_id):
+            return f"its file {path} is of a kind that is not read: {mend(path)}"
+        return "there is no such file"
+
+    def note_unread(self) -> None:
+        """Add a note on the files whose containers are not read."""
+        if self.unread:
+            first = min(self.unread)
+            self.notes.append(Note(first, "NotRead", f"{about_unread(self.unread)}: {mend(self.unread[first])}"))
 
 
-def add_media(listing: Listing, videos: Mapping[str, str], sounds: Mapping[str, str]) -> None:
-    """Add an entry for every file. A video and a sound file of one name are one clip.
+def mend(path: str) -> str:
+    """What to do about a file whose container is not read."""
+    return f"convert such files, as with `ffmpeg -i '{path}' '{PurePosixPath(path).with_suffix('.mp4')}'`"
 
-    Args:
-        listing: gets the entries.
-        videos, sounds: paths relative to the dataset's root, by name.
-    """
-    for name in sorted({*videos, *sounds}):
-        listing.entries[name] = Entry(name, video=videos.get(name), audio=sounds.get(name))
+
+def about_unread(unread: Mapping[str, str]) -> str:
+    """How many files there are whose containers are not read, by suffix; "" where there are none."""
+    counts = Counter(PurePosixPath(path).suffix.lower() for path in unread.values())
+    kinds = ", ".join(f"{count} {suffix}" for suffix, count in sorted(counts.items()))
+    return f"{len(unread)} files of other kinds ({kinds}) are not read" if unread else ""
+
+
+def add_media(
+    listing: Listing, videos: Mapping[str, str], sounds: Mapping[str, str], faces: Mapping[str, str] | None = None
+) -> None:
+    """Make an entry for every file; a video, a sound and an array of faces of one name are one clip."""
+    arrays = faces or {}
+    for name in sorted({*videos, *sounds, *arrays}):
+        listing.entries[name] = Entry(name, video=videos.get(name), audio=sounds.get(name), faces=arrays.get(name))
 
 
 def add_votes(listing: Listing, path: Path, classes: Sequence[str]) -> None:
@@ -148,8 +173,9 @@ def add_truth(listing: Listing, path: Path, classes: Sequence[str]) -> None:
         DatasetError: as for `read_csv`; or if a label is unknown.
     """
     for row in read_csv(path, ("name", "discrete")):
-        if row["name"] in listing.entries:
-            listing.truth[row["name"]] = check_label(row["discrete"], classes, str(path))
+        label = read_label(row["discrete"], classes, f"{path}, '{row['name']}'")
+        if row["name"] in listing.entries and label is not None:
+            listing.truth[row["name"]] = label
 
 
 def add_groups(listing: Listing, pattern: str | None, order: str | None) -> None:

@@ -1,4 +1,4 @@
-"""Read the hash and the header of every media file of a dataset. Only the first frame is decoded.
+"""Read the hash, the header and the beginning of every media file of a dataset.
 
 The results are stored on this machine under the file's path, size, times and inode number. The system sets the change
 time at every write, so that an altered file is noticed. If one of 100,000 files is altered, only this one is read.
@@ -23,12 +23,14 @@ from mer_pipeline.config.section import Section
 from mer_pipeline.datasets.listing import Entry
 from mer_pipeline.engines.local import LocalEngine
 from mer_pipeline.media.container import file_sha256
+from mer_pipeline.media.content import opening
 from mer_pipeline.media.probe import probe
 from mer_pipeline.store.inputs import Keys
 from mer_pipeline.store.row_cache import RowCache
 from mer_pipeline.store.store import Store
 from mer_pipeline.tables.rows import digest
 
+KINDS = ("video", "audio", "faces")  # of a clip's files
 PLACE = str(Project().state / "files")  # never shared: inode numbers and times belong to this machine
 
 
@@ -46,6 +48,8 @@ class ProbeMedia(Transform[Row]):
         [
             pa.field("video_sha256", pa.string()),
             pa.field("audio_sha256", pa.string()),
+            pa.field("faces_sha256", pa.string()),
+            pa.field("opening", pa.string()),  # digest of the first picture, or of the first second of sound
             pa.field("width", pa.int32()),
             pa.field("height", pa.int32()),
             pa.field("seconds", pa.float64()),
@@ -71,9 +75,9 @@ class ProbeMedia(Transform[Row]):
         Raises:
             Transient: if a file is missing or the disk failed.
         """
-        row = self._hashes(clip)
+        row, media = self._hashes(clip), self.media(clip)
         try:
-            infos = [probe(place) for place in self.media(clip)]
+            infos = [probe(place) for place in media]
         except BadInput as error:
             return {**row, "problem": str(error)}
         if infos:
@@ -82,6 +86,7 @@ class ProbeMedia(Transform[Row]):
             row |= {"seconds": first.seconds, "frame_rate": first.frame_rate}
             row["has_sound"] = any(info.has_sound for info in infos)
             row["problem"] = next((info.problem for info in infos if info.problem), None)
+            row["opening"] = opening(media[0])
         return row
 
     def given_up(self, clip: Clip, error: ClipError) -> Row:
@@ -97,7 +102,7 @@ class ProbeMedia(Transform[Row]):
     def _hashes(self, clip: Clip) -> dict[str, object]:
         """Return a row that has the hashes of the files, and nothing else."""
         listed, row = clip.need("listing"), dict.fromkeys(self.schema.names)
-        for kind in ("video", "audio"):
+        for kind in KINDS:
             if listed[kind] is not None:
                 row[f"{kind}_sha256"] = file_sha256(self.root / str(listed[kind]))
         return {**row, "has_sound": False}
@@ -107,25 +112,25 @@ class ProbeMedia(Transform[Row]):
         return list(items)
 
 
-def probe_files(
-    entries: Sequence[Entry], root: Path, runtime: Runtime, progress: Progress
+def look(
+    transform: Transform[Row], entries: Sequence[Entry], root: Path, runtime: Runtime, progress: Progress
 ) -> tuple[dict[str, Row], dict[str, Row]]:
-    """Read the hashes and headers of all files that are new or altered, and look up those of the others.
+    """Compute the rows of a transform over files that are new or altered, and look up those of the others.
 
     Args:
+        transform: a transform that reads the listing alone.
         entries: the clips with their files.
         root: the folder of the dataset.
         runtime: the settings of this machine.
         progress: is told how many files have been read.
 
     Returns:
-        The rows of ProbeMedia's table by clip; and the failures by clip, as rows of PROBLEM_SCHEMA. A failure has other
+        The rows of the transform by clip; and the failures by clip, as rows of PROBLEM_SCHEMA. A failure has other
         reasons than the content of a file, such as a missing file.
 
     Raises:
         Bug: as for `run`.
     """
-    transform = ProbeMedia(root)
     cache = RowCache(Store(PLACE), transform, "any", flush_s=runtime.store.flush_s)
     keys, by_name = _keys(entries, root), {entry.clip_id: entry for entry in entries}
 
@@ -159,7 +164,8 @@ def _keys(entries: Sequence[Entry], root: Path) -> Keys:
 def _state(entry: Entry, root: str) -> str:
     """Return a digest of the paths of a clip's files and of their sizes, times and inode numbers."""
     states: dict[str, list[object]] = {}
-    for kind, name in (("video", entry.video), ("audio", entry.audio)):
+    for kind in KINDS:
+        name = getattr(entry, kind)
         if name is not None:
             path = f"{root}/{name}"
             try:

@@ -148,6 +148,8 @@ def _voice(sound: Sound) -> dict[str, float | None]:
 
 
 def _face(faces: Faces) -> dict[str, float | None]:
+    if not faces.is_measured:
+        return {"coverage": faces.coverage}
     shapes = np.stack([shape(points) for points in faces.landmarks])
     motion = head_motion(faces)
     brows = [height for crop in faces.crops if (height := brow_height(jpeg.decode(crop))) is not None]

@@ -9,16 +9,15 @@ from __future__ import annotations
 import io
 from math import prod
 from pathlib import Path
-from tokenize import TokenError
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-from numpy.lib import format as npy_format
 
 from mer_pipeline.base.errors import BadInput, DatasetError, Transient
 from mer_pipeline.media.container import UNREAD, file_sha256, listed_content
 from mer_pipeline.media.files import files_below
+from mer_pipeline.media.npy import read_header
 
 SUFFIXES = frozenset({".npy"})
 MAX_BYTES = 1 << 28
@@ -128,20 +127,10 @@ def parse(data: bytes) -> Values:
 
 
 def _header(file: io.BytesIO) -> tuple[tuple[int, ...], bool, np.dtype[np.generic]]:
-    """Read the header: shape, whether the order is Fortran's, and type. The file then stands where the data begins."""
-    try:
-        version = npy_format.read_magic(file)
-        if version == (1, 0):
-            shape, fortran, kind = npy_format.read_array_header_1_0(file)
-        elif version == (2, 0):
-            shape, fortran, kind = npy_format.read_array_header_2_0(file)
-        else:
-            raise BadInput(f"a .npy file of version {version[0]}.{version[1]}, which no array of numbers needs")
-    # NumPy parses the header as a Python literal; these are the errors that a malicious header can cause.
-    except (ValueError, SyntaxError, TypeError, TokenError, RecursionError, MemoryError, OverflowError) as error:
-        raise BadInput(f"no readable .npy file: {' '.join(str(error).split())[:120]}") from None
+    """Shape, order and type; the file is then where the numbers begin."""
+    shape, fortran, kind = read_header(file)
     if kind.kind not in "fiu":
         raise BadInput(f"an array of {kind}, not of numbers")
-    if len(shape) not in (1, 2) or any(size < 0 for size in shape):
+    if len(shape) not in (1, 2):
         raise BadInput(f"an array of shape {shape}; (D,) or (T, D) is needed")
     return shape, fortran, kind

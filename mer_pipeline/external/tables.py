@@ -19,7 +19,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from mer_pipeline.base.csv_files import clean, present, read_csv
+from mer_pipeline.base.csv_files import clean, known, read_csv
 from mer_pipeline.base.errors import DatasetError, did_you_mean
 from mer_pipeline.external.npy import length_of_arrays, list_arrays, read_folder_of_arrays
 from mer_pipeline.tables.rows import digest
@@ -167,12 +167,8 @@ def _read_csv(place: Path, prefix: str) -> pa.Table:
 
 
 def _numbers(row: Mapping[str, str], columns: Sequence[str], place: Path) -> Vector | None:
-    """Return the numbers of a row, with NaN for an empty cell; None if all cells are empty.
-
-    Raises:
-        DatasetError: if a cell is not a number.
-    """
-    cells = {column: present(row[column]) for column in columns}
+    """A row's numbers, NaN where a cell is empty; None where all are."""
+    cells = {column: known(row[column]) for column in columns}
     if not any(cells.values()):
         return None
     found = []

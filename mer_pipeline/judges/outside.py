@@ -20,7 +20,7 @@ import numpy as np
 from pydantic import Field, field_validator
 
 from mer_pipeline.base.clips import Clip, Row
-from mer_pipeline.base.csv_files import check_label, note_unmatched, present, read_csv
+from mer_pipeline.base.csv_files import known, note_unmatched, read_csv, read_label
 from mer_pipeline.base.errors import DatasetError, Skip, did_you_mean
 from mer_pipeline.base.transform import Source
 from mer_pipeline.config.project import DATA
@@ -113,12 +113,10 @@ def weights_of(cells: Mapping[str, str], classes: Sequence[str], where: str) -> 
         True
     """
     if LABEL in cells:
-        label = present(cells[LABEL])
-        if label is None:
-            return None
-        return np.array([float(name == check_label(label, classes, where)) for name in classes])
+        label = read_label(cells[LABEL], classes, where)
+        return None if label is None else np.array([float(name == label) for name in classes])
     texts = [cells[name].strip() for name in classes]
-    if all(present(text) is None for text in texts):
+    if all(known(text) is None for text in texts):
         return None
     weights = np.array([_number(text, f"{where}, {name}") for text, name in zip(texts, classes, strict=True)])
     if not 0 < weights.sum() < np.inf:

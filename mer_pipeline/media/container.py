@@ -33,7 +33,7 @@ MAX_CHANNELS = 64
 LEAD_IN_SECONDS = 0.1
 
 # Suffixes that are looked for in a folder. The first bytes of a file, and not its suffix, decide how it is opened.
-VIDEO_SUFFIXES = frozenset({".mp4", ".mov", ".m4v", ".avi", ".mkv", ".webm"})
+VIDEO_SUFFIXES = frozenset({".mp4", ".mov", ".m4v", ".3gp", ".3g2", ".avi", ".mkv", ".webm"})
 AUDIO_SUFFIXES = frozenset({".wav", ".flac", ".mp3", ".m4a", ".ogg", ".opus"})
 
 

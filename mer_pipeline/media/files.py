@@ -13,6 +13,14 @@ from pathlib import Path
 from mer_pipeline.base.csv_files import clean
 from mer_pipeline.base.errors import DatasetError
 
+# Suffixes of films and sounds whose containers are not read: a person is told of such files, and how to convert them.
+UNREAD_SUFFIXES = frozenset(
+    {
+        *(".flv", ".f4v", ".wmv", ".asf", ".mts", ".m2ts", ".ts", ".mpg", ".mpeg", ".vob", ".ogv", ".rm", ".rmvb"),
+        *(".wma", ".aac", ".amr", ".aif", ".aiff", ".au", ".ac3", ".caf", ".mka"),
+    }
+)
+
 
 def files_below(folder: Path, root: Path, suffixes: frozenset[str], key: str = "dataset.root") -> dict[str, str]:
     """List the files below a folder that have one of some suffixes.
@@ -44,6 +52,15 @@ def files_below(folder: Path, root: Path, suffixes: frozenset[str], key: str = "
             raise DatasetError(f"two files are called '{name}': {found[name]} and {place}; rename or remove one")
         found[name] = place
     return found
+
+
+def unread_below(folder: Path) -> dict[str, str]:
+    """Files of films and sounds that are not read: name (as in `files_below`) to path, relative to the folder.
+
+    Raises:
+        DatasetError: a linked folder.
+    """
+    return {clean(os.path.splitext(path)[0]): path for path in sorted(_files(folder, UNREAD_SUFFIXES, "dataset.root"))}
 
 
 def _files(folder: Path, suffixes: frozenset[str], key: str) -> Iterator[str]:

@@ -117,10 +117,17 @@ class Inputs:
     def _dealt(self) -> dict[str, list[pa.Table]]:
         """The single tables, split into shards and sorted, by the table's name."""
         return {
-            source.table: deal(read_source(source, place), self.shards)
+            source.table: deal(_with_columns(source, place), self.shards)
             for source in self.sources
             if is_one_table(source, place := self._places[source.table])
         }
+
+
+def _with_columns(source: Source, place: Path) -> pa.Table:
+    table = read_source(source, place)
+    if lacking := [name for name in (*source.columns, *source.locators) if name not in table.column_names]:
+        raise StageError(f"{place} has no column {', '.join(lacking)}: the dataset does not bring what this step reads")
+    return table
 
 
 def is_one_table(source: Source, place: Path) -> bool:

@@ -55,6 +55,11 @@ class Faces:
     landmarks: Floats
     coverage: float
 
+    @property
+    def is_measured(self) -> bool:
+        """Whether boxes and landmarks are known; faces that others cut out come without."""
+        return bool(np.isfinite(self.landmarks).all())
+
     @classmethod
     def of(cls, row: Row) -> Faces:
         """Read the columns of a row."""

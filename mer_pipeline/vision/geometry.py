@@ -131,6 +131,8 @@ class FaceGeometry(PooledEncoder[Row]):
     def prepare(self, clip: Clip) -> Row:
         """Compute the features of each face and average them over time."""
         faces = Faces.of(clip.need("faces"))
+        if not faces.is_measured:
+            raise Skip("the faces came without landmarks")
         shapes = np.stack([shape(points) for points in faces.landmarks])
         looks = np.stack([gradients(jpeg.decode(crop), CROP_SIDE, CELLS) for crop in faces.crops])
         moving = [shapes.max(axis=0) - shapes.min(axis=0), change(shapes), head_motion(faces), change(looks)]

@@ -282,6 +282,12 @@ class TestRevisions:
             shutil.rmtree(history / "data")
             (history / "kept").rename(history / "data")
 
+    def test_a_folder_that_is_no_project(self, history: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A revision is looked up where the command runs, and the sentence says where that is."""
+        monkeypatch.chdir(history / "data")
+        with pytest.raises(UsageError, match=r"has no tables below .*data/data: run this in the project's folder"):
+            run("HEAD", "workspace")
+
     def test_equal_files_are_not_opened_for_values(self, history: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         """DVC knows the hashes."""
         from mer_pipeline.cli import diff as module

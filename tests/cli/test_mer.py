@@ -7,12 +7,14 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from ruamel.yaml import YAML
 
 from mer_pipeline.base.errors import DatasetError, ParamsError, UsageError
-from mer_pipeline.cli.init import order_classes, write_params
+from mer_pipeline.cli.columns import order_classes
+from mer_pipeline.cli.init import write_params
 from mer_pipeline.cli.plan import make_plan
 from mer_pipeline.config.params import load_params
 from mer_pipeline.config.project import Project
@@ -52,6 +54,12 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+def put_clip(project: Path) -> None:
+    """A file that `mer init` lists; it opens none."""
+    (project / "clips").mkdir()
+    (project / "clips/x.mp4").write_bytes(b"")
+
+
 def test_init_for_a_plain_folder(project: Path, make_film: Callable[..., Path]) -> None:
     """The CSV beside the folder is found, its columns understood, its labels become the classes."""
     make_film("clips/x.mp4", frames=3)
@@ -69,7 +77,8 @@ def test_init_for_a_plain_folder(project: Path, make_film: Callable[..., Path]) 
 def test_init_for_a_mer_folder(project: Path) -> None:
     """A released layout is recognised by its file names."""
     (project / "mer/video").mkdir(parents=True)
-    (project / "mer/track1_train.csv").write_text("name,discrete\n")
+    (project / "mer/video/a.mp4").write_bytes(b"")
+    (project / "mer/track1_train.csv").write_text("name,discrete\na,sad\n")
     write_params("ecmf", Path("mer"), None, force=False)
     assert load_params().dataset.adapter == "mer2026"
 
@@ -89,7 +98,7 @@ def test_classes_are_those_that_occur(labels: list[str], classes: list[str]) -> 
 
 def test_init_writes_every_key_that_dvc_needs(project: Path) -> None:
     """DVC reads params.yaml itself and knows no defaults."""
-    (project / "clips").mkdir()
+    put_clip(project)
     pipeline = YAML(typ="safe").load(ROOT / "dvc.yaml")["stages"]
     listed = [key for stage in pipeline.values() for key in stage.get("do", stage).get("params", [])]
     keys = {key for key in listed if isinstance(key, str)} | {"dataset.csv"}
@@ -103,21 +112,21 @@ def test_init_writes_every_key_that_dvc_needs(project: Path) -> None:
 
 def test_init_without_a_csv(project: Path) -> None:
     """Then every clip is unlabelled, and that is said."""
-    (project / "clips").mkdir()
+    put_clip(project)
     assert "every clip is unlabelled" in write_params("demo", Path("clips"), None, force=False)
     assert load_params().dataset.csv == "clips"
 
 
 def test_init_keeps_the_profiles_comments(project: Path) -> None:
     """params.yaml is read by people."""
-    (project / "clips").mkdir()
+    put_clip(project)
     write_params("demo", Path("clips"), None, force=False)
     assert "# each is one modality token of the fusion head" in (project / "params.yaml").read_text()
 
 
 def test_init_does_not_overwrite_edits(project: Path) -> None:
     """A person's work is not lost to a command; --force is."""
-    (project / "clips").mkdir()
+    put_clip(project)
     write_params("demo", Path("clips"), None, force=False)
     write_params("ecmf", Path("clips"), None, force=False)  # nothing of a person's in it so far
     text = (project / "params.yaml").read_text().replace("epochs: 100", "epochs: 7")
@@ -131,7 +140,7 @@ def test_init_does_not_overwrite_edits(project: Path) -> None:
 def test_init_with_columns_of_any_name(project: Path, make_film: Callable[..., Path]) -> None:
     """What is not found under a usual name is named; without a speaker column a person is told."""
     make_film("clips/x.mp4", frames=3)
-    (project / "clips.csv").write_text("file_id,feeling,person\nx,fear,7\n")
+    (project / "clips.csv").write_text("file_id,feeling,person\nx,fear,7\ny,joy,8\n")
     with pytest.raises(
         DatasetError, match=re.escape("among file_id, feeling, person; say which with --column name=COLUMN")
     ):
@@ -139,7 +148,7 @@ def test_init_with_columns_of_any_name(project: Path, make_film: Callable[..., P
     assert "no speaker column" in write_params("demo", Path("clips"), None, force=False, columns={"name": "file_id"})
     named = {"name": "file_id", "label": "feeling", "group": "person"}
     write_params("demo", Path("clips"), None, force=False, columns=named)
-    entry = list_dataset(load_params().dataset.model_copy(update={"classes": ("fear", "joy")})).entries["x"]
+    entry = list_dataset(load_params().dataset).entries["x"]
     assert (entry.label, entry.group) == ("fear", "7")
     with pytest.raises(UsageError, match="no such meaning"):
         write_params("demo", Path("clips"), None, force=False, columns={"spaeker": "person"})
@@ -147,7 +156,7 @@ def test_init_with_columns_of_any_name(project: Path, make_film: Callable[..., P
 
 def test_init_does_not_overwrite_comments(project: Path) -> None:
     """A note is a person's work too."""
-    (project / "clips").mkdir()
+    put_clip(project)
     (project / "params.yaml").write_text(
         (project / "params.yaml").read_text().replace("quality:", "# my note\nquality:")
     )
@@ -157,7 +166,7 @@ def test_init_does_not_overwrite_comments(project: Path) -> None:
 
 def test_init_errors(project: Path) -> None:
     """Profile, folder and CSV are named."""
-    (project / "clips").mkdir()
+    put_clip(project)
     with pytest.raises(UsageError, match=re.escape("no profile 'dmeo' (did you mean 'demo'?)")):
         write_params("dmeo", Path("clips"), None, force=False)
     with pytest.raises(DatasetError, match="there is no folder none"):
@@ -169,7 +178,7 @@ def test_init_errors(project: Path) -> None:
 
 def test_options_of_heads_are_checked_before_any_work(project: Path) -> None:
     """`mer init` and `mer plan` look at them, though they train nothing; nothing is written."""
-    (project / "clips").mkdir()
+    put_clip(project)
     (project / "profiles").unlink()
     shutil.copytree(ROOT / "profiles", project / "profiles")
     for path in (Path("profiles/demo.yaml"), Path("params.yaml")):
@@ -250,6 +259,117 @@ def test_a_signal_ends_a_stage_cleanly(project: Path, make_film: Callable[..., P
     running.communicate(timeout=120)
     assert running.returncode == code
     assert not list((project / "data").glob("*frames*"))
+
+
+def init(csv: str, **options: Any) -> str:
+    """`mer init` for the folder clips/ with a CSV of this text."""
+    Path("clips.csv").write_text(csv)
+    return write_params("demo", Path("clips"), None, force=False, **options)
+
+
+def put_clips(project: Path, names: str) -> None:
+    """A file for each letter."""
+    (project / "clips").mkdir()
+    for name in names:
+        (project / f"clips/{name}.mp4").write_bytes(b"")
+
+
+def test_init_counts(project: Path) -> None:
+    """Clips of each class and split, and what is noted, before anything runs."""
+    put_clips(project, "abcde")
+    said = init("name,label,split\na,sad,\nb,sad,\nc,happy,\nd,happy,test\nx,,\n")
+    lines = [line.split() for line in said.splitlines()]
+    assert ["clips", "train", "test", "pool"] in lines
+    assert ["happy", "1", "1", "0"] in lines
+    assert ["sad", "2", "0", "0"] in lines
+    assert ["no", "label", "0", "0", "2"] in lines
+    assert "1 times NoFile, the first: clips.csv names this clip and there is no such file" in said
+
+
+def test_init_merges_what_differs_by_case_after_asking(project: Path) -> None:
+    """Into the usual spelling; otherwise both stay; where nobody can answer, nothing is written."""
+    put_clips(project, "abcde")
+    csv = "name,label\na,Happy\nb,Happy\nc,happy\nd,Calm\ne,calm\n"
+    asked: list[str] = []
+    before = Path("params.yaml").read_text()
+    with pytest.raises(UsageError, match=r"'Calm' \(1\) and 'calm' \(1\) differ by case only.*say --yes or --no"):
+        init(csv)
+    assert Path("params.yaml").read_text() == before
+    said = init(csv, ask=lambda question: asked.append(question) or True)  # type: ignore[func-returns-value]
+    assert [question.rpartition(" differ")[2] for question in asked] == [
+        " by case only. Merge them into 'Calm'?",
+        " by case only. Merge them into 'happy'?",
+    ]
+    assert load_params().dataset.classes == ("happy", "Calm")
+    assert [entry.label for entry in list_dataset(load_params().dataset).entries.values()] == [
+        *["happy"] * 3,
+        *["Calm"] * 2,
+    ]
+    assert ["happy", "3", "0", "0"] in [line.split() for line in said.splitlines()]
+    init(csv, ask=lambda _: False)
+    assert load_params().dataset.classes == ("happy", "Calm", "Happy", "calm")
+
+
+def test_init_takes_no_number_for_a_class(project: Path) -> None:
+    """A column of scores or codes is hardly what is meant."""
+    put_clips(project, "ab")
+    with pytest.raises(UsageError, match=r"column 'label' has numbers \(0, 1.5\).*--target classes"):
+        init("name,label\na,0\nb,1.5\n")
+    done = mer("init", "--data", "clips", "--target", "classes", cwd=project)
+    assert done.returncode == 0, done.stderr
+    assert load_params().dataset.classes == ("0", "1.5")
+
+
+def test_init_and_classes_that_look_like_nothing(project: Path) -> None:
+    """They are classes, and that is said; params.yaml is read back as it was meant."""
+    put_clips(project, "abcd")
+    said = init("name,label\na,none\nb,NA\nc,null\nd,\n")
+    assert "'none' counts as a class; if it means no label, empty those cells" in said
+    assert load_params().dataset.classes == ("NA", "none", "null")
+    assert ["no", "label", "0", "0", "1"] in [line.split() for line in said.splitlines()]
+
+
+def test_init_refuses_what_cannot_work(project: Path) -> None:
+    """An empty folder and a single unknown class; the advice that is given then works."""
+    (project / "clips").mkdir()
+    with pytest.raises(DatasetError, match=r"no media below clips .*mer init: --no-media"):
+        init("name,label\na,fear\nb,joy\n")
+    assert mer("init", "--data", "clips", "--no-media", cwd=project).returncode == 0
+    dataset = load_params().dataset
+    assert [entry.label for entry in list_dataset(dataset).entries.values()] == ["fear", "joy"]
+    with pytest.raises(DatasetError, match="one class only, 'fear', and training needs two"):
+        init("name,label\na,fear\n", media=False)
+    with pytest.raises(DatasetError, match=r"there is no file none\.csv"):
+        write_params("demo", Path("clips"), Path("none.csv"), force=False)
+
+
+def test_init_says_that_several_csvs_are_there(project: Path) -> None:
+    """None of them is taken at random, and every clip is unlabelled."""
+    put_clip(project)
+    for name in "ab":
+        (project / f"clips/{name}.csv").write_text("name,label\nx,sad\n")
+    assert "2 CSVs (a.csv, ...): say which with --csv" in write_params("demo", Path("clips"), None, force=False)
+
+
+def test_init_for_a_release_without_videos(project: Path) -> None:
+    """Faces come from its arrays; truth that is there is named; the command may be run again."""
+    for name in ("audio/a.wav", "openface_face/a/a.npy"):
+        (project / "mer" / name).parent.mkdir(parents=True)
+        (project / "mer" / name).write_bytes(b"")
+    (project / "mer/track1_train.csv").write_text("name,discrete\na,sad\n")
+    (project / "mer/track1_test.csv").write_text("name,discrete\nb,sad\n")
+    said = write_params("demo", Path("mer"), None, force=False)
+    assert "no videos: faces.detector is openface" in said
+    assert "scene, face have nothing to read" in said
+    params = load_params()
+    assert (params.faces.detector, params.dataset.truth) == ("openface", ("track1_test.csv",))
+    write_params("mertools", Path("mer"), None, force=False)
+    (project / "mer/video").mkdir()
+    (project / "mer/video/a.mp4").write_bytes(b"")
+    assert "1 arrays of faces are there: with faces.detector: openface" in write_params(
+        "demo", Path("mer"), None, force=False
+    )
+    assert load_params().faces.detector == "mtcnn"
 
 
 def test_init_says_that_a_server_is_needed(project: Path, make_film: Callable[..., Path]) -> None:

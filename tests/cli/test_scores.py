@@ -267,13 +267,14 @@ class TestCompare:
             compare_runs(".", str(tmp_path / "store"), None, None, None, False, Project(project))
 
 
-@pytest.fixture(scope="module")
-def history(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A git and DVC repository with a tag of the trained project."""
-    root = tmp_path_factory.mktemp("history") / "repository"
+@pytest.fixture(scope="module", params=["", "deep/project"])
+def history(trained: Path, tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Iterator[Path]:
+    """A repository with a tag of the trained project, which is the repository or a folder in it."""
+    top = tmp_path_factory.mktemp("history") / "repository"
+    root = top / request.param
     shutil.copytree(trained, root)
     names = {f"GIT_{who}_{what}": "t@t" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
-    mine = {"DVC_SITE_CACHE_DIR": str(root.parent / "site"), "DVC_NO_ANALYTICS": "1"}
+    mine = {"DVC_SITE_CACHE_DIR": str(top.parent / "site"), "DVC_NO_ANALYTICS": "1"}
     tools = {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
     outs = ["data/fusion", "data/manifest.parquet", "data/predictions.parquet", "data/truth.parquet"]
     (root / "dvc.yaml").write_text(json.dumps({"stages": {"all": {"cmd": "true", "outs": outs}}}))
@@ -282,8 +283,8 @@ def history(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator
         for name, value in mine.items():
             patch.setenv(name, value)
         for words in (
-            "git init -q",
-            "dvc init -q",
+            f"git init -q {top}",
+            "dvc init -q --subdir" if request.param else "dvc init -q",
             "dvc commit -q -f",
             "git add -A",
             "git commit -qm v1",

@@ -123,7 +123,7 @@ def test_a_missing_folder_is_one_sentence(tmp_path: Path) -> None:
     """The path that was looked for, and which key it is."""
     with pytest.raises(DatasetError, match=r"no folder .*none \(dataset.root\)"):
         list_dataset(FolderParams(root=str(tmp_path / "none"), csv="x"))
-    with pytest.raises(DatasetError, match="neither video/ nor audio/"):
+    with pytest.raises(DatasetError, match="neither video/ nor audio/ nor openface_face/"):
         list_dataset(DatasetParams(root=str(tmp_path), csv=str(tmp_path)))
 
 
@@ -167,7 +167,6 @@ def test_folder_csv(tmp_path: Path) -> None:
         ("name,duration\na,-1\n", "duration must be a positive number"),
         ("name\na\na.mp4\n", "'a.mp4' and 'a' are the same clip"),
         ("clip\na\n", "no column 'name'"),
-        ("name;label\na;sad\n", "is it separated by semicolons"),
         ("name,label\nb,sad\n", "none of its names is a file below"),
         ("name,label,label\na,sad,happy\n", "two columns are called 'label'"),
         ("name,label\na,sad,happy\n", "more cells than columns"),
@@ -236,6 +235,41 @@ def test_an_empty_folder_says_what_was_looked_for(tmp_path: Path) -> None:
     """No media: the suffixes that count."""
     with pytest.raises(DatasetError, match=r"no media below .*\.mp4"):
         list_dataset(folder(tmp_path, None, ("readme.txt",)))
+
+
+def test_files_of_other_kinds_are_mentioned(tmp_path: Path) -> None:
+    """By number, with what to do; a CSV's name whose file is one of them says so; 3GP is read."""
+    files = ("a.mp4", "b.FLV", "sub/c.wmv", "d.3gp", "e.mts", ".hidden.flv", "f.amr")
+    listing = list_dataset(folder(tmp_path, "name,label\na,sad\nb.flv,happy\nsub/c,sad\nd.3gp,sad\n", files))
+    assert sorted(listing.entries) == ["a", "b", "d", "sub/c"]
+    assert listing.entries["d"].video == "d.3gp"
+    notes = {(note.clip_id, note.kind): note.message for note in listing.notes}
+    mend = "convert such files, as with `ffmpeg -i 'b.FLV' 'b.mp4'`"
+    assert notes["b", "NoFile"] == (
+        f"clips.csv names this clip and its file b.FLV is of a kind that is not read: {mend}"
+    )
+    assert "sub/c.wmv is of a kind" in notes["sub/c", "NoFile"]
+    assert notes["b", "NotRead"] == f"4 files of other kinds (1 .amr, 1 .flv, 1 .mts, 1 .wmv) are not read: {mend}"
+    with pytest.raises(
+        DatasetError, match=r"no media below .*; 1 files of other kinds \(1 \.flv\) are not read: convert"
+    ):
+        list_dataset(folder(tmp_path / "2", None, ("b.flv",)))
+    with pytest.raises(DatasetError, match=r"none of its names .*: it says 'b', and its file b\.flv is of a kind"):
+        list_dataset(folder(tmp_path / "3", "name,label\nb,sad\n", ("a.mp4", "b.flv")))
+
+
+def test_a_class_may_be_called_like_nothing(tmp_path: Path) -> None:
+    """The label column decides: such clips are labelled; words that say "None" are words, a speaker is not."""
+    csv = "name,label,group,transcript,fps\na,none,None,None,none\nb,NA,null,NaN,\nc,,,,\n"
+    params = folder(tmp_path, csv, ("a.mp4", "b.mp4", "c.mp4"))
+    entries = list_dataset(params.model_copy(update={"classes": ("none", "NA")})).entries
+    assert [(e.split, e.label, e.group, e.en) for e in entries.values()] == [
+        ("train", "none", "a", "None"),
+        ("train", "NA", "b", None),
+        ("pool", None, "c", None),
+    ]
+    with pytest.raises(DatasetError, match=r"'a': unknown label 'none'.*leave the cell empty where there is no label"):
+        list_dataset(params)
 
 
 def test_names_in_a_csv_cannot_leave_the_folder(tmp_path: Path, make_film: Callable[..., Path]) -> None:

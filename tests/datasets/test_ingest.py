@@ -24,7 +24,7 @@ from tests.conftest import rows_of
 def go(tmp_path: Path, make_film: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> Callable[..., str]:
     """Four films, one of them broken, ingested inside the test's folder."""
     for at in range(3):
-        make_film(f"clips/c{at}.mp4", frames=5, tone=None if at == 2 else 200.0)
+        make_film(f"clips/c{at}.mp4", frames=5, size=(64 + 16 * at, 48), tone=None if at == 2 else 200.0)
     (tmp_path / "clips/broken.mp4").write_bytes(b"")
     (tmp_path / "clips.csv").write_text("name,label,group,transcript\nc0,sad,s1,hello\nc1,happy,s2,\nc2,sad,s2,\n")
     monkeypatch.chdir(tmp_path)

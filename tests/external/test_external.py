@@ -23,7 +23,7 @@ from mer_pipeline.base.run import run
 from mer_pipeline.base.runs import Summary
 from mer_pipeline.base.runtime import Runtime, StoreSettings
 from mer_pipeline.external import npy
-from mer_pipeline.external.tables import names_of
+from mer_pipeline.external.tables import names_of, read_table
 from mer_pipeline.features import load
 from mer_pipeline.tables.quarantine import QualityParams
 from mer_pipeline.tables.shards import ShardParams, write_table
@@ -276,3 +276,12 @@ def test_std_needs_steps(place: Path) -> None:
     save(place / "x", VECTORS)
     go("x", std=True)
     assert "`std` asks for the deviation over time" in str(rows()["a"])
+
+
+def test_a_pandas_index_is_no_feature(tmp_path: Path) -> None:
+    """A column without a name counts rows, and "Unnamed: 0" is one that was saved twice."""
+    for first in ("", "Unnamed: 0"):
+        path = tmp_path / "features.csv"
+        path.write_text(f"{first},name,a,b\n0,clip1,0.5,NA\n1,clip2,0.7,0.8\n")
+        vectors = read_table(path, None)["vector"].to_pylist()
+        assert np.allclose(vectors, [[0.5, np.nan], [0.7, 0.8]], equal_nan=True)

@@ -90,7 +90,7 @@ def test_a_changed_line_makes_one_row_new(place: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        (None, "data/judges/video.csv cannot be read"),
+        (None, "there is no file data/judges/video.csv"),
         ("name,label\n", "has no rows"),
         ("clip,label\na,happy\n", "no column 'name'"),
         ("name,emotion\na,happy\n", "has neither a column 'label' nor one per class (neutral, angry, happy)"),
