@@ -23,7 +23,7 @@ from mer_pipeline.config.section import Section
 from mer_pipeline.datasets.listing import Entry
 from mer_pipeline.engines.local import LocalEngine
 from mer_pipeline.media.container import file_sha256, probe
-from mer_pipeline.media.content import opening
+from mer_pipeline.media.content import sound_opening
 from mer_pipeline.store.inputs import Keys
 from mer_pipeline.store.row_cache import RowCache
 from mer_pipeline.store.store import Store
@@ -78,7 +78,7 @@ class ProbeMedia(Transform[Row]):
             row |= {"width": first.width, "height": first.height}
             row |= {"seconds": first.seconds, "frame_rate": first.frame_rate}
             row["has_sound"] = any(info.has_sound for info in infos)
-            row["opening"] = opening(media[0])
+            row["opening"] = first.opening or sound_opening(media[0])
         return row
 
     def infer(self, items: Sequence[Row]) -> list[Row | Skip]:

@@ -40,6 +40,7 @@ class MediaInfo:
         frame_rate: frames per second by the header, which may be wrong.
         seconds: of the picture, or of the sound where there is none; None where the header is silent.
         has_sound: whether there is a sound stream.
+        opening: hex digest of the first picture; None without a picture.
     """
 
     width: int | None
@@ -47,6 +48,7 @@ class MediaInfo:
     frame_rate: float | None
     seconds: float | None
     has_sound: bool
+    opening: str | None = None
 
 
 def sniff(head: bytes) -> str | None:
@@ -164,8 +166,9 @@ def probe(path: Path) -> MediaInfo:
             raise BadInput("the file has no frame that can be decoded; copy it again")
         sideways = first.rotation % 180 != 0
         width, height = (first.height, first.width) if sideways else (first.width, first.height)
-        rate = picture.average_rate
-        return MediaInfo(width, height, None if rate is None else float(rate), seconds, has_sound=sound is not None)
+        rate = None if picture.average_rate is None else float(picture.average_rate)
+        opening = hashlib.blake2b(first.to_ndarray(format="rgb24"), digest_size=16).hexdigest()
+        return MediaInfo(width, height, rate, seconds, has_sound=sound is not None, opening=opening)
 
 
 def file_sha256(path: Path) -> str:
