@@ -167,7 +167,7 @@ def probe(path: Path) -> MediaInfo:
         sideways = first.rotation % 180 != 0
         width, height = (first.height, first.width) if sideways else (first.width, first.height)
         rate = None if picture.average_rate is None else float(picture.average_rate)
-        opening = hashlib.blake2b(first.to_ndarray(format="rgb24"), digest_size=16).hexdigest()
+        opening = hashlib.blake2b(first.to_ndarray(format="rgb24").tobytes(), digest_size=16).hexdigest()
         return MediaInfo(width, height, rate, seconds, has_sound=sound is not None, opening=opening)
 
 
