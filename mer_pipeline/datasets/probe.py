@@ -23,7 +23,7 @@ from mer_pipeline.config.section import Section
 from mer_pipeline.datasets.listing import Entry
 from mer_pipeline.engines.local import LocalEngine
 from mer_pipeline.media.container import file_sha256
-from mer_pipeline.media.content import opening
+from mer_pipeline.media.content import sound_opening
 from mer_pipeline.media.probe import probe
 from mer_pipeline.store.inputs import Keys
 from mer_pipeline.store.row_cache import RowCache
@@ -86,7 +86,7 @@ class ProbeMedia(Transform[Row]):
             row |= {"seconds": first.seconds, "frame_rate": first.frame_rate}
             row["has_sound"] = any(info.has_sound for info in infos)
             row["problem"] = next((info.problem for info in infos if info.problem), None)
-            row["opening"] = opening(media[0])
+            row["opening"] = first.opening or sound_opening(media[0])
         return row
 
     def given_up(self, clip: Clip, error: ClipError) -> Row:

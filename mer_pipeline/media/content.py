@@ -1,7 +1,7 @@
 """What a file shows and plays, as digests: files with equal ones are copies of one clip, in whatever container.
 
-The opening is looked at in every file: the first picture, or the first second of sound where there is no picture. The
-whole content is decoded only where two openings are equal.
+The opening of every file is known: the first picture (`probe`), or the first second of sound where there is no picture.
+The whole content is decoded only where two openings are equal.
 """
 
 from __future__ import annotations
@@ -17,19 +17,26 @@ from mer_pipeline.media.decode import Picture, read_pictures
 from mer_pipeline.media.sound import SAMPLE_RATE, read_sound
 
 
-def opening(path: Path) -> str | None:
-    """Hex digest of how a file begins; None where that cannot be decoded.
+def sound_opening(path: Path) -> str | None:
+    """Hex digest of the first second of a file's sound; None where that cannot be decoded.
 
     Raises:
         Transient: the file cannot be read.
     """
+    import av
+
     try:
-        for picture in read_pictures(path, lambda times, end: np.zeros(1, np.int64)):
-            return hashlib.sha256(_shown(picture)).hexdigest()
-        return None
-    except Skip:
-        return _sound_opening(path)
-    except BadInput:
+        with open_media(path) as container:
+            stream, resampler = sound_stream(container), av.AudioResampler("s16", "mono", SAMPLE_RATE)
+            if stream is None or stream.codec_context is None:
+                return None
+            samples = b""
+            for frame in container.decode(stream):
+                samples += b"".join(piece.to_ndarray().tobytes() for piece in resampler.resample(frame))
+                if len(samples) >= 2 * SAMPLE_RATE:
+                    break
+            return hashlib.sha256(samples[: 2 * SAMPLE_RATE]).hexdigest()
+    except (BadInput, ValueError):  # a resampler refuses with ValueError what changes its kind midway
         return None
 
 
@@ -72,21 +79,3 @@ def sound_digests(path: Path, max_seconds: float) -> tuple[str, str] | None:
 
 def _shown(picture: Picture) -> bytes:
     return b"%d,%d:" % picture.rgb.shape[:2] + np.ascontiguousarray(picture.rgb).tobytes()
-
-
-def _sound_opening(path: Path) -> str | None:
-    import av
-
-    try:
-        with open_media(path) as container:
-            stream, resampler = sound_stream(container), av.AudioResampler("s16", "mono", SAMPLE_RATE)
-            if stream is None or stream.codec_context is None:
-                return None
-            samples = b""
-            for frame in container.decode(stream):
-                samples += b"".join(piece.to_ndarray().tobytes() for piece in resampler.resample(frame))
-                if len(samples) >= 2 * SAMPLE_RATE:
-                    break
-            return hashlib.sha256(samples[: 2 * SAMPLE_RATE]).hexdigest()
-    except (BadInput, ValueError):  # a resampler refuses with ValueError what changes its kind midway
-        return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -27,6 +28,7 @@ class MediaInfo:
         seconds: length of the picture, or of the sound if there is no picture; None if the header does not say.
         has_sound: whether there is a sound stream that can be decoded.
         problem: what keeps the picture or the sound from being decoded, if the other half can be; otherwise None.
+        opening: hex digest of the first picture; None if there is no picture.
     """
 
     width: int | None
@@ -35,6 +37,7 @@ class MediaInfo:
     seconds: float | None
     has_sound: bool
     problem: str | None = None
+    opening: str | None = None
 
 
 def probe(path: Path) -> MediaInfo:
@@ -70,7 +73,8 @@ def _with_picture(container: InputContainer, picture: VideoStream, info: MediaIn
         raise BadInput("the file has no frame that can be decoded; copy it again")
     width, height = shown_size(first, picture.sample_aspect_ratio)
     rate = picture.average_rate
-    return replace(info, width=width, height=height, frame_rate=None if rate is None else float(rate))
+    opening = hashlib.blake2b(first.to_ndarray(format="rgb24").tobytes(), digest_size=16).hexdigest()
+    return replace(info, width=width, height=height, frame_rate=None if rate is None else float(rate), opening=opening)
 
 
 def _seconds(container: InputContainer, main: VideoStream | AudioStream) -> float | None:
