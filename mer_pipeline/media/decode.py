@@ -87,7 +87,8 @@ def read_pictures(
             raise Skip("no picture in the file")
         check_whole(path, container.format.name)
         check_there(container, stream, "frames")
-        order = _order(path, container, stream)
+        most = PIXELS + PIXELS_PER_BYTE * path.stat().st_size
+        order = _order(container, stream, most)
         if not len(order.stamps) or stream.time_base is None:
             raise BadInput("the file has no frames with a time; convert it to mp4")
         seconds = order.stamps.astype(np.float64) * float(stream.time_base) - clip_start(container)
@@ -99,6 +100,9 @@ def read_pictures(
         decoded = np.zeros(len(times), bool)
         for at, frame in _decode(container, stream, order):
             decoded[at] = True
+            most -= frame.width * frame.height
+            if most < 0:  # the size may have grown midway
+                raise _too_many(frame.width, frame.height)
             # If the decoder had to drop a chosen frame, the next frame replaces it and keeps its own time.
             if wanted and at >= wanted[0]:
                 yield Picture(float(times[at]), upright(frame, stream.sample_aspect_ratio))
@@ -130,8 +134,8 @@ class _Order:
         return packet.dts if self.by_dts or packet.pts is None else packet.pts
 
 
-def _order(path: Path, container: InputContainer, stream: VideoStream) -> _Order:
-    """Read the times of all packets without decoding them.
+def _order(container: InputContainer, stream: VideoStream, most: int) -> _Order:
+    """Read the times of all packets without decoding them. The frames may have `most` pixels together.
 
     AVI knows no presentation times, and the ones that FFmpeg makes up are wrong if frames are stored out of order.
     Some writers store the times of decoding in other containers too. Both are seen by times that ascend in the file
@@ -144,7 +148,6 @@ def _order(path: Path, container: InputContainer, stream: VideoStream) -> _Order
     order = _Order(np.zeros(0, np.int64), 0, by_dts, False)
     found: list[int] = []
     there = hidden = 0
-    most = (PIXELS + PIXELS_PER_BYTE * path.stat().st_size) // max(stream.width * stream.height, 1)
     for packet in container.demux(stream):
         there += bool(packet.size)
         if not packet.size or packet.is_discard:  # discarded by an edit list: needed to decode others, never shown
@@ -154,13 +157,17 @@ def _order(path: Path, container: InputContainer, stream: VideoStream) -> _Order
             raise BadInput("the file has frames without a time; convert it to mp4")
         found.append(stamp)
         hidden += _is_hidden(packet, stream.codec_context.name)
-        if there > most:
-            raise BadInput(f"more than {most} frames of {stream.width}x{stream.height} are not possible in its size")
+        if there * stream.width * stream.height > most:
+            raise _too_many(stream.width, stream.height)
     if container.format.name.startswith("mov") and there < COMPLETE * len(stream.index_entries) - 1:
         raise damaged(f"{there} of {len(stream.index_entries)} frames can be read")
     stamps = np.array(found, dtype=np.int64)
     counted = bool(stream.codec_context.has_b_frames and np.all(np.diff(stamps) > 0))
     return _Order(np.sort(stamps), hidden, by_dts, counted)
+
+
+def _too_many(width: int, height: int) -> BadInput:
+    return BadInput(f"the file has more frames of {width}x{height} pixels than its size allows; convert it")
 
 
 def _is_hidden(packet: Packet[VideoStream], codec: str) -> bool:
@@ -199,7 +206,7 @@ def _check_decoded(decoded: npt.NDArray[np.bool_], order: _Order, times: npt.NDA
     """
     first = int(np.argmax(decoded))
     lead = first if decoded.any() and times[first] - times[0] <= LEAD_SECONDS else 0
-    there, promised = int(decoded.sum()) + order.hidden + lead, len(decoded)
+    there, promised = int(decoded.sum()) + order.hidden + lead, len(np.unique(order.stamps))
     if there < COMPLETE * promised - 1:
         raise damaged(f"{promised - there} of its {promised} frames do not decode")
 

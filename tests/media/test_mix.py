@@ -185,6 +185,14 @@ def test_a_clock_may_start_at_any_time(tmp_path: Path, start: float) -> None:
     assert begin_of(sound) == pytest.approx(0.0, abs=0.005)
 
 
+def test_the_lead_in_of_a_sound_codec_is_not_part_of_the_clip(tmp_path: Path) -> None:
+    """Matroska films begin with 21 ms of sound that only warm the decoder up; pictures are not shifted by it."""
+    path = write(tmp_path / "a.mkv", "libx264", "pcm_s16le", start=100.0, sound_start=-0.03)
+    assert next(iter(read_pictures(path, lambda times, end: np.array([0])))).time == 0.0
+    assert probe(path).seconds == pytest.approx(2.0, abs=1e-3)
+    assert len(read_sound(path, 10)) == pytest.approx(1.97 * 16_000, abs=20)
+
+
 def test_endless_sound_is_bounded(make_film: Make) -> None:
     """A clip longer than allowed is bad input, and the message says what to do."""
     with pytest.raises(BadInput, match=r"more than 0.5 s of sound: cut it into clips, or raise audio\.max_seconds"):
