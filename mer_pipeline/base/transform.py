@@ -70,7 +70,7 @@ class Transform(ABC, Generic[Item]):
         in_flight: how many clips may be in `prepare` at once, for one that waits for somebody else; None: a worker
             each.
         decodes: `prepare` opens media files, which may be broken or malicious. It runs in a process of its own
-            (engines/isolation.py), and what it returns is made of plain values and arrays.
+            (engines/isolation.py), and what it returns is made of plain values, arrays and dataclasses.
         external_response: the rows are responses of an outside service. Their key is what was asked, and not the code
             that asks, and no check computes them again.
         version: raised by whoever changes what the rows become in a way that nothing else in their key shows, above
