@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -165,7 +166,7 @@ def test_what_ends_a_run_ends_it() -> None:
 
 
 def test_an_answer_cannot_run_code() -> None:
-    """What a decoding process sends is plain values and arrays, or it is refused."""
+    """What a decoding process sends is plain values, arrays and dataclasses, or it is refused."""
     with pytest.raises(Exception, match=r"pathlib.* is no plain value"):
         go(["code"])
 
@@ -220,12 +221,25 @@ def test_a_decoding_process_has_no_network() -> None:
     assert list(rows.values()) == [0]
 
 
+LARGE = 10_000_000
+
+
+@dataclass(frozen=True)
+class Both:
+    """What is not plain in itself, of plain parts."""
+
+    arrays: list[np.ndarray]
+    number: int
+
+
 class Arrays(Transform[dict[str, object]]):
     decodes = True
     schema = pa.schema([])
 
     def prepare(self, clip: Clip) -> dict[str, object]:
-        return {"a": np.arange(12, dtype="<i2").reshape(3, 4), "f": np.float32(1.5), "n": [None, b"x", "y", 1, 0.5]}
+        array = np.arange(12, dtype="<i2").reshape(3, 4)
+        large = np.arange(LARGE, dtype=np.uint32)
+        return {"a": array, "f": np.float32(1.5), "n": [None, b"x", "y", 1, 0.5], "p": Both([large, array.T[::2]], 7)}
 
     def infer(self, items: Sequence[dict[str, object]]) -> list[Row | Skip]:
         return []
@@ -234,8 +248,16 @@ class Arrays(Transform[dict[str, object]]):
 def test_plain_values_and_arrays_arrive_as_they_are() -> None:
     """With their types."""
     isolated = isolation.Isolation(Arrays())
-    result = isolated.prepare(clip())
+    results = [isolated.prepare(clip()) for _ in range(3)]
     isolated.close()
+    for one in results:
+        assert isinstance(one, Prepared)
+        both = one.item["p"]
+        assert isinstance(both, Both)
+        assert np.array_equal(both.arrays[0], np.arange(LARGE)), "and no later clip changes it"
+        assert (both.arrays[1].tolist(), both.number) == ([[0, 4, 8], [2, 6, 10]], 7)
+        assert both.arrays[0].flags.writeable
+    result = results[0]
     assert isinstance(result, Prepared)
     array, number = result.item["a"], result.item["f"]
     assert isinstance(array, np.ndarray)

@@ -73,7 +73,8 @@ class Transform(ABC, Generic[Item]):
         in_flight: how many clips may be in `prepare` at once, for a transform that waits for a server; None: one per
             worker.
         decodes: whether `prepare` opens media files, which may be broken or malicious. It then runs in a process of its
-            own (engines/isolation.py), and what it returns consists of plain values and arrays.
+            own (engines/isolation.py), and what it returns consists of plain values, arrays and
+            dataclasses.
         external_response: whether the rows are replies of an outside service. Such rows are stored under what was
             asked, without the code that asks, and no check computes them again.
         version: a number to raise after a change that alters the rows and that the rest of the fingerprint does not

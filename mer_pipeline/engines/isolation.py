@@ -1,6 +1,6 @@
 """Decoding in processes of their own: a clip that crashes, hangs or fills the memory ends one of them, and no stage.
 
-    prepare thread ──clip──► decoding process ──plain values──► prepare thread
+    prepare thread ──clip──► decoding process ──item or outcome; arrays by shared memory──► prepare thread
                                     ▲ forked, when one is needed
                      starter ───────┘
 
@@ -17,10 +17,13 @@ import os
 import pickle
 import signal
 import socket
+import sys
 import threading
-from collections.abc import Callable
+from array import array
+from collections.abc import Callable, Iterable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, is_dataclass
+from mmap import mmap
 from multiprocessing.connection import Connection
 from typing import Generic
 
@@ -36,6 +39,7 @@ from mer_pipeline.engines.worker import Answer
 CLIPS = 50  # of one decoding process
 CPU_S = 30.0  # of a clip, and so much more for each MB of its files, because a long clip is no fault
 CPU_S_PER_MB = 4.0
+KEPT = 64_000_000  # bytes of shared memory that an idle process may keep
 PATIENCE = 10.0  # times the CPU time: a process that takes so long waits for a disk
 
 # All that an answer may name: a decoder that somebody has taken over must not run code in the stage's process.
@@ -52,10 +56,19 @@ KNOWN = frozenset(
 
 @dataclass
 class _Process:
-    """A decoding process, and how many clips it has had."""
+    """A decoding process.
+
+    Attributes:
+        pid: its number.
+        channel: clips go there, and answers come back.
+        file: the shared memory, and the map of it in this process.
+        clips: so many it has had.
+    """
 
     pid: int
     channel: Connection
+    file: int
+    shared: mmap
     clips: int = 0
 
 
@@ -98,6 +111,8 @@ class Isolation(Generic[Item]):
         self._control.close()  # this ends the starter, which ends the others
         for process in self._idle:
             process.channel.close()
+            process.shared.close()
+            os.close(process.file)
         self._idle.clear()
         os.waitpid(self._starter, 0)
 
@@ -115,9 +130,11 @@ class Isolation(Generic[Item]):
 
     def _new_one(self) -> _Process:
         ours, theirs = socket.socketpair()
+        file = os.memfd_create("decoded")
+        os.ftruncate(file, worker.SHARED)  # here, because a decoding process may not; it takes no room yet
         with theirs:
-            pid = self._tell(lambda: socket.send_fds(self._control, [worker.to_bytes(0)], [theirs.fileno()]))
-        return _Process(pid, Connection(ours.detach()))
+            pid = self._tell(lambda: socket.send_fds(self._control, [worker.to_bytes(0)], [theirs.fileno(), file]))
+        return _Process(pid, Connection(ours.detach()), file, mmap(file, worker.SHARED))
 
     def _ask(self, process: _Process, clip: Clip, seconds: float) -> Answer | ClipError:
         """A process's answer; or what is to be said of the clip, where the process ended without an answer."""
@@ -128,10 +145,10 @@ class Isolation(Generic[Item]):
                 return Transient(
                     f"decoding did not end within {PATIENCE * seconds:.0f} s; look at the disk", tried=True
                 )
-            data = process.channel.recv_bytes()
+            sizes, data = array("Q", process.channel.recv_bytes()), process.channel.recv_bytes()
         except (EOFError, OSError):
             return _cause(self._end(process), seconds)
-        answer: Answer = _Plain(io.BytesIO(data)).load()
+        answer: Answer = _Plain(io.BytesIO(data), buffers=_arrays(process, sizes)).load()
         process.clips += 1
         if _is_plain(answer) and process.clips < CLIPS:
             self._idle.append(process)
@@ -142,6 +159,8 @@ class Isolation(Generic[Item]):
     def _end(self, process: _Process) -> int:
         """End a process that may have ended already. Returns how it ended, as `os.waitstatus_to_exitcode` does."""
         process.channel.close()
+        process.shared.close()
+        os.close(process.file)
         return os.waitstatus_to_exitcode(self._tell(lambda: self._control.send(worker.to_bytes(process.pid))))
 
     def _tell(self, send: Callable[[], int]) -> int:
@@ -158,17 +177,31 @@ class Isolation(Generic[Item]):
 
 
 class _Plain(pickle.Unpickler):
-    """Reads plain values and arrays, and nothing that could run code."""
+    """Reads plain values, arrays and dataclasses, and nothing that could run other code."""
 
     def find_class(self, module: str, name: str) -> object:
         """As `pickle.Unpickler.find_class`.
 
         Raises:
-            UnpicklingError: it is none of KNOWN.
+            UnpicklingError: it is none of KNOWN, and no dataclass that is loaded.
         """
-        if (module, name) not in KNOWN:
-            raise pickle.UnpicklingError(f"{module}.{name} is no plain value and no array (Transform.decodes)")
-        return super().find_class(module, name)
+        found: object = getattr(sys.modules.get(module), name, None)
+        if (module, name) in KNOWN or (isinstance(found, type) and is_dataclass(found)):
+            return super().find_class(module, name)
+        raise pickle.UnpicklingError(f"{module}.{name} is no plain value, array or dataclass (Transform.decodes)")
+
+
+def _arrays(process: _Process, sizes: Iterable[int]) -> list[bytearray]:
+    """Copies of what lies in the shared memory, which is then the next clip's; much of it is given back."""
+    copies, end = [], 0
+    with memoryview(process.shared) as shared:
+        for size in sizes:
+            copies.append(bytearray(shared[end : end + size]))
+            end += size
+    if end > KEPT:
+        os.ftruncate(process.file, 0)
+        os.ftruncate(process.file, worker.SHARED)
+    return copies
 
 
 def _is_plain(answer: Answer) -> bool:

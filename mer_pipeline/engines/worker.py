@@ -25,9 +25,11 @@ import resource
 import signal
 import socket
 import time
+from array import array
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import astuple
+from mmap import mmap
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, NoReturn, TypeAlias
@@ -40,6 +42,7 @@ from mer_pipeline.engines.base import Prepared, prepare
 
 MEMORY = 1_000_000_000  # bytes
 OPEN_FILES = 64
+SHARED = 512 * 2**20  # bytes of arrays that pass by shared memory; where there are more, they pass as all else does
 FULL = 77  # the exit code of a process that has no memory left
 NUMBER = 8  # bytes of a message to or from the starter: a pid, or how a process ended
 
@@ -57,10 +60,11 @@ def to_bytes(number: int) -> bytes:
 
 
 def start(control: socket.socket, transform: Transform[Item]) -> NoReturn:
-    """Be the starter: fork a decoding process for every socket that comes, and end those that are named.
+    """Be the starter: fork a decoding process whenever it is asked for, and end those that are named.
 
     Args:
-        control: messages come from here: 0 with a socket, or a pid. The answers are a pid, and how a process ended.
+        control: messages come from here: 0 with a socket and a file of shared memory, or a pid. The answers are a pid,
+            and how a process ended.
         transform: whose `prepare` is run.
     """
     try:
@@ -72,12 +76,13 @@ def start(control: socket.socket, transform: Transform[Item]) -> NoReturn:
         _leave_network()
         _load()
         children: set[int] = set()
-        while (message := socket.recv_fds(control, NUMBER, 1))[0]:
-            pid, channels = int.from_bytes(message[0]), message[1]
-            if channels:
-                pid = _fork(channels[0], control, transform)
+        while (message := socket.recv_fds(control, NUMBER, 2))[0]:
+            pid, files = int.from_bytes(message[0]), message[1]
+            if files:
+                pid = _fork(files[0], files[1], control, transform)
                 children.add(pid)
-                os.close(channels[0])
+                for file in files:
+                    os.close(file)
                 control.send(to_bytes(pid))
             else:
                 children.remove(pid)
@@ -94,27 +99,29 @@ def _end(pid: int) -> int:
     return os.waitpid(pid, 0)[1]
 
 
-def _fork(channel: int, control: socket.socket, transform: Transform[Item]) -> int:
+def _fork(channel: int, memory: int, control: socket.socket, transform: Transform[Item]) -> int:
     starter, pid = os.getpid(), os.fork()
     if pid == 0:
         try:
             control.close()
             ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
             if os.getppid() == starter:
+                shared = mmap(memory, SHARED)
+                os.close(memory)
                 _limit()
-                _decode(Connection(channel), transform)
+                _decode(Connection(channel), shared, transform)
         finally:
             os._exit(1)
     return pid
 
 
-def _decode(channel: Connection, transform: Transform[Item]) -> NoReturn:
+def _decode(channel: Connection, shared: mmap, transform: Transform[Item]) -> NoReturn:
     """Be a decoding process: prepare clip by clip, until no more come."""
     try:
         while True:
             clip, seconds = channel.recv()
             _set(resource.RLIMIT_CPU, math.ceil(time.process_time() + seconds))
-            channel.send_bytes(pickle.dumps(_answer(transform, clip), pickle.HIGHEST_PROTOCOL))
+            _send(channel, shared, _answer(transform, clip))
     except MemoryError:
         os._exit(FULL)
     except EOFError:
@@ -131,6 +138,21 @@ def _answer(transform: Transform[Item], clip: Clip) -> Answer:
     if result.failed is not None:
         return "failed", astuple(result.failed), None
     return "row", result.row, None
+
+
+def _send(channel: Connection, shared: mmap, answer: Answer) -> None:
+    """Send the sizes of the arrays that were put into the shared memory, one after another; then all else."""
+    arrays: list[pickle.PickleBuffer] = []
+    data = pickle.dumps(answer, 5, buffer_callback=arrays.append)
+    pieces = [one.raw() for one in arrays]
+    if sum(map(len, pieces)) > SHARED:
+        data, pieces = pickle.dumps(answer, 5), []
+    end = 0
+    for piece in pieces:
+        shared[end : end + len(piece)] = piece
+        end += len(piece)
+    channel.send_bytes(array("Q", map(len, pieces)).tobytes())
+    channel.send_bytes(data)
 
 
 def _with_memory(step: Callable[[Clip], Item]) -> Callable[[Clip], Item]:

@@ -22,7 +22,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -207,9 +207,15 @@ def look(readers: Readers, files: Sequence[File], figures: Figures, workers: int
 
 
 def fuzz(
-    numbers: range, *, minutes: float = 1e9, workers: int = 2, batch: int = BATCH, keep: Path | None = None
+    numbers: range,
+    *,
+    minutes: float = 1e9,
+    workers: int = 2,
+    batch: int = BATCH,
+    keep: Path | None = None,
+    tell: Callable[[Figures], object] = lambda figures: None,
 ) -> Figures:
-    """Read these files, as many as fit into the time."""
+    """Read these files, as many as fit into the time; `tell` is told after every batch."""
     figures, started = Figures(), time.monotonic()
     root = Path(tempfile.mkdtemp(prefix="fuzz-"))
     for kind in KINDS:
@@ -222,7 +228,7 @@ def fuzz(
             files = [file_of(number) for number in range(at, min(at + batch, numbers.stop))]
             look(readers, files, figures, workers, keep)
             figures.seconds = time.monotonic() - started
-            print(f"{figures.files} files, {figures.seconds:.0f} s, {len(figures.faults)} faults", file=sys.stderr)
+            tell(figures)
     finally:
         readers.close()
         shutil.rmtree(root)
@@ -297,8 +303,12 @@ def main() -> None:
     if args.keep is not None:
         args.keep.mkdir(parents=True, exist_ok=True)
     numbers = range(args.first, args.first + args.files)
-    figures = fuzz(numbers, minutes=args.minutes, workers=args.workers, keep=args.keep)
-    args.out.write_text(page(figures, args.first), encoding="utf-8")
+
+    def tell(figures: Figures) -> None:
+        args.out.write_text(page(figures, args.first), encoding="utf-8")
+        print(f"{figures.files} files, {figures.seconds:.0f} s, {len(figures.faults)} faults", file=sys.stderr)
+
+    figures = fuzz(numbers, minutes=args.minutes, workers=args.workers, keep=args.keep, tell=tell)
     sys.exit(1 if figures.faults or figures.passing else 0)
 
 

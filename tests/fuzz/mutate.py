@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 EXTREMES = (0, 1, 2, 0x7F, 0xFF, 0x7FFF, 0xFFFF, 0x10000, 0xFFFFFF, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFE, 0xFFFFFFFF)
+SHORTEST = 16  # bytes that can still be mutated
 BOXES = {b"moov", b"trak", b"mdia", b"minf", b"stbl", b"edts", b"mvex", b"moof", b"traf", b"udta", b"dinf"}
 # Boxes whose payload is a count and a table: version and flags, then the count.
 TABLES = {b"elst", b"stts", b"ctts", b"stsc", b"stsz", b"stco", b"co64", b"stss", b"sdtp", b"trun", b"sbgp", b"sgpd"}
@@ -250,5 +251,6 @@ def mutant(data: bytes, deal: random.Random) -> tuple[bytes, str]:
     """A file with one to three mutations, and the name of the first."""
     names = deal.choices(list(MUTATIONS), [weight for _, weight in MUTATIONS.values()], k=deal.choice((1, 1, 1, 2, 3)))
     for name in names:
-        data = MUTATIONS[name][0](data, deal) or b"\0"
+        if len(data) >= SHORTEST:
+            data = MUTATIONS[name][0](data, deal)
     return data, names[0]

@@ -28,6 +28,13 @@ def test_nothing_is_seen_that_must_not_be(figures: Figures) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.xfail(strict=False, reason="mer_pipeline/media takes ENOMEM and EIO of a broken file for the machine's")
+def test_no_broken_file_is_called_passing(figures: Figures) -> None:
+    """The disk is well here, so nothing may pass."""
+    assert figures.passing == []
+
+
+@pytest.mark.slow
 def test_the_mutations_reach_the_decoders(figures: Figures) -> None:
     """Some files are decoded all the same, and some are broken: else nothing was tried."""
     for counts in figures.outcomes.values():
@@ -39,6 +46,7 @@ def test_a_number_is_a_file() -> None:
     """So that a file that was seen at night can be looked at."""
     assert [file_of(7), file_of(8)] == [file_of(7), file_of(8)]
     assert isinstance(file_of(7), File)
+    assert all(file_of(number).data for number in range(3000)), "also where mutations leave next to nothing"
     assert file_of(7) != file_of(8)
 
 
