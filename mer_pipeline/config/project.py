@@ -30,7 +30,7 @@ SINGLE = frozenset(
 # Names below data/ that stages write; what a person brings has another.
 WRITTEN = frozenset(
     {
-        *("frames", "faces", "audio", "transcript", "cues", "prompts", "replies", "enriched"),
+        *("frames", "tracks", "faces", "audio", "transcript", "cues", "prompts", "replies", "enriched"),
         *("features", "votes", "fusion", "quarantine"),
     }
 )

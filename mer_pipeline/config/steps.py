@@ -56,13 +56,24 @@ def frames(params: Params) -> Step:
     return Step("frames", "frames", "frames", make)
 
 
+def tracks(params: Params) -> Step:
+    """All people of a clip: their faces through its shots."""
+
+    def make() -> AnyTransform:
+        from mer_pipeline.vision.tracks import FollowFaces
+
+        return FollowFaces(params.faces, Path(params.dataset.root))  # type: ignore[return-value]
+
+    return Step("faces", "tracks", "tracks", make)
+
+
 def faces(params: Params) -> Step:
     """Aligned crops of a clip's primary face."""
 
     def make() -> AnyTransform:
-        from mer_pipeline.vision.faces import CropFaces
+        from mer_pipeline.vision.faces import ChooseFace
 
-        return CropFaces(params.faces)  # type: ignore[return-value]
+        return ChooseFace(params.faces.choice())  # type: ignore[return-value]
 
     return Step("faces", "faces", "faces", make)
 
@@ -167,8 +178,9 @@ def steps(params: Params) -> list[Step]:
     asked = [prompts(params), replies(params)] if isinstance(params.enrich, LanguageModelParams) else []
     return [
         frames(params),
-        faces(params),
         audio(params),
+        tracks(params),
+        faces(params),
         cues(),
         *asked,
         enriched(params),

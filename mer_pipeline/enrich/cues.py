@@ -20,7 +20,7 @@ from mer_pipeline.config.section import Section
 from mer_pipeline.media import jpeg
 from mer_pipeline.speech.logmel import prosody, semitones
 from mer_pipeline.speech.track import Sound, dbfs
-from mer_pipeline.vision.faces import Faces
+from mer_pipeline.vision.faces import UNSURE, Faces
 from mer_pipeline.vision.geometry import brow_height, head_motion, shape
 
 # A habit is the median over at least this many clips of the group; below it nothing is compared.
@@ -104,6 +104,9 @@ class MeasureCues(Transform[Row]):
             pa.field("pace", pa.float32()),  # syllables a second
             pa.field("pause_share", pa.float32()),
             pa.field("coverage", pa.float32()),  # of the primary face
+            pa.field(
+                "face_unsure", pa.bool_()
+            ),  # faces are seen, but whose they are is unsure
             pa.field("mouth_width", pa.float32()),  # mean, in distances between the eyes
             pa.field("face_length", pa.float32()),  # eyes to mouth, likewise
             pa.field("brow_height", pa.float32()),  # over the lids, mean, in sides of the aligned crop
@@ -118,7 +121,9 @@ class MeasureCues(Transform[Row]):
         audio, face = clip.maybe("audio"), clip.maybe("faces")
         if audio is None and face is None:
             raise Skip("neither sound nor face")
-        row: dict[str, float | None] = dict.fromkeys(self.schema.names)
+        row: dict[str, float | bool | None] = dict.fromkeys(self.schema.names)
+        shown = clip.rows["faces"]
+        row["face_unsure"] = shown is not None and face is None and shown["reason"] == UNSURE
         if audio is not None:
             row |= _voice(Sound.of(audio))
         if face is not None:
@@ -181,6 +186,7 @@ def cue_words(measures: Sequence[Row], group_of: Mapping[str, str], language: st
         ]
         coverage = row["coverage"]
         seen = UNSEEN[language] if coverage is None else PARTLY[language] if float(str(coverage)) < 0.7 else None
+        seen = None if row["face_unsure"] else seen
         heard = UNHEARD[language] if row["loudness"] is None else None
         words[clip_id] = [word for word in (*named, seen, heard) if word is not None]
     return words
