@@ -63,7 +63,7 @@ class PrimaryParams(Section):
     """The choice of one primary face per clip."""
 
     primary: Literal["speaker", "largest", "listener"] = "speaker"  # whose face is the clip's
-    min_confidence: Fraction = 0.25  # less sure that it is the speaker's (or the listener's), a face is left out
+    min_confidence: Fraction = 0.15  # less sure that it is the speaker's (or the listener's), a face is left out
 
 
 class FaceParams(PrimaryParams):

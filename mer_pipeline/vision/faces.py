@@ -1,7 +1,7 @@
 """The step `faces`: choose the primary face of a clip among the people in it.
 
-`faces.primary` says who it is: the speaker (speaker.py), the person who is largest for longest, or the one who is seen
-most among those who do not speak. The crops are those of the table `tracks`, so that another choice detects nothing
+`faces.primary` says who it is: the speaker (speaker.py), the person who is largest for longest, or the one of
+the others who is. The crops are those of the table `tracks`, so that another choice detects nothing
 again. Where it is too unsure that the chosen person is the speaker (or the listener), there is no primary face.
 """
 
@@ -132,11 +132,12 @@ def choose(people: Sequence[Person], sound: Floats | None, primary: str) -> tupl
     there = [at for at, person in enumerate(people) if person.row["crops"]]
     seen = [person.side * len(person.row["times"]) for person in people]  # type: ignore[arg-type]
     speaks = [confidence(found, at) for at in range(len(people))]
+    speaker = max(there, key=lambda one: found[one].score)
     if primary == "largest":
         at = max(there, key=lambda one: seen[one])
         return at, speaks[at], 1.0
     if primary == "listener":
-        at = max(there, key=lambda one: seen[one] * (1 - speaks[one]))
+        others = [at for at in there if at != speaker] or there
+        at = max(others, key=lambda one: seen[one])
         return at, speaks[at], 1 - speaks[at]
-    at = max(there, key=lambda one: found[one].score)
-    return at, speaks[at], speaks[at]
+    return speaker, speaks[speaker], speaks[speaker]
