@@ -1,8 +1,14 @@
-"""Stage `faces`: cut aligned crops of the primary face from the frames."""
+"""Stage `faces`: the people of each clip, and aligned crops of the primary one.
 
+manifest (video), frames ─► tracks ─┬─► faces
+                            audio ──┘
+"""
+
+from functools import partial
+
+from mer_pipeline.config import steps
 from mer_pipeline.config.params import load_params
 from mer_pipeline.config.project import Project
-from mer_pipeline.config.steps import faces
 from mer_pipeline.stage.main import stage
 from mer_pipeline.stage.rows import run_step
 
@@ -11,9 +17,10 @@ import typer
 
 @stage
 def main() -> str:
-    """Cut aligned crops of the primary face from each clip's frames."""
+    """Follow all faces of each clip, and choose the primary one."""
     params = load_params()
-    return run_step(faces(params), Project(), params.shards, params.quality)
+    run = partial(run_step, project=Project(), shards=params.shards, quality=params.quality)
+    return "\n".join([run(steps.tracks(params)), run(steps.faces(params))])
 
 
 if __name__ == "__main__":

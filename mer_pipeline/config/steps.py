@@ -57,16 +57,27 @@ def frames(params: Params) -> Step:
     return Step("frames", "frames", "frames", make)
 
 
+def tracks(params: Params) -> Step:
+    """All people of a clip: their faces through its shots."""
+
+    def make() -> AnyTransform:
+        from mer_pipeline.vision.openface import OpenFace, OpenFaceParams
+        from mer_pipeline.vision.tracks import FollowFaces
+
+        if isinstance(params.faces, OpenFaceParams):
+            return OpenFace(params.faces, Path(params.dataset.root))  # type: ignore[return-value]
+        return FollowFaces(params.faces, Path(params.dataset.root))  # type: ignore[return-value]
+
+    return Step("faces", "tracks", "tracks", make)
+
+
 def faces(params: Params) -> Step:
     """Return the step that cuts aligned crops of a clip's primary face."""
 
     def make() -> AnyTransform:
-        from mer_pipeline.vision.faces import CropFaces
-        from mer_pipeline.vision.openface import OpenFace, OpenFaceParams
+        from mer_pipeline.vision.faces import ChooseFace
 
-        if isinstance(params.faces, OpenFaceParams):
-            return OpenFace(params.faces, Path(params.dataset.root))  # type: ignore[return-value]
-        return CropFaces(params.faces)  # type: ignore[return-value]
+        return ChooseFace(params.faces.choice())  # type: ignore[return-value]
 
     return Step("faces", "faces", "faces", make)
 
@@ -179,8 +190,9 @@ def steps(params: Params) -> list[Step]:
     asked = [prompts(params), replies(params)] if isinstance(params.enrich, LanguageModelParams) else []
     return [
         frames(params),
-        faces(params),
         audio(params),
+        tracks(params),
+        faces(params),
         cues(),
         *asked,
         enriched(params),

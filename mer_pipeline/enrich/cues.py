@@ -20,7 +20,7 @@ from mer_pipeline.config.section import Section
 from mer_pipeline.media import jpeg
 from mer_pipeline.speech.logmel import prosody, semitones
 from mer_pipeline.speech.track import Sound, dbfs
-from mer_pipeline.vision.faces import Faces
+from mer_pipeline.vision.faces import UNSURE, Faces
 from mer_pipeline.vision.geometry import brow_height, head_motion, shape
 
 # The habit of a group is the median over its clips. With fewer clips than this, nothing is compared.
@@ -105,6 +105,7 @@ class MeasureCues(Transform[Row]):
             pa.field("pace", pa.float32()),  # syllables a second
             pa.field("pause_share", pa.float32()),
             pa.field("coverage", pa.float32()),  # share of the frames that show the primary face
+            pa.field("face_unsure", pa.bool_()),  # whether faces are seen, but it is unsure whose they are
             pa.field("mouth_width", pa.float32()),  # mean, in distances between the eyes
             pa.field("face_length", pa.float32()),  # mean from eyes to mouth, in the same unit
             pa.field("brow_height", pa.float32()),  # mean height of the brows, in sides of the aligned crop
@@ -123,7 +124,9 @@ class MeasureCues(Transform[Row]):
         audio, face = clip.maybe("audio"), clip.maybe("faces")
         if audio is None and face is None:
             raise Skip("neither sound nor face")
-        row: dict[str, float | None] = dict.fromkeys(self.schema.names)
+        row: dict[str, float | bool | None] = dict.fromkeys(self.schema.names)
+        shown = clip.rows["faces"]
+        row["face_unsure"] = shown is not None and face is None and shown["reason"] == UNSURE
         if audio is not None:
             row |= _voice(Sound.of(audio))
         if face is not None:
@@ -188,6 +191,7 @@ def cue_words(measures: Sequence[Row], group_of: Mapping[str, str], language: st
         ]
         coverage = row["coverage"]
         seen = UNSEEN[language] if coverage is None else PARTLY[language] if float(str(coverage)) < 0.7 else None
+        seen = None if row["face_unsure"] else seen
         heard = UNHEARD[language] if row["loudness"] is None else None
         words[clip_id] = [word for word in (*named, seen, heard) if word is not None]
     return words

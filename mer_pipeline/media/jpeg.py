@@ -36,6 +36,19 @@ def decode(data: bytes) -> npt.NDArray[np.uint8]:
         raise BadInput("a stored picture is no readable JPEG; run the stage that made it again") from None
 
 
+def size(data: bytes) -> tuple[int, int]:
+    """Read the width and height of a JPEG from its header, in pixels.
+
+    Raises:
+        BadInput: if the bytes are not a readable JPEG.
+    """
+    try:
+        with Image.open(io.BytesIO(data), formats=["JPEG"]) as image:
+            return image.size
+    except (UnidentifiedImageError, Image.DecompressionBombError, OSError, ValueError):
+        raise BadInput("a stored picture is no readable JPEG; run the stage that made it again") from None
+
+
 def shrink(rgb: npt.NDArray[np.uint8], max_side: int) -> npt.NDArray[np.uint8]:
     """Scale a picture down so that its longer side has at most `max_side` pixels. A smaller picture stays as it is.
 

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -59,16 +59,31 @@ class Detections:
         return Detections(self.boxes * np.float32(factor), self.scores, self.landmarks * np.float32(factor))
 
 
-class FaceParams(Section):
+class PrimaryParams(Section):
+    """The choice of one primary face per clip."""
+
+    primary: Literal["speaker", "largest", "listener"] = "speaker"  # whose face is the clip's
+    min_confidence: Fraction = 0.15  # less sure that it is the speaker's (or the listener's), a face is left out
+
+
+class FaceParams(PrimaryParams):
     """Face detection, and the choice of one primary face per clip. `detector` names the detector; each detector has
     options of its own besides."""
 
     detector: str = "mtcnn"  # name of the detector
-    detect_side: Annotated[int, Field(ge=32)] = 320  # pixels of the longer side of the copy that is searched
-    min_score: Fraction = 0.9  # of the detector; faces with a lower score are stored, but never chosen
+    detect_side: Annotated[int, Field(ge=32)] = 640  # pixels of the longer side of the copy that is searched
+    min_score: Fraction = 0.9  # of the detector, once for each track; faces that never reach it are not chosen
     margin: Annotated[float, Field(ge=0.0, le=2.0)] = 0.1  # added on each side, as a fraction of the face's size
     size: Annotated[int, Field(ge=32)] = 160  # pixels of each side of the aligned crop
     jpeg_quality: Annotated[int, Field(ge=1, le=100)] = 95  # of the crops
+
+    def without_choice(self) -> Self:
+        """Return the same with the choice of the primary face at its defaults, for what is done before the choice."""
+        return self.model_copy(update={name: field.default for name, field in PrimaryParams.model_fields.items()})
+
+    def choice(self) -> PrimaryParams:
+        """Return the choice of the primary face alone."""
+        return PrimaryParams(primary=self.primary, min_confidence=self.min_confidence)
 
 
 FACES = Choice(FaceParams, "detector", DETECTORS)  # the section `faces` of params.yaml

@@ -17,8 +17,10 @@ from mer_pipeline.base.clips import Clip, Row
 from mer_pipeline.base.encoder import PooledEncoder, PooledParams, Vectors
 from mer_pipeline.base.errors import Skip
 from mer_pipeline.media import jpeg
-from mer_pipeline.vision.appearance import ORIENTATIONS, change, gradients
-from mer_pipeline.vision.faces import LAYOUT, Faces, similarity
+from mer_pipeline.vision.align import LAYOUT, similarity
+from mer_pipeline.vision.appearance import change
+from mer_pipeline.vision.faces import Faces
+from mer_pipeline.vision.gradients import ORIENTATIONS, gradients
 from mer_pipeline.vision.track import side
 
 CELLS = 8  # cells on each side of the grid for gradients

@@ -22,8 +22,8 @@ from mer_pipeline.config.section import Count
 from mer_pipeline.media import jpeg
 from mer_pipeline.media.container import listed_content
 from mer_pipeline.media.npy import read_some_pictures
-from mer_pipeline.vision.detector import FaceParams
-from mer_pipeline.vision.faces import CropFaces
+from mer_pipeline.vision.detector import FaceParams, PrimaryParams
+from mer_pipeline.vision.tracks import FollowFaces
 
 
 class OpenFaceParams(FaceParams):
@@ -39,9 +39,13 @@ class OpenFaceParams(FaceParams):
             raise ValueError(f"detector 'openface' reads no {', '.join(unread)}: the faces are cut out already")
         return self
 
+    def choice(self) -> PrimaryParams:
+        """Return the choice of the only person that there is."""
+        return PrimaryParams(primary="largest")
+
 
 class OpenFace(Transform[Row]):
-    """A clip's array of faces to its row of `data/faces/`; all the work is in `prepare`.
+    """The transform from a clip's array of faces to its row of `data/tracks/`: one person. `prepare` does all the work.
 
     Attributes:
         Params: the class of the section `faces`.
@@ -49,9 +53,9 @@ class OpenFace(Transform[Row]):
 
     Params = OpenFaceParams
 
-    name = "faces"
+    name = "tracks"
     sources = (Source("manifest", ("faces_sha256", "fps", "frame_rate"), locators=("faces",)),)
-    schema = CropFaces.schema
+    schema = FollowFaces.schema
 
     def __init__(self, params: OpenFaceParams, root: Path) -> None:
         self.params: OpenFaceParams = params
@@ -72,17 +76,19 @@ class OpenFace(Transform[Row]):
         assert isinstance(fps, float)
         count = int(seen.sum())
         rgb = np.ascontiguousarray(pictures[seen][..., ::-1])
-        return {
-            **dict.fromkeys(self.schema.names),
+        person = {
             "crops": [jpeg.encode(picture, self.params.jpeg_quality) for picture in rgb],
             "times": [at / fps for at in indices[seen].tolist()],
             "frame_index": indices[seen].tolist(),
             "boxes": np.full((count, 4), np.nan, np.float32),
             "landmarks": np.full((count, 10), np.nan, np.float32),
             "scores": [float("nan")] * count,
-            "coverage": count / len(seen),
-            "candidates": [],
+            "shown": count / len(seen),
+            "side": 1.0,
+            "sharpness": 0.0,
+            **{name: [] for name in ("motion_times", "mouth", "upper")},
         }
+        return {"frames": len(seen), "cuts": [], "people": [person], "candidates": []}
 
     def infer(self, items: Sequence[Row]) -> list[Row | Skip]:
         """Nothing is left to do."""

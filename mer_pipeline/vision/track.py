@@ -1,9 +1,11 @@
-"""Choose one primary face per clip: follow each face over time, and take the track with the largest weight.
+"""Follow faces over time: tracks within a shot, and people over all shots of a clip.
 
-Two frames may lie half a second apart. Therefore boxes are linked by the distance of their centres in units of their
-size, and not by their overlap. The weight of a track is the sum over its frames of the detector's score times the
-side of the box. Thus a large face that stays has more weight than a larger one that passes, and both have more than a
-box that was found by mistake.
+Within a shot two pictures may lie half a second apart. Therefore a face is linked to the next by the distance of the
+centres in units of their size, and not by the overlap of the boxes; and by what it looks like. The distance is taken
+both as it is and with the camera's motion taken off, because the camera may follow a face or move past it.
+
+A track ends at a cut. Tracks of different shots are one person's if they look alike; two faces that were seen at the
+same time never are.
 """
 
 from __future__ import annotations
@@ -14,75 +16,128 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from mer_pipeline.vision.detector import Detections, Floats
+from mer_pipeline.vision.looks import mean_look, unlike
 
-MAX_MOVE = 1.0  # how far a face's centre may move from one frame to the next that shows it, in sides
+MAX_MOVE = 1.0  # how far a face's centre may move from one picture to the next that shows it, in sides
 MAX_GROWTH = 2.0  # the factor by which its side may change meanwhile
+STRANGER = 1.05  # faces that are more unlike are not linked within a shot, however near they are
+LOOKS = 0.5  # sides of distance that count as much as being unlike by 1
+SAME = 0.40  # tracks that are no more unlike are one person's
 
 
 @dataclass
 class Track:
-    """One face over time.
+    """One face over time, within a shot.
 
     Attributes:
-        frames: indices of the frames that show the face, ascending.
-        picks: for each of these frames, the index of the face among the frame's detections.
-        weight: Σ score × side over these frames, in pixels.
-        box: (4,) float32, the face's box in the last of these frames: left, top, right, bottom in pixels.
+        shot: number of the shot.
+        at: indices of the searched pictures that show the face, ascending.
+        picks: for each of these, the index of the face among the picture's detections.
+        looks: for each of these, what the face looks like.
+        box: (4,) float32, the face's box in the last of these pictures.
+        best: the highest score of the detector.
     """
 
-    frames: list[int] = field(default_factory=list)
+    shot: int
+    at: list[int] = field(default_factory=list)
     picks: list[int] = field(default_factory=list)
-    weight: float = 0.0
+    looks: list[Floats] = field(default_factory=list)
     box: Floats = field(default_factory=lambda: np.zeros(4, np.float32))
+    best: float = 0.0
 
-    def distance(self, box: Floats) -> float:
-        """Return the distance from this face's last box to another box, in units of the larger one's side.
+    def distance(self, box: Floats, look: Floats, drift: Floats) -> float:
+        """Return how far another face is from this one's last, in sides of the larger box; looks add to it.
 
-        It is infinite if the box moved or changed its size too much to be the same face.
+        It is infinite if the box moved or changed its size too much, or looks too different, to be the same face.
         """
         sides = side(self.box), side(box)
         if max(sides) > MAX_GROWTH * min(sides):
             return float("inf")
-        move = float(np.hypot(*(centre(self.box) - centre(box)))) / max(sides)
-        return move if move <= MAX_MOVE else float("inf")
+        step = centre(box) - centre(self.box)
+        move = min(float(np.hypot(*step)), float(np.hypot(*(step - drift)))) / max(sides)
+        strange = unlike(self.looks[-1], look)
+        return move + LOOKS * strange if move <= MAX_MOVE and strange <= STRANGER else float("inf")
+
+    def add(self, at: int, pick: int, found: Detections, look: Floats) -> None:
+        """Extend the track by a detection."""
+        self.at.append(at)
+        self.picks.append(pick)
+        self.looks.append(look)
+        self.box = found.boxes[pick]
+        self.best = max(self.best, float(found.scores[pick]))
 
 
-def primary_track(detections: Sequence[Detections], min_score: float) -> Track | None:
-    """Choose the primary face of a clip.
+def follow_faces(
+    detections: Sequence[Detections],
+    looks: Sequence[Sequence[Floats]],
+    shots: Sequence[int],
+    camera: Floats,
+    min_score: float,
+) -> list[Track]:
+    """Link detections to tracks.
 
-    In each frame, detections are linked to tracks by distance, the nearest pair first, and each detection to at most
-    one track. If distances are equal, the earlier track is linked first. Thus the result depends on the detections
-    only.
+    In each picture the nearest pair of track and detection is linked first, and each detection to at most one track.
+    If distances are equal, the earlier track is linked first. Thus the result depends on the arguments only.
 
     Args:
-        detections: the faces of each frame, in the order of time.
-        min_score: detections with a lower score are ignored.
-
-    Returns:
-        The track with the largest weight, or None if no detection reaches `min_score`.
+        detections: the faces of each searched picture, in the order of time, all in one unit of length.
+        looks: for each picture, what each of its faces looks like (`looks.look`).
+        shots: for each picture, the number of its shot, ascending.
+        camera: (pictures, 2) float32: where the scene has moved since the first picture of the shot.
+        min_score: a track has at least one detection of this score; the others may have any.
     """
     tracks: list[Track] = []
     for at, found in enumerate(detections):
         order = np.argsort(-found.scores, kind="stable")
-        free = [int(i) for i in order if found.scores[i] >= min_score and side(found.boxes[i]) > 0]
-        links = sorted((track.distance(found.boxes[i]), t, i) for t, track in enumerate(tracks) for i in free)
+        free = [int(i) for i in order if side(found.boxes[i]) > 0]
+        open_tracks = [track for track in tracks if track.shot == shots[at]]
+        links = sorted(
+            (track.distance(found.boxes[i], looks[at][i], camera[at] - camera[track.at[-1]]), t, i)
+            for t, track in enumerate(open_tracks)
+            for i in free
+        )
         taken: set[int] = set()
         for distance, t, i in links:
             if np.isfinite(distance) and t not in taken and i in free:
                 taken.add(t)
                 free.remove(i)
-                _extend(tracks[t], at, i, found)
+                open_tracks[t].add(at, i, found, looks[at][i])
         for i in free:
-            tracks.append(Track())
-            _extend(tracks[-1], at, i, found)
-    return max(tracks, key=lambda track: track.weight, default=None)
+            tracks.append(Track(shots[at]))
+            tracks[-1].add(at, i, found, looks[at][i])
+    return [track for track in tracks if track.best >= min_score]
 
 
-def _extend(track: Track, frame: int, pick: int, found: Detections) -> None:
-    track.frames.append(frame)
-    track.picks.append(pick)
-    track.box = found.boxes[pick]
-    track.weight += float(found.scores[pick]) * side(track.box)
+def link_people(tracks: Sequence[Track]) -> list[list[Track]]:
+    """Put the tracks of one person together, over all shots.
+
+    The two groups that look most alike are joined first, until no two are alike enough. Groups that have a picture in
+    common are two people.
+
+    Returns:
+        The tracks of each person in the order of time; people in the order in which they are first seen.
+    """
+    people = [[track] for track in tracks]
+    while True:
+        pairs = [
+            (unlike(_look(one), _look(other)), a, b)
+            for a, one in enumerate(people)
+            for b, other in enumerate(people[:a])
+            if not _pictures(one) & _pictures(other)
+        ]
+        apart, a, b = min(pairs, default=(float("inf"), 0, 0))
+        if apart > SAME:
+            return sorted(people, key=lambda person: (person[0].at[0], person[0].picks[0]))
+        joined = sorted([*people[a], *people[b]], key=lambda track: track.at[0])
+        people = [person for at, person in enumerate(people) if at not in (a, b)] + [joined]
+
+
+def _look(person: Sequence[Track]) -> Floats:
+    return mean_look([look for track in person for look in track.looks])
+
+
+def _pictures(person: Sequence[Track]) -> set[int]:
+    return {at for track in person for at in track.at}
 
 
 def side(box: Floats) -> float:

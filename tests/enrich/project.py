@@ -17,8 +17,7 @@ from mer_pipeline.config.params import load_params
 from mer_pipeline.speech.track import AudioParams, ExtractAudio
 from mer_pipeline.tables.rows import complete_row, stage_schema, to_table
 from mer_pipeline.tables.shards import read_folder, shard_name, shard_of, write_shard, write_table
-from mer_pipeline.vision.detector import MtcnnParams
-from mer_pipeline.vision.faces import CropFaces
+from mer_pipeline.vision.faces import ChooseFace
 
 ROOT = Path(__file__).parents[2]
 SHARDS = 4
@@ -41,7 +40,7 @@ def make_project(folder: Path, texts: Mapping[str, str], **enrich: object) -> Pa
     for table, schema, buckets in (
         ("transcript", words, rows),
         ("audio", ExtractAudio(AudioParams(), Path()).schema, empty),
-        ("faces", CropFaces(MtcnnParams()).schema, empty),
+        ("faces", ChooseFace.schema, empty),
     ):
         for bucket, members in enumerate(buckets):
             write_shard(data / table, bucket, members, stage_schema(schema), {})

@@ -26,10 +26,11 @@ from mer_pipeline.speech.logmel import LogMel, LogMelParams
 from mer_pipeline.store.code import Code, code_of
 from mer_pipeline.text.char_ngram import CharNgram, CharNgramParams
 from mer_pipeline.vision.appearance import Appearance, AppearanceParams
-from mer_pipeline.vision.detector import MtcnnParams
-from mer_pipeline.vision.faces import CropFaces
+from mer_pipeline.vision.detector import MtcnnParams, PrimaryParams
+from mer_pipeline.vision.faces import ChooseFace
 from mer_pipeline.vision.frames import FrameParams, SampleFrames
 from mer_pipeline.vision.geometry import FaceGeometry, FaceGeometryParams
+from mer_pipeline.vision.tracks import FollowFaces
 from tests.written import Package, changed
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -911,7 +912,8 @@ def own_transforms() -> list[Transform]:
     """All that need no checkpoint."""
     return [
         SampleFrames(FrameParams(), Path("x")),
-        CropFaces(MtcnnParams()),
+        FollowFaces(MtcnnParams(), Path("x")),
+        ChooseFace(PrimaryParams()),
         Enrich(ByRulesParams(), MER_CLASSES),
         RenderPrompt(ByServerParams(model="m"), MER_CLASSES),
         MeasureCues(),

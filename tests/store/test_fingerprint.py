@@ -12,8 +12,8 @@ from mer_pipeline.store.code import libraries
 from mer_pipeline.store.fingerprint import Fingerprint, changed_parts, fingerprint_of, sha256_of
 from mer_pipeline.text.char_ngram import CharNgram, CharNgramParams
 from mer_pipeline.vision.detector import MtcnnParams
-from mer_pipeline.vision.faces import CropFaces
 from mer_pipeline.vision.frames import FrameParams, SampleFrames
+from mer_pipeline.vision.tracks import FollowFaces
 
 
 def frames(**params: object) -> SampleFrames:
@@ -46,7 +46,7 @@ def test_decoder_and_libraries(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_device_threads_and_rows() -> None:
     """Where torch computes: the device kind with its kernels, the precision, the thread count and the batch rows."""
-    transform, wider = CropFaces(MtcnnParams()), CropFaces(MtcnnParams())
+    transform, wider = FollowFaces(MtcnnParams(), Path("x")), FollowFaces(MtcnnParams(), Path("x"))
     wider.batch_rows = 8
     cpu, gpu = fingerprint_of(transform, "cpu"), fingerprint_of(transform, "cuda")
     changed = [name.removeprefix("library.") for name in changed_parts(cpu.parts, gpu.parts)]
@@ -74,7 +74,7 @@ def test_weights_by_content(tmp_path: Path) -> None:
 
 def test_the_detectors_weights_count() -> None:
     """MTCNN's three nets, in the wheel."""
-    parts = fingerprint_of(CropFaces(MtcnnParams()), "cpu").parts
+    parts = fingerprint_of(FollowFaces(MtcnnParams(), Path("x")), "cpu").parts
     assert {"file.pnet.pt", "file.rnet.pt", "file.onet.pt"} <= parts.keys()
 
 

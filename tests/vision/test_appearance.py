@@ -4,7 +4,8 @@ from PIL import Image
 
 from mer_pipeline.base.encoder import ENCODER, make_encoder
 from mer_pipeline.media import jpeg
-from mer_pipeline.vision.appearance import CELLS, ORIENTATIONS, PICTURE_DIM, SIDE, change, gradients
+from mer_pipeline.vision.appearance import PICTURE_DIM, change
+from mer_pipeline.vision.gradients import CELLS, ORIENTATIONS, SIDE, gradients
 from tests.conftest import clip, valid
 
 

@@ -1,6 +1,6 @@
-"""Facts about face crops, on a real photograph through the real detector."""
+"""Facts about face crops and about the choice of the primary face, on a real photograph through the real detector."""
 
-from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -8,17 +8,23 @@ import skimage.data
 import torch
 from PIL import Image
 
+from mer_pipeline.base.clips import Row
 from mer_pipeline.base.errors import Skip
 from mer_pipeline.media import jpeg
-from mer_pipeline.vision.detector import MtcnnParams
-from mer_pipeline.vision.faces import LAYOUT, CropFaces, Faces, align, similarity
-from tests.conftest import clip, valid
+from mer_pipeline.store.fingerprint import fingerprint_of
+from mer_pipeline.vision.align import LAYOUT, align, similarity
+from mer_pipeline.vision.detector import MtcnnParams, PrimaryParams
+from mer_pipeline.vision.faces import UNSURE, ChooseFace, Faces
+from mer_pipeline.vision.tracks import FollowFaces
+from tests.conftest import clip, sound_row, valid
+
+NO_VIDEO = valid(video=None)
 
 
 @pytest.fixture(scope="module")
-def crop() -> Iterator[CropFaces]:
-    """The stage with its real detector."""
-    transform = CropFaces(MtcnnParams(margin=0.1))
+def tracks() -> FollowFaces:
+    """The step with its real detector."""
+    transform = FollowFaces(MtcnnParams(margin=0.1), Path())
     transform.setup(torch.device("cpu"))
     return transform
 
@@ -32,39 +38,52 @@ def scene(faces: list[tuple[int, int, int]], size: tuple[int, int] = (360, 640))
     return picture
 
 
-def run(crop: CropFaces, scenes: list[np.ndarray]) -> object:
-    frames = valid(jpegs=[jpeg.encode(s, 92) for s in scenes], times=[0.5 * at for at in range(len(scenes))])
-    return crop.infer([crop.prepare(clip(frames=frames))])[0]
+def frames_of(scenes: list[np.ndarray]) -> Row:
+    """A row of the table `frames`."""
+    return valid(jpegs=[jpeg.encode(s, 92) for s in scenes], times=[0.5 * at for at in range(len(scenes))])
 
 
-def test_a_photographed_face_is_found_and_aligned(crop: CropFaces) -> None:
+def people_of(tracks: FollowFaces, scenes: list[np.ndarray]) -> Row | Skip:
+    """The row of `tracks` of a clip that has stored frames and no video."""
+    return tracks.infer([tracks.prepare(clip(manifest=NO_VIDEO, frames=frames_of(scenes)))])[0]
+
+
+def run(tracks: FollowFaces, scenes: list[np.ndarray], **choice: object) -> Row | Skip:
+    """The row of `faces`."""
+    row = people_of(tracks, scenes)
+    if isinstance(row, Skip):
+        return row
+    return ChooseFace(PrimaryParams(**choice)).prepare(clip(tracks=valid(**row), audio=None))  # type: ignore[arg-type]
+
+
+def test_a_photographed_face_is_found_and_aligned(tracks: FollowFaces) -> None:
     """One crop a frame, of the asked size, the eyes level and where the layout has them."""
-    row = run(crop, [scene([(40, 40, 240)]), scene([(60, 50, 240)])])
+    row = run(tracks, [scene([(40, 40, 240)]), scene([(60, 50, 240)])])
     assert isinstance(row, dict)
     faces = Faces.of(row)
     assert (len(faces.crops), faces.coverage) == (2, 1.0)
-    again = crop.detector.detect(np.stack([jpeg.decode(data) for data in faces.crops]))
+    again = tracks.detector.detect(np.stack([jpeg.decode(data) for data in faces.crops]))
     for found in again:
         points = found.landmarks[0] / 160
         target = (LAYOUT + 0.1) / 1.2
         assert np.abs(points - target).max() < 0.06
 
 
-def test_the_size_of_the_pictures_may_change(crop: CropFaces) -> None:
+def test_the_size_of_the_pictures_may_change(tracks: FollowFaces) -> None:
     """As in a recorded call: the face is found in both sizes, and what each picture shows is what it shows alone."""
     large, small = scene([(40, 40, 240)]), scene([(40, 40, 120)], (240, 320))
-    row = run(crop, [large, small])
+    row = run(tracks, [large, small])
     assert isinstance(row, dict)
     found = {candidate["frame"]: candidate["box"] for candidate in row["candidates"] if candidate["score"] > 0.9}
     for at, alone in enumerate((large, small)):
-        only = run(crop, [alone])
+        only = run(tracks, [alone])
         assert isinstance(only, dict)
-        assert found[at] == pytest.approx(only["boxes"][0].tolist())
+        assert found[at] == pytest.approx(np.asarray(only["boxes"][0]).tolist(), abs=0.01)
 
 
-def test_the_box_is_in_pixels_of_the_frame(crop: CropFaces) -> None:
+def test_the_box_is_in_pixels_of_the_frame() -> None:
     """Detection works on a smaller copy; what is stored refers to the frame."""
-    small = CropFaces(MtcnnParams(detect_side=320, min_face=20))
+    small = FollowFaces(MtcnnParams(detect_side=320, min_face=20), Path())
     small.setup(torch.device("cpu"))
     row = run(small, [scene([(340, 60, 240)])])
     assert isinstance(row, dict)
@@ -73,50 +92,92 @@ def test_the_box_is_in_pixels_of_the_frame(crop: CropFaces) -> None:
     assert 60 < top < bottom < 300
 
 
-def test_of_two_faces_the_larger_is_primary_and_both_are_kept(crop: CropFaces) -> None:
+def test_without_sound_the_larger_of_two_faces_is_primary_and_both_are_kept(tracks: FollowFaces) -> None:
     """All candidates' boxes are in the row."""
-    row = run(crop, [scene([(20, 20, 150), (300, 40, 280)])] * 2)
+    row = run(tracks, [scene([(20, 20, 150), (300, 40, 280)])] * 2)
     assert isinstance(row, dict)
     assert all(box[0] > 300 for box in row["boxes"])
     assert len(row["candidates"]) == 4
 
 
-def test_a_frame_without_the_face_lowers_the_coverage(crop: CropFaces) -> None:
+def test_a_face_that_stays_beats_a_larger_one_that_passes(tracks: FollowFaces) -> None:
+    """One close-up of somebody else does not take over."""
+    steady, both = [(20, 20, 150)], [(20, 20, 150), (300, 40, 280)]
+    row = run(tracks, [scene(both), *[scene(steady)] * 4])
+    assert isinstance(row, dict)
+    assert all(box[2] < 300 for box in row["boxes"])
+
+
+def test_the_listener_is_the_other_one(tracks: FollowFaces) -> None:
+    """Whoever is less likely the speaker."""
+    row = run(tracks, [scene([(20, 20, 150), (300, 40, 280)])] * 2, primary="listener")
+    assert isinstance(row, dict)
+    assert all(box[2] < 300 for box in row["boxes"])
+    assert row["speaker_confidence"] < 0.5
+
+
+def test_another_choice_detects_nothing_again() -> None:
+    """The key of the rows of `tracks` has no part of the choice, and has the other params."""
+    keys = [
+        fingerprint_of(FollowFaces(params, Path("x")), "cpu").id
+        for params in (MtcnnParams(), MtcnnParams(primary="listener", min_confidence=0.5), MtcnnParams(min_score=0.8))
+    ]
+    assert keys[0] == keys[1] != keys[2]
+
+
+def test_where_it_is_unsure_who_speaks_there_is_no_primary_face(tracks: FollowFaces) -> None:
+    """A voice, and a face whose mouth does not move: it is somebody else's voice."""
+    row = people_of(tracks, [scene([(40, 40, 240)])] * 3)
+    assert isinstance(row, dict)
+    times = np.arange(0.04, 1.4, 0.08)
+    still = np.full(len(times), 0.03, np.float32)
+    person = {**row["people"][0], "motion_times": times, "mouth": still, "upper": still}
+    rng = np.random.default_rng(0)
+    voice = 0.3 * rng.normal(size=24_000) * np.repeat(rng.random(15) > 0.4, 1600)
+    chosen = ChooseFace(PrimaryParams(min_confidence=0.4)).prepare(
+        clip(tracks=valid(**{**row, "people": [person]}), audio=sound_row(voice))
+    )
+    assert isinstance(chosen, Skip)
+    assert str(chosen) == UNSURE
+
+
+def test_a_frame_without_the_face_lowers_the_coverage(tracks: FollowFaces) -> None:
     """The face leaves: its frames say which."""
-    row = run(crop, [scene([(40, 40, 240)]), scene([]), scene([]), scene([(40, 40, 240)])])
+    row = run(tracks, [scene([(40, 40, 240)]), scene([]), scene([]), scene([(40, 40, 240)])])
     assert isinstance(row, dict)
     assert row["frame_index"] == [0, 3]
     assert row["coverage"] == 0.5
 
 
-def test_no_face_is_a_skip(crop: CropFaces) -> None:
+def test_no_face_is_a_skip(tracks: FollowFaces) -> None:
     """A scene without people is a valid clip without a face."""
-    row = run(crop, [scene([])] * 2)
+    row = run(tracks, [scene([])] * 2)
     assert isinstance(row, Skip)
     assert str(row) == "no face found"
 
 
-def test_a_tiny_picture_has_no_face(crop: CropFaces) -> None:
+def test_a_tiny_picture_has_no_face(tracks: FollowFaces) -> None:
     """Below the detector's window it is not even asked, be it low or narrow."""
     for size in ((8, 8), (8, 400), (400, 8)):
-        assert isinstance(run(crop, [np.zeros((*size, 3), np.uint8)]), Skip)
+        assert isinstance(run(tracks, [np.zeros((*size, 3), np.uint8)]), Skip)
 
 
-def test_a_clip_does_not_depend_on_its_companions(crop: CropFaces) -> None:
+def test_a_clip_does_not_depend_on_its_companions(tracks: FollowFaces) -> None:
     """The detector sees one clip per call, so batches cannot move a box."""
     items = [
-        crop.prepare(clip(frames=valid(jpegs=[jpeg.encode(scene(f), 92)] * n, times=[0.0] * n)))
-        for f, n in (([(40, 40, 240)], 2), ([], 3), ([(20, 20, 150), (300, 40, 280)], 1))
+        tracks.prepare(clip(manifest=NO_VIDEO, frames=frames_of([scene(faces)] * n)))
+        for faces, n in (([(40, 40, 240)], 2), ([], 3), ([(20, 20, 150), (300, 40, 280)], 1))
     ]
-    together = crop.infer(items)
+    together = tracks.infer(items)
     for item, row in zip(items, together, strict=True):
-        alone = crop.infer([item])[0]
+        alone = tracks.infer([item])[0]
         if isinstance(row, Skip):
             assert isinstance(alone, Skip)
         else:
             assert isinstance(alone, dict)
-            assert alone["crops"] == row["crops"]
-            assert np.array_equal(alone["boxes"], row["boxes"])
+            for one, other in zip(row["people"], alone["people"], strict=True):
+                assert one["crops"] == other["crops"]
+                assert np.array_equal(one["boxes"], other["boxes"])
 
 
 def test_similarity_recovers_rotation_scale_and_shift() -> None:

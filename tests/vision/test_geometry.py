@@ -4,9 +4,11 @@ from skimage.transform import SimilarityTransform
 
 from mer_pipeline.base.encoder import ENCODER, make_encoder
 from mer_pipeline.media import jpeg
-from mer_pipeline.vision.appearance import ORIENTATIONS, change, gradients
-from mer_pipeline.vision.faces import LAYOUT, Faces, similarity
+from mer_pipeline.vision.align import LAYOUT, similarity
+from mer_pipeline.vision.appearance import change
+from mer_pipeline.vision.faces import Faces
 from mer_pipeline.vision.geometry import BROW_ROWS, CELLS, CROP_SIDE, DIM, SHAPE_DIM, brow_height, head_motion, shape
+from mer_pipeline.vision.gradients import ORIENTATIONS, gradients
 from tests.conftest import clip, face_row, pictures
 
 # Left eye, right eye, nose, mouth left, mouth right.
