@@ -24,7 +24,7 @@ from mer_pipeline.base import numerics
 ROOT = Path(__file__).resolve().parent.parent.parent
 GOLDEN = Path(__file__).with_name("demo.json")
 SAMPLE = "s01_0004"  # the clip whose rows tests/test_numerics.py computes
-TABLES = ("frames", "faces", "audio", "cues", "enriched")  # below data/, and all of data/features/
+TABLES = ("frames", "tracks", "faces", "audio", "cues", "enriched")  # below data/, and all of data/features/
 METRICS = ("metrics/train.json", "metrics/predict.json")
 STATE = ("clip_id", "valid", "reason", "digest", "input_digest")
 TABLE_TOLERANCE = 1e-4  # of a column's mean magnitude; measured: 5e-6 of a column's deviation

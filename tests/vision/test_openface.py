@@ -15,9 +15,10 @@ from mer_pipeline.store.inputs import Inputs
 from mer_pipeline.tables.rows import complete_row, stage_schema, to_table
 from mer_pipeline.tables.shards import write_table
 from mer_pipeline.vision.appearance import Appearance, AppearanceParams
-from mer_pipeline.vision.faces import CropFaces
+from mer_pipeline.vision.faces import ChooseFace
 from mer_pipeline.vision.geometry import FaceGeometry, FaceGeometryParams
 from mer_pipeline.vision.openface import OpenFace, OpenFaceParams
+from mer_pipeline.vision.tracks import FollowFaces
 from tests.conftest import clip, valid
 
 DEFAULT = OpenFaceParams()
@@ -38,7 +39,10 @@ def row_of(folder: Path, array: np.ndarray, params: OpenFaceParams = DEFAULT, **
 
 def read(folder: Path, params: OpenFaceParams = DEFAULT, **manifest: object) -> Row:
     listed = {"faces": "a.npy", "faces_sha256": file_sha256(folder / "a.npy"), "fps": None, "frame_rate": None}
-    return OpenFace(params, folder).prepare(clip(manifest={**listed, **manifest}))
+    people = OpenFace(params, folder).prepare(clip(manifest={**listed, **manifest}))
+    row = ChooseFace(params.choice()).prepare(clip(tracks=valid(**people), audio=None))
+    assert isinstance(row, dict)
+    return row
 
 
 def test_a_blue_face_stays_blue(tmp_path: Path) -> None:
@@ -103,8 +107,8 @@ def test_a_torn_array_is_broken(tmp_path: Path) -> None:
 def test_the_table_is_that_of_a_detector(tmp_path: Path) -> None:
     """One schema, whoever cut the faces out."""
     row = row_of(tmp_path, blue(9))
-    assert OpenFace.schema == CropFaces.schema
-    table = to_table([complete_row("a", "", row, None, CropFaces.schema)], stage_schema(CropFaces.schema))
+    assert OpenFace.schema == FollowFaces.schema
+    table = to_table([complete_row("a", "", row, None, ChooseFace.schema)], stage_schema(ChooseFace.schema))
     assert np.isnan(table["landmarks"][0].as_py()).all()
 
 
@@ -114,7 +118,7 @@ def test_what_is_not_known_is_not_measured(tmp_path: Path) -> None:
     with pytest.raises(Skip, match="without landmarks"):
         FaceGeometry("face", FaceGeometryParams(family="face-geometry", input="faces")).prepare(clip(faces=row))
     cues = MeasureCues().prepare(clip(faces=row, audio=None, transcript=None))
-    assert {name for name, value in cues.items() if value is not None} == {"coverage"}
+    assert {name for name, value in cues.items() if value is not None} == {"coverage", "face_unsure"}
     vector = Appearance("x", AppearanceParams(family="appearance", input="faces")).prepare(clip(faces=row))["vector"]
     assert np.isfinite(np.asarray(vector)).all()
 
