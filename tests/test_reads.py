@@ -33,7 +33,7 @@ ablation: {enabled: true, head: logreg}
 shards: {count: 2}
 """
 RUNS = (
-    *("ingest", "frames", "faces", "audio", "enrich", "embed:words", "embed:context", "embed:mine"),
+    *("ingest", "frames", "audio", "faces", "enrich", "embed:words", "embed:context", "embed:mine"),
     *("vote:crowd", "vote:own", "labels", "pseudo", "train", "ablation", "predict", "report"),
 )
 # Of these a stage takes away what removed encoders and judges left, and reads nothing.

@@ -12,6 +12,7 @@ from mer_pipeline.enrich.cues import SCALES, MeasureCues, cue_words
 from mer_pipeline.enrich.request import Request
 from mer_pipeline.enrich.template import ByRulesParams, describe, polarity
 from mer_pipeline.enrich.transform import Enrich
+from mer_pipeline.vision.faces import UNSURE
 from mer_pipeline.vision.geometry import brow_height
 from tests.conftest import clip, face_row, sound_row, valid
 
@@ -231,3 +232,16 @@ def test_brows_that_stand_higher_measure_higher(up: int) -> None:
         return height
 
     assert drawn(66 - up) - drawn(66) == pytest.approx(up / 160, abs=0.1 / 160)
+
+
+def test_a_face_that_may_be_somebody_elses_gives_no_cue() -> None:
+    """Nothing is measured of it, and nobody says that no face is seen."""
+    tone = 0.3 * np.sin(2 * np.pi * 200 * np.arange(16_000) / 16_000)
+    words = {}
+    for reason in (UNSURE, "no face found"):
+        faces = {"valid": False, "reason": reason}
+        row = MeasureCues().prepare(clip(transcript=None, audio=sound_row(tone), faces=faces))
+        assert row["mouth_width"] is None
+        words[reason] = cue_words([{**row, "valid": True, "clip_id": "a"}], {"a": "g"}, "en")["a"]
+    assert "no face seen" in words["no face found"]
+    assert "no face seen" not in words[UNSURE]

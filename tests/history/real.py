@@ -7,7 +7,7 @@ import runpy
 import sys
 from pathlib import Path
 
-STAGES = ("ingest", "frames", "faces", "audio", "enrich", "labels")
+STAGES = ("ingest", "frames", "audio", "faces", "enrich", "labels")
 ROOT = Path(__file__).resolve().parent.parent.parent
 
 
