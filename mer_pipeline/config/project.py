@@ -152,6 +152,11 @@ class Project:
         """The folder of all of these."""
         return self.table("quarantine")
 
+    @property
+    def folders(self) -> tuple[Path, ...]:
+        """The folders in which stages make tables and figures."""
+        return (self.data, self.features, self.votes, self.quarantine_folder, self.metrics_folder)
+
     def metrics(self, stage: str) -> Path:
         """The figures of a stage, JSON."""
         return self.metrics_folder / f"{stage}.json"
