@@ -156,6 +156,11 @@ class Project:
         """The folder of all quarantine tables."""
         return self.table("quarantine")
 
+    @property
+    def folders(self) -> tuple[Path, ...]:
+        """The folders in which stages make tables and figures."""
+        return (self.data, self.features, self.votes, self.quarantine_folder, self.metrics_folder)
+
     def metrics(self, stage: str) -> Path:
         """Return the path of a stage's metric file (JSON)."""
         return self.metrics_folder / f"{stage}.json"

@@ -21,10 +21,9 @@ log = logging.getLogger(__name__)
 
 def clear_leftovers(project: Project) -> list[str]:
     """Remove what no process holds any more; one sentence for each thing."""
-    folders = (project.data, project.features, project.votes, project.quarantine_folder, project.metrics_folder)
     said = [
         f"{project.name_of(path)} was left behind by a run that was killed, and is removed"
-        for folder in folders
+        for folder in project.folders
         for path in sorted(sweep(folder))
     ]
     root = project.root.absolute()
