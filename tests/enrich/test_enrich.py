@@ -18,7 +18,7 @@ from tests.conftest import clip, face_row, sound_row, valid
 
 
 def measures(clip_id: str, **changes: float | None) -> dict[str, object]:
-    base = {scale.measure: 0.0 for scale in SCALES} | {"coverage": 1.0, "pause_share": 0.1}
+    base = {scale.measure: 0.0 for scale in SCALES} | {"coverage": 1.0, "pause_share": 0.1, "face_unsure": False}
     return {"clip_id": clip_id, "valid": True, **base, **changes}
 
 
