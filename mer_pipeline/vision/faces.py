@@ -51,7 +51,7 @@ class Faces:
     def of(cls, row: Row) -> Faces:
         """Read the columns of a row."""
         return cls(
-            row["crops"],  # type: ignore[arg-type]  # typed by CropFaces.schema, as are the others
+            row["crops"],  # type: ignore[arg-type]  # typed by ChooseFace.schema, as are the others
             row["times"],  # type: ignore[arg-type]
             np.array(row["boxes"], np.float32).reshape(-1, 4),
             np.array(row["landmarks"], np.float32).reshape(-1, 5, 2),

@@ -1,7 +1,7 @@
 """How much a mouth moves, apart from the head that it is in.
 
 A face is followed through grey copies of the picture, by its landmarks, which are interpolated between the pictures in
-which it was found. Each copy gives an aligned patch. Two neighbouring patches are brought to match over eyes and nose,
+which it was found. Each copy gives an aligned patch. Two neighbouring patches are moved to match over eyes and nose,
 and then compared. What still differs in the mouth, less what differs in the upper face, is the mouth's own motion.
 """
 

@@ -20,7 +20,7 @@ from mer_pipeline.vision.looks import mean_look, unlike
 
 MAX_MOVE = 1.0  # how far a face's centre may move from one picture to the next that shows it, in sides
 MAX_GROWTH = 2.0  # the factor by which its side may change meanwhile
-STRANGER = 1.05  # faces that are more unlike are not linked within a shot, however near they are
+MAX_UNLIKE = 1.05  # faces that are more unlike are not linked within a shot, however near they are
 LOOKS = 0.5  # sides of distance that count as much as being unlike by 1
 SAME = 0.40  # tracks that are no more unlike are one person's
 
@@ -55,8 +55,8 @@ class Track:
             return float("inf")
         step = centre(box) - centre(self.box)
         move = min(float(np.hypot(*step)), float(np.hypot(*(step - drift)))) / max(sides)
-        strange = unlike(self.looks[-1], look)
-        return move + LOOKS * strange if move <= MAX_MOVE and strange <= STRANGER else float("inf")
+        apart = unlike(self.looks[-1], look)
+        return move + LOOKS * apart if move <= MAX_MOVE and apart <= MAX_UNLIKE else float("inf")
 
     def add(self, at: int, pick: int, found: Detections, look: Floats) -> None:
         """Extend the track by a detection."""

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from mer_pipeline.base.clips import Clip
-from mer_pipeline.media.decode import SAMPLE_RATE, read_sound
+from mer_pipeline.media.sound import SAMPLE_RATE, read_sound
 from mer_pipeline.vision.detector import MtcnnParams
 from mer_pipeline.vision.faces import choose
 from mer_pipeline.vision.frames import FrameParams, SampleFrames
