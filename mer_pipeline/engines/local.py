@@ -4,11 +4,12 @@
 
 At most `window` clips are in these pools at a time, so memory is bounded whatever the size of the dataset. On a CPU,
 the infer pool has one thread per worker, and torch uses one thread inside each. On a GPU it has a single thread.
-If a transform decodes media, each thread of the prepare pool gives its clip to a process (isolation.py).
+If a transform decodes media, each thread of the prepare pool gives its clip to a process (isolation.py; on Linux).
 """
 
 from __future__ import annotations
 
+import sys
 import time
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
@@ -61,7 +62,7 @@ class LocalEngine(Engine[Item]):
         prepare_threads = transform.in_flight or runtime.workers
         window = max(runtime.batch * (runtime.workers + infer_threads + 1), 2 * prepare_threads)
         initializer = fix_threads if transform.uses_torch else None
-        if transform.decodes:
+        if transform.decodes and sys.platform == "linux":  # the limits are those of Linux
             self._isolation = Isolation(transform)  # before there are threads
         prepare_pool = ThreadPoolExecutor(prepare_threads, "prepare", initializer)
         infer_pool = ThreadPoolExecutor(infer_threads, "infer", initializer)

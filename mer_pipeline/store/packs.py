@@ -228,10 +228,12 @@ class PackSet:
         if self._uncovered < INDEX_FROM:
             return
         data = self._index.to_bytes()
-        self.root.write(f"{self.folder}/{hashlib.sha256(data).hexdigest()}{INDEX}", data)
+        written = f"{hashlib.sha256(data).hexdigest()}{INDEX}"
+        self.root.write(f"{self.folder}/{written}", data)
         for name in self._covering:
-            self.root.remove(f"{self.folder}/{name}")
-        self._uncovered = 0
+            if name != written:
+                self.root.remove(f"{self.folder}/{name}")
+        self._covering, self._uncovered = [written], 0
 
     def _read_index(self, name: str, packs: set[str]) -> set[str]:
         """Add the entries that an index file has of the given packs, and return the packs that were in it."""

@@ -129,6 +129,17 @@ def test_an_index_makes_no_difference(tmp_path: Path) -> None:
     assert list(on.set_aside) == [index.name]
 
 
+def test_a_second_index_takes_the_first_ones_place(tmp_path: Path) -> None:
+    """Also in the process that wrote both: one file is left, and it has all rows."""
+    on = pack_set(tmp_path)
+    for start in (0, 20):
+        for n in range(start, start + 20):
+            on.put(table([n]), PROVENANCE)
+        on.write_index()
+    assert len([*(tmp_path / "packs").rglob(f"*{INDEX}")]) == 1
+    assert read(pack_set(tmp_path), range(40)) == list(range(40))
+
+
 def test_two_writers_see_each_others_rows(tmp_path: Path) -> None:
     """No locks: each looks again."""
     one, two = pack_set(tmp_path), pack_set(tmp_path)
