@@ -24,10 +24,8 @@ models = typer.Typer(help="Model checkpoints.", no_args_is_help=True)
 store = typer.Typer(help="The store of computed rows.", no_args_is_help=True)
 quarantine = typer.Typer(help="Clips that failed in a stage.", no_args_is_help=True)
 enrich = typer.Typer(help="The context-enriched text that a language model writes.", no_args_is_help=True)
-app.add_typer(enrich, name="enrich")
-app.add_typer(models, name="models")
-app.add_typer(store, name="store")
-app.add_typer(quarantine, name="quarantine")
+for name, group in {"enrich": enrich, "models": models, "store": store, "quarantine": quarantine}.items():
+    app.add_typer(group, name=name)
 
 Url = Annotated[str | None, typer.Option("--store", help="Path or URL of a store; default: that of the stages here.")]
 

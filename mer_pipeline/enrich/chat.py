@@ -5,8 +5,7 @@
     `response_format` is refused                  json_schema first, then json_object, then nothing
     a setting is refused by name                  sent again without it; `max_tokens` under its newer name
     401, 403, 404, a redirect                     the run ends, because all clips would fail
-    the account has no money left                 the run ends; the replies so far are kept
-    many clips in a row fail                      the run ends; the replies so far are kept
+    no money left, many clips in a row fail       the run ends; the replies so far are kept
 
 Many threads send requests at once, each with its own connection (`http.py`). The key is sent in a header only, and is
 replaced in every text that comes back if it has at least SECRET_CHARS characters.
@@ -27,6 +26,7 @@ import tenacity
 
 from mer_pipeline.base.errors import StageError, Transient, UsageError
 from mer_pipeline.base.runtime import LlmSettings, is_stopping, llm_url
+from mer_pipeline.enrich import completion
 from mer_pipeline.enrich.clean import plain
 from mer_pipeline.enrich.completion import MODES, Answer, Fault, read_answer, read_fault, response_format, retry_after
 from mer_pipeline.enrich.http import MAX_BYTES, TICK_S, CannotConnect, Cut, Http, Patience, TooLong
@@ -34,11 +34,6 @@ from mer_pipeline.enrich.ledger import Ledger
 
 BUSY = frozenset({408, 409, 425, 429})  # statuses after which a request is sent again
 SHUT = frozenset({401, 403, 404})  # statuses that end the run
-# The status 402, and the codes of providers in the body of a 429, 403 or 400, after which waiting does not help.
-NO_MONEY = frozenset({
-    "402", "insufficient_quota", "billing_hard_limit_reached", "billing_not_active", "insufficient_balance",
-    "insufficient_credits", "insufficient_funds", "billing_error",
-})  # fmt: skip
 UNKNOWN = re.compile(r"unsupported|not support|unknown|unrecogni[sz]ed|not permitted|extra_forbidden", re.IGNORECASE)
 SECRET_CHARS = 8  # a key of at least this length is a secret
 STOP_GRACE_S = 5.0  # seconds after Ctrl-C in which answers are still waited for, because they are paid for
@@ -249,7 +244,7 @@ class Chat:
         return Busy(f"{reason}: {said}" if said else reason, wait_s)
 
     def _raise_if_no_money(self, status: int, fault: Fault | None, said: str) -> None:
-        if NO_MONEY & {str(status), *(fault.words if fault else ())}:
+        if completion.has_no_money(status, fault):
             raise StageError(
                 f"the server at {self._url} answers HTTP {status}: {said}; the replies so far are kept: see to the "
                 "account and run the stage again"

@@ -17,6 +17,11 @@ from mer_pipeline.enrich.reply import THOUGHTS
 
 MODES = ("json_schema", "json_object", "text")  # ways to ask for JSON, the strictest first
 RAW_CHARS = 32_000  # the most characters of an answer that are kept
+# The status 402, and the codes of providers in the body of a 429, 403 or 400, after which waiting does not help.
+NO_MONEY = frozenset({
+    "402", "insufficient_quota", "billing_hard_limit_reached", "billing_not_active", "insufficient_balance",
+    "insufficient_credits", "insufficient_funds", "billing_error",
+})  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -54,6 +59,11 @@ class Fault:
     message: str
     words: frozenset[str]
     status: int | None
+
+
+def has_no_money(status: int, fault: Fault | None) -> bool:
+    """Say whether an answer means that the account has no money left."""
+    return bool(NO_MONEY & {str(status), *(fault.words if fault else ())})
 
 
 def response_format(mode: str, schema: object) -> dict[str, object]:
