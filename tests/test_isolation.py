@@ -27,7 +27,7 @@ from mer_pipeline.base.runtime import Runtime, StoreSettings
 from mer_pipeline.base.transform import Source, Transform
 from mer_pipeline.config.section import Section
 from mer_pipeline.datasets.listing import Entry
-from mer_pipeline.datasets.probe import ProbeMedia, probe_files
+from mer_pipeline.datasets.probe import ProbeMedia, look
 from mer_pipeline.engines import isolation, local, worker
 from mer_pipeline.engines.base import Prepared, prepare
 from mer_pipeline.media.container import file_sha256
@@ -318,7 +318,7 @@ def test_tables_are_equal_to_the_byte_with_and_without(
             )
         out.joinpath("project").mkdir()
         monkeypatch.chdir(out / "project")
-        probed.append(probe_files(entries, tmp_path, Runtime(workers=2), lambda done, total: None))
+        probed.append(look(ProbeMedia(tmp_path), entries, tmp_path, Runtime(workers=2), lambda done, total: None))
         tables.append({path.relative_to(out).as_posix(): path.read_bytes() for path in out.rglob("*.parquet")})
     assert tables[0] == tables[1]
     assert len(tables[0]) == 7  # four shards, two quarantines, and the pack of what ingest read

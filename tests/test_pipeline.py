@@ -178,7 +178,7 @@ class TestWhatIsComputed:
         """`mer plan` agrees with DVC, and the commands that look at all stages know what the stages' scripts ran."""
         assert "Nothing to do" in mer(project, "plan").stdout
         assert computed(project).keys() == {
-            "frames", "faces", "audio", "cues", "enriched",
+            "frames", "tracks", "faces", "audio", "cues", "enriched",
             "embed-scene", "embed-face", "embed-voice", "embed-words", "embed-context",
         }  # fmt: skip
 

@@ -56,14 +56,18 @@ class DigestContent(Transform[Row]):
 
 
 def alike(entries: Sequence[Entry], probed: Mapping[str, Row]) -> list[Entry]:
-    """The entries whose files begin as another's: those whose whole content is worth a look.
+    """The entries whose files begin as other files do: those whose whole content is worth a look, each content once.
 
     Args:
         entries: what is listed.
         probed: rows of `ProbeMedia`, by clip.
     """
     by_opening = _by_key((entry.clip_id, (probed.get(entry.clip_id) or {}).get("opening")) for entry in entries)
-    wanted = {clip_id for clip_ids in by_opening for clip_id in clip_ids}
+    wanted: set[str] = set()
+    for clip_ids in by_opening:
+        # Of files that are equal byte for byte, one stands for all.
+        files = {tuple(probed[one][f"{kind}_sha256"] for kind in ("video", "audio")): one for one in clip_ids}
+        wanted.update(files.values() if len(files) > 1 else ())
     return [entry for entry in entries if entry.clip_id in wanted]
 
 

@@ -122,7 +122,7 @@ class Readers:
 
     def read(self, step: str, name: str) -> Found:
         """One file in one step."""
-        rows = {"manifest": listed(self.root, video=name), "listing": {"video": name, "audio": None}}
+        rows = {"manifest": listed(self.root, video=name), "listing": {"video": name, "audio": None, "faces": None}}
         started = time.monotonic()
         result = self.isolated[step].prepare(Clip(name, "", rows))
         seconds = time.monotonic() - started
