@@ -338,7 +338,7 @@ def test_a_file_that_ends_its_process_is_a_broken_file_with_a_hash(make_film: Ca
     """Ingest lists it: the stages that read it find the content that was listed, and say the same of it."""
     path = make_film("a.mp4")
     isolated = isolation.Isolation(CrashingProbe(path.parent))
-    result = isolated.prepare(clip(listing={"video": "a.mp4", "audio": None}))
+    result = isolated.prepare(clip(listing={"video": "a.mp4", "audio": None, "faces": None}))
     isolated.close()
     assert isinstance(result, Prepared)
     assert result.item["video_sha256"] == file_sha256(path)

@@ -252,5 +252,5 @@ def mutant(data: bytes, deal: random.Random) -> tuple[bytes, str]:
     names = deal.choices(list(MUTATIONS), [weight for _, weight in MUTATIONS.values()], k=deal.choice((1, 1, 1, 2, 3)))
     for name in names:
         if len(data) >= SHORTEST:
-            data = MUTATIONS[name][0](data, deal)
+            data = MUTATIONS[name][0](data, deal) or data  # an empty file is not worth a try
     return data, names[0]

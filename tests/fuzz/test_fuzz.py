@@ -28,7 +28,6 @@ def test_nothing_is_seen_that_must_not_be(figures: Figures) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.xfail(strict=False, reason="mer_pipeline/media takes ENOMEM and EIO of a broken file for the machine's")
 def test_no_broken_file_is_called_passing(figures: Figures) -> None:
     """The disk is well here, so nothing may pass."""
     assert figures.passing == []
