@@ -17,7 +17,7 @@ from mer_pipeline.base.errors import Skip
 from mer_pipeline.base.transform import Transform
 from mer_pipeline.config.section import Section
 from mer_pipeline.datasets.folds import joined
-from mer_pipeline.datasets.listing import Entry, Note
+from mer_pipeline.datasets.listing import Entry, Note, media_of
 from mer_pipeline.media.container import MAX_SECONDS
 from mer_pipeline.media.content import pictures_digest, sound_digests
 
@@ -25,7 +25,7 @@ KIND = "Copies"  # of the notes
 
 
 class DigestContent(Transform[Row]):
-    """A clip's pictures and sound to their digests; all the work is in `prepare`."""
+    """The transform from a clip's pictures and sound to their digests. `prepare` does all the work."""
 
     name = "content"
     decodes = True
@@ -38,11 +38,10 @@ class DigestContent(Transform[Row]):
 
     def media(self, clip: Clip) -> Sequence[Path]:
         """Return the video and the sound file, as far as there are any."""
-        listed = clip.need("listing")
-        return [self.root / str(listed[key]) for key in ("video", "audio") if listed[key] is not None]
+        return media_of(clip, self.root)
 
     def prepare(self, clip: Clip) -> Row:
-        """Decode everything."""
+        """Decode all pictures and all sound of a clip."""
         listed = clip.need("listing")
         video, audio = (None if listed[key] is None else self.root / str(listed[key]) for key in ("video", "audio"))
         heard = audio or video
@@ -51,7 +50,7 @@ class DigestContent(Transform[Row]):
         return {"pictures": None if video is None else pictures_digest(video), **row}
 
     def infer(self, items: Sequence[Row]) -> list[Row | Skip]:
-        """Nothing is left to do."""
+        """Return the rows as they are: `prepare` has done all the work."""
         return list(items)
 
 

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 
-from mer_pipeline.base.clips import GIVEN
+from mer_pipeline.base.clips import GIVEN, Clip
 from mer_pipeline.base.csv_files import check_label, clean, read_csv, read_label
 from mer_pipeline.base.errors import DatasetError
 
@@ -23,7 +23,7 @@ class Entry:
 
     Attributes:
         clip_id: its name.
-        video, audio: paths of its files, relative to the dataset's root.
+        video, audio, faces: paths of its files, relative to the dataset's root.
         group: the speaker or scene.
         order: the number of the utterance within its group.
         split: "train", "test" or "pool".
@@ -45,6 +45,17 @@ class Entry:
     en: str | None = None
     fps: float | None = None
     duration: float | None = None
+
+
+def media_of(clip: Clip, root: Path) -> list[Path]:
+    """Return the video and the sound file of a listed clip, as far as there are any.
+
+    Args:
+        clip: a clip whose row of "listing" has the fields of an Entry.
+        root: the dataset's root.
+    """
+    listed = clip.need("listing")
+    return [root / str(listed[kind]) for kind in ("video", "audio") if listed[kind] is not None]
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from mer_pipeline.base.runtime import Runtime
 from mer_pipeline.base.transform import Transform
 from mer_pipeline.config.project import Project
 from mer_pipeline.config.section import Section
-from mer_pipeline.datasets.listing import Entry
+from mer_pipeline.datasets.listing import Entry, media_of
 from mer_pipeline.engines.local import LocalEngine
 from mer_pipeline.media.container import file_sha256
 from mer_pipeline.media.content import sound_opening
@@ -66,8 +66,7 @@ class ProbeMedia(Transform[Row]):
 
     def media(self, clip: Clip) -> Sequence[Path]:
         """Return the video and the sound file, as far as there are any."""
-        listed = clip.need("listing")
-        return [self.root / str(listed[key]) for key in ("video", "audio") if listed[key] is not None]
+        return media_of(clip, self.root)
 
     def prepare(self, clip: Clip) -> Row:
         """Compute the hashes of the clip's files and read their headers.

@@ -15,17 +15,20 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
-from mer_pipeline.base.encoder import ENCODER, make_encoder
+from mer_pipeline.base.encoder import ENCODER, Encoder, make_encoder
 from mer_pipeline.base.errors import CheckpointError
 from mer_pipeline.datasets.adapter import MER_CLASSES
 from mer_pipeline.enrich.generate import ByCheckpointParams, Generate
 from mer_pipeline.judges.judge import JUDGE, make_judge
+from mer_pipeline.media import jpeg
 from mer_pipeline.models.huggingface import load_tokenizer
 from mer_pipeline.models.lock import lock_models
 from mer_pipeline.models.tiny import CHAT, make_tiny
+from tests.conftest import clip, valid
 from tests.enrich.project import ROOT, make_project
 
 Damage = Callable[[Path], object]
@@ -181,9 +184,11 @@ def test_an_unfit_checkpoint_is_one_sentence_at_set_up(tmp_path: Path, case: str
     assert caught.value.exit_code == 2
 
 
-def of_family(family: str, folder: Path) -> None:
+def of_family(family: str, folder: Path) -> Encoder[object]:
     params = ENCODER.parse({"family": family, "input": READS.get(family, "faces"), "checkpoint": f"dir:{folder}"})
-    make_encoder("x", params).setup(torch.device("cpu"))
+    encoder = make_encoder("x", params)
+    encoder.setup(torch.device("cpu"))
+    return encoder
 
 
 @pytest.mark.slow
@@ -266,4 +271,8 @@ def test_a_picture_size_that_a_model_interpolates_is_taken(tmp_path: Path) -> No
     """DINOv2 says 518 pixels and is used at 224."""
     folder = make_tiny("dinov2", tmp_path / "dinov2")
     edit(PROCESSOR, crop_size={"height": 28, "width": 28})(folder)
-    of_family("hf-vision", folder)
+    encoder = of_family("hf-vision", folder)
+    grey = jpeg.encode(np.full((160, 160, 3), 128, np.uint8), 90)
+    (row,) = encoder.infer([encoder.prepare(clip(frames=valid(jpegs=[grey], times=[0.0])))])
+    assert isinstance(row, dict)
+    assert np.isfinite(row["vector"]).all()  # type: ignore[call-overload]
