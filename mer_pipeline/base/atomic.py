@@ -60,27 +60,40 @@ def atomic_write(path: Path, data: bytes | str, *, shared: bool = False, durable
         temporary.write_bytes(data.encode() if isinstance(data, str) else data)
 
 
-def sweep(folder: Path, name: str | None = None) -> list[Path]:
-    """Remove what killed runs left directly in a folder: temporary files and folders that no process holds.
+def left_behind(folder: Path, name: str | None = None) -> Iterator[Path]:
+    """Find what killed runs left directly in a folder: temporary files and folders that no process holds.
 
     Args:
         folder: where; it need not be there.
         name: only what was to become this; None: whatever it was to become.
 
-    Returns:
-        What was removed.
+    Yields:
+        One path after another. This process holds each until the next one is asked for.
     """
-    removed = []
     pattern = f".*{TEMPORARY}" if name is None else f".{glob.escape(name)}.*{TEMPORARY}"
     for path in folder.glob(pattern):
         with suppress(OSError):
             found = os.open(path, os.O_RDONLY)
             try:
                 fcntl.flock(found, fcntl.LOCK_EX | fcntl.LOCK_NB)  # an error where a process holds it
-                _remove(path)
-                removed += [] if path.exists() else [path]
+                yield path
             finally:
                 os.close(found)
+
+
+def sweep(folder: Path, name: str | None = None) -> list[Path]:
+    """Remove what killed runs left directly in a folder.
+
+    Args:
+        folder, name: as in `left_behind`.
+
+    Returns:
+        What was removed.
+    """
+    removed = []
+    for path in left_behind(folder, name):
+        _remove(path)
+        removed += [] if path.exists() else [path]
     return removed
 
 

@@ -11,6 +11,7 @@ from typing import Annotated, Literal
 
 import typer
 
+from mer_pipeline.cli.groups import enrich, models, quarantine, store
 from mer_pipeline.config.project import Project
 
 app = typer.Typer(
@@ -20,14 +21,8 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_show_locals=False,
 )
-models = typer.Typer(help="Model checkpoints.", no_args_is_help=True)
-store = typer.Typer(help="The store of computed rows.", no_args_is_help=True)
-quarantine = typer.Typer(help="Clips that failed in a stage.", no_args_is_help=True)
-enrich = typer.Typer(help="The context-enriched text that a language model writes.", no_args_is_help=True)
 for name, group in {"enrich": enrich, "models": models, "store": store, "quarantine": quarantine}.items():
     app.add_typer(group, name=name)
-
-Url = Annotated[str | None, typer.Option("--store", help="Path or URL of a store; default: that of the stages here.")]
 
 
 @app.command()
@@ -63,6 +58,14 @@ def summary() -> None:
     from mer_pipeline.cli.summary import summarise
 
     print(summarise(Project()))
+
+
+@app.command()
+def doctor() -> None:
+    """Look at all that a run needs, and say what is wrong and how to mend it. If anything is, exit with 1."""
+    from mer_pipeline.cli.doctor import doctor as looked
+
+    raise typer.Exit(looked(Project()))
 
 
 @app.command()
@@ -159,129 +162,6 @@ def compare(
     from mer_pipeline.cli.compare import run_compare
 
     run_compare(a, b, head, against, truth, Project(), test=test, json_wanted=as_json)
-
-
-@store.command()
-def stat(url: Url = None) -> None:
-    """List what the store keeps for each transform and fingerprint: packs, size and when it was last used."""
-    from mer_pipeline.cli.store import stat as listed
-    from mer_pipeline.cli.store import this_store
-
-    print(listed(this_store(url)))
-
-
-@store.command("verify")
-def verify_store(url: Url = None) -> None:
-    """Read every pack and compare it with its checksum. Damaged packs are set aside. If there are any, exit with 1."""
-    from mer_pipeline.cli.store import this_store
-    from mer_pipeline.cli.store import verify as verified
-
-    wrong = verified(this_store(url))
-    print("\n".join(wrong) or "every pack is sound")
-    raise typer.Exit(bool(wrong))
-
-
-@store.command()
-def forget(
-    step: Annotated[str, typer.Argument(help="A table (frames, cues, ...), an encoder or a judge.")],
-    clips: Annotated[list[str] | None, typer.Argument(help="Only these clips; default: all of the step's.")] = None,
-    external_responses: Annotated[
-        bool, typer.Option("--external-responses", help="Also replies of language models, which cost money.")
-    ] = False,
-) -> None:
-    """Remove rows of a step from the store, so that the next run computes them again."""
-    from mer_pipeline.cli.store import forget as forgotten
-
-    print(forgotten(step, clips or (), external_response=external_responses))
-
-
-@store.command()
-def gc(
-    keep_days: Annotated[float, typer.Option(min=0, help="Keep what a run used within so many days.")],
-    url: Url = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be removed.")] = False,
-    external_response: Annotated[
-        bool, typer.Option("--external-responses", help="Also replies of language models.")
-    ] = False,
-) -> None:
-    """Make space: remove the rows of fingerprints that no run has used lately."""
-    from mer_pipeline.cli.store import gc as collect
-    from mer_pipeline.cli.store import this_store
-
-    print(collect(this_store(url), keep_days, dry_run=dry_run, external_response=external_response))
-
-
-@quarantine.command("list")
-def list_quarantine(
-    stage: Annotated[str | None, typer.Argument(help="Only this stage, encoder or judge.")] = None,
-) -> None:
-    """List the clips that failed in a stage, each with its error."""
-    from mer_pipeline.cli.quarantine import list_text, problems
-
-    print(list_text(problems(stage)))
-
-
-@quarantine.command()
-def retry(
-    stage: Annotated[str, typer.Argument(help="Stage, encoder or judge.")],
-    clips: Annotated[list[str] | None, typer.Argument(help="Only these clips; default: all of the stage's.")] = None,
-) -> None:
-    """Forget that clips are broken, and run the stage on them again."""
-    from mer_pipeline.cli.quarantine import retry as tried
-
-    print(tried(stage, clips or ()))
-
-
-@enrich.command("estimate")
-def enrich_estimate() -> None:
-    """Estimate how many prompts would be sent, and their tokens, cost and time."""
-    from mer_pipeline.cli.enrich import estimate
-
-    print(estimate())
-
-
-@enrich.command("ledger")
-def enrich_ledger() -> None:
-    """Show the requests, tokens, cost and fallbacks of the replies in data/, and what the last run did."""
-    from mer_pipeline.cli.enrich import ledger_text
-
-    print(ledger_text())
-
-
-@enrich.command("show")
-def enrich_show(clip: Annotated[str, typer.Argument(help="The clip's name.")]) -> None:
-    """Show the prompt about a clip, the replies, and the context-enriched text that was made of them."""
-    from mer_pipeline.cli.enrich import show
-
-    print(show(clip))
-
-
-@models.command()
-def tiny(
-    folder: Annotated[Path, typer.Argument(help="Folder for the checkpoints; each has its own in it.")] = Path(
-        "models/tiny"
-    ),
-    kind: Annotated[
-        list[str] | None, typer.Option(help="Only this kind, e.g. bert or whisper; may be given again.")
-    ] = None,
-    seed: Annotated[int, typer.Option(help="Seed of the random weights.")] = 0,
-) -> None:
-    """Write small checkpoints with random weights in the real formats, to try encoder families without a download."""
-    from mer_pipeline.models.tiny import KINDS, make_tiny
-
-    for name in kind or sorted(KINDS):
-        print(f"{name}: checkpoint: dir:{make_tiny(name, folder / name, seed)}")
-
-
-@models.command()
-def lock() -> None:
-    """Write models.lock with the checksums of the checkpoints in params.yaml. Stages then refuse other weights."""
-    from mer_pipeline.config.params import load_params
-    from mer_pipeline.models.lock import LOCK, checkpoints_of, lock_models
-
-    params = load_params()
-    locked = lock_models(checkpoints_of(params.encoders, params.judges, params.enrich))
-    print(f"{LOCK}: {', '.join(locked) or 'no encoder or judge has a checkpoint'}")
 
 
 def main() -> None:

@@ -26,12 +26,18 @@ def clear_leftovers(project: Project) -> list[str]:
         for folder in project.folders
         for path in sorted(sweep(folder))
     ]
-    root = project.root.absolute()
-    for above in (root, *root.parents):  # the project may be a subfolder of the repository
-        torn = above / ".dvc" / "tmp" / "rwlock"
-        if _is_torn(torn) and _remove_unless_written(torn):
+    for torn in torn_locks(project):
+        if _remove_unless_written(torn):
             said.append("DVC's .dvc/tmp/rwlock was torn when a run was killed, and is removed; DVC makes it anew")
     return said
+
+
+def torn_locks(project: Project) -> list[Path]:
+    """Return DVC's lock files that have no content which DVC can read; there is at most one in a sound project."""
+    root = project.root.absolute()
+    # The project may be a subfolder of the repository.
+    places = (above / ".dvc" / "tmp" / "rwlock" for above in (root, *root.parents))
+    return [path for path in places if _is_torn(path)]
 
 
 def _is_torn(path: Path) -> bool:

@@ -194,8 +194,12 @@ class StorageRoot:
                 raise ReadOnlyStore(f"store {self} is read-only") from None
             if error.errno in {errno.ENOSPC, errno.EDQUOT}:
                 raise StoreError(
-                    f"no space is left in the store {self}; what was finished before is kept: make space "
-                    "(`mer store gc`), or set MER_STORE to another place, and run the same command to go on"
+                    f"no space is left in the store {self}; what was finished before is kept: make space (`mer store "
+                    "gc`), or set MER_STORE to another place, and run the same command to go on"
+                ) from None
+            if error.errno == errno.ENOTDIR:
+                raise StoreError(
+                    f"store {self} is, or lies below, a file; name a folder (MER_STORE, .mer.toml)"
                 ) from None
             raise StoreError(f"store {self}: {error}") from None
         except _client_errors() as error:
@@ -247,13 +251,12 @@ def free_bytes(folder: Path) -> int:
 def _make_folders(folder: Path) -> None:
     """Make a folder and its parents. In a team's folder, each gets the permissions of its parent.
 
-    A team then needs to set the permissions of the topmost folder only (`chmod g+ws`), whatever the umasks of its
-    members are.
+    A team then sets those of the topmost folder only (`chmod g+ws`), whatever the umasks of its members are.
     """
     if folder.is_dir():
         return
     _make_folders(folder.parent)
-    # One name for each user, so that a folder that a kill left behind is used the next time.
+    # One name for each user: what a kill left behind is used the next time.
     temporary = folder.with_name(f".{folder.name}.{os.getuid()}{TEMPORARY}")
     try:
         temporary.mkdir(exist_ok=True)
@@ -270,10 +273,7 @@ def _make_folders(folder: Path) -> None:
 
 
 def _share(path: Path) -> None:
-    """Give a new file or folder the permissions of its folder, if that is a team's (set-group-ID).
-
-    The umask may have removed the group's permissions.
-    """
+    """Give a new file or folder the permissions of its folder, which the umask removed, if that is a team's (setgid)."""
     mode = stat.S_IMODE(path.parent.stat().st_mode)
     if mode & stat.S_ISGID:
         path.chmod(mode if path.is_dir() else mode & 0o666)
