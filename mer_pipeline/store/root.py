@@ -273,7 +273,7 @@ def _make_folders(folder: Path) -> None:
 
 
 def _share(path: Path) -> None:
-    """Give a new file or folder the permissions of its folder, which the umask removed, if that is a team's (setgid)."""
+    """Give a new file or folder the permissions of its folder if that is a team's (setgid), whatever the umask is."""
     mode = stat.S_IMODE(path.parent.stat().st_mode)
     if mode & stat.S_ISGID:
         path.chmod(mode if path.is_dir() else mode & 0o666)
