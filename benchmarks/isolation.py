@@ -36,7 +36,7 @@ from mer_pipeline.base.runs import quiet  # noqa: E402
 from mer_pipeline.base.runtime import Runtime, StoreSettings  # noqa: E402
 from mer_pipeline.base.transform import Transform  # noqa: E402
 from mer_pipeline.datasets.listing import Entry  # noqa: E402
-from mer_pipeline.datasets.probe import probe_files  # noqa: E402
+from mer_pipeline.datasets.probe import ProbeMedia, look  # noqa: E402
 from mer_pipeline.engines import local  # noqa: E402
 from mer_pipeline.engines.base import prepare  # noqa: E402
 from mer_pipeline.engines.isolation import CLIPS, Isolation  # noqa: E402
@@ -80,9 +80,8 @@ def one(step: str, manifest: Path, root: Path) -> dict[str, float]:
     runtime = Runtime(store=StoreSettings(url="none"))
     if step == "probe":
         rows = pq.read_table(manifest, columns=["clip_id", "video", "audio"]).to_pylist()
-        probe_files(
-            [Entry(row["clip_id"], video=row["video"], audio=row["audio"]) for row in rows], root, runtime, quiet
-        )
+        entries = [Entry(row["clip_id"], video=row["video"], audio=row["audio"]) for row in rows]
+        look(ProbeMedia(root), entries, root, runtime, quiet)
     else:
         made = SampleFrames(FrameParams(), root) if step == "frames" else ExtractAudio(AudioParams(), root)
         quality = QualityParams(max_failed=1.0)

@@ -21,7 +21,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from mer_pipeline.base.clips import Clip, Row  # noqa: E402
-from mer_pipeline.media.decode import read_sound  # noqa: E402
+from mer_pipeline.media.sound import read_sound  # noqa: E402
 from mer_pipeline.vision.detector import MtcnnParams, PrimaryParams  # noqa: E402
 from mer_pipeline.vision.faces import choose  # noqa: E402
 from mer_pipeline.vision.frames import FrameParams, SampleFrames  # noqa: E402

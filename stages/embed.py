@@ -15,7 +15,7 @@ def main(name: str) -> str:
     """Compute a feature vector of every clip with the encoder NAME of params.yaml."""
     params = load_params()
     step = embed(params, name)
-    check_locked(checkpoints_of({name: params.encoders[name]}, {}))
+    check_locked(checkpoints_of({name: params.encoders[name]}))
     return run_step(step, Project(), params.shards, params.quality)
 
 

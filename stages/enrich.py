@@ -27,7 +27,7 @@ def main() -> str:
     """Measure cues of voice and face, describe them in words relative to the speaker, and write the enriched text."""
     params, project, runtime = load_params(), Project(), load_runtime()
     run = partial(run_step, project=project, shards=params.shards, quality=params.quality)
-    check_locked(checkpoints_of({}, {}, params.enrich))
+    check_locked(checkpoints_of(enrich=params.enrich))
     lines = [run(steps.cues())]
     write_context(params.enrich, project)
     if isinstance(params.enrich, LanguageModelParams):

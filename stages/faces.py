@@ -9,6 +9,7 @@ from functools import partial
 from mer_pipeline.config import steps
 from mer_pipeline.config.params import load_params
 from mer_pipeline.config.project import Project
+from mer_pipeline.models.lock import check_locked, checkpoints_of
 from mer_pipeline.stage.main import stage
 from mer_pipeline.stage.rows import run_step
 
@@ -19,6 +20,7 @@ import typer
 def main() -> str:
     """Follow all faces of each clip, and choose the primary one."""
     params = load_params()
+    check_locked(checkpoints_of(faces=params.faces))
     run = partial(run_step, project=Project(), shards=params.shards, quality=params.quality)
     return "\n".join([run(steps.tracks(params)), run(steps.faces(params))])
 

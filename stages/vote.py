@@ -30,7 +30,7 @@ def main(name: str) -> str:
         head, bar = FusionHead(name, judge, params.shards), progress_bar(step.name)
         task = Task(params.dataset.classes, params.encoder_names, params.train)
         return vote_by_head(head, task, project, head_cache(load_runtime()), bar)
-    check_locked(checkpoints_of({}, {name: judge}))
+    check_locked(checkpoints_of(judges={name: judge}))
     return run_step(step, project, params.shards, params.quality)
 
 

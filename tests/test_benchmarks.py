@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import importlib
 import sys
 from collections.abc import Iterator
@@ -55,3 +56,14 @@ def test_pseudo_labels_reach_the_heads(table: Path, pseudo: ModuleType) -> None:
         plain, misled = (pseudo.figures(drawn, "logreg", labels) for labels in (None, wrong))
     assert plain.test > 0.9
     assert misled.test < 0.5
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "benchmarks").rglob("*.py")), ids=lambda path: path.stem)
+def test_what_a_benchmark_imports_is_there(path: Path) -> None:
+    """Benchmarks run seldom; a name that moved is found here and not hours later."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] in {"mer_pipeline", "tests"}:
+            module = importlib.import_module(str(node.module))
+            for alias in node.names:
+                if not hasattr(module, alias.name):
+                    importlib.import_module(f"{node.module}.{alias.name}")

@@ -222,9 +222,9 @@ def _dataset(params: Params) -> Iterator[Finding]:
 def _checkpoints(params: Params) -> Iterator[Finding]:
     """Each encoder and judge is made, which is when a stage refuses an unfit checkpoint, too."""
     from mer_pipeline.config.steps import embed, vote
-    from mer_pipeline.models.lock import check_locked, checkpoints_of
+    from mer_pipeline.models.lock import check_locked
 
-    specs = checkpoints_of(params.encoders, params.judges, params.enrich)
+    specs = params.checkpoints
     judges = [name for name, judge in params.judges.items() if not judge.is_head]
     steps = {name: embed(params, name) for name in params.encoders} | {
         f"vote-{name}": vote(params, name) for name in judges

@@ -1,6 +1,7 @@
 """`models.lock`: the SHA-256 of every file of the checkpoints that params.yaml names.
 
-Its keys are the names of encoders, `vote-JUDGE` for judges, and `enrich/model`. DVC cannot watch the folder of a
+Its keys are the names of encoders, `vote-JUDGE` for judges, and `SECTION/model` for other sections, such as
+`enrich/model`. DVC cannot watch the folder of a
 checkpoint, because params.yaml only has a spec of it. Therefore DVC watches models.lock, and a stage refuses weights
 that differ from it. The store does not use this file: the fingerprint of a row has the content of the weights.
 """
@@ -9,6 +10,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from types import MappingProxyType
 
 from mer_pipeline.base.atomic import atomic_write
 from mer_pipeline.base.errors import CheckpointError, ParamsError
@@ -18,23 +20,23 @@ from mer_pipeline.models.checkpoint import resolve, value_files
 from mer_pipeline.store.fingerprint import sha256_of
 
 LOCK = Project().lock
-ENRICH = "enrich/model"  # no encoder can have this name
-
 Locked = dict[str, dict[str, str]]  # for each name in models.lock, the SHA-256 of each file
 Checkpoints = Mapping[str, str]  # for each name in models.lock, the spec of the checkpoint
 
 
 def checkpoints_of(
-    encoders: Mapping[str, Section], judges: Mapping[str, Section], enrich: Section | None = None
+    encoders: Mapping[str, Section] = MappingProxyType({}),
+    judges: Mapping[str, Section] = MappingProxyType({}),
+    **others: Section,
 ) -> Checkpoints:
-    """Collect the checkpoints that encoders, judges and the enrichment name, by their names in models.lock.
+    """Collect the checkpoints that sections of params.yaml name, by their names in models.lock.
 
     A section names a checkpoint if it has an attribute `checkpoint` that is not None.
 
     Args:
         encoders: the sections of the encoders, by name.
         judges: the sections of the judges, by name.
-        enrich: the section `enrich`, or None.
+        others: other sections that may name a checkpoint, such as `enrich`, by name.
 
     Raises:
         ParamsError: if an encoder and a judge would have the same name in models.lock.
@@ -42,9 +44,8 @@ def checkpoints_of(
     for name in judges:
         if f"vote-{name}" in encoders:
             raise ParamsError(f"encoder 'vote-{name}' and judge '{name}' would share a line of {LOCK}; rename one")
-    sections = {**encoders, **{f"vote-{name}": params for name, params in judges.items()}}
-    if enrich is not None:
-        sections[ENRICH] = enrich
+    sections: dict[str, Section] = {**encoders, **{f"vote-{name}": params for name, params in judges.items()}}
+    sections |= {f"{name}/model": section for name, section in others.items()}  # no encoder can have such a name
     specs = {name: getattr(params, "checkpoint", None) for name, params in sections.items()}
     return {name: spec for name, spec in specs.items() if spec is not None}
 

@@ -76,6 +76,8 @@ class FaceParams(PrimaryParams):
     margin: Annotated[float, Field(ge=0.0, le=2.0)] = 0.1  # added on each side, as a fraction of the face's size
     size: Annotated[int, Field(ge=32)] = 160  # pixels of each side of the aligned crop
     jpeg_quality: Annotated[int, Field(ge=1, le=100)] = 95  # of the crops
+    # of a network that recognises people, to find the same person in several shots; without it looks are compared
+    checkpoint: Annotated[str | None, Field(examples=["facenet:vggface2"])] = None
 
     def without_choice(self) -> Self:
         """Return the same with the choice of the primary face at its defaults, for what is done before the choice."""

@@ -8,17 +8,14 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
 
 from mer_pipeline.base.encoder import ModelParams
-from mer_pipeline.models.checkpoint import check_complete, check_finite, loading, resolve, value_files
+from mer_pipeline.models.checkpoint import resolve, value_files
 from mer_pipeline.vision.image_encoder import ImageEncoder
+from mer_pipeline.vision.inception import DIM, load_inception, to_input
 
 if TYPE_CHECKING:
     import torch
-
-DIM = 512
-SIDE = 160
 
 
 class FacenetParams(ModelParams):
@@ -41,31 +38,16 @@ class Facenet(ImageEncoder):
         return value_files(self.folder)
 
     def load(self, device: torch.device) -> None:
-        """Load the weights onto a device. The last layer, a classifier, is left out if the file has it.
+        """Load the weights onto a device.
 
         Raises:
             CheckpointError: if the files cannot be read, or are not complete.
         """
-        from facenet_pytorch import InceptionResnetV1
-        from safetensors.torch import load_file
-
-        model = InceptionResnetV1(pretrained=None, classify=False)
-        with loading(self.folder, "its weights cannot be loaded"):
-            state: dict[str, torch.Tensor] = {}
-            for file in sorted(self.folder.glob("*.safetensors")):
-                state |= {name: value for name, value in load_file(file).items() if not name.startswith("logits.")}
-            check_complete(self.folder, model.state_dict().keys() - state.keys())
-            model.load_state_dict(state)
-        check_finite(self.folder, model)
-        self._model = model.eval().requires_grad_(False).to(device)
+        self._model = load_inception(self.folder, device)
 
     def preprocess(self, picture: npt.NDArray[np.uint8]) -> torch.Tensor:
-        """Scale a face crop to 160 × 160 pixels and its values to (x - 127.5) / 128, as in the model's training."""
-        import torch
-
-        image = Image.fromarray(picture).resize((SIDE, SIDE), Image.Resampling.BILINEAR)
-        pixels = (np.asarray(image, np.float32) - np.float32(127.5)) / np.float32(128)
-        return torch.from_numpy(pixels.transpose(2, 0, 1).copy())
+        """Scale a face crop and its values as the network wants them."""
+        return to_input(picture)
 
     def network(self, pictures: torch.Tensor) -> torch.Tensor:
         """Compute the embeddings of face crops: (rows, 3, 160, 160) float32 to (rows, 512) float32."""

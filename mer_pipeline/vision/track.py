@@ -20,9 +20,7 @@ from mer_pipeline.vision.looks import mean_look, unlike
 
 MAX_MOVE = 1.0  # how far a face's centre may move from one picture to the next that shows it, in sides
 MAX_GROWTH = 2.0  # the factor by which its side may change meanwhile
-MAX_UNLIKE = 1.05  # faces that are more unlike are not linked within a shot, however near they are
 LOOKS = 0.5  # sides of distance that count as much as being unlike by 1
-SAME = 0.40  # tracks that are no more unlike are one person's
 
 
 @dataclass
@@ -45,7 +43,7 @@ class Track:
     box: Floats = field(default_factory=lambda: np.zeros(4, np.float32))
     best: float = 0.0
 
-    def distance(self, box: Floats, look: Floats, drift: Floats) -> float:
+    def distance(self, box: Floats, look: Floats, drift: Floats, other: float) -> float:
         """Return how far another face is from this one's last, in sides of the larger box; looks add to it.
 
         It is infinite if the box moved or changed its size too much, or looks too different, to be the same face.
@@ -56,7 +54,7 @@ class Track:
         step = centre(box) - centre(self.box)
         move = min(float(np.hypot(*step)), float(np.hypot(*(step - drift)))) / max(sides)
         apart = unlike(self.looks[-1], look)
-        return move + LOOKS * apart if move <= MAX_MOVE and apart <= MAX_UNLIKE else float("inf")
+        return move + LOOKS * apart if move <= MAX_MOVE and apart <= other else float("inf")
 
     def add(self, at: int, pick: int, found: Detections, look: Floats) -> None:
         """Extend the track by a detection."""
@@ -73,6 +71,7 @@ def follow_faces(
     shots: Sequence[int],
     camera: Floats,
     min_score: float,
+    other: float,
 ) -> list[Track]:
     """Link detections to tracks.
 
@@ -81,10 +80,11 @@ def follow_faces(
 
     Args:
         detections: the faces of each searched picture, in the order of time, all in one unit of length.
-        looks: for each picture, what each of its faces looks like (`looks.look`).
+        looks: for each picture, what each of its faces looks like (`Looks.of`).
         shots: for each picture, the number of its shot, ascending.
         camera: (pictures, 2) float32: where the scene has moved since the first picture of the shot.
         min_score: a track has at least one detection of this score; the others may have any.
+        other: as `Looks` has it.
     """
     tracks: list[Track] = []
     for at, found in enumerate(detections):
@@ -92,7 +92,7 @@ def follow_faces(
         free = [int(i) for i in order if side(found.boxes[i]) > 0]
         open_tracks = [track for track in tracks if track.shot == shots[at]]
         links = sorted(
-            (track.distance(found.boxes[i], looks[at][i], camera[at] - camera[track.at[-1]]), t, i)
+            (track.distance(found.boxes[i], looks[at][i], camera[at] - camera[track.at[-1]], other), t, i)
             for t, track in enumerate(open_tracks)
             for i in free
         )
@@ -108,11 +108,15 @@ def follow_faces(
     return [track for track in tracks if track.best >= min_score]
 
 
-def link_people(tracks: Sequence[Track]) -> list[list[Track]]:
+def link_people(tracks: Sequence[Track], same: float) -> list[list[Track]]:
     """Put the tracks of one person together, over all shots.
 
     The two groups that look most alike are joined first, until no two are alike enough. Groups that have a picture in
     common are two people.
+
+    Args:
+        tracks: of all shots.
+        same: as `Looks` has it.
 
     Returns:
         The tracks of each person in the order of time; people in the order in which they are first seen.
@@ -126,7 +130,7 @@ def link_people(tracks: Sequence[Track]) -> list[list[Track]]:
             if not _pictures(one) & _pictures(other)
         ]
         apart, a, b = min(pairs, default=(float("inf"), 0, 0))
-        if apart > SAME:
+        if apart > same:
             return sorted(people, key=lambda person: (person[0].at[0], person[0].picks[0]))
         joined = sorted([*people[a], *people[b]], key=lambda track: track.at[0])
         people = [person for at, person in enumerate(people) if at not in (a, b)] + [joined]

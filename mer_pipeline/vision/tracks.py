@@ -27,7 +27,7 @@ from mer_pipeline.vision.align import Picture, align
 from mer_pipeline.vision.detector import Detections, FaceParams, Floats, make_detector
 from mer_pipeline.vision.footage import Footage, from_frames, from_video
 from mer_pipeline.vision.frames import Frames
-from mer_pipeline.vision.looks import look
+from mer_pipeline.vision.looks import make_looks
 from mer_pipeline.vision.mouth import Motion, follow
 from mer_pipeline.vision.shots import camera_shift
 from mer_pipeline.vision.track import Track, follow_faces, link_people, side
@@ -114,14 +114,16 @@ class FollowFaces(Transform[Footage]):
         self.params: FaceParams = params.without_choice()  # another choice must not detect again
         self.root = root
         self.detector = make_detector(self.params)
+        self.looks = make_looks(self.params.checkpoint)
 
     def files(self) -> Sequence[Path]:
-        """The files with the detector's weights."""
-        return self.detector.files()
+        """The files with the weights of the detector and of the face network."""
+        return [*self.detector.files(), *self.looks.files()]
 
     def setup(self, device: torch.device) -> None:
-        """Load the detector to a device."""
+        """Load the detector and the face network to a device."""
         self.detector.setup(device)
+        self.looks.setup(device)
 
     def media(self, clip: Clip) -> Sequence[Path]:
         """Return the video, if there is one."""
@@ -175,12 +177,13 @@ class FollowFaces(Transform[Footage]):
     def _people(self, footage: Footage) -> Row | Skip:
         detections = self._detect(footage.searched)
         looks = [
-            [look(picture, points * max(picture.shape)) for points in found.landmarks]
+            self.looks.of(picture, found.landmarks * np.float32(max(picture.shape)))
             for picture, found in zip(footage.searched, detections, strict=True)
         ]
         shots = [int(np.searchsorted(footage.cuts, time, side="right")) for time in footage.times]
-        tracks = follow_faces(detections, looks, shots, _camera(footage, shots), self.params.min_score)
-        people = [self._person(footage, detections, person) for person in link_people(tracks)]
+        camera = _camera(footage, shots)
+        tracks = follow_faces(detections, looks, shots, camera, self.params.min_score, self.looks.other)
+        people = [self._person(footage, detections, person) for person in link_people(tracks, self.looks.same)]
         if not any(person["crops"] for person in people):
             return Skip("no face found")
         return {

@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mer_pipeline.vision.detector import Detections
+from mer_pipeline.vision.looks import Described
 from mer_pipeline.vision.track import Track, follow_faces, link_people
 
 Face = tuple[float, float, float, float]  # x and y of the centre, side, score
@@ -31,6 +32,7 @@ def follow(
         shots or [0] * len(frames),
         np.array(camera or [(0, 0)] * len(frames), np.float32),
         0.9,
+        Described.other,
     )
 
 
@@ -92,13 +94,13 @@ def test_a_track_needs_the_score_once() -> None:
 def test_people_are_linked_over_cuts_by_what_they_look_like() -> None:
     """A, then B, then A again: two people."""
     looks = [[SOMEBODY], [ANOTHER], [SOMEBODY]]
-    people = link_people(follow([found((100, 100, 60, 0.99))] * 3, shots=[0, 1, 2], looks=looks))
+    people = link_people(follow([found((100, 100, 60, 0.99))] * 3, shots=[0, 1, 2], looks=looks), Described.same)
     assert [[at for track in person for at in track.at] for person in people] == [[0, 2], [1]]
 
 
 def test_who_is_seen_at_the_same_time_is_not_the_same() -> None:
     """Twins in one picture are two people, in each shot."""
-    people = link_people(follow([found((100, 100, 60, 0.99), (300, 100, 60, 0.99))] * 2, shots=[0, 1]))
+    people = link_people(follow([found((100, 100, 60, 0.99), (300, 100, 60, 0.99))] * 2, shots=[0, 1]), Described.same)
     assert sorted(len(person) for person in people) == [2, 2]
 
 
