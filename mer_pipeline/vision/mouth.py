@@ -1,8 +1,11 @@
-"""How much a mouth moves, apart from the head that it is in.
+"""What a mouth does, apart from the head that it is in: how much it moves, and what it looks like.
 
 A face is followed through grey copies of the picture, by its landmarks, which are interpolated between the pictures in
 which it was found. Each copy gives an aligned patch. Two neighbouring patches are moved to match over eyes and nose,
 and then compared. What still differs in the mouth, less what differs in the upper face, is the mouth's own motion.
+
+Each patch is also moved to match the mean patch of the track. Its mouth is then described by the lowest frequencies of
+a cosine transform, which show how wide open it is.
 """
 
 from __future__ import annotations
@@ -13,6 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
+from scipy.fft import dctn
 from scipy.ndimage import gaussian_filter, shift
 
 from mer_pipeline.vision.align import LAYOUT, similarity
@@ -27,6 +31,7 @@ LOST = 1.3  # seconds between two findings over which nothing is interpolated
 STEPS = 3  # of the matching of two patches
 FARTHEST = 5.0  # pixels that one patch is moved against the other at most
 FAINT = 6.0  # levels: a face of less contrast counts as one of this contrast
+FREQUENCIES = 4  # of the cosine transform, in each direction
 
 
 def _box(left: float, top: float, right: float, bottom: float) -> tuple[slice, slice]:
@@ -47,11 +52,13 @@ class Motion:
         times: (n,) float64, seconds: the middle between two grey copies.
         mouth, upper: (n,) float32: mean absolute change of mouth and upper face between these copies, in units of the
             face's contrast.
+        shape: (n, FREQUENCIES²) float32: what the mouth looks like, as the mean of these two copies, in the same units.
     """
 
     times: Doubles
     mouth: Floats
     upper: Floats
+    shape: Floats
 
 
 def follow(
@@ -73,19 +80,27 @@ def follow(
         near &= ~inside | (times[after] - times[after - 1] <= LOST)
     ats = [int(at) for at in np.flatnonzero(near)]
     usual = 2.5 * float(np.median(np.diff(grey_times))) if len(grey_times) > 1 else 0.0
+    pairs = [
+        (one, one + 1)
+        for one in range(len(ats) - 1)
+        if ats[one + 1] == ats[one] + 1 and grey_times[ats[one + 1]] - grey_times[ats[one]] <= usual
+    ]
+    if not pairs:
+        return Motion(np.zeros(0), *(np.zeros(0, np.float32),) * 2, np.zeros((0, FREQUENCIES**2), np.float32))
     flat = landmarks.reshape(len(times), 10).astype(np.float64)
-    when, mouth, upper = [], [], []
-    before: tuple[int, Doubles] | None = None
+    patches = []
     for at in ats:
         place = np.array([np.interp(grey_times[at], times, column) for column in flat.T]).reshape(5, 2)
-        patch = _patch(greys[at], place * max(greys[at].shape))
-        if before is not None and before[0] == at - 1 and grey_times[at] - grey_times[at - 1] <= usual:
-            moved = _differences(before[1], patch)
-            when.append((grey_times[at] + grey_times[at - 1]) / 2)
-            mouth.append(moved[0])
-            upper.append(moved[1])
-        before = at, patch
-    return Motion(np.array(when, np.float64), np.array(mouth, np.float32), np.array(upper, np.float32))
+        patches.append(_patch(greys[at], place * max(greys[at].shape)))
+    mean: Doubles = np.mean(patches, axis=0)
+    shapes = [_shape(_matched(mean, patch)) for patch in patches]
+    mouth, upper = zip(*(_differences(patches[one], patches[other]) for one, other in pairs), strict=True)
+    return Motion(
+        np.array([(grey_times[ats[one]] + grey_times[ats[other]]) / 2 for one, other in pairs], np.float64),
+        np.array(mouth, np.float32),
+        np.array(upper, np.float32),
+        np.array([(shapes[one] + shapes[other]) / 2 for one, other in pairs], np.float32),
+    )
 
 
 def _patch(grey: Grey, landmarks: Doubles) -> Doubles:
@@ -111,17 +126,35 @@ def _patch(grey: Grey, landmarks: Doubles) -> Doubles:
 
 
 def _differences(one: Doubles, other: Doubles) -> tuple[float, float]:
-    """How much mouth and upper face differ after the second patch was moved to match the first over the upper face."""
-    contrast = max(FAINT, float(one[UPPER].std()))
+    """How much mouth and upper face differ after the second patch was moved to match the first."""
+    apart = np.abs(_matched(one, other) - one)
+    contrast = _contrast(one)
+    return float(apart[MOUTH].mean()) / contrast, float(apart[UPPER].mean()) / contrast
+
+
+def _shape(patch: Doubles) -> Doubles:
+    """The mouth of a patch, by the lowest frequencies of its cosine transform: (FREQUENCIES²,) float64."""
+    levels = (patch[MOUTH] - patch[UPPER].mean()) / _contrast(patch)
+    lowest: Doubles = dctn(levels, norm="ortho")[:FREQUENCIES, :FREQUENCIES].ravel()
+    return lowest
+
+
+def _contrast(patch: Doubles) -> float:
+    return max(FAINT, float(patch[UPPER].std()))
+
+
+def _matched(one: Doubles, other: Doubles) -> Doubles:
+    """Return the second patch moved to match the first over the upper face (Lucas and Kanade, 1981).
+
+    A patch that would have to be moved by more than FARTHEST stays where it is.
+    """
     moved: Doubles = other
     offset = np.zeros(2)
-    for _ in range(STEPS):  # Lucas and Kanade (1981)
+    for _ in range(STEPS):
         slopes = np.stack([np.gradient((one + moved) / 2, axis=axis)[UPPER].ravel() for axis in (0, 1)])
         squares = slopes @ slopes.T + 1e-3 * np.eye(2)
         offset = offset + np.linalg.solve(squares, slopes @ (moved - one)[UPPER].ravel())
         if np.abs(offset).max() > FARTHEST:
-            moved = other
-            break
+            return other
         moved = shift(other, offset, order=1, mode="nearest")
-    apart = np.abs(moved - one)
-    return float(apart[MOUTH].mean()) / contrast, float(apart[UPPER].mean()) / contrast
+    return moved

@@ -86,7 +86,7 @@ class OpenFace(Transform[Row]):
             "shown": count / len(seen),
             "side": 1.0,
             "sharpness": 0.0,
-            **{name: [] for name in ("motion_times", "mouth", "upper")},
+            **{name: [] for name in ("motion_times", "mouth", "upper", "mouth_shape")},
         }
         return {"frames": len(seen), "cuts": [], "people": [person], "candidates": []}
 

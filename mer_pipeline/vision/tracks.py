@@ -28,7 +28,7 @@ from mer_pipeline.vision.detector import Detections, FaceParams, Floats, make_de
 from mer_pipeline.vision.footage import Footage, from_frames, from_video
 from mer_pipeline.vision.frames import Frames
 from mer_pipeline.vision.looks import make_looks
-from mer_pipeline.vision.mouth import Motion, follow
+from mer_pipeline.vision.mouth import FREQUENCIES, Motion, follow
 from mer_pipeline.vision.shots import camera_shift
 from mer_pipeline.vision.track import Track, follow_faces, link_people, side
 
@@ -49,6 +49,7 @@ PERSON = pa.struct(
         pa.field("motion_times", pa.list_(pa.float64())),  # seconds
         pa.field("mouth", pa.list_(pa.float32())),  # see mouth.Motion
         pa.field("upper", pa.list_(pa.float32())),
+        pa.field("mouth_shape", pa.list_(pa.list_(pa.float32(), FREQUENCIES**2))),
     ]
 )
 
@@ -81,6 +82,7 @@ class Person:
                 np.array(row["motion_times"], np.float64),
                 np.array(row["mouth"], np.float32),
                 np.array(row["upper"], np.float32),
+                np.array(row["mouth_shape"], np.float32).reshape(-1, FREQUENCIES**2),
             ),
         )
 
@@ -222,6 +224,7 @@ class FollowFaces(Transform[Footage]):
             "motion_times": np.concatenate([motion.times for motion in motions]),
             "mouth": np.concatenate([motion.mouth for motion in motions]),
             "upper": np.concatenate([motion.upper for motion in motions]),
+            "mouth_shape": list(np.concatenate([motion.shape for motion in motions])),
         }
 
 
