@@ -126,6 +126,20 @@ def diff(
 
 
 @app.command()
+def people(
+    clips: Annotated[
+        list[str] | None, typer.Argument(help="Names of clips; default: those with several people, least sure first.")
+    ] = None,
+    out: Annotated[Path, typer.Option(help="The page to write.")] = Path("report/people.html"),
+    most: Annotated[int, typer.Option(min=1, help="How many clips, where none is named.")] = 24,
+) -> None:
+    """Write a page that shows who is seen in clips and who was taken for the speaker, with mouths and sound."""
+    from mer_pipeline.report.people import show_people
+
+    print(show_people(clips or (), most, out, Project()))
+
+
+@app.command()
 def score(
     truth: Annotated[Path, typer.Argument(help="CSV with columns name and discrete; empty labels do not count.")],
     predictions: Annotated[

@@ -108,7 +108,7 @@ def render(
     return engine.from_string(here.joinpath("template.html.jinja").read_text(encoding="utf-8")).render(
         title=title,
         style=Markup(style),  # the only text that is not escaped; it is part of this package
-        policy=POLICY.format(style=_csp_hash(style)),
+        policy=POLICY.format(style=csp_hash(style)),
         facts=facts,
         train=facts.metrics.train,
         predict=facts.metrics.predict,
@@ -150,7 +150,8 @@ def _made(project: Project, facts: Facts) -> tuple[Made, ...]:
     return tuple(Made(name, len(parts(place)), tuple(footer(place).items())) for name, place in found if parts(place))
 
 
-def _csp_hash(text: str) -> str:
+def csp_hash(text: str) -> str:
+    """Return the hash of a style, as a Content-Security-Policy names it."""
     return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode("ascii")
 
 

@@ -41,6 +41,7 @@ SLOW = 0.56  # seconds: what changes more slowly is no speech
 BLOCKS = 5  # of time, each of which is told from the others
 RIDGE = 0.03  # of the regression, for a mouth whose look has a variance of 1 in all
 FEW = 8.0  # motions with which the three numbers count half
+WINDOW = 14  # motions of one piece of `course`, about a second
 TOO_FEW = 10  # motions that are no base for a regression: with fewer, `opening` says nothing
 
 # In units of log-odds, for activity, agreement and opening. A speaker has about 0.5, 0.7 and 0.6, a listener 0.05, 0.15
@@ -133,6 +134,29 @@ def _heard(motion: Motion, sound: npt.NDArray[np.float32] | None) -> tuple[Doubl
     if count < TOO_FEW:
         opening = float(USUAL[2])
     return np.array([activity, agreement, opening]), count / (count + FEW)
+
+
+def course(motion: Motion, sound: npt.NDArray[np.float32] | None) -> list[tuple[float, float, float]]:
+    """Weigh what a mouth says for its owner as the speaker, over time.
+
+    Args:
+        motion: of the mouth.
+        sound: (samples,) float32 at SAMPLE_RATE; None if there is none.
+
+    Returns:
+        Start and end in seconds, and the part of the score that is heard, for pieces of WINDOW motions without a gap.
+    """
+    found = []
+    for run in _runs(motion.times) if len(motion.times) else []:
+        for start in range(run.start, run.stop - WINDOW + 1, WINDOW // 2):
+            part = slice(start, start + WINDOW)
+            piece = Motion(motion.times[part], motion.mouth[part], motion.upper[part], motion.shape[part])
+            numbers, weight = _heard(piece, sound)
+            if weight:
+                middle = start + WINDOW // 4, start + WINDOW // 4 + WINDOW // 2
+                ends = (float(motion.times[middle[0]]), float(motion.times[min(middle[1], run.stop - 1)]))
+                found.append((*ends, weight * float((numbers - USUAL) @ COUNTS)))
+    return found
 
 
 def _runs(times: Doubles) -> list[slice]:
