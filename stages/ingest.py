@@ -3,6 +3,7 @@
 from mer_pipeline.base.runtime import load_runtime
 from mer_pipeline.config.params import load_params
 from mer_pipeline.config.project import Project
+from mer_pipeline.config.steps import checkpoints
 from mer_pipeline.datasets.ingest import IngestParams, ingest
 from mer_pipeline.heads.make import check_heads
 from mer_pipeline.models.lock import check_locked
@@ -16,7 +17,7 @@ import typer
 def main() -> str:
     """List the dataset's clips, check their files, and write the tables that all other stages start from."""
     params = load_params()
-    check_locked(params.checkpoints)
+    check_locked(checkpoints(params))
     check_heads(params.train, params.heads_elsewhere)
     read = IngestParams(params.dataset, params.folds, params.shards, params.quality)
     return ingest(read, Project(), load_runtime(), progress_bar("ingest"))

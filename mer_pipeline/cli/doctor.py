@@ -221,10 +221,10 @@ def _dataset(params: Params) -> Iterator[Finding]:
 
 def _checkpoints(params: Params) -> Iterator[Finding]:
     """Each encoder and judge is made, which is when a stage refuses an unfit checkpoint, too."""
-    from mer_pipeline.config.steps import embed, vote
+    from mer_pipeline.config.steps import checkpoints, embed, vote
     from mer_pipeline.models.lock import check_locked
 
-    specs = params.checkpoints
+    specs = checkpoints(params)
     judges = [name for name, judge in params.judges.items() if not judge.is_head]
     steps = {name: embed(params, name) for name in params.encoders} | {
         f"vote-{name}": vote(params, name) for name in judges

@@ -134,8 +134,8 @@ def tiny(
 def lock() -> None:
     """Write models.lock with the checksums of the checkpoints in params.yaml. Stages then refuse other weights."""
     from mer_pipeline.config.params import load_params
+    from mer_pipeline.config.steps import checkpoints
     from mer_pipeline.models.lock import LOCK, lock_models
 
-    params = load_params()
-    locked = lock_models(params.checkpoints)
-    print(f"{LOCK}: {', '.join(locked) or 'no encoder or judge has a checkpoint'}")
+    locked = lock_models(checkpoints(load_params()))
+    print(f"{LOCK}: {', '.join(locked) or 'params.yaml names no checkpoint'}")

@@ -35,7 +35,6 @@ from mer_pipeline.judges.fusion_head import FusionHeadParams
 from mer_pipeline.judges.judge import JUDGE, JudgeParams
 from mer_pipeline.labels.pseudo import PseudoParams
 from mer_pipeline.labels.refined import LabelParams
-from mer_pipeline.models.lock import Checkpoints, checkpoints_of
 from mer_pipeline.speech.track import AudioParams
 from mer_pipeline.tables.quarantine import QualityParams
 from mer_pipeline.tables.shards import ShardParams
@@ -123,11 +122,6 @@ class Params(Section):
             merged=visual if self.train.visual == "merged" else (),
             plain=tuple(name for name, encoder in self.encoders.items() if encoder.input == "transcript"),
         )
-
-    @property
-    def checkpoints(self) -> Checkpoints:
-        """The checkpoints that any section names, by their names in models.lock."""
-        return checkpoints_of(self.encoders, self.judges, enrich=self.enrich, faces=self.faces)
 
     @property
     def heads_elsewhere(self) -> dict[str, HeadName]:

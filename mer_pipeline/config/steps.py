@@ -22,6 +22,7 @@ from mer_pipeline.store.inputs import Inputs
 if TYPE_CHECKING:
     from mer_pipeline.enrich.journal import Journal
     from mer_pipeline.enrich.ledger import Ledger
+    from mer_pipeline.models.lock import Checkpoints
 
 # A transform of any type of item; only the transform itself uses its items.
 AnyTransform: TypeAlias = Transform[object]
@@ -234,3 +235,10 @@ def inputs_of(transform: AnyTransform, project: Project, shards: int) -> Inputs:
     return Inputs(
         transform.sources, {source.table: project.table(source.table) for source in transform.sources}, shards
     )
+
+
+def checkpoints(params: Params) -> Checkpoints:
+    """Return the checkpoints that any section names, by their names in models.lock."""
+    from mer_pipeline.models.lock import checkpoints_of
+
+    return checkpoints_of(params.encoders, params.judges, enrich=params.enrich, faces=params.faces)

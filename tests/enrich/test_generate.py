@@ -138,7 +138,7 @@ def test_the_stage_with_a_checkpoint(checkpoint: Path, tmp_path: Path, monkeypat
     assert (refused.returncode, len(refused.stderr.splitlines())) == (2, 1)
     assert "run `mer models lock`" in refused.stderr
     monkeypatch.chdir(project)
-    lock_models(checkpoints_of({}, {}, params(checkpoint)))
+    lock_models(checkpoints_of(enrich=params(checkpoint)))
     first = run_stage(project)
     assert first.returncode == 0, first.stderr
     before = (project / "data/replies/part-00000.parquet").read_bytes()

@@ -76,5 +76,5 @@ def test_judges_have_names_of_their_own() -> None:
 def test_a_checkpoint_that_enriches_is_locked_too() -> None:
     """Under a name that no encoder can have; a server's model is not here."""
     local = ByCheckpointParams(backend="transformers", model="dir:z")
-    assert checkpoints_of({}, {}, local) == {"enrich/model": "dir:z"}
-    assert not checkpoints_of({}, {}, ByServerParams(backend="openai", model="m"))
+    assert checkpoints_of(enrich=local) == {"enrich/model": "dir:z"}
+    assert not checkpoints_of(enrich=ByServerParams(backend="openai", model="m"))

@@ -295,6 +295,13 @@ def test_a_library_object_of_a_module_is_refused(package: Package) -> None:
         code_of(package.load("a").run)
 
 
+def test_a_callable_object_of_a_library_counts_by_its_name(package: Package) -> None:
+    """scipy.fft's functions are objects that pass calls on; the library's version is part of the key, as for any."""
+    package.write(a="from scipy.fft import dctn\ndef run(x): return dctn(x)\n")
+    found = code_of(package.load("a").run)
+    assert "scipy" in found.libraries
+
+
 HERE = "from pathlib import Path\nROOT = Path(__file__).parent"
 NAMED, COMPUTED = "ROOT / 'inner' / 'table.tsv'", "ROOT / name / f'{name}.tsv'"
 

@@ -15,6 +15,7 @@ from mer_pipeline.store.fingerprint import fingerprint_of
 from mer_pipeline.vision.align import LAYOUT, align, similarity
 from mer_pipeline.vision.detector import MtcnnParams, PrimaryParams
 from mer_pipeline.vision.faces import UNSURE, ChooseFace, Faces
+from mer_pipeline.vision.mouth import FREQUENCIES
 from mer_pipeline.vision.tracks import FollowFaces
 from tests.conftest import clip, sound_row, valid
 
@@ -131,7 +132,8 @@ def test_where_it_is_unsure_who_speaks_there_is_no_primary_face(tracks: FollowFa
     assert isinstance(row, dict)
     times = np.arange(0.04, 1.4, 0.08)
     still = np.full(len(times), 0.03, np.float32)
-    person = {**row["people"][0], "motion_times": times, "mouth": still, "upper": still}
+    shape = np.zeros((len(times), FREQUENCIES**2), np.float32)
+    person = {**row["people"][0], "motion_times": times, "mouth": still, "upper": still, "mouth_shape": shape}
     rng = np.random.default_rng(0)
     voice = 0.3 * rng.normal(size=24_000) * np.repeat(rng.random(15) > 0.4, 1600)
     chosen = ChooseFace(PrimaryParams(min_confidence=0.4)).prepare(

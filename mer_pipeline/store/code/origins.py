@@ -172,3 +172,19 @@ def load(module: str) -> ModuleType | None:
         return sys.modules.get(module) or importlib.import_module(module)
     except Exception:  # the import would fail in the same way in the function that contains it
         return None
+
+
+def library_name(value: object) -> tuple[str, str] | None:
+    """Return module and name of a callable of a library that is found there under this name; None for all else.
+
+    Example:
+        >>> import scipy.fft
+        >>> library_name(scipy.fft.dctn)  # an object that passes its calls on, and no function
+        ('scipy.fft._realtransforms', 'dctn')
+        >>> library_name(scipy.fft)
+    """
+    module, name = getattr(value, "__module__", None), getattr(value, "__name__", None)
+    if not (callable(value) and isinstance(module, str) and isinstance(name, str) and module in sys.modules):
+        return None
+    own = getattr(sys.modules[module], name, None) is value and origin_named(module) == "library"
+    return (module, name) if own else None

@@ -25,7 +25,7 @@ from pydantic import BaseModel
 
 from mer_pipeline.config.components import Registry
 from mer_pipeline.store.code.options import options_of, sections_in, told_by
-from mer_pipeline.store.code.origins import WHOLE, Space, names_around, origin_named, origin_of
+from mer_pipeline.store.code.origins import WHOLE, Space, library_name, names_around, origin_named, origin_of
 from mer_pipeline.tables.rows import digest
 
 SCALARS = frozenset({type(None), bool, int, float, str, bytes})
@@ -127,6 +127,8 @@ class Values:
             case pa.Table() | pa.RecordBatch() | pa.Array() | pa.ChunkedArray() | pa.Scalar():
                 kind = value.schema if isinstance(value, pa.Table | pa.RecordBatch) else value.type
                 return self._parts(str(kind), [value.as_py() if isinstance(value, pa.Scalar) else value.to_pylist()])
+        if (name := library_name(value)) is not None:
+            return self._definitions.external(name[0], (name[1],))
         if is_ours(value):
             return self._parts(self._class(type(value)), [*sorted(attributes(value).items()), *extended(value)])
         if isinstance(value, Set):
@@ -141,11 +143,7 @@ class Values:
         return digest([kind, [self.state(item) for item in values]])
 
     def _foreign(self, value: object) -> str:
-        """Return the digest of an object of the standard library or of another package.
-
-        Raises:
-            NoRule: there is no rule for such an object.
-        """
+        """Return the digest of an object of the standard library or of another package; NoRule where no rule fits."""
         kind = type(value)
         path = f"{kind.__module__}.{kind.__qualname__}"
         wrapped = getattr(value, "__dict__", {}).get("__wrapped__")  # functools.cache makes such an object
@@ -163,8 +161,7 @@ class Values:
             with suppress(TypeError):  # raised for a generator or an open file, which have no digest
                 reduced = value.__reduce_ex__(2) if reducer is None else reducer(value)
                 return self._parts(path, [list(part) if isinstance(part, Iterator) else part for part in reduced])
-        name = getattr(value, "__name__", None) if callable(value) else None
-        if isinstance(name, str):
+        if callable(value) and isinstance(name := getattr(value, "__name__", None), str):
             return self._definitions.external(str(getattr(value, "__module__", None) or kind.__module__), (name,))
         raise NoRule(f"a {path}")
 
