@@ -44,6 +44,9 @@ def test_profiles_state_every_section(name: str) -> None:
         assert set(options) == HEADS.load(head).Params.model_fields.keys() - TrainParams.model_fields.keys()
 
 
+@pytest.mark.outcome("an unknown key")
+@pytest.mark.outcome("a value of a wrong type")
+@pytest.mark.outcome("an unknown encoder")
 @pytest.mark.parametrize(
     ("section", "says"),
     [

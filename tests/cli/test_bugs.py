@@ -64,6 +64,9 @@ def run(project: Path, *words: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, cwd=project, env=env, capture_output=True, text=True)
 
 
+@pytest.mark.outcome("terminal")
+@pytest.mark.outcome("`data/quarantine/STAGE.parquet`")
+@pytest.mark.outcome("in every clip of the first batch, where no row of this code is known from before")
 def test_a_key_error_in_a_new_encoder_shows_its_line(project: Path) -> None:
     """The stage ends at once with exit code 1. Standard error has one line with file and line and one sentence at the
     end; the traceback is in the log and in the quarantine."""
@@ -86,6 +89,8 @@ def test_a_key_error_in_a_new_encoder_shows_its_line(project: Path) -> None:
     assert not (project / "data/features/mine").exists()
 
 
+@pytest.mark.outcome("terminal")
+@pytest.mark.outcome("`.mer/logs/STAGE.log`")
 def test_a_bug_that_few_clips_meet_is_listed_as_one(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The run goes on; each place is said once on standard error, and `mer quarantine list` says what is a bug."""
     (project / "components/mine.py").write_text(MINE.replace("WRONG", 'len(words["en"]) > 100'))
@@ -102,6 +107,7 @@ def test_a_bug_that_few_clips_meet_is_listed_as_one(project: Path, monkeypatch: 
     assert len([line for line in lines if line.endswith("'spoken' (a bug; traceback: .mer/logs)")]) == 4
 
 
+@pytest.mark.outcome("outside of the clips (in `labels`, `train`, the runner)")
 def test_a_bug_outside_of_the_clips_ends_the_stage_with_its_traceback(project: Path) -> None:
     """In a component that cannot even be made: no sentence can say more than the line."""
     broken = MINE.replace("super().__init__(name, params, 1)", "super().__init__(name, params, [][0])")

@@ -46,6 +46,7 @@ def test_folds_are_stratified() -> None:
     assert set(counts.values()) == {12}
 
 
+@pytest.mark.outcome("fewer than two clips of any class, or no labels", "with the reason")
 def test_clips_without_folds_are_still_listed() -> None:
     """One clip of each class: no cross-validation, but the labels can be read, and the note says why."""
     folds = make_folds([("a", "sad", "s"), ("b", "happy", "s")], FoldParams())
@@ -58,6 +59,7 @@ def pair(number: int, groups: Sequence[str]) -> list[tuple[str, str, str]]:
     return [(f"c{at}", "happy" if at // 2 % 2 else "sad", groups[at % len(groups)]) for at in range(number)]
 
 
+@pytest.mark.outcome("fewer groups than folds", "fewer folds")
 @pytest.mark.parametrize(
     ("clips", "copies", "note"),
     [
@@ -84,4 +86,8 @@ def test_the_note_says_why_there_are_fewer_folds(
     clips: list[tuple[str, str, str]], copies: Sequence[Sequence[str]], note: str
 ) -> None:
     """Few groups, copies of clips, or few clips of a class: whichever it was."""
-    assert make_folds(clips, FoldParams(n=5), copies).note == note
+    folds = make_folds(clips, FoldParams(n=5), copies)
+    assert folds.note == note
+    assert (
+        folds.n == len(set(folds.of.values())) == (int(note.split(" folds instead")[0][-1]) if "instead" in note else 5)
+    )
