@@ -45,7 +45,10 @@ def test_excel_names_its_delimiter(tmp_path: Path) -> None:
         rows(tmp_path / "x.csv", "sep=;\nname;label\na;happy\n;sad\n")
 
 
-@pytest.mark.outcome("a CSV in an encoding that nothing says")
+@pytest.mark.outcome(
+    "a CSV in an encoding that nothing says",
+    "the line, the encoding that is probable, and how to save the file",
+)
 @pytest.mark.parametrize(
     ("data", "says"),
     [

@@ -203,7 +203,10 @@ def test_a_large_file_may_take_longer(monkeypatch: pytest.MonkeyPatch) -> None:
     assert asked == [38.0]
 
 
-@pytest.mark.outcome("ends at a clip, or meets such a failure after other clips")
+@pytest.mark.outcome(
+    "ends at a clip, or meets such a failure after other clips",
+    "the clip is tried once more, alone in a new one, and that outcome counts",
+)
 def test_an_earlier_clip_cannot_take_another_along() -> None:
     """A clip that fails in a process that others have used is tried alone, and its row is right."""
     _, rows, problems = go(["poison", "after", "fine", "poison", "spoilt"])
@@ -213,7 +216,10 @@ def test_an_earlier_clip_cannot_take_another_along() -> None:
     assert rows["01-after"] == rows["02-fine"], "the new process goes on"
 
 
-@pytest.mark.outcome("meets a failure that is not a plain `BadInput`")
+@pytest.mark.outcome(
+    "meets a failure that is not a plain `BadInput`",
+    "likewise, because nobody knows what such a failure has done to its memory",
+)
 def test_a_bug_is_a_bug_with_its_place() -> None:
     """And it takes its process along: nobody knows what it left behind."""
     summary, rows, problems = go(["fine", "bug", "fine"])

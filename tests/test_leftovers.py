@@ -77,7 +77,10 @@ def test_who_writes_a_table_removes_what_was_to_become_it() -> None:
     assert Path("data/frames/part").read_text() == "whole"
 
 
-@pytest.mark.outcome("two runs at once")
+@pytest.mark.outcome(
+    "two runs at once",
+    "they do not share a temporary file or folder, and the table of the one that ends last stays",
+)
 def test_two_runs_at_once_do_not_share_a_folder() -> None:
     """Each writes its own, and whichever ends last stays, whole."""
 

@@ -43,30 +43,51 @@ def outcomes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Outcomes]:
         pytest.param("whole", None, "done", "done"),
         pytest.param(
             "zero", *["BadInput: the file is empty (0 bytes); copy it again"] * 3,
-            marks=pytest.mark.outcome("zero bytes, not a media file, a playlist with a media name"),
+            marks=pytest.mark.outcome(
+                "zero bytes, not a media file, a playlist with a media name",
+                "quarantined by `ingest` (the row in the manifest stays), `frames` and `audio`",
+            ),
         ),
         pytest.param(
             "text", UNKNOWN, UNKNOWN, UNKNOWN,
-            marks=pytest.mark.outcome("zero bytes, not a media file, a playlist with a media name"),
+            marks=pytest.mark.outcome(
+                "zero bytes, not a media file, a playlist with a media name",
+                "quarantined by `ingest` (the row in the manifest stays), `frames` and `audio`",
+            ),
         ),
         pytest.param(
             "playlist", UNKNOWN, UNKNOWN, UNKNOWN,
-            marks=pytest.mark.outcome("zero bytes, not a media file, a playlist with a media name"),
+            marks=pytest.mark.outcome(
+                "zero bytes, not a media file, a playlist with a media name",
+                "quarantined by `ingest` (the row in the manifest stays), `frames` and `audio`",
+            ),
         ),
         pytest.param(
             "cut_mp4", None,
             "BadInput: the file is cut off: 24 of 40 frames are there; copy it again",
             "BadInput: the file is cut off: 52 of 95 packets of sound are there; copy it again",
-            marks=pytest.mark.outcome("truncated, whatever the container"),
+            marks=pytest.mark.outcome(
+                "truncated, whatever the container",
+                "quarantined by `frames` and `audio`: half a clip is not a clip; the message says how "
+                "much is there",
+            ),
         ),
         pytest.param(
             "cut_mkv", None, CUT_OFF, CUT_OFF,
-            marks=pytest.mark.outcome("truncated, whatever the container"),
+            marks=pytest.mark.outcome(
+                "truncated, whatever the container",
+                "quarantined by `frames` and `audio`: half a clip is not a clip; the message says how "
+                "much is there",
+            ),
         ),
         pytest.param(
             "cut_wav", None, NO_VIDEO,
             CUT_OFF,
-            marks=pytest.mark.outcome("truncated, whatever the container"),
+            marks=pytest.mark.outcome(
+                "truncated, whatever the container",
+                "quarantined by `frames` and `audio`: half a clip is not a clip; the message says how "
+                "much is there",
+            ),
         ),
         pytest.param(
             "hole", None, *["BadInput: the file is damaged: no element begins at byte {}; copy it again"] * 2,
@@ -80,7 +101,10 @@ def outcomes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Outcomes]:
         ),
         pytest.param(
             "rot", None, "done", NO_SOUND,
-            marks=pytest.mark.outcome("damaged inside of frames that decode all the same"),
+            marks=pytest.mark.outcome(
+                "damaged inside of frames that decode all the same",
+                "done; nothing says that they are not what was recorded",
+            ),
         ),
         pytest.param("lost_4", None, "done", NO_SOUND),
         pytest.param(
@@ -119,11 +143,17 @@ def outcomes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Outcomes]:
         ),
         pytest.param(
             "no_picture_codec", NO_CODEC.format("picture"), NO_CODEC.format("picture"), "done",
-            marks=pytest.mark.outcome("picture or sound in a codec that FFmpeg does not know"),
+            marks=pytest.mark.outcome(
+                "picture or sound in a codec that FFmpeg does not know",
+                "quarantined by `ingest` and where that half is read; the other half is done",
+            ),
         ),
         pytest.param(
             "no_sound_codec", NO_CODEC.format("sound"), "done", NO_CODEC.format("sound"),
-            marks=pytest.mark.outcome("picture or sound in a codec that FFmpeg does not know"),
+            marks=pytest.mark.outcome(
+                "picture or sound in a codec that FFmpeg does not know",
+                "quarantined by `ingest` and where that half is read; the other half is done",
+            ),
         ),
         pytest.param(
             "two_sounds", None, NO_VIDEO, "done",
@@ -131,13 +161,16 @@ def outcomes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Outcomes]:
         ),
         pytest.param(
             "opposite", None, NO_VIDEO, "done",
-            marks=pytest.mark.outcome("left and right with opposite signs"),
+            marks=pytest.mark.outcome("left and right with opposite signs", "done, not silent (docs/method.md)"),
         ),
         pytest.param(
             "long", None, NO_VIDEO,
             "BadInput: the clip has more than 6 s of sound: cut it into clips, or raise audio.max_seconds",
             marks=[
-                pytest.mark.outcome("more sound than `audio.max_seconds`"),
+                pytest.mark.outcome(
+                    "more sound than `audio.max_seconds`",
+                    "quarantined by `audio`; cut it into clips, or raise the param",
+                ),
                 pytest.mark.outcome("sound, with its holes", "`audio.max_seconds`"),
             ],
         ),
@@ -173,7 +206,8 @@ def samples(outcomes: Outcomes, clip: str) -> np.ndarray:
 
 
 @pytest.mark.outcome(
-    "truncated between two fragments of an mp4, two clusters of a live webm, or two frames of an mp3 without a header"
+    "truncated between two fragments of an mp4, two clusters of a live webm, or two frames of an mp3 without a header",
+    "done with what is there, because the file says nothing of its length",
 )
 def test_a_cut_that_cannot_be_seen(outcomes: Outcomes) -> None:
     """Half of two seconds is there, and is all that the file knows of."""
@@ -194,27 +228,27 @@ def test_a_clip_that_begins_between_two_key_frames(outcomes: Outcomes) -> None:
     assert times(outcomes, "lead_short") == pytest.approx([at / 20 for at in range(7, 40)], abs=2e-3)
 
 
-@pytest.mark.outcome("rotation or mirror in the metadata")
+@pytest.mark.outcome("rotation or mirror in the metadata", "done, upright; a broken matrix is ignored")
 @pytest.mark.parametrize(("clip", "colours"), [("turned", "BRYG"), ("mirrored", "GRYB"), ("no_matrix", "RGBY")])
 def test_a_turned_clip(outcomes: Outcomes, clip: str, colours: str) -> None:
     """Its frames are as a player shows them; a matrix that shows nothing is none."""
     assert colours_of(jpeg.decode(outcomes.rows["frames"][clip]["jpegs"][0])) == colours  # type: ignore[index]
 
 
-@pytest.mark.outcome("pixels that are not square")
+@pytest.mark.outcome("pixels that are not square", "done, in the shape that a player shows")
 def test_pixels_that_are_not_square(outcomes: Outcomes) -> None:
     """160 pixels of 16:11 are shown as wide as 233 that are square."""
     row = outcomes.rows["frames"]["wide_pixels"]
     assert (row["width"], row["height"]) == (233, 120)
 
 
-@pytest.mark.outcome("variable frame rate")
+@pytest.mark.outcome("variable frame rate", "done; times are read from the file")
 def test_a_variable_frame_rate(outcomes: Outcomes) -> None:
     """The file's times."""
     assert times(outcomes, "uneven") == pytest.approx([0, 0.04, 0.08, 0.5, 0.54, 1.5], abs=2e-3)
 
 
-@pytest.mark.outcome("B-frames in AVI, or times of decoding in place of presentation")
+@pytest.mark.outcome("B-frames in AVI, or times of decoding in place of presentation", "done, in order")
 @pytest.mark.parametrize("clip", ["b_frames", "decoding_times"])
 def test_frames_that_are_stored_out_of_order(outcomes: Outcomes, clip: str) -> None:
     """They come in order, at equal steps."""
@@ -222,21 +256,24 @@ def test_frames_that_are_stored_out_of_order(outcomes: Outcomes, clip: str) -> N
     assert np.diff(times(outcomes, clip)) == pytest.approx(1 / 20, abs=2e-3)
 
 
-@pytest.mark.outcome("clock that does not start at 0")
+@pytest.mark.outcome("clock that does not start at 0", "done; times are from the clip's start")
 def test_a_late_clock(outcomes: Outcomes) -> None:
     """It says 3605.5 s at the clip's start."""
     assert times(outcomes, "late_clock") == pytest.approx([at / 20 for at in range(40)], abs=2e-3)
     assert len(samples(outcomes, "late_clock")) / 16_000 == pytest.approx(2.0, abs=0.05)
 
 
-@pytest.mark.outcome("one frame")
+@pytest.mark.outcome("one frame", "done")
 def test_one_frame(outcomes: Outcomes) -> None:
     """One picture at 0 s, and a second of sound."""
     assert times(outcomes, "one_frame") == [0.0]
     assert outcomes.of("audio", "one_frame") == "done"
 
 
-@pytest.mark.outcome("size of the picture, or channels and rate of the sound, change midway")
+@pytest.mark.outcome(
+    "size of the picture, or channels and rate of the sound, change midway",
+    "done; each picture has its own size",
+)
 def test_sizes_that_change(outcomes: Outcomes) -> None:
     """Each picture has its own size; of the two sounds, all four seconds are there."""
     sizes = [jpeg.decode(data).shape[:2] for data in outcomes.rows["frames"]["two_sizes"]["jpegs"]]  # type: ignore[attr-defined]
@@ -244,7 +281,7 @@ def test_sizes_that_change(outcomes: Outcomes) -> None:
     assert len(samples(outcomes, "two_sounds")) / 16_000 == pytest.approx(4.0, abs=0.2)
 
 
-@pytest.mark.outcome("sound that starts late or has holes")
+@pytest.mark.outcome("sound that starts late or has holes", "done; silence stands in their place")
 def test_sound_that_is_not_always_there(outcomes: Outcomes) -> None:
     """It starts at .7 s; or it pauses from .5 to 1.2 s, and goes on where it was."""
     late, hole = (np.abs(samples(outcomes, clip)) > 0.1 for clip in ("late_sound", "hole_in_sound"))
@@ -256,13 +293,16 @@ def test_sound_that_is_not_always_there(outcomes: Outcomes) -> None:
     assert len(hole) / 16_000 == pytest.approx(2.0, abs=0.05)
 
 
-@pytest.mark.outcome("left and right with opposite signs")
+@pytest.mark.outcome("left and right with opposite signs", "done, not silent (docs/method.md)")
 def test_opposite_channels_are_heard(outcomes: Outcomes) -> None:
     """As loud as one of them (docs/method.md says how they are mixed)."""
     assert outcomes.rows["audio"]["opposite"]["loudest_dbfs"] > -20  # type: ignore[operator]
 
 
-@pytest.mark.outcome("wrong frame rate in the header")
+@pytest.mark.outcome(
+    "wrong frame rate in the header",
+    "done with the header's times; give `fps` or `duration` in the CSV",
+)
 def test_a_wrong_frame_rate(outcomes: Outcomes) -> None:
     """The header says 5 per second. The CSV's `fps` of 4 comes first."""
     assert times(outcomes, "wrong_rate")[:3] == pytest.approx([0.0, 0.2, 0.4], abs=2e-3)
@@ -302,21 +342,25 @@ def people(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Outcomes]:
         )  # fmt: skip
 
 
-@pytest.mark.outcome("no face in any frame")
+@pytest.mark.outcome("no face in any frame", '`faces` skips: "no face found"; frames are embedded all the same')
 def test_nobody_is_there(people: Outcomes) -> None:
     """The faces are skipped, and what encodes frames has its row."""
     found = [people.of(step, "nobody") for step in ("faces", "embed-face", "embed-scene")]
     assert found == ["skipped: no face found", "skipped: no face found", "done"]
 
 
-@pytest.mark.outcome("face in part of the frames")
+@pytest.mark.outcome("face in part of the frames", "done; `coverage` says how much, `frame_index` which")
 def test_a_face_that_is_there_for_a_while(people: Outcomes) -> None:
     """In the first of the four frames of two seconds."""
     row = people.rows["faces"]["part"]
     assert (row["valid"], row["coverage"], row["frame_index"]) == (True, 0.25, [0])
 
 
-@pytest.mark.outcome("nobody in the picture seems to speak")
+@pytest.mark.outcome(
+    "nobody in the picture seems to speak",
+    '`faces` skips: "unsure whose face it is (faces.min_confidence)"; the face is masked and '
+    "no cue of it is written, the people stay in `data/tracks`",
+)
 def test_somebody_else_speaks(people: Outcomes) -> None:
     """A photograph and a voice: people are kept, and neither a feature nor a cue is made of the face."""
     unsure = "skipped: unsure whose face it is (faces.min_confidence)"
@@ -369,7 +413,11 @@ def arrays(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Outcomes]:
         )  # fmt: skip
 
 
-@pytest.mark.outcome("no video, but an array of `openface_face/`")
+@pytest.mark.outcome(
+    "no video, but an array of `openface_face/`",
+    "`frames` skips; with `faces.detector: openface` the faces are the array's, without "
+    "boxes and landmarks: `face-geometry` skips, and no cue tells of mouth, brows or head",
+)
 def test_an_array_of_faces(arrays: Outcomes) -> None:
     """It is all that there is of the face: its pictures, and no point of it."""
     found = {step: arrays.of(step, "good") for step in ("frames", "faces", "embed-look")}
@@ -383,7 +431,10 @@ def test_an_array_of_faces(arrays: Outcomes) -> None:
     assert [cues[name] for name in ("mouth_width", "face_length", "brow_height", "head_motion")] == [None] * 4
 
 
-@pytest.mark.outcome("array of faces that is black")
+@pytest.mark.outcome(
+    "array of faces that is black",
+    '`faces` skips: "no face found"; black in part: left out, `coverage` says how much is there',
+)
 def test_a_black_array(arrays: Outcomes) -> None:
     """No face is found; of eight pictures two show one."""
     assert arrays.of("faces", "black") == "skipped: no face found"
@@ -391,7 +442,7 @@ def test_a_black_array(arrays: Outcomes) -> None:
     assert (row["valid"], row["frame_index"], row["coverage"]) == (True, [6, 7], 0.25)
 
 
-@pytest.mark.outcome("array of faces that is torn or of another shape or type")
+@pytest.mark.outcome("array of faces that is torn or of another shape or type", "quarantined by `faces`")
 @pytest.mark.parametrize(
     ("clip", "says"), [("torn", "the file is torn"), ("flat", "(112, 112, 3) of uint8"), ("floats", "of float32")]
 )
@@ -418,7 +469,7 @@ def test_a_container_that_is_not_read(outcomes: Outcomes) -> None:
     ) in itertools.chain(*outcomes.problems["ingest"].values())
 
 
-@pytest.mark.outcome("subtitle or vote without a clip")
+@pytest.mark.outcome("subtitle or vote without a clip", "noted in `data/quarantine/ingest.parquet`, nothing else")
 def test_words_and_votes_of_nobody(arrays: Outcomes) -> None:
     """They are two notes; no table has such a clip."""
     assert arrays.problems["ingest"]["ghost"] == [

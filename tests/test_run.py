@@ -202,7 +202,10 @@ def test_transient_failures_are_tried_again(tmp_path: Path, monkeypatch: pytest.
     assert TRIES.stat().st_size == 3
 
 
-@pytest.mark.outcome("more than `quality.max_failed` of a stage's clips are quarantined")
+@pytest.mark.outcome(
+    "more than `quality.max_failed` of a stage's clips are quarantined",
+    "the stage fails with exit code 1, and says how many, the first one and where the list is",
+)
 def test_too_many_failures_stop_the_stage_and_leave_the_list(tmp_path: Path) -> None:
     """The error counts, names one and the file with all; what was there before stays."""
     places = manifest(tmp_path, [1, 2, 3])
@@ -377,7 +380,11 @@ class Large(Double):
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
 
 
-@pytest.mark.outcome("the memory of a GPU is too small")
+@pytest.mark.outcome(
+    "the memory of a GPU is too small",
+    "the stage ends with one sentence that says what was tried; no batch is made smaller on "
+    "the way, because the rows of a smaller batch differ in the last bits",
+)
 def test_out_of_device_memory_is_one_sentence(tmp_path: Path) -> None:
     """It names what was tried and the settings, and no batch is made smaller. There is no GPU here: torch's own error
     is raised by hand."""

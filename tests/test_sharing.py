@@ -270,7 +270,10 @@ class TestObjectStorage:
 class TestReadOnly:
     """A store that may be read."""
 
-    @pytest.mark.outcome("the store is read-only")
+    @pytest.mark.outcome(
+        "the store is read-only",
+        "known rows are used; where some must be computed, one sentence before any work",
+    )
     @needs_root
     def test_of_somebody_else(
         self, base: Path, work: Callable[..., Clone], ingested: Mapping[int, Path], other: Clone
@@ -291,7 +294,10 @@ class TestReadOnly:
         assert ben.counts("frames") == (8, 0)
         assert tree(store) == kept
 
-    @pytest.mark.outcome("the server does not answer, a pack may not be read")
+    @pytest.mark.outcome(
+        "the server does not answer, a pack may not be read",
+        "one sentence, exit code 1; nothing is set aside",
+    )
     @needs_root
     def test_packs_that_may_not_be_read(self, base: Path, work: Callable[..., Clone], other: Clone) -> None:
         """They are sound: in a folder where they could be moved, they stay, and the run ends with one sentence."""
@@ -303,7 +309,10 @@ class TestReadOnly:
         assert "no permission" in one_sentence(work(store, like=other).stage("frames"), 1)
         assert tree(store) == kept
 
-    @pytest.mark.outcome("the store is read-only")
+    @pytest.mark.outcome(
+        "the store is read-only",
+        "known rows are used; where some must be computed, one sentence before any work",
+    )
     @needs_root
     def test_file_system(self, base: Path, work: Callable[..., Clone], ingested: Mapping[int, Path]) -> None:
         """A mount that is read-only is the same."""
@@ -320,7 +329,10 @@ class TestReadOnly:
 class TestFull:
     """A disk without space."""
 
-    @pytest.mark.outcome("the disk is full")
+    @pytest.mark.outcome(
+        "the disk is full",
+        "one sentence, exit code 1; what was finished is kept, make space and run again",
+    )
     @needs_root
     def test_store(self, base: Path, work: Callable[..., Clone]) -> None:
         """One sentence and no torn pack; with space, the same command goes on from what was kept."""
@@ -336,7 +348,10 @@ class TestFull:
             assert reused > 0
             assert computed + reused == 8
 
-    @pytest.mark.outcome("the disk is full")
+    @pytest.mark.outcome(
+        "the disk is full",
+        "one sentence, exit code 1; what was finished is kept, make space and run again",
+    )
     @needs_root
     def test_data(self, base: Path, work: Callable[..., Clone]) -> None:
         """The same for the stage's own folder: what was computed is in the store."""

@@ -205,8 +205,8 @@ def test_errors_are_one_line_and_an_exit_code(project: Path) -> None:
     assert "dvc repro" in done.stderr
 
 
-@pytest.mark.outcome("an unknown key")
-@pytest.mark.outcome("a value of a wrong type")
+@pytest.mark.outcome("an unknown key", "the key, and the nearest known one")
+@pytest.mark.outcome("a value of a wrong type", "the key, and what it should be")
 @pytest.mark.outcome("a missing or unfit checkpoint", "where it was looked for")
 @pytest.mark.parametrize(
     ("stage", "edit", "says"),

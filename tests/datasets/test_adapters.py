@@ -101,7 +101,7 @@ def test_truth_and_votes(tmp_path: Path) -> None:
 
 
 @pytest.mark.outcome("a label that is no class", "the nearest class.")
-@pytest.mark.outcome("a name twice")
+@pytest.mark.outcome("a name twice", "the name")
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
@@ -235,7 +235,7 @@ def test_a_vote_may_not_pass_for_the_given_label(tmp_path: Path) -> None:
         list_dataset(params.model_copy(update={"votes": "votes.csv"}))
 
 
-@pytest.mark.outcome("a folder without clips")
+@pytest.mark.outcome("a folder without clips", "the suffixes that are looked for")
 def test_an_empty_folder_says_what_was_looked_for(tmp_path: Path) -> None:
     """No media: the suffixes that count."""
     with pytest.raises(DatasetError, match=r"no media below .*\.mp4") as caught:

@@ -61,7 +61,11 @@ def wav_and_flac(folder: Path, tone: float) -> None:
 CSV = "name,label,group,split\na,sad,s1,\nb,happy,s2,\nc,sad,s3,\nd,happy,s4,\ne,sad,s1,\nf,happy,s2,\n"
 
 
-@pytest.mark.outcome("copies: clips that share a file, byte for byte, or whose decoded pictures and sound are equal")
+@pytest.mark.outcome(
+    "copies: clips that share a file, byte for byte, or whose decoded pictures and sound are equal",
+    "done; they stay in one fold, and their groups with them; noted in "
+    "`data/quarantine/ingest.parquet` where their groups, splits or labels differ",
+)
 def test_equal_files(go: Ingest, make_film: Callable[..., Path], tmp_path: Path) -> None:
     """They are named with what tells them apart, and stay in one fold with the other clips of both their groups."""
     for name, frames in (("a", 5), ("c", 6), ("d", 7), ("e", 8), ("f", 9)):

@@ -330,7 +330,7 @@ def test_a_request_that_is_refused_in_every_form_concerns_one_clip(status: int) 
         client.close()
 
 
-@pytest.mark.outcome("it lets nobody in (401, 403, 404, a redirect), or is not there")
+@pytest.mark.outcome("it lets nobody in (401, 403, 404, a redirect), or is not there", "one sentence, exit code 2")
 @pytest.mark.parametrize(("status", "hint"), [(401, "OPENAI_API_KEY"), (403, "OPENAI_API_KEY"), (404, "enrich.model")])
 def test_a_shut_door_ends_the_run(status: int, hint: str) -> None:
     """No clip would fare better: one sentence with the remedy, after one request."""
@@ -347,7 +347,7 @@ def test_a_shut_door_ends_the_run(status: int, hint: str) -> None:
     assert len(server.requests) == 1
 
 
-@pytest.mark.outcome("it lets nobody in (401, 403, 404, a redirect), or is not there")
+@pytest.mark.outcome("it lets nobody in (401, 403, 404, a redirect), or is not there", "one sentence, exit code 2")
 def test_a_redirect_ends_the_run() -> None:
     """The key is for the address that a person gave, and for no other."""
 
@@ -363,7 +363,7 @@ def test_a_redirect_ends_the_run() -> None:
     assert len(server.requests) == 1
 
 
-@pytest.mark.outcome("it lets nobody in (401, 403, 404, a redirect), or is not there")
+@pytest.mark.outcome("it lets nobody in (401, 403, 404, a redirect), or is not there", "one sentence, exit code 2")
 def test_nobody_there_is_said_at_once() -> None:
     """Where to look and what else one can do; no round of retries."""
     with socket.socket() as free:

@@ -59,7 +59,10 @@ def test_what_becomes_of_a_clip_that_has_no_answer(tmp_path: Path, monkeypatch: 
     assert {row["status"] for name, row in rows.items() if name.startswith("c")} == {"ok"}
 
 
-@pytest.mark.outcome("the account has no money left, or nobody is answered any more")
+@pytest.mark.outcome(
+    "the account has no money left, or nobody is answered any more",
+    "one sentence with the server's reason, exit code 1; the replies so far are kept",
+)
 def test_replies_are_kept_when_the_money_is_spent(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:

@@ -83,9 +83,9 @@ def test_a_name_that_looks_like_an_address_is_a_file(make_film: Make) -> None:
     assert probe(make_film("http:%2f%03d.mp4")).width == 64
 
 
-@pytest.mark.outcome("length of a file")
-@pytest.mark.outcome("streams")
-@pytest.mark.outcome("pixels of a frame, coded or shown")
+@pytest.mark.outcome("length of a file", "3,600 s")
+@pytest.mark.outcome("streams", "16")
+@pytest.mark.outcome("pixels of a frame, coded or shown", "8192 × 8192")
 def test_limits(make_film: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     """Length, size and streams of a clip are bounded before it is decoded."""
     path = make_film(frames=20)
@@ -102,7 +102,11 @@ def test_limits(make_film: Make, monkeypatch: pytest.MonkeyPatch) -> None:
         probe(path)
 
 
-@pytest.mark.outcome("FFmpeg gives an error of the disk or the memory")
+@pytest.mark.outcome(
+    "FFmpeg gives an error of the disk or the memory",
+    "the file is read once more and memory is asked for; where both are there, the file is "
+    "broken, and it is remembered as such; otherwise the failure may pass",
+)
 def test_a_file_that_asks_for_absurd_memory_is_broken_and_not_unlucky(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

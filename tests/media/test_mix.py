@@ -199,7 +199,7 @@ def test_endless_sound_is_bounded(make_film: Make) -> None:
         read_sound(make_film(frames=20), 0.5)
 
 
-@pytest.mark.outcome("sound, with its holes")
+@pytest.mark.outcome("sound, with its holes", "`audio.max_seconds`")
 def test_a_hole_of_hours_is_not_filled(tmp_path: Path) -> None:
     """A wrong time in the file must not fill the memory."""
     path = write(tmp_path / "a.mkv", "libx264", "libopus", sound_start=3000.0)

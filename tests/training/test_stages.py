@@ -105,7 +105,7 @@ def test_files_are_those_of_the_contract(planted: Planted, project: Callable[...
     assert [row[0] for row in read_csv(at.plots("per_class"))] == ["class", *CLASSES]
 
 
-@pytest.mark.outcome("candidate without any modality")
+@pytest.mark.outcome("candidate without any modality", "predicted by the training prior, `flag` says so")
 @pytest.mark.outcome("named in a CSV, no such file", "a candidate gets its row in the submission")
 def test_the_submission_has_every_candidate_once(
     planted: Planted, project: Callable[..., Project], quick: TrainParams

@@ -170,7 +170,10 @@ def test_a_tiny_picture_has_no_face(tracks: FollowFaces) -> None:
         assert isinstance(run(tracks, [np.zeros((*size, 3), np.uint8)]), Skip)
 
 
-@pytest.mark.outcome("a video that `frames` could read and that does not decode to its end")
+@pytest.mark.outcome(
+    "a video that `frames` could read and that does not decode to its end",
+    "done; faces are found in the stored frames, and mouths are not seen to move",
+)
 def test_a_video_that_does_not_decode_any_more(tracks: FollowFaces, tmp_path: Path) -> None:
     """Its stored frames are searched, and nobody's mouth is seen to move: of a file that is cut off, and of one whose
     decoding ended its process. A failure that may pass is no outcome."""
