@@ -45,6 +45,10 @@ def test_excel_names_its_delimiter(tmp_path: Path) -> None:
         rows(tmp_path / "x.csv", "sep=;\nname;label\na;happy\n;sad\n")
 
 
+@pytest.mark.outcome(
+    "a CSV in an encoding that nothing says",
+    "the line, the encoding that is probable, and how to save the file",
+)
 @pytest.mark.parametrize(
     ("data", "says"),
     [
@@ -57,10 +61,12 @@ def test_excel_names_its_delimiter(tmp_path: Path) -> None:
 )
 def test_an_encoding_is_never_guessed(tmp_path: Path, data: bytes, says: str) -> None:
     """A wrong guess would change names silently; the sentence says what the file probably is, and what to do."""
-    with pytest.raises(DatasetError, match=re.escape(says)):
+    with pytest.raises(DatasetError, match=re.escape(says)) as caught:
         rows(tmp_path / "x.csv", data)
+    assert caught.value.exit_code == 2
 
 
+@pytest.mark.outcome("a missing folder, CSV or column", "which one")
 def test_a_missing_file_says_so(tmp_path: Path) -> None:
     """Not that it is in a wrong encoding."""
     with pytest.raises(DatasetError, match=r"there is no file .*x\.csv"):

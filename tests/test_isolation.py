@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import resource
 import signal
 import socket
 import subprocess
@@ -108,6 +109,13 @@ def go(
     )
 
 
+@pytest.mark.outcome(
+    "decoding it crashes, or takes more than 30 s (and 4 s for each MB) or 1 GB",
+    "quarantined by that stage as `Undecodable`",
+    "remembered; the run goes on",
+)
+@pytest.mark.outcome("time", "the kernel (RLIMIT_CPU).")
+@pytest.mark.outcome("memory", "the kernel (RLIMIT_AS)")
 @pytest.mark.parametrize("engine", ["local", "tests.processes:Processes"])
 @pytest.mark.parametrize(
     ("word", "message"),
@@ -130,6 +138,11 @@ def test_a_clip_that_ends_its_process_is_quarantined_and_remembered(word: str, m
     assert known == problems
 
 
+@pytest.mark.outcome("a failure that may pass (a disk, a server)", "never remembered by the store")
+@pytest.mark.outcome(
+    "time",
+    "A process that sleeps is ended after ten times as long; that may be the disk's fault, and is not remembered",
+)
 def test_a_clip_that_need_not_be_to_blame_is_tried_again_by_the_next_run(monkeypatch: pytest.MonkeyPatch) -> None:
     """A process that is killed from outside, as where the machine's memory is short, or that waits for a disk."""
     monkeypatch.setattr(isolation, "PATIENCE", 0.5)
@@ -138,6 +151,62 @@ def test_a_clip_that_need_not_be_to_blame_is_tried_again_by_the_next_run(monkeyp
     assert go(["killed", "sleep", "fine"])[0].computed == 2
 
 
+@pytest.mark.outcome(
+    "decoding it crashes, or takes more than 30 s (and 4 s for each MB) or 1 GB",
+    "after a second try alone in a new process",
+)
+@pytest.mark.outcome(
+    "ends at a clip, or meets such a failure after other clips", "the clip is tried once more, alone in a new one"
+)
+def test_the_second_try_is_in_a_new_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Which nobody has used; and then the clip is given up."""
+    asked: list[tuple[str, int, int]] = []
+    ask = isolation.Isolation._ask
+
+    def watched(self: object, process: isolation._Process, clip: Clip, seconds: float) -> object:
+        asked.append((clip.clip_id, process.pid, process.clips))
+        return ask(self, process, clip, seconds)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(isolation.Isolation, "_ask", watched)
+    go(["fine", "crash", "fine"])
+    tries = [(pid, clips) for name, pid, clips in asked if name == "01-crash"]
+    assert [clips for _, clips in tries] == [1, 0]
+    assert len({pid for pid, _ in tries}) == 2
+    assert len(asked) == 4
+
+
+class Large(Decode):
+    """Its clips are files of two million bytes."""
+
+    def media(self, clip: Clip) -> Sequence[Path]:
+        return (Path("large"),)
+
+
+@pytest.mark.outcome(
+    "decoding it crashes, or takes more than 30 s (and 4 s for each MB) or 1 GB",
+    "quarantined by that stage as `Undecodable`",
+)
+def test_a_large_file_may_take_longer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """So much for each MB."""
+    with Path("large").open("wb") as file:
+        file.truncate(2_000_000)
+    asked: list[float] = []
+    ask = isolation.Isolation._ask
+
+    def watched(self: object, process: isolation._Process, clip: Clip, seconds: float) -> object:
+        asked.append(seconds)
+        return ask(self, process, clip, seconds)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(isolation.Isolation, "_ask", watched)
+    monkeypatch.setattr(isolation, "CPU_S", 30.0)
+    go(["fine"], Large())
+    assert asked == [38.0]
+
+
+@pytest.mark.outcome(
+    "ends at a clip, or meets such a failure after other clips",
+    "the clip is tried once more, alone in a new one, and that outcome counts",
+)
 def test_an_earlier_clip_cannot_take_another_along() -> None:
     """A clip that fails in a process that others have used is tried alone, and its row is right."""
     _, rows, problems = go(["poison", "after", "fine", "poison", "spoilt"])
@@ -147,6 +216,10 @@ def test_an_earlier_clip_cannot_take_another_along() -> None:
     assert rows["01-after"] == rows["02-fine"], "the new process goes on"
 
 
+@pytest.mark.outcome(
+    "meets a failure that is not a plain `BadInput`",
+    "likewise, because nobody knows what such a failure has done to its memory",
+)
 def test_a_bug_is_a_bug_with_its_place() -> None:
     """And it takes its process along: nobody knows what it left behind."""
     summary, rows, problems = go(["fine", "bug", "fine"])
@@ -165,12 +238,14 @@ def test_what_ends_a_run_ends_it() -> None:
     assert caught.value.exit_code == 2
 
 
+@pytest.mark.outcome("the answer", "the stage's process reads nothing else from a decoding process")
 def test_an_answer_cannot_run_code() -> None:
     """What a decoding process sends is plain values, arrays and dataclasses, or it is refused."""
     with pytest.raises(Exception, match=r"pathlib.* is no plain value"):
         go(["code"])
 
 
+@pytest.mark.outcome("has had 50 clips", "it is ended, and another one started")
 def test_a_process_ends_after_so_many_clips(monkeypatch: pytest.MonkeyPatch) -> None:
     """What decoders leak is let go, and what they corrupt cannot reach far."""
     monkeypatch.setattr(isolation, "CLIPS", 3)
@@ -192,6 +267,12 @@ class Forbidden(Decode):
                 assert kept
             elif word == "inherited":
                 return int(any(Path(link).name == word for link in map(os.readlink, Path("/proc/self/fd").iterdir())))
+            elif word == "rename":
+                Path("written").rename("renamed")
+            elif word == "remove":
+                Path("renamed").unlink()
+            elif word == "limit":
+                return resource.getrlimit(getattr(resource, number))[0]
             elif word == "print":
                 os.write(2, b"a decoder says something")
             elif word == "connect":
@@ -202,16 +283,34 @@ class Forbidden(Decode):
         return 1
 
 
+@pytest.mark.outcome("open files", "what the stage has open is closed")
+@pytest.mark.outcome("writing", "no byte into any file", "Not enforced: making empty files, renaming and removing them")
 def test_what_a_decoding_process_may_not_do(capfd: pytest.CaptureFixture[str]) -> None:
-    """Write into files, open many, use those of the stage, and say anything."""
+    """Write into files, open many, use those of the stage, and say anything. It may make, rename and remove files."""
     with Path("inherited").open("w"):
         _, rows, problems = go(["write", "open", "inherited", "print"], Forbidden())
     assert not problems
     assert list(rows.values()) == [0, 0, 0, 1]
     assert Path("written").read_text() == ""
     assert capfd.readouterr().err == ""
+    _, rows, _ = go(["rename", "remove"], Forbidden())
+    assert list(rows.values()) == [1, 1]
+    assert not Path("written").exists()
 
 
+@pytest.mark.outcome("open files", "the kernel (RLIMIT_NOFILE)")
+@pytest.mark.outcome("writing", "the kernel (RLIMIT_FSIZE).")
+def test_the_kernel_knows_the_limits() -> None:
+    """Of open files, and of bytes that are written."""
+    _, rows, _ = go(["limit RLIMIT_NOFILE", "limit RLIMIT_FSIZE"], Forbidden())
+    assert list(rows.values()) == [worker.OPEN_FILES, 0]
+
+
+@pytest.mark.outcome(
+    "network",
+    "none | an empty network namespace, where the system lets the user make one",
+    "(root may; some containers and distributions let nobody)",
+)
 def test_a_decoding_process_has_no_network() -> None:
     """Where this user may make a network namespace."""
     if subprocess.run(["unshare", "--net", "--map-root-user", "true"], capture_output=True).returncode:
@@ -245,6 +344,7 @@ class Arrays(Transform[dict[str, object]]):
         return []
 
 
+@pytest.mark.outcome("the answer", "plain values, arrays and dataclasses")
 def test_plain_values_and_arrays_arrive_as_they_are() -> None:
     """With their types."""
     isolated = isolation.Isolation(Arrays())

@@ -44,6 +44,9 @@ def test_profiles_state_every_section(name: str) -> None:
         assert set(options) == HEADS.load(head).Params.model_fields.keys() - TrainParams.model_fields.keys()
 
 
+@pytest.mark.outcome("an unknown key", "the key, and the nearest known one")
+@pytest.mark.outcome("a value of a wrong type", "the key, and what it should be")
+@pytest.mark.outcome("an unknown encoder", "the nearest known family")
 @pytest.mark.parametrize(
     ("section", "says"),
     [

@@ -273,6 +273,10 @@ class TestWhatIsComputed:
         assert computed(project) == {}
         assert {path: path.read_bytes() for path in before} == before
 
+    @pytest.mark.outcome(
+        "the same broken clip in the next run",
+        "`mer quarantine list` shows it, `mer quarantine retry STAGE` tries it again",
+    )
     def test_the_quarantine_can_be_listed_and_tried_again(self, project: Path) -> None:
         """A clip that is still broken stays; what is known of it is made anew."""
         listed = mer(project, "quarantine", "list", "frames").stdout

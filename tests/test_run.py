@@ -185,6 +185,7 @@ def test_input_digest_covers_what_is_declared(tmp_path: Path) -> None:
     assert digests[0] == digests[1] != digests[2]
 
 
+@pytest.mark.outcome("in a batch", "a clip has no row only where it fails by itself")
 def test_one_bad_item_does_not_take_its_batch_along(tmp_path: Path) -> None:
     """The item that spoils a batch is found and quarantined; its companions have their rows."""
     transform = Double()
@@ -201,6 +202,10 @@ def test_transient_failures_are_tried_again(tmp_path: Path, monkeypatch: pytest.
     assert TRIES.stat().st_size == 3
 
 
+@pytest.mark.outcome(
+    "more than `quality.max_failed` of a stage's clips are quarantined",
+    "the stage fails with exit code 1, and says how many, the first one and where the list is",
+)
 def test_too_many_failures_stop_the_stage_and_leave_the_list(tmp_path: Path) -> None:
     """The error counts, names one and the file with all; what was there before stays."""
     places = manifest(tmp_path, [1, 2, 3])
@@ -290,6 +295,17 @@ def test_a_second_run_computes_nothing(tmp_path: Path) -> None:
     assert fingerprint(tmp_path / "a") == fingerprint(tmp_path / "b")
 
 
+@pytest.mark.outcome(
+    "the same broken clip in the next run", "it is remembered as broken and not tried again until its bytes change"
+)
+def test_a_broken_clip_is_tried_again_when_it_is_another(tmp_path: Path) -> None:
+    """The same content is known to be broken, also after a rename; other content is another clip."""
+    first = go(Double(), manifest(tmp_path, [1, -2]), tmp_path, max_failed=1.0, store="store")
+    again = go(Double(), manifest(tmp_path, [-2, 1]), tmp_path, max_failed=1.0, store="store")
+    mended = go(Double(), manifest(tmp_path, [1, 3]), tmp_path, max_failed=1.0, store="store")
+    assert [(one.computed, one.failed.total()) for one in (first, again, mended)] == [(2, 1), (0, 1), (1, 0)]
+
+
 def test_an_added_clip_is_computed_alone(tmp_path: Path) -> None:
     """And the shards are those of a run that knew nothing."""
     go(Double(), manifest(tmp_path, list(range(20))), tmp_path / "a", store="store")
@@ -309,6 +325,9 @@ def test_renamed_and_moved_clips_are_known(tmp_path: Path) -> None:
     assert [(row["clip_id"], row["y"]) for row in rows_of(tmp_path / "b/rows")] == [("x", 6), ("y", 2), ("z", 4)]
 
 
+@pytest.mark.outcome(
+    "a pack is torn, altered, foreign or of an older form", "said in the stage's line, its rows computed again"
+)
 def test_a_damaged_pack_is_said_and_its_rows_are_computed_again(tmp_path: Path) -> None:
     """The others are re-used; the shards come out as they were."""
     places = manifest(tmp_path, list(range(30)))
@@ -333,6 +352,9 @@ def test_a_pack_that_is_the_shard_is_not_kept_twice(tmp_path: Path) -> None:
     assert shards == {path.stem for path in packs(tmp_path)}
 
 
+@pytest.mark.outcome(
+    "Ctrl-C; SIGTERM", "what was computed until then is in the store, and the same command goes on from there"
+)
 def test_what_was_done_before_an_interruption_is_kept(tmp_path: Path) -> None:
     """Ctrl-C: everything that came out of the engine until then is known to the next run."""
 
@@ -358,6 +380,11 @@ class Large(Double):
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
 
 
+@pytest.mark.outcome(
+    "the memory of a GPU is too small",
+    "the stage ends with one sentence that says what was tried; no batch is made smaller on "
+    "the way, because the rows of a smaller batch differ in the last bits",
+)
 def test_out_of_device_memory_is_one_sentence(tmp_path: Path) -> None:
     """It names what was tried and the settings, and no batch is made smaller. There is no GPU here: torch's own error
     is raised by hand."""
@@ -390,6 +417,7 @@ class Buggy(Double):
 HERE = r"tests/test_run\.py:\d+"
 
 
+@pytest.mark.outcome("in some clips", "and are never remembered")
 @pytest.mark.parametrize("where", ["prepare", "row"])
 def test_a_bug_keeps_its_traceback(tmp_path: Path, where: str, caplog: pytest.LogCaptureFixture) -> None:
     """In the quarantine and in the log, with file and line and no path of this machine; the others have their rows,
@@ -414,6 +442,17 @@ def test_a_bug_keeps_its_traceback(tmp_path: Path, where: str, caplog: pytest.Lo
     assert go(Buggy(where), places, tmp_path / "again", store="store").computed == 1
 
 
+@pytest.mark.outcome("in some clips", "they count for `quality.max_failed` like any other")
+def test_bugs_count_as_failures(tmp_path: Path) -> None:
+    """Two of ten are more than a tenth."""
+    with pytest.raises(TooManyFailed, match=r"double: 2 of 10 clips failed"):
+        go(Buggy("prepare"), manifest(tmp_path, [*range(8), 100, 101]), tmp_path, max_failed=0.1)
+
+
+@pytest.mark.outcome(
+    "in every clip of the first batch, where no row of this code is known from before",
+    "the run ends at once: exit code 1, one sentence with file and line",
+)
 @pytest.mark.parametrize("where", ["prepare", "row"])
 def test_a_bug_that_every_clip_has_ends_the_run_at_once(tmp_path: Path, where: str) -> None:
     """One sentence with file and line, whatever may fail; the quarantine has those that were tried, and nothing else is
@@ -425,6 +464,9 @@ def test_a_bug_that_every_clip_has_ends_the_run_at_once(tmp_path: Path, where: s
     assert 4 <= pq.read_table(tmp_path / "quarantine.parquet").num_rows < 100
 
 
+@pytest.mark.outcome(
+    "in every clip of the first batch, where no row of this code is known from before", "the run ends at once"
+)
 def test_a_bug_in_all_new_clips_does_not_end_a_run_that_has_rows(tmp_path: Path) -> None:
     """Else what becomes of clips would depend on which of them were known."""
     go(Buggy("prepare"), manifest(tmp_path, list(range(20))), tmp_path, store="store")
@@ -438,6 +480,7 @@ class Alone(Double):
         return super().infer([item])
 
 
+@pytest.mark.outcome("in a batch", "that is said, and its clips are tried alone")
 @local_only
 def test_a_batch_that_fails_by_a_bug_is_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """A transform that can compute one clip at a time only: its rows are there, and it is no secret that each was tried

@@ -259,6 +259,7 @@ class TestObjectStorage:
         done = work("s3://no-such-bucket/mer", like=Clone(ROOT, env=bucket.env)).stage("frames")
         assert "make the bucket first" in one_sentence(done, 1)
 
+    @pytest.mark.outcome("the server does not answer, a pack may not be read", "one sentence, exit code 1")
     def test_no_server(self, work: Callable[..., Clone], bucket: Bucket) -> None:
         """A server that does not answer is one sentence, too."""
         env = {**bucket.env, "AWS_ENDPOINT_URL": "http://127.0.0.1:1", "AWS_MAX_ATTEMPTS": "1"}
@@ -269,6 +270,10 @@ class TestObjectStorage:
 class TestReadOnly:
     """A store that may be read."""
 
+    @pytest.mark.outcome(
+        "the store is read-only",
+        "known rows are used; where some must be computed, one sentence before any work",
+    )
     @needs_root
     def test_of_somebody_else(
         self, base: Path, work: Callable[..., Clone], ingested: Mapping[int, Path], other: Clone
@@ -289,6 +294,10 @@ class TestReadOnly:
         assert ben.counts("frames") == (8, 0)
         assert tree(store) == kept
 
+    @pytest.mark.outcome(
+        "the server does not answer, a pack may not be read",
+        "one sentence, exit code 1; nothing is set aside",
+    )
     @needs_root
     def test_packs_that_may_not_be_read(self, base: Path, work: Callable[..., Clone], other: Clone) -> None:
         """They are sound: in a folder where they could be moved, they stay, and the run ends with one sentence."""
@@ -300,6 +309,10 @@ class TestReadOnly:
         assert "no permission" in one_sentence(work(store, like=other).stage("frames"), 1)
         assert tree(store) == kept
 
+    @pytest.mark.outcome(
+        "the store is read-only",
+        "known rows are used; where some must be computed, one sentence before any work",
+    )
     @needs_root
     def test_file_system(self, base: Path, work: Callable[..., Clone], ingested: Mapping[int, Path]) -> None:
         """A mount that is read-only is the same."""
@@ -316,6 +329,10 @@ class TestReadOnly:
 class TestFull:
     """A disk without space."""
 
+    @pytest.mark.outcome(
+        "the disk is full",
+        "one sentence, exit code 1; what was finished is kept, make space and run again",
+    )
     @needs_root
     def test_store(self, base: Path, work: Callable[..., Clone]) -> None:
         """One sentence and no torn pack; with space, the same command goes on from what was kept."""
@@ -331,6 +348,10 @@ class TestFull:
             assert reused > 0
             assert computed + reused == 8
 
+    @pytest.mark.outcome(
+        "the disk is full",
+        "one sentence, exit code 1; what was finished is kept, make space and run again",
+    )
     @needs_root
     def test_data(self, base: Path, work: Callable[..., Clone]) -> None:
         """The same for the stage's own folder: what was computed is in the store."""

@@ -202,6 +202,11 @@ def _store(runtime: Runtime) -> Iterator[Finding]:
     root.folders()
     place = root.local("")
     room = "" if place is None else f", {size_text(free_bytes(place))} free"
+    if place is not None and not place.exists():
+        above = next(folder for folder in place.absolute().parents if folder.exists())
+        if above.is_dir() and os.access(above, os.W_OK):
+            yield Finding("store", "ok", f"{url}, is not there yet and can be made{room}")
+            return
     probe = f".doctor.{os.getpid()}{TEMPORARY}"
     try:
         root.write(probe, b"")

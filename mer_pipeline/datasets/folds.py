@@ -62,8 +62,8 @@ def make_folds(
     ordered = sorted(clips)
     labels = [label for _, label, _ in ordered]
     clip_ids = [clip_id for clip_id, _, _ in ordered]
-    groups = [group for _, _, group in ordered]
-    groups, joins = _join(groups, clip_ids, copies)
+    given = [group for _, _, group in ordered]
+    groups, joins = _join(given, clip_ids, copies)
     most = max(Counter(labels).values(), default=0)
     notes = []
     if not ordered:
@@ -71,16 +71,22 @@ def make_folds(
     if most < 2 or len(set(_join(clip_ids, clip_ids, copies)[0])) < 2:
         note = f"{len(ordered)} labelled clips and no class with two different ones: cross-validation is impossible"
         return Folds({clip_id: 0 for clip_id, _, _ in ordered}, 1, note)
+    before, units = len(set(given)), "groups"
     if len(set(groups)) == 1:
-        groups, _ = _join(clip_ids, clip_ids, copies)
-        notes.append(
-            "all labelled clips are of one group (one speaker): folds split it, and the scores say nothing about others"
+        one = (
+            "copies of clips join all groups into one" if joins else "all labelled clips are of one group (one speaker)"
         )
-    if joins:
+        notes.append(f"{one}: folds split it, and the scores say nothing about others")
+        groups, _ = _join(clip_ids, clip_ids, copies)
+        before, units = len(clip_ids), "different clips"
+    elif joins:
         notes.append(f"groups that have copies of one clip count as one group ({joins} fewer)")
-    n = min(params.n, len(set(groups)), most)
+    there = len(set(groups))
+    n = min(params.n, there, most)
     if n < params.n:
-        notes.append(f"{n} folds instead of {params.n}: there are {len(set(groups))} groups")
+        parted = f" ({before} before copies were joined)" if before > there else ""
+        why = f"no class has more than {most} clips" if most < there else f"there are {there} {units}{parted}"
+        notes.append(f"{n} folds instead of {params.n}: {why}")
     splitter = StratifiedGroupKFold(n, shuffle=True, random_state=params.seed)
     fold_of: dict[str, int] = {}
     with warnings.catch_warnings():

@@ -64,6 +64,20 @@ def run(project: Path, *words: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, cwd=project, env=env, capture_output=True, text=True)
 
 
+@pytest.mark.outcome(
+    "terminal",
+    "one line for each place in the code, with file, line and the first clip: `error: "
+    "embed-mine: KeyError at components/mine.py:42 for 'c0017': 'face'`",
+)
+@pytest.mark.outcome(
+    "`data/quarantine/STAGE.parquet`",
+    "the clip with the class of what was raised, the message and the traceback (paths are "
+    "relative, so the table says nothing of the machine)",
+)
+@pytest.mark.outcome(
+    "in every clip of the first batch, where no row of this code is known from before",
+    "the run ends at once: exit code 1, one sentence with file and line, the traceback in the log",
+)
 def test_a_key_error_in_a_new_encoder_shows_its_line(project: Path) -> None:
     """The stage ends at once with exit code 1. Standard error has one line with file and line and one sentence at the
     end; the traceback is in the log and in the quarantine."""
@@ -86,6 +100,12 @@ def test_a_key_error_in_a_new_encoder_shows_its_line(project: Path) -> None:
     assert not (project / "data/features/mine").exists()
 
 
+@pytest.mark.outcome(
+    "terminal",
+    "one line for each place in the code, with file, line and the first clip: `error: "
+    "embed-mine: KeyError at components/mine.py:42 for 'c0017': 'face'`",
+)
+@pytest.mark.outcome("`.mer/logs/STAGE.log`", "a line for every clip, with the whole traceback")
 def test_a_bug_that_few_clips_meet_is_listed_as_one(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The run goes on; each place is said once on standard error, and `mer quarantine list` says what is a bug."""
     (project / "components/mine.py").write_text(MINE.replace("WRONG", 'len(words["en"]) > 100'))
@@ -102,6 +122,10 @@ def test_a_bug_that_few_clips_meet_is_listed_as_one(project: Path, monkeypatch: 
     assert len([line for line in lines if line.endswith("'spoken' (a bug; traceback: .mer/logs)")]) == 4
 
 
+@pytest.mark.outcome(
+    "outside of the clips (in `labels`, `train`, the runner)",
+    "the stage ends with its traceback",
+)
 def test_a_bug_outside_of_the_clips_ends_the_stage_with_its_traceback(project: Path) -> None:
     """In a component that cannot even be made: no sentence can say more than the line."""
     broken = MINE.replace("super().__init__(name, params, 1)", "super().__init__(name, params, [][0])")

@@ -54,6 +54,11 @@ def server() -> Iterator[str]:
         made.shutdown()
 
 
+def files_of(folder: Path) -> dict[str, bytes | None]:
+    """All files and folders with what they hold."""
+    return {str(path): path.read_bytes() if path.is_file() else None for path in folder.rglob("*")}
+
+
 def found(what: str) -> list[Finding]:
     return [one for one in findings(Project()) if one.what == what]
 
@@ -68,26 +73,36 @@ def test_a_sound_project(capsys: pytest.CaptureFixture[str]) -> None:
     assert seen == names.split()
 
 
+@pytest.mark.outcome(
+    "DVC's own `.dvc/tmp/rwlock`, empty or torn",
+    "`mer doctor` names it and changes nothing",
+)
 def test_a_torn_lock_of_dvc(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """It is named with what to do, and stays."""
+    """It is named with what to do, and nothing is changed."""
     torn = project / ".dvc/tmp/rwlock"
     torn.write_bytes(b"")
+    before = files_of(project)
     assert doctor(Project()) == 1
     assert (
         "wrong DVC         .dvc/tmp/rwlock is torn: run `make repro`, or remove it while no dvc runs"
         in capsys.readouterr().out.splitlines()
     )
-    assert torn.exists()
+    assert files_of(project) == before
 
 
+@pytest.mark.outcome(
+    "temporary files and folders among the tables, `data/.NAME.….tmp`", "`mer doctor` names them and changes nothing"
+)
 def test_leftovers_of_a_kill(project: Path) -> None:
-    """They are named, do no harm, and stay."""
+    """They are named, do no harm, and nothing is changed."""
     left = project / f"data/.frames.1{TEMPORARY}"
     left.mkdir(parents=True)
+    before = files_of(project)
     (one,) = found("leftovers")
     assert one.state == "note"
     assert one.text.startswith(f"data/{left.name} was left behind by a run that was killed")
-    assert left.exists()
+    assert doctor(Project()) == 0
+    assert files_of(project) == before
 
 
 def test_every_missing_checkpoint_is_named(project: Path) -> None:
@@ -140,10 +155,18 @@ def test_the_hub(server: str, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_store(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It is tried by a file that is removed again; a place that is a file is wrong."""
-    assert [one.state for one in found("store")] == ["ok"]
-    assert [path for path in (project / ".mer/store").rglob("*") if path.is_file()] == []
+    """It is tried by a file that is removed again, and not made where it is not there yet; a file is none."""
+    (one,) = found("store")
+    assert (one.state, "is not there yet and can be made" in one.text) == ("ok", True)
+    assert not (project / ".mer").exists()
+    (project / ".mer/store").mkdir(parents=True)
+    (one,) = found("store")
+    assert (one.state, "can be read and written" in one.text) == ("ok", True)
+    assert list((project / ".mer/store").iterdir()) == []
     (project / "file").write_text("")
+    monkeypatch.setenv("MER_STORE", "file/below")
+    (one,) = found("store")
+    assert (one.state, "is a file and no folder" in one.text) == ("wrong", True)
     monkeypatch.setenv("MER_STORE", "file")
     (one,) = found("store")
     assert (one.state, one.text) == (

@@ -205,6 +205,9 @@ def test_errors_are_one_line_and_an_exit_code(project: Path) -> None:
     assert "dvc repro" in done.stderr
 
 
+@pytest.mark.outcome("an unknown key", "the key, and the nearest known one")
+@pytest.mark.outcome("a value of a wrong type", "the key, and what it should be")
+@pytest.mark.outcome("a missing or unfit checkpoint", "where it was looked for")
 @pytest.mark.parametrize(
     ("stage", "edit", "says"),
     [
@@ -243,6 +246,9 @@ def test_a_stage_stops_before_any_work(project: Path, stage: str, edit: tuple[st
     assert not (project / "data").exists()
 
 
+@pytest.mark.outcome(
+    "Ctrl-C; SIGTERM", "the stage ends with exit code 130; 143. Its folder appears whole or not at all"
+)
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
 def test_a_signal_ends_a_stage_cleanly(project: Path, make_film: Callable[..., Path], number: int, code: int) -> None:
     """Ctrl-C and a scheduler's kill: their exit codes, no half-written folder."""
@@ -274,9 +280,14 @@ def put_clips(project: Path, names: str) -> None:
         (project / f"clips/{name}.mp4").write_bytes(b"")
 
 
+@pytest.mark.outcome(
+    "film or sound in a container that is not read (`.flv`, `.wmv`, `.mts`, `.amr`, …)",
+    "`mer init` say how many there are and how to convert them",
+)
 def test_init_counts(project: Path) -> None:
     """Clips of each class and split, and what is noted, before anything runs."""
     put_clips(project, "abcde")
+    (project / "clips/f.flv").write_bytes(b"")
     said = init("name,label,split\na,sad,\nb,sad,\nc,happy,\nd,happy,test\nx,,\n")
     lines = [line.split() for line in said.splitlines()]
     assert ["clips", "train", "test", "pool"] in lines
@@ -284,6 +295,9 @@ def test_init_counts(project: Path) -> None:
     assert ["sad", "2", "0", "0"] in lines
     assert ["no", "label", "0", "0", "2"] in lines
     assert "1 times NoFile, the first: clips.csv names this clip and there is no such file" in said
+    assert (
+        "1 files of other kinds (1 .flv) are not read: convert such files, as with `ffmpeg -i 'f.flv' 'f.mp4'`" in said
+    )
 
 
 def test_init_merges_what_differs_by_case_after_asking(project: Path) -> None:

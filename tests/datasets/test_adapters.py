@@ -100,6 +100,8 @@ def test_truth_and_votes(tmp_path: Path) -> None:
     assert listing.entries["a_1"].label == "happy"
 
 
+@pytest.mark.outcome("a label that is no class", "the nearest class.")
+@pytest.mark.outcome("a name twice", "the name")
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
@@ -119,6 +121,7 @@ def test_a_wrong_mer_folder_is_one_sentence(tmp_path: Path, changes: dict[str, s
     assert caught.value.exit_code == 2
 
 
+@pytest.mark.outcome("a missing folder, CSV or column", "which one")
 def test_a_missing_folder_is_one_sentence(tmp_path: Path) -> None:
     """The path that was looked for, and which key it is."""
     with pytest.raises(DatasetError, match=r"no folder .*none \(dataset.root\)"):
@@ -181,6 +184,7 @@ def test_a_wrong_folder_csv_is_one_sentence(tmp_path: Path, csv: str, says: str)
         list_dataset(folder(tmp_path, csv, ("a.mp4",)))
 
 
+@pytest.mark.outcome("a missing folder, CSV or column", "which one, and what looks like it.")
 def test_a_column_that_params_name_must_be_there(tmp_path: Path) -> None:
     """A misspelled speaker column would otherwise make every clip its own group, and every score flatter."""
     with pytest.raises(DatasetError, match=re.escape("no column 'spekaer' (did you mean 'speaker'?)")):
@@ -231,12 +235,19 @@ def test_a_vote_may_not_pass_for_the_given_label(tmp_path: Path) -> None:
         list_dataset(params.model_copy(update={"votes": "votes.csv"}))
 
 
+@pytest.mark.outcome("a folder without clips", "the suffixes that are looked for")
 def test_an_empty_folder_says_what_was_looked_for(tmp_path: Path) -> None:
     """No media: the suffixes that count."""
-    with pytest.raises(DatasetError, match=r"no media below .*\.mp4"):
+    with pytest.raises(DatasetError, match=r"no media below .*\.mp4") as caught:
         list_dataset(folder(tmp_path, None, ("readme.txt",)))
+    assert caught.value.exit_code == 2
 
 
+@pytest.mark.outcome(
+    "film or sound in a container that is not read (`.flv`, `.wmv`, `.mts`, `.amr`, …)",
+    "no clip",
+    "and so does the note on a CSV's name whose file is one",
+)
 def test_files_of_other_kinds_are_mentioned(tmp_path: Path) -> None:
     """By number, with what to do; a CSV's name whose file is one of them says so; 3GP is read."""
     files = ("a.mp4", "b.FLV", "sub/c.wmv", "d.3gp", "e.mts", ".hidden.flv", "f.amr")
@@ -258,6 +269,7 @@ def test_files_of_other_kinds_are_mentioned(tmp_path: Path) -> None:
         list_dataset(folder(tmp_path / "3", "name,label\nb,sad\n", ("a.mp4", "b.flv")))
 
 
+@pytest.mark.outcome("a label that is no class", "An empty cell is no label, and the word `none` is one")
 def test_a_class_may_be_called_like_nothing(tmp_path: Path) -> None:
     """The label column decides: such clips are labelled; words that say "None" are words, a speaker is not."""
     csv = "name,label,group,transcript,fps\na,none,None,None,none\nb,NA,null,NaN,\nc,,,,\n"

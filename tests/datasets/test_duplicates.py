@@ -58,12 +58,17 @@ def wav_and_flac(folder: Path, tone: float) -> None:
             out.mux(stream.encode(None))
 
 
-CSV = "name,label,group,split\na,sad,s1,\nb,happy,s2,\nc,sad,s3,\nd,happy,s4,\n"
+CSV = "name,label,group,split\na,sad,s1,\nb,happy,s2,\nc,sad,s3,\nd,happy,s4,\ne,sad,s1,\nf,happy,s2,\n"
 
 
+@pytest.mark.outcome(
+    "copies: clips that share a file, byte for byte, or whose decoded pictures and sound are equal",
+    "done; they stay in one fold, and their groups with them; noted in "
+    "`data/quarantine/ingest.parquet` where their groups, splits or labels differ",
+)
 def test_equal_files(go: Ingest, make_film: Callable[..., Path], tmp_path: Path) -> None:
-    """They are named with what tells them apart, and stay in one fold."""
-    for name, frames in (("a", 5), ("c", 6), ("d", 7)):
+    """They are named with what tells them apart, and stay in one fold with the other clips of both their groups."""
+    for name, frames in (("a", 5), ("c", 6), ("d", 7), ("e", 8), ("f", 9)):
         make_film(f"clips/{name}.mp4", frames=frames)
     (tmp_path / "clips/b.mp4").write_bytes((tmp_path / "clips/a.mp4").read_bytes())
     (note,) = go(CSV)
@@ -71,11 +76,15 @@ def test_equal_files(go: Ingest, make_film: Callable[..., Path], tmp_path: Path)
         "'a' and 'b' are copies of one clip, and differ in their groups (s1, s2), labels (happy, sad)"
     )
     folds = {row["clip_id"]: row["fold"] for row in pq.read_table("data/folds.parquet").to_pylist()}
-    assert folds["a"] == folds["b"]
+    assert folds["a"] == folds["b"] == folds["e"] == folds["f"]
     assert len(set(folds.values())) == 2
     assert b"count as one group (1 fewer)" in pq.read_schema("data/folds.parquet").metadata[b"mer.note"]
 
 
+@pytest.mark.outcome(
+    "copies: clips that share a file, byte for byte, or whose decoded pictures and sound are equal",
+    "noted in `data/quarantine/ingest.parquet` where their groups, splits or labels differ",
+)
 @pytest.mark.parametrize("suffix", ["mkv", "mov"])
 def test_the_same_clip_in_another_container(
     go: Ingest, make_film: Callable[..., Path], tmp_path: Path, suffix: str
@@ -132,6 +141,7 @@ def test_joined(sets: Sequence[Sequence[str]], expected: list[list[str]]) -> Non
     assert joined(sets) == expected
 
 
+@pytest.mark.outcome("all clips of one group", "folds split the group")
 def test_copies_stay_together_where_one_group_is_split() -> None:
     """A single speaker's folds part clips, and no copy from its clip."""
     clips = [(f"c{at:02}", "ab"[at % 2], "s1") for at in range(40)]

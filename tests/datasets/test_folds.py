@@ -1,3 +1,6 @@
+from collections.abc import Sequence
+
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -43,8 +46,48 @@ def test_folds_are_stratified() -> None:
     assert set(counts.values()) == {12}
 
 
+@pytest.mark.outcome("fewer than two clips of any class, or no labels", "with the reason")
 def test_clips_without_folds_are_still_listed() -> None:
     """One clip of each class: no cross-validation, but the labels can be read, and the note says why."""
     folds = make_folds([("a", "sad", "s"), ("b", "happy", "s")], FoldParams())
     assert (folds.of, folds.n) == ({"a": 0, "b": 0}, 1)
     assert "no class with two" in folds.note
+
+
+def pair(number: int, groups: Sequence[str]) -> list[tuple[str, str, str]]:
+    """So many clips, by turns happy and sad, and dealt out to the groups by turns."""
+    return [(f"c{at}", "happy" if at // 2 % 2 else "sad", groups[at % len(groups)]) for at in range(number)]
+
+
+@pytest.mark.outcome("fewer groups than folds", "fewer folds")
+@pytest.mark.parametrize(
+    ("clips", "copies", "note"),
+    [
+        (pair(12, ["s1", "s2", "s3"]), (), "3 folds instead of 5: there are 3 groups"),
+        (
+            pair(12, ["s1", "s2", "s3", "s4", "s5"]), [["c0", "c1"], ["c2", "c3"]],
+            "groups that have copies of one clip count as one group (2 fewer); "
+            "3 folds instead of 5: there are 3 groups (5 before copies were joined)",
+        ),
+        (
+            pair(12, ["s1", "s2"]), [["c0", "c1"]],
+            "copies of clips join all groups into one: folds split it, and the scores say nothing about others",
+        ),
+        (
+            pair(6, ["s1"]), [["c0", "c4"], ["c1", "c5"]],
+            "all labelled clips are of one group (one speaker): folds split it, and the scores say nothing about "
+            "others; 4 folds instead of 5: there are 4 different clips (6 before copies were joined)",
+        ),
+        (pair(6, list("abcdef")), (), "4 folds instead of 5: no class has more than 4 clips"),
+        (pair(12, list("abcdefghijkl")), (), ""),
+    ],
+)  # fmt: skip
+def test_the_note_says_why_there_are_fewer_folds(
+    clips: list[tuple[str, str, str]], copies: Sequence[Sequence[str]], note: str
+) -> None:
+    """Few groups, copies of clips, or few clips of a class: whichever it was."""
+    folds = make_folds(clips, FoldParams(n=5), copies)
+    assert folds.note == note
+    assert (
+        folds.n == len(set(folds.of.values())) == (int(note.split(" folds instead")[0][-1]) if "instead" in note else 5)
+    )

@@ -152,6 +152,7 @@ def test_editing_what_decides_no_reply_asks_nobody(tmp_path: Path) -> None:
     assert asked == [4, 4, 8, 8, 12]
 
 
+@pytest.mark.outcome("two answers do not fit", "`fallback` with the reason; it is remembered")
 def test_an_answer_that_does_not_fit_is_asked_for_once_more(tmp_path: Path) -> None:
     """With what is wrong; then it is repaired, or a fallback that is remembered."""
 

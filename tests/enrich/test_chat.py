@@ -31,6 +31,7 @@ def _no_key(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("MER_LLM_URL", raising=False)
 
 
+@pytest.mark.outcome("the server is busy, fails, or answers with an error, a flood or garbage", "tried again")
 @pytest.mark.parametrize("fault", ["429", "500", "503", "cut", "garbage", "slow"])
 def test_a_passing_fault_is_tried_again(fault: Action) -> None:
     """Each kind; the answer comes when the server does, and the ledger says what went before."""
@@ -119,6 +120,10 @@ def test_retry_after_as_a_date_is_waited_for() -> None:
     assert 1.0 <= times[1] - times[0] < 2.0
 
 
+@pytest.mark.outcome(
+    "the account has no money left, or nobody is answered any more",
+    "one sentence with the server's reason, exit code 1",
+)
 @pytest.mark.parametrize(
     ("status", "body"),
     [
@@ -138,12 +143,16 @@ def test_an_account_without_money_ends_the_run_with_the_servers_reason(status: i
 
     with FaultProxy(Canned(reply), fault_rate=0) as server:
         client = chat(server)
-        with pytest.raises(StageError, match=r"You exceeded your current quota\.; the replies so far are kept"):
+        with pytest.raises(
+            StageError, match=r"You exceeded your current quota\.; the replies so far are kept"
+        ) as caught:
             client.ask(MESSAGES, {})
+        assert caught.value.exit_code == 1
         client.close()
     assert len(server.requests) == 1
 
 
+@pytest.mark.outcome("the server is busy, fails, or answers with an error, a flood or garbage", "tried again")
 @pytest.mark.parametrize(
     ("status", "body", "says"),
     [
@@ -203,6 +212,7 @@ def test_a_key_that_json_spells_with_escapes_is_not_shown(status: int, monkeypat
         client.close()
 
 
+@pytest.mark.outcome("the server is busy, fails, or answers with an error, a flood or garbage", "tried again")
 def test_a_flood_is_not_read_to_its_end() -> None:
     """A bounded part of it; then it is a server that is out of order."""
     with FaultProxy(Canned(lambda body: "x" * (5 << 20)), fault_rate=0) as server:
@@ -301,22 +311,26 @@ def test_many_that_find_out_at_once_keep_the_format() -> None:
     assert modes == ["json_schema"] * 8
 
 
-def test_a_request_that_is_refused_in_every_form_concerns_one_clip() -> None:
-    """A prompt that is too long: its reason, and the next clip is asked as before."""
+@pytest.mark.outcome("it refuses one prompt (400, 422)", "after each form of the request was refused once")
+@pytest.mark.parametrize("status", [400, 422])
+def test_a_request_that_is_refused_in_every_form_concerns_one_clip(status: int) -> None:
+    """A prompt that is too long: its reason after one request in each form, and the next clip is asked as before."""
 
     def reply(body: Body) -> str:
         if len(body["messages"][0]["content"]) > 100:
-            raise Refusal(400, "the context is too long")
+            raise Refusal(status, "the context is too long")
         return "fine"
 
     with FaultProxy(Canned(reply), fault_rate=0) as server:
         client = chat(server)
-        with pytest.raises(Transient, match=r"HTTP 400.*the context is too long"):
+        with pytest.raises(Transient, match=rf"HTTP {status}.*the context is too long"):
             client.ask([{"role": "user", "content": "x" * 200}], {})
+        assert len(server.requests) == len(MODES)
         assert client.ask(MESSAGES, {}).mode == "json_schema"
         client.close()
 
 
+@pytest.mark.outcome("it lets nobody in (401, 403, 404, a redirect), or is not there", "one sentence, exit code 2")
 @pytest.mark.parametrize(("status", "hint"), [(401, "OPENAI_API_KEY"), (403, "OPENAI_API_KEY"), (404, "enrich.model")])
 def test_a_shut_door_ends_the_run(status: int, hint: str) -> None:
     """No clip would fare better: one sentence with the remedy, after one request."""
@@ -326,12 +340,14 @@ def test_a_shut_door_ends_the_run(status: int, hint: str) -> None:
 
     with FaultProxy(Canned(reply), fault_rate=0) as server:
         client = chat(server)
-        with pytest.raises(UsageError, match=hint):
+        with pytest.raises(UsageError, match=hint) as caught:
             client.ask(MESSAGES, {})
+        assert caught.value.exit_code == 2
         client.close()
     assert len(server.requests) == 1
 
 
+@pytest.mark.outcome("it lets nobody in (401, 403, 404, a redirect), or is not there", "one sentence, exit code 2")
 def test_a_redirect_ends_the_run() -> None:
     """The key is for the address that a person gave, and for no other."""
 
@@ -340,23 +356,30 @@ def test_a_redirect_ends_the_run() -> None:
 
     with FaultProxy(Canned(reply), fault_rate=0) as server:
         client = chat(server)
-        with pytest.raises(UsageError, match=r"HTTP 308.*does the address end as it should"):
+        with pytest.raises(UsageError, match=r"HTTP 308.*does the address end as it should") as caught:
             client.ask(MESSAGES, {})
+        assert caught.value.exit_code == 2
         client.close()
     assert len(server.requests) == 1
 
 
+@pytest.mark.outcome("it lets nobody in (401, 403, 404, a redirect), or is not there", "one sentence, exit code 2")
 def test_nobody_there_is_said_at_once() -> None:
     """Where to look and what else one can do; no round of retries."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     started = time.monotonic()
-    with pytest.raises(UsageError, match=r"no server at http://127\.0\.0\.1.*MER_LLM_URL"):
+    with pytest.raises(UsageError, match=r"no server at http://127\.0\.0\.1.*MER_LLM_URL") as caught:
         Chat(LlmSettings(url=f"http://127.0.0.1:{port}/v1"), {}, Ledger()).ask(MESSAGES, {})
+    assert caught.value.exit_code == 2
     assert time.monotonic() - started < 5
 
 
+@pytest.mark.outcome(
+    "the account has no money left, or nobody is answered any more",
+    "one sentence with the server's reason, exit code 1",
+)
 def test_a_server_that_stops_answering_ends_the_run() -> None:
     """After several clips in a row, not after 100,000."""
     with FaultProxy(Canned(lambda body: "fine"), fault_rate=0) as server:
@@ -373,6 +396,7 @@ def test_a_server_that_stops_answering_ends_the_run() -> None:
                     break
         client.close()
     assert isinstance(failures[-1], StageError)
+    assert failures[-1].exit_code == 1
     assert "replies so far are kept" in str(failures[-1])
     assert len(failures) < 20
 

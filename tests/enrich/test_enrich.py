@@ -118,6 +118,7 @@ def enriched(stage: Enrich, **tables: Row | None) -> Row:
     return row
 
 
+@pytest.mark.outcome("no or NaN subtitle", "the enriched text has the measured cues only")
 def test_enrichment_without_words_or_without_cues() -> None:
     """Either alone is enough; without both there is nothing to say."""
     stage = Enrich(ByRulesParams(), MER_CLASSES)

@@ -1,11 +1,12 @@
 """Mutated media files through ingest's probe, frames and audio: each has an outcome, always the same, within limits.
 
-    python -m tests.fuzz.harness [--files 25000] [--first 0] [--minutes 600] [--keep DIR]
+    python -m tests.fuzz.harness [--files 25000] [--minutes 600] [--keep DIR] [--anew]
 
 Each file is read twice: among others, in processes that they share; and once more in another order, each time in a
 process of its own. What must hold: no stage dies, nothing is raised that is not documented, nothing lasts longer or
 takes more memory than a decoding process may (which is then ended), and both outcomes of a file are equal to the byte.
-The figures go to `figures.md`. File number N is the same on every machine that has the same encoders.
+The figures go to `figures.md`, and to `figures.json`, from which the next call goes on with the files that follow.
+File number N is the same on every machine that has the same encoders.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import hashlib
+import json
 import os
 import pickle
 import platform
@@ -94,6 +96,22 @@ class Figures:
     passing: list[str] = field(default_factory=list)  # broken files that are called passing
     slow: list[tuple[float, str]] = field(default_factory=list)  # the slowest
     seconds: float = 0.0
+    sittings: list[str] = field(default_factory=list)  # when which files were read, and with what
+
+    @classmethod
+    def load(cls, path: Path) -> Figures:
+        """Read what `save` wrote; nothing was seen yet where there is no such file."""
+        if not path.exists():
+            return cls()
+        raw = json.loads(path.read_text(encoding="utf-8"))
+        counters = {name: Counter(raw.pop(name)) for name in ("mutations", "kinds")}
+        outcomes = {step: Counter(counts) for step, counts in raw.pop("outcomes").items()}
+        slow = [(seconds, where) for seconds, where in raw.pop("slow")]
+        return cls(**counters, outcomes=outcomes, slow=slow, **raw)
+
+    def save(self, path: Path) -> None:
+        """Write everything as JSON."""
+        path.write_text(json.dumps(vars(self), indent=1, sort_keys=True) + "\n", encoding="utf-8")
 
 
 @cache
@@ -213,10 +231,12 @@ def fuzz(
     workers: int = 2,
     batch: int = BATCH,
     keep: Path | None = None,
+    figures: Figures | None = None,
     tell: Callable[[Figures], object] = lambda figures: None,
 ) -> Figures:
-    """Read these files, as many as fit into the time; `tell` is told after every batch."""
-    figures, started = Figures(), time.monotonic()
+    """Read these files, as many as fit into the time, and add them to `figures`; `tell` is told after every batch."""
+    figures, started = figures or Figures(), time.monotonic()
+    before = figures.seconds
     root = Path(tempfile.mkdtemp(prefix="fuzz-"))
     for kind in KINDS:
         seed(kind)  # before there are other processes: the encoders' memory is not theirs
@@ -227,7 +247,7 @@ def fuzz(
                 break
             files = [file_of(number) for number in range(at, min(at + batch, numbers.stop))]
             look(readers, files, figures, workers, keep)
-            figures.seconds = time.monotonic() - started
+            figures.seconds = before + time.monotonic() - started
             tell(figures)
     finally:
         readers.close()
@@ -235,7 +255,7 @@ def fuzz(
     return figures
 
 
-def page(figures: Figures, first: int) -> str:
+def page(figures: Figures) -> str:
     """The figures as Markdown."""
     kinds = sorted({kind for counts in figures.outcomes.values() for kind in counts})
     hung = sum(" takes more than" in line and "GB" not in line for line in figures.ended)
@@ -245,9 +265,8 @@ def page(figures: Figures, first: int) -> str:
     lines = [
         "# Mutated media files",
         "",
-        f"`python -m tests.fuzz.harness --first {first} --files {figures.files}`, {datetime.now(UTC):%Y-%m-%d}: "
-        f"{figures.files} files in {figures.seconds / 60:.0f} minutes, each through three steps, twice. "
-        f"Python {platform.python_version()}, PyAV {_version()}.",
+        f"`python -m tests.fuzz.harness`: {figures.files} files in {figures.seconds / 60:.0f} minutes, each through "
+        f"three steps, twice ({'; '.join(figures.sittings)}).",
         "",
         "| what must not be | seen |",
         "|---|---|",
@@ -284,31 +303,37 @@ def page(figures: Figures, first: int) -> str:
     return "\n".join(lines)
 
 
-def _version() -> str:
+def _versions() -> str:
     import av
 
-    return str(av.__version__)
+    return f"Python {platform.python_version()}, PyAV {av.__version__}"
 
 
 def main() -> None:
     """See the module; exit code 1 where something was seen that must not be."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--files", type=int, default=25_000)
-    parser.add_argument("--first", type=int, default=0)
+    parser.add_argument("--files", type=int, default=25_000, help="up to which number")
     parser.add_argument("--minutes", type=float, default=600)
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--keep", type=Path, help="a folder for the files that something was seen with")
+    parser.add_argument("--anew", action="store_true", help="forget what was read before")
     parser.add_argument("--out", type=Path, default=PAGE)
     args = parser.parse_args()
     if args.keep is not None:
         args.keep.mkdir(parents=True, exist_ok=True)
-    numbers = range(args.first, args.first + args.files)
+    known = args.out.with_suffix(".json")
+    figures = Figures() if args.anew else Figures.load(known)
+    first, earlier = figures.files, list(figures.sittings)
 
     def tell(figures: Figures) -> None:
-        args.out.write_text(page(figures, args.first), encoding="utf-8")
+        now = f"{first} to {figures.files - 1}: {datetime.now(UTC):%Y-%m-%d}, {_versions()}"
+        figures.sittings = [*earlier, now]
+        figures.save(known)
+        args.out.write_text(page(figures), encoding="utf-8")
         print(f"{figures.files} files, {figures.seconds:.0f} s, {len(figures.faults)} faults", file=sys.stderr)
 
-    figures = fuzz(numbers, minutes=args.minutes, workers=args.workers, keep=args.keep, tell=tell)
+    numbers = range(first, args.files)
+    fuzz(numbers, minutes=args.minutes, workers=args.workers, keep=args.keep, figures=figures, tell=tell)
     sys.exit(1 if figures.faults or figures.passing else 0)
 
 

@@ -35,6 +35,7 @@ def kept(folder: Path) -> int:
     return len({key for path in packs for key in pq.read_table(path)["input_digest"].to_pylist()})
 
 
+@pytest.mark.outcome("`kill -9`", "at most `flush_s` seconds of work are lost")
 @pytest.mark.slow
 def test_thirty_kills(zygote: Zygote, tmp_path: Path) -> None:
     """Every run goes on where the last was killed, none loses more than flush_s of work, and the end is that of a run

@@ -60,6 +60,7 @@ def test_a_missing_file_may_come_back(tmp_path: Path) -> None:
         probe(tmp_path / "gone.mp4")
 
 
+@pytest.mark.outcome("network", "Everywhere FFmpeg is told to open this one file only")
 @pytest.mark.parametrize(
     "playlist",
     [
@@ -82,6 +83,9 @@ def test_a_name_that_looks_like_an_address_is_a_file(make_film: Make) -> None:
     assert probe(make_film("http:%2f%03d.mp4")).width == 64
 
 
+@pytest.mark.outcome("length of a file", "3,600 s")
+@pytest.mark.outcome("streams", "16")
+@pytest.mark.outcome("pixels of a frame, coded or shown", "8192 × 8192")
 def test_limits(make_film: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     """Length, size and streams of a clip are bounded before it is decoded."""
     path = make_film(frames=20)
@@ -98,8 +102,16 @@ def test_limits(make_film: Make, monkeypatch: pytest.MonkeyPatch) -> None:
         probe(path)
 
 
-def test_a_file_that_asks_for_absurd_memory_is_broken_and_not_unlucky(tmp_path: Path) -> None:
-    """FFmpeg says the same of it as of a machine without memory, but the file is the same next time."""
+@pytest.mark.outcome(
+    "FFmpeg gives an error of the disk or the memory",
+    "the file is read once more and memory is asked for; where both are there, the file is "
+    "broken, and it is remembered as such; otherwise the failure may pass",
+)
+def test_a_file_that_asks_for_absurd_memory_is_broken_and_not_unlucky(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """FFmpeg says the same of it as of a machine without memory, but the file is the same next time. Where the machine
+    gives no memory indeed, it may pass."""
     path = make(tmp_path, "early_header.mp4")
     data = bytearray(path.read_bytes())
     at = data.index(b"avc1", data.index(b"stsd"))
@@ -107,8 +119,14 @@ def test_a_file_that_asks_for_absurd_memory_is_broken_and_not_unlucky(tmp_path: 
     path.write_bytes(data)
     with pytest.raises(BadInput, match="decoded: Cannot allocate memory"):
         probe(path)
+    monkeypatch.setattr(container, "ENOUGH_MEMORY", 1 << 60)
+    with pytest.raises(Transient, match="read: Cannot allocate memory"):
+        probe(path)
 
 
+@pytest.mark.outcome(
+    "FFmpeg gives an error of the disk or the memory", "the file is read once more and memory is asked for"
+)
 def test_what_the_disk_or_the_machine_lacks_is_not_the_files_fault(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,6 +1,5 @@
 import struct
 from collections.abc import Callable, Iterator
-from fractions import Fraction
 from pathlib import Path
 
 import av
@@ -10,7 +9,8 @@ import pytest
 from mer_pipeline.base.errors import BadInput, Skip
 from mer_pipeline.media.decode import read_pictures
 from mer_pipeline.media.sound import read_sound
-from tests.media.make import number_of, picture, write
+from tests.media.make import number_of, write
+from tests.odd import two_sizes
 
 Make = Callable[..., Path]
 
@@ -270,22 +270,7 @@ def test_times_of_decoding_are_not_taken_for_times_of_presentation(tmp_path: Pat
 def test_the_size_may_change_midway(tmp_path: Path) -> None:
     """As in a recorded call: each picture has its own size."""
     path = tmp_path / "a.mkv"
-    with av.open(str(path), "w") as out:
-        stream = out.add_stream("libvpx", rate=20)
-        stream.width, stream.height, stream.pix_fmt = 160, 120, "yuv420p"
-        for part, size in enumerate([(160, 120), (96, 72)]):
-            encoder = av.CodecContext.create("libvpx", "w")
-            encoder.width, encoder.height, encoder.pix_fmt = *size, "yuv420p"
-            encoder.time_base = Fraction(1, 20)
-            for at in range(10):
-                frame = av.VideoFrame.from_ndarray(picture(at, size), format="rgb24")
-                frame.pts, frame.time_base = part * 10 + at, Fraction(1, 20)
-                for packet in encoder.encode(frame):
-                    packet.stream = stream
-                    out.mux(packet)
-            for packet in encoder.encode(None):
-                packet.stream = stream
-                out.mux(packet)
+    two_sizes(path)
     found = list(read_pictures(path, every))
     assert [p.rgb.shape[:2] for p in found] == [(120, 160)] * 10 + [(72, 96)] * 10
     assert [number_of(p.rgb) for p in found] == [*range(10), *range(10)]

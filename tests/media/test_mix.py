@@ -199,6 +199,7 @@ def test_endless_sound_is_bounded(make_film: Make) -> None:
         read_sound(make_film(frames=20), 0.5)
 
 
+@pytest.mark.outcome("sound, with its holes", "`audio.max_seconds`")
 def test_a_hole_of_hours_is_not_filled(tmp_path: Path) -> None:
     """A wrong time in the file must not fill the memory."""
     path = write(tmp_path / "a.mkv", "libx264", "libopus", sound_start=3000.0)
@@ -206,6 +207,7 @@ def test_a_hole_of_hours_is_not_filled(tmp_path: Path) -> None:
         read_sound(path, 120)
 
 
+@pytest.mark.outcome("channels; sample rate", "1 to 768 kHz")
 @pytest.mark.parametrize("rate", [500, 2_000_000])
 def test_an_impossible_rate_is_bad_input(tmp_path: Path, rate: int) -> None:
     """A resampler for it would take gigabytes."""
@@ -213,6 +215,7 @@ def test_an_impossible_rate_is_bad_input(tmp_path: Path, rate: int) -> None:
         read_sound(write_wav(tmp_path / "a.wav", np.zeros((1, 1000), np.float32), rate), 10)
 
 
+@pytest.mark.outcome("channels; sample rate", "64")
 def test_too_many_channels_are_bad_input(tmp_path: Path) -> None:
     """Nobody records a voice with a hundred."""
     with pytest.raises(BadInput, match="100 channels, more than 64"):

@@ -81,6 +81,7 @@ def test_pixels_that_are_not_square_are_stretched(
     assert (probe(path).width, probe(path).height) == size
 
 
+@pytest.mark.outcome("width of a pixel", "¼ to 4 times its height")
 def test_pixels_of_an_impossible_shape_are_bad_input(tmp_path: Path) -> None:
     """A broken aspect ratio must not make a picture of a thousand times the size."""
     with pytest.raises(BadInput, match="said to be 100 times as wide as high"):

@@ -170,6 +170,7 @@ UNFIT: dict[str, tuple[str, str, Damage, str]] = {
 }  # fmt: skip
 
 
+@pytest.mark.outcome("a missing or unfit checkpoint", "what does not fit (encoders.md lists what makes one unfit)")
 @pytest.mark.parametrize("case", UNFIT)
 def test_an_unfit_checkpoint_is_one_sentence_at_set_up(tmp_path: Path, case: str) -> None:
     """No clip is blamed, because none was looked at."""

@@ -13,6 +13,7 @@ import pytest
 from mer_pipeline.base.errors import StageError
 from mer_pipeline.config.project import Project
 from mer_pipeline.datasets.adapter import MER_CLASSES
+from mer_pipeline.datasets.folds import FoldParams, make_folds
 from mer_pipeline.metrics.pseudo import PseudoClass, PseudoMetrics, PseudoRound
 from mer_pipeline.metrics.train import SearchSummary
 from mer_pipeline.report.build import build
@@ -156,6 +157,7 @@ def test_pseudo_labels_have_a_table_when_on(project: Make) -> None:
     assert "Pseudo-labels" not in page_of(paths).words
 
 
+@pytest.mark.outcome("fewer than two clips of any class, or no labels", "and the report is still made")
 def test_empty_head_explains_itself(project: Make) -> None:
     """Without any label there is no score, and the page says why and what to do."""
     page = page_of(project(labels=False, truth=False, quarantine=False))
@@ -267,11 +269,18 @@ def test_a_head_without_weights_is_replaced_by_name(project: Make) -> None:
     )
 
 
-def test_what_is_special_about_the_folds_is_said(project: Make) -> None:
-    """All clips of one speaker: a reader must know before believing a score."""
+@pytest.mark.outcome("fewer groups than folds", "and the report says why")
+@pytest.mark.outcome("all clips of one group", "and the report says that the score tells nothing about new speakers")
+@pytest.mark.parametrize(
+    ("groups", "says"),
+    [(1, "the scores say nothing about others"), (3, "3 folds instead of 5: there are 3 groups")],
+)
+def test_what_is_special_about_the_folds_is_said(project: Make, groups: int, says: str) -> None:
+    """All clips of one speaker, or of few: a reader must know before believing a score."""
     paths = project()
     place = paths.metrics("train")
-    note = "all labelled clips are of one group (one speaker)"
+    note = make_folds([(f"c{at}", "sad", f"s{at % groups}") for at in range(12)], FoldParams(n=5)).note
+    assert says in note
     place.write_text(json.dumps({**json.loads(place.read_text()), "folds_note": note}))
     assert note in page_of(paths).words
 

@@ -132,3 +132,13 @@ def test_no_sound_is_a_skip(
     make_film("a.mp4", **options)
     with pytest.raises(Skip, match=reason):
         stage(tmp_path).prepare(clip(manifest=listed(tmp_path, video="a.mp4")))
+
+
+@pytest.mark.outcome("no sound track; digital silence", '"silent" (`audio.silence_dbfs`)')
+def test_what_is_below_the_level_of_silence_is_silent(make_film: Callable[..., Path], tmp_path: Path) -> None:
+    """A tone of -33 dBFS is, where the level is -20."""
+    make_film("a.mp4", loudness=0.03)
+    manifest = listed(tmp_path, video="a.mp4")
+    assert stage(tmp_path).prepare(clip(manifest=manifest))["loudest_dbfs"] == pytest.approx(-33.5, abs=0.5)
+    with pytest.raises(Skip, match="silent"):
+        ExtractAudio(AudioParams(silence_dbfs=-20), tmp_path).prepare(clip(manifest=manifest))

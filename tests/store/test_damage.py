@@ -68,6 +68,10 @@ DAMAGES: dict[str, Callable[[bytes], bytes]] = {
 }
 
 
+@pytest.mark.outcome(
+    "an index or a problem file is torn or altered, is none, or does not fit the packs, also where its hash is right",
+    "set aside; rows are looked for in the packs",
+)
 @pytest.mark.parametrize("damage", DAMAGES)
 def test_an_index_that_is_wrong_is_no_index(damage: str, index: Path, tmp_path: Path) -> None:
     """All rows are found in their packs, where the index does not hide them."""
@@ -89,6 +93,10 @@ def test_an_index_that_is_wrong_is_no_index(damage: str, index: Path, tmp_path: 
 PROBLEM = {"input_digest": digest(1), "error": "BadInput", "message": "no"}
 
 
+@pytest.mark.outcome(
+    "an index or a problem file is torn or altered, is none, or does not fit the packs, also where its hash is right",
+    "and broken clips are tried again",
+)
 @pytest.mark.parametrize(
     "data",
     [

@@ -81,6 +81,7 @@ def older(data: bytes) -> bytes:
     return table_bytes(table([1, 2]).drop_columns(["reason"]), PROVENANCE)
 
 
+@pytest.mark.outcome("a pack is torn, altered, foreign or of an older form", "set aside")
 @pytest.mark.parametrize("harm", [torn, altered, foreign, older, lambda data: b""])
 def test_a_pack_that_cannot_be_trusted_is_set_aside(tmp_path: Path, harm: object) -> None:
     """Torn, altered, of another fingerprint, of an older form, empty: its rows are unknown, the others stay, and the
@@ -111,6 +112,10 @@ def test_a_pack_under_anothers_name_is_replaced_by_the_right_one(tmp_path: Path)
     assert read(on, [1, 2]) == [1, 2]
 
 
+@pytest.mark.outcome(
+    "an index or a problem file is torn or altered, is none, or does not fit the packs, also where its hash is right",
+    "set aside",
+)
 def test_an_index_makes_no_difference(tmp_path: Path) -> None:
     """After many packs an index is written; with it, without it and with a torn one the same rows are known."""
     on = pack_set(tmp_path)

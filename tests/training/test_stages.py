@@ -105,6 +105,8 @@ def test_files_are_those_of_the_contract(planted: Planted, project: Callable[...
     assert [row[0] for row in read_csv(at.plots("per_class"))] == ["class", *CLASSES]
 
 
+@pytest.mark.outcome("candidate without any modality", "predicted by the training prior, `flag` says so")
+@pytest.mark.outcome("named in a CSV, no such file", "a candidate gets its row in the submission")
 def test_the_submission_has_every_candidate_once(
     planted: Planted, project: Callable[..., Project], quick: TrainParams
 ) -> None:
@@ -220,6 +222,7 @@ def test_predictions_are_tempered_and_keep_their_labels(
     assert (before != after).any()
 
 
+@pytest.mark.outcome("fewer than two clips of any class, or no labels", "the head is empty, with the reason")
 @pytest.mark.parametrize("case", ["no labels", "one class", "one fold", "no modality"])
 def test_nothing_to_learn_is_an_empty_head(
     case: str, planted: Planted, project: Callable[..., Project], quick: TrainParams

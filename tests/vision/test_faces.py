@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 
 from mer_pipeline.base.clips import Row
-from mer_pipeline.base.errors import Skip
+from mer_pipeline.base.errors import Skip, Transient, Undecodable
 from mer_pipeline.media import jpeg
 from mer_pipeline.store.fingerprint import fingerprint_of
 from mer_pipeline.vision.align import LAYOUT, align, similarity
@@ -17,7 +17,8 @@ from mer_pipeline.vision.detector import MtcnnParams, PrimaryParams
 from mer_pipeline.vision.faces import UNSURE, ChooseFace, Faces
 from mer_pipeline.vision.mouth import FREQUENCIES
 from mer_pipeline.vision.tracks import FollowFaces
-from tests.conftest import clip, sound_row, valid
+from tests.conftest import clip, listed, sound_row, valid
+from tests.odd import cut, show
 
 NO_VIDEO = valid(video=None)
 
@@ -93,14 +94,20 @@ def test_the_box_is_in_pixels_of_the_frame() -> None:
     assert 60 < top < bottom < 300
 
 
+@pytest.mark.outcome("several faces", "all boxes are in `candidates` and all people in `data/tracks`")
+@pytest.mark.outcome("several faces, no sound", "done; the primary face is the one that is large")
 def test_without_sound_the_larger_of_two_faces_is_primary_and_both_are_kept(tracks: FollowFaces) -> None:
-    """All candidates' boxes are in the row."""
+    """All candidates' boxes are in the row, and both people in the table `tracks`."""
     row = run(tracks, [scene([(20, 20, 150), (300, 40, 280)])] * 2)
     assert isinstance(row, dict)
     assert all(box[0] > 300 for box in row["boxes"])
     assert len(row["candidates"]) == 4
+    people = people_of(tracks, [scene([(20, 20, 150), (300, 40, 280)])] * 2)
+    assert isinstance(people, dict)
+    assert len(people["people"]) == 2
 
 
+@pytest.mark.outcome("several faces, no sound", "and seen for long")
 def test_a_face_that_stays_beats_a_larger_one_that_passes(tracks: FollowFaces) -> None:
     """One close-up of somebody else does not take over."""
     steady, both = [(20, 20, 150)], [(20, 20, 150), (300, 40, 280)]
@@ -109,6 +116,7 @@ def test_a_face_that_stays_beats_a_larger_one_that_passes(tracks: FollowFaces) -
     assert all(box[2] < 300 for box in row["boxes"])
 
 
+@pytest.mark.outcome("several faces", "`speaker_confidence` says how sure that is")
 def test_the_listener_is_the_other_one(tracks: FollowFaces) -> None:
     """Whoever is less likely the speaker."""
     row = run(tracks, [scene([(20, 20, 150), (300, 40, 280)])] * 2, primary="listener")
@@ -162,6 +170,30 @@ def test_a_tiny_picture_has_no_face(tracks: FollowFaces) -> None:
     """Below the detector's window it is not even asked, be it low or narrow."""
     for size in ((8, 8), (8, 400), (400, 8)):
         assert isinstance(run(tracks, [np.zeros((*size, 3), np.uint8)]), Skip)
+
+
+@pytest.mark.outcome(
+    "a video that `frames` could read and that does not decode to its end",
+    "done; faces are found in the stored frames, and mouths are not seen to move",
+)
+def test_a_video_that_does_not_decode_any_more(tracks: FollowFaces, tmp_path: Path) -> None:
+    """Its stored frames are searched, and nobody's mouth is seen to move: of a file that is cut off, and of one whose
+    decoding ended its process. A failure that may pass is no outcome."""
+    show(tmp_path / "a.mp4", [scene([(40, 40, 240)])] * 8)
+    frames = frames_of([scene([(40, 40, 240)])] * 2)
+    root = FollowFaces(tracks.params, tmp_path)
+    root.detector = tracks.detector
+    whole = root.prepare(clip(manifest=valid(**listed(tmp_path, video="a.mp4")), frames=frames))
+    assert len(whole.greys) > 2
+    cut(tmp_path / "a.mp4", 0.5)
+    one = clip(manifest=valid(**listed(tmp_path, video="a.mp4")), frames=frames)
+    for footage in (root.prepare(one), root.given_up(one, Undecodable("it crashes"))):
+        (row,) = root.infer([footage])
+        assert isinstance(row, dict)
+        (person,) = row["people"]
+        assert (len(person["crops"]), len(person["motion_times"])) == (2, 0)
+    with pytest.raises(Transient, match="the disk"):
+        root.given_up(one, Transient("the disk"))
 
 
 def test_a_clip_does_not_depend_on_its_companions(tracks: FollowFaces) -> None:

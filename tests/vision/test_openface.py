@@ -108,6 +108,10 @@ def test_the_table_is_that_of_a_detector(tmp_path: Path) -> None:
     """One schema, whoever cut the faces out."""
     row = row_of(tmp_path, blue(9))
     assert OpenFace.schema == FollowFaces.schema
+    manifest = {"faces": "a.npy", "faces_sha256": file_sha256(tmp_path / "a.npy"), "fps": None, "frame_rate": None}
+    people = OpenFace(DEFAULT, tmp_path).prepare(clip(manifest=manifest))
+    table = to_table([complete_row("a", "", people, None, OpenFace.schema)], stage_schema(OpenFace.schema))
+    assert len(table["people"][0].as_py()[0]["boxes"]) == 8
     table = to_table([complete_row("a", "", row, None, ChooseFace.schema)], stage_schema(ChooseFace.schema))
     assert np.isnan(table["landmarks"][0].as_py()).all()
 

@@ -8,7 +8,7 @@ import torch
 
 from mer_pipeline.base.clips import Clip
 from mer_pipeline.media.sound import SAMPLE_RATE, read_sound
-from mer_pipeline.vision.detector import MtcnnParams
+from mer_pipeline.vision.detector import MtcnnParams, PrimaryParams
 from mer_pipeline.vision.faces import choose
 from mer_pipeline.vision.frames import FrameParams, SampleFrames
 from mer_pipeline.vision.mouth import FREQUENCIES, Motion
@@ -38,12 +38,14 @@ def talks(sound: np.ndarray = SOUND) -> np.ndarray:
 STILL = np.full(len(TIMES), 0.03)
 
 
+@pytest.mark.outcome("several faces", "the primary face is the speaker's by default (`faces.primary`)")
 def test_whose_mouth_follows_the_voice_speaks() -> None:
     """Against a face three times as large whose mouth is still."""
     people = [person(STILL, side=0.3), person(talks())]
     at, speaks, sure = choose(people, SOUND, "speaker")
     assert (at, speaks) == (1, sure)
     assert sure > 0.8
+    assert PrimaryParams().primary == "speaker"
     assert choose(people, SOUND, "largest")[0] == 0
     assert choose(people, SOUND, "listener")[0] == 0
 
@@ -99,6 +101,8 @@ def test_a_still_mouth_alone_is_unsure() -> None:
     assert confidence(evidence([person(talks())], SOUND), 0) > 0.9
 
 
+@pytest.mark.outcome("several faces", "done")
+@pytest.mark.outcome("cuts from one shot to another", "done")
 @pytest.mark.parametrize(("kind", "seed"), [("reaction", 0), ("two", 1)])
 def test_a_generated_scene(kind: str, seed: int, tmp_path: Path) -> None:
     """Cuts are where they are, all crops of the primary face are the speaker's, and they are all there are."""

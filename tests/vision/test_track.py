@@ -1,6 +1,7 @@
 """Facts about tracks within a shot, and about people over several."""
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -66,6 +67,7 @@ def test_the_camera_may_follow_the_face() -> None:
     assert len(follow([found((100, 100, 60, 0.99))] * 2, camera=[(0, 0), (-180, 0)])) == 1
 
 
+@pytest.mark.outcome("cuts from one shot to another", "a track ends at a cut")
 def test_a_track_ends_at_a_cut() -> None:
     """Even where somebody else's face is in the same place."""
     tracks = follow([found((100, 100, 60, 0.99))] * 4, shots=[0, 0, 1, 1])
@@ -91,6 +93,9 @@ def test_a_track_needs_the_score_once() -> None:
     assert follow([found(), found()]) == []
 
 
+@pytest.mark.outcome(
+    "cuts from one shot to another", "tracks of different shots are one person's where they look alike"
+)
 def test_people_are_linked_over_cuts_by_what_they_look_like() -> None:
     """A, then B, then A again: two people."""
     looks = [[SOMEBODY], [ANOTHER], [SOMEBODY]]
