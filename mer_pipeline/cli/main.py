@@ -130,7 +130,7 @@ def people(
     clips: Annotated[
         list[str] | None, typer.Argument(help="Names of clips; default: those with several people, least sure first.")
     ] = None,
-    out: Annotated[Path, typer.Option(help="The page to write.")] = Path("report/people.html"),
+    out: Annotated[Path | None, typer.Option(help="The page to write; default: .mer/people.html.")] = None,
     most: Annotated[int, typer.Option(min=1, help="How many clips, where none is named.")] = 24,
 ) -> None:
     """Write a page that shows who is seen in clips and who was taken for the speaker, with mouths and sound."""

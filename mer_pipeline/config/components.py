@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from mer_pipeline.heads.base import Head
     from mer_pipeline.judges.judge import Judge
     from mer_pipeline.vision.detector import Detector
+    from mer_pipeline.vision.looks import Looks
 
 FOLDER = "components"  # the folder of a project's own components
 
@@ -259,4 +260,11 @@ DETECTORS: Registry[Detector] = Registry(
         # It reads faces that others cut out, and is no `Detector`: config/steps.py runs it.
         "openface": "mer_pipeline.vision.openface:OpenFace",
     },
+)
+
+# params.yaml names none of these; `faces.checkpoint` decides.
+LOOKS: Registry[Looks] = Registry(
+    "look",
+    ("mer_pipeline.vision.looks:Looks",),
+    {"described": "mer_pipeline.vision.looks:Described", "embedded": "mer_pipeline.vision.embedded:Embedded"},
 )

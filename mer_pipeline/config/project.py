@@ -185,6 +185,11 @@ class Project:
         return self.root / ".mer"
 
     @property
+    def people(self) -> Path:
+        """The HTML page that shows who is seen in clips. It is no output of a stage, so it is not in `report`."""
+        return self.state / "people.html"
+
+    @property
     def logs(self) -> Path:
         """The folder of the stages' log files."""
         return self.state / "logs"

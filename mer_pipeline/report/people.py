@@ -168,13 +168,13 @@ def page_of(views: Sequence[View], title: str) -> str:
     )
 
 
-def show_people(clips: Sequence[str], most: int, out: Path, project: Project) -> str:
+def show_people(clips: Sequence[str], most: int, out: Path | None, project: Project) -> str:
     """Write a page about some clips of a project, and return a sentence about it.
 
     Args:
         clips: their names; none: those with several people, the least sure choices first.
         most: how many clips are shown, where none is named.
-        out: the file to write.
+        out: the file to write; None: `Project.people`.
         project: with the tables `tracks`, `faces` and `audio`.
 
     Raises:
@@ -200,6 +200,7 @@ def show_people(clips: Sequence[str], most: int, out: Path, project: Project) ->
         if name in sounds:
             sound = np.frombuffer(sounds[name]["pcm"], "<i2").astype(np.float32) / np.float32(2**15)  # type: ignore[call-overload]
         views.append(view_of(name, tracks[name], sound, *_choice(tracks[name], boxes.get(name), sure[name])))
+    out = out or project.people
     atomic_write(out, page_of(views, "Who is seen, and who speaks"))
     return f"{out}: {len(views)} clips"
 

@@ -2,8 +2,8 @@
 
 `Described` needs no model: oriented gradients of the aligned face, and the colours of a grid that reaches from the hair
 to the collar. Hair and clothes tell the people of one scene apart better than a face of few pixels. It is made for the
-faces of one clip, under the light of one scene. `Embedded` asks a network that recognises people, where params.yaml
-names its checkpoint.
+faces of one clip, under the light of one scene. `embedded.py` asks a network that recognises people instead, where
+params.yaml names its checkpoint.
 """
 
 from __future__ import annotations
@@ -16,12 +16,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image
 
-from mer_pipeline.base.batching import forward_rows
-from mer_pipeline.models.checkpoint import resolve, value_files
+from mer_pipeline.config.components import LOOKS
 from mer_pipeline.vision.align import Picture, align
 from mer_pipeline.vision.detector import Floats
 from mer_pipeline.vision.gradients import gradients
-from mer_pipeline.vision.inception import SIDE, load_inception, to_input
 
 if TYPE_CHECKING:
     import torch
@@ -30,12 +28,13 @@ FACE_SIDE, FACE_MARGIN, CELLS = 48, 0.15, 6  # of the crop that gradients are ta
 AROUND_SIDE, AROUND_MARGIN, GRID = 32, 0.7, 8  # of the crop that colours are taken of
 CENTRE = (slice(2, 8), slice(3, 5))  # of the grid's rows and columns: the others show the room
 COLOUR = 6.0  # how much a mean difference of 1 (black to white) counts; gradients without a common edge differ by 1.4
-CROP_MARGIN = 0.1  # of the crop that the network is given
-ROWS = 8  # crops that the network is given at a time
 
 
 class Looks(ABC):
     """A way to describe faces.
+
+    Args:
+        checkpoint: the spec of the network that is asked; None where none is.
 
     Attributes:
         same: tracks that are no more unlike are one person's.
@@ -44,6 +43,9 @@ class Looks(ABC):
 
     same: float
     other: float
+
+    def __init__(self, checkpoint: str | None = None) -> None:
+        del checkpoint
 
     def files(self) -> Sequence[Path]:
         """The files with the weights."""
@@ -84,42 +86,12 @@ class Described(Looks):
         return np.concatenate([face, COLOUR / np.sqrt(len(grid)) * grid]).astype(np.float32)
 
 
-class Embedded(Looks):
-    """By InceptionResnetV1, whose vectors of two people differ by 1.1 or more (Schroff et al., 2015, figure 1).
-
-    Args:
-        checkpoint: its spec, such as "facenet:vggface2".
-
-    Raises:
-        CheckpointError: the files are missing or unfit.
-    """
-
-    same, other = 0.9, 1.2  # below and above the threshold: a wrong link costs more than a missing one
-
-    def __init__(self, checkpoint: str) -> None:
-        self.folder = resolve(checkpoint)
-
-    def files(self) -> Sequence[Path]:
-        """The files of the checkpoint that decide its vectors."""
-        return value_files(self.folder)
-
-    def setup(self, device: torch.device) -> None:
-        """Load the network onto a device."""
-        self._device, self._network = device, load_inception(self.folder, device)
-
-    def of(self, picture: Picture, landmarks: Floats) -> list[Floats]:
-        """Describe faces, as `Looks.of` says, by vectors of unit length."""
-        import torch
-
-        if not len(landmarks):
-            return []
-        crops = torch.stack([to_input(align(picture, points, SIDE, CROP_MARGIN)) for points in landmarks])
-        return [vector.numpy() for vector in forward_rows(self._network, [crops], ROWS, self._device)]
-
-
 def make_looks(checkpoint: str | None) -> Looks:
-    """Make the way to describe faces that a face network's spec says; None: the one without a network."""
-    return Described() if checkpoint is None else Embedded(checkpoint)
+    """Make the way to describe faces: by a face network where its spec is given, else without one.
+
+    The network's class is in a table, as components are: where it is not used, it is no part of a row's key.
+    """
+    return LOOKS.load("described" if checkpoint is None else "embedded")(checkpoint)
 
 
 def unlike(one: Floats, other: Floats) -> float:
