@@ -11,8 +11,8 @@ from mer_pipeline.base.errors import CheckpointError
 from mer_pipeline.cli.units import size_text
 from mer_pipeline.config.project import MODELS
 from mer_pipeline.models.bundle import copy_whole, take_all
-from mer_pipeline.models.checkpoint import folder_of, resolve
-from mer_pipeline.models.fetch import Plan, Plans, can_be_fetched, is_present, make_all, plan_all
+from mer_pipeline.models.checkpoint import can_be_fetched, folder_of, resolve
+from mer_pipeline.models.fetch import Plan, Plans, is_present, make_all, plan_all
 from mer_pipeline.models.hub import Hub, Tell
 from mer_pipeline.models.lock import LOCK, Checkpoints, lock_fetched, locked_commits
 

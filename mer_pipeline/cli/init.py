@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from io import StringIO
 from pathlib import Path
 
@@ -24,6 +24,7 @@ from mer_pipeline.datasets.adapter import MER_CLASSES
 from mer_pipeline.datasets.ingest import list_dataset
 from mer_pipeline.datasets.listing import Listing
 from mer_pipeline.enrich.backend import LanguageModelParams
+from mer_pipeline.models.checkpoint import can_be_fetched
 
 PROFILES = Path("profiles")
 PARAMS = Project().params
@@ -84,7 +85,12 @@ def write_params(
     enrich = checked.enrich
     model = enrich.model if isinstance(enrich, LanguageModelParams) and enrich.by_server else None
     return "\n".join(
-        [*_story(profile, dataset, data), *_counts(listing, checked.dataset.classes), *faces, *_next(model)]
+        [
+            *_story(profile, dataset, data),
+            *_counts(listing, checked.dataset.classes),
+            *faces,
+            *_next(model, checked.checkpoints.values()),
+        ]
     )
 
 
@@ -235,7 +241,7 @@ def _given_faces(listing: Listing, params: Params) -> list[str]:
     return [f"  no videos: faces.detector is openface, for the {count} arrays of faces that are there{told}"]
 
 
-def _next(model: str | None) -> list[str]:
+def _next(model: str | None, checkpoints: Iterable[str]) -> list[str]:
     """What to do now."""
     lines = []
     if model is not None:
@@ -243,4 +249,5 @@ def _next(model: str | None) -> list[str]:
         lines.append(
             "  [llm] in .mer.toml, then `mer enrich estimate`; or set enrich.backend: template (docs/enrichment.md)"
         )
-    return [*lines, "next: dvc repro"]
+    fetch = "mer models fetch (docs/encoders.md), then " if any(map(can_be_fetched, checkpoints)) else ""
+    return [*lines, f"next: {fetch}dvc repro"]

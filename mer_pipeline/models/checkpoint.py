@@ -103,6 +103,11 @@ def folder_of(spec: str, models: Path = MODELS) -> Path:
     return models / (flat if kind == "hf" else f"{kind}--{flat}")
 
 
+def can_be_fetched(spec: str) -> bool:
+    """Return whether a spec is of a kind that `mer models fetch` downloads: all but `dir:`."""
+    return not spec.startswith("dir:")
+
+
 def value_files(folder: Path) -> list[Path]:
     """List the files of a checkpoint that decide what it computes: weights, configuration, preprocessing, tokeniser."""
     return sorted(path for path in folder.iterdir() if path.suffix in VALUE_SUFFIXES and path.is_file())

@@ -23,7 +23,7 @@ from mer_pipeline.base.atomic import sweep
 from mer_pipeline.base.errors import CheckpointError, DownloadError, UsageError
 from mer_pipeline.config.project import MODELS
 from mer_pipeline.models import convert
-from mer_pipeline.models.checkpoint import folder_of, resolve
+from mer_pipeline.models.checkpoint import can_be_fetched, folder_of, resolve
 from mer_pipeline.models.hub import Hub, Source, Tell, is_stated, source_of
 from mer_pipeline.models.open_clip_table import disagreement
 from mer_pipeline.models.origin import NAME, Origin, differing, read_origin, write_origin
@@ -133,11 +133,6 @@ def is_present(spec: str, models: Path = MODELS, commit: str | None = None) -> b
             raise CheckpointError(f"{folder} was not written by `mer models fetch`; move it away")
     resolve(spec)
     return True
-
-
-def can_be_fetched(spec: str) -> bool:
-    """Return whether a spec is of a kind that can be downloaded: all but `dir:`."""
-    return not spec.startswith("dir:")
 
 
 def _plan(spec: str, hub: Hub, models: Path, commit: str | None) -> Plan:

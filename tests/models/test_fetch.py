@@ -10,8 +10,9 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,7 @@ import pytest
 import torch
 from safetensors.numpy import save
 
+from mer_pipeline.base.atomic import TEMPORARY
 from mer_pipeline.base.encoder import make_encoder
 from mer_pipeline.base.errors import CheckpointError, DownloadError, UsageError
 from mer_pipeline.cli.fetch import fetch, fetch_from, fetch_to, plan_text
@@ -147,6 +149,21 @@ class TestWhatIsFetched:
         assert sum(came) == plans.todo[0].bytes_missing == sum(map(len, SMALL.values())) - 1
         assert len(came) > len(SMALL)
 
+    def test_progress_of_the_newer_storage(self) -> None:
+        """Xet's reporter in the client drives the same counter: bytes on disk count, those of the network do not."""
+        from huggingface_hub.utils._xet_progress_reporting import XetDownloadProgressReporter
+
+        came: list[int] = []
+        bar = hub_module._Count(came.append).bar
+        names = {"reconstruction_desc": "x", "transfer_desc": "x", "total": 9, "log_level": 30}
+        with XetDownloadProgressReporter(**names, tqdm_class=bar) as reporter:
+            for done, over in ((4, 2), (9, 7)):
+                reporter.update_progress(
+                    SimpleNamespace(total_bytes_completed=done, total_transfer_bytes_completed=over, total_bytes=9,
+                                    total_bytes_completion_rate=1.0, total_transfer_bytes_completion_rate=1.0)
+                )  # fmt: skip
+        assert came == [4, 5]
+
     def test_a_release_of_facenet(
         self, hub: LocalHub, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
     ) -> None:
@@ -231,6 +248,12 @@ class TestWhatGoesWrong:
         ) as caught:
             plan_all([SPEC], Hub("http://127.0.0.1:9"))
         assert caught.value.exit_code == 1
+
+    def test_offline(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Who has switched the client's network off is told so."""
+        monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+        (problem,) = plan_all([SPEC], Hub("http://127.0.0.1:9")).problems
+        assert "HF_HUB_OFFLINE is set; unset it" in problem
 
     def test_two_at_once(self, hub: LocalHub) -> None:
         """The second says so."""
@@ -332,8 +355,8 @@ class TestABundle:
         assert not Path("models").exists()
 
 
-def fetch_and_die(hub: LocalHub, after: float) -> bool:
-    """Fetch in a process that is killed after some seconds, and return whether it was done before."""
+def fetch_and_die(hub: LocalHub, now: Callable[[], bool]) -> bool:
+    """Fetch in a process that is killed when its moment has come, and return whether it was done before."""
     pid = os.fork()
     if pid == 0:
         try:
@@ -342,8 +365,7 @@ def fetch_and_die(hub: LocalHub, after: float) -> bool:
             got(hub)
         finally:
             os._exit(0)
-    deadline = time.monotonic() + after
-    while time.monotonic() < deadline:
+    while not now():
         if os.waitpid(pid, os.WNOHANG)[0]:
             return True
         time.sleep(0.005)
@@ -354,7 +376,7 @@ def fetch_and_die(hub: LocalHub, after: float) -> bool:
 
 def test_a_kill_loses_no_finished_file(hub: LocalHub) -> None:
     """At ten random moments: a file that was whole is not asked for again, and the folder appears at the end only."""
-    files = {f"model-{n:05}-of-00012.safetensors": save({f"w{n}": np.full(2_000, n)}) for n in range(1, 13)}
+    files = {f"model-{n:05}-of-00040.safetensors": save({f"w{n}": np.full(2_000, n)}) for n in range(1, 41)}
     stated = [RemoteFile(name, len(data), hashlib.sha256(data).hexdigest()) for name, data in files.items()]
     index = {"model.safetensors.index.json": b'{"weight_map": {}}'}
     hub.repos["org/name"] = repo({"config.json": b"{}", **files, **index})
@@ -363,7 +385,8 @@ def test_a_kill_loses_no_finished_file(hub: LocalHub) -> None:
     for _ in range(10):
         finished = {file.name for file in stated if is_stated(state / file.name, file)}
         hub.served.clear()
-        done = fetch_and_die(hub, chance.uniform(0.05, 0.5))
+        moment = time.monotonic() + chance.uniform(0.1, 0.8)
+        done = fetch_and_die(hub, lambda moment=moment: time.monotonic() > moment)  # type: ignore[misc]
         assert not finished & set(hub.got())
         assert not done
         assert not folder_of(SPEC).exists()
@@ -379,7 +402,7 @@ def test_a_kill_while_weights_are_converted(hub: LocalHub) -> None:
     """The pickle is kept and converted by the next run; what the killed one had begun to write is gone."""
     hub.repos["org/name"] = repo({"config.json": b"{}", "pytorch_model.bin": saved({"w": torch.ones(3)})})
     state = Path("models") / STATE / "org--name"
-    assert not fetch_and_die(hub, 1.0)
+    assert not fetch_and_die(hub, lambda: any(state.glob(f".model.safetensors.*{TEMPORARY}")))
     assert (state / "pytorch_model.bin").exists()
     asked = len(hub.got())
     got(hub)
@@ -387,14 +410,15 @@ def test_a_kill_while_weights_are_converted(hub: LocalHub) -> None:
     assert files_of() == {"config.json", "model.safetensors", NAME}
 
 
-def test_the_command_uses_the_mirror(hub: LocalHub) -> None:
-    """`mer models fetch` with HF_ENDPOINT, as a person runs it; an error is one line."""
+def test_the_command_uses_mirror_and_proxy(hub: LocalHub) -> None:
+    """`mer models fetch` as a person runs it, with a mirror in HF_ENDPOINT behind a proxy; an error is one line."""
     params = (ROOT / "params.yaml").read_text()
     line = '  tiny: {family: hf-text, input: transcript, checkpoint: "hf:org/name@main"}'
     Path("params.yaml").write_text(
         params.replace("\nencoders:", "\nencoders:\n" + line, 1).replace("encoders: ", "encoders:", 1)
     )
-    env = {**os.environ, "HF_ENDPOINT": hub.url, "PYTHONPATH": str(ROOT)}
+    env = {name: value for name, value in os.environ.items() if not name.lower().endswith("_proxy")}
+    env |= {"HF_ENDPOINT": "http://mirror.invalid", "HTTP_PROXY": hub.url, "PYTHONPATH": str(ROOT)}
     command = [sys.executable, "-m", "mer_pipeline.cli.main", "models", "fetch"]
     ran = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
     assert ran.returncode == 0, ran.stderr
