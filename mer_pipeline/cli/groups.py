@@ -151,19 +151,20 @@ def fetch(
     from mer_pipeline.cli.fetch import fetch as fetched
     from mer_pipeline.cli.fetch import fetch_from, fetch_to
     from mer_pipeline.config.params import load_params
+    from mer_pipeline.config.steps import checkpoints
     from mer_pipeline.models.hub import Hub
 
     if to is not None and bundle is not None:
         raise UsageError("--to writes a bundle and --from reads one; give one of them")
     if bundle is not None and dry_run:
         raise UsageError("--from downloads nothing; leave out --dry-run")
-    checkpoints = load_params().checkpoints
+    named = checkpoints(load_params())
     if bundle is not None:
-        print(fetch_from(checkpoints, bundle))
+        print(fetch_from(named, bundle))
     elif to is not None:
-        print(fetch_to(checkpoints, Hub(), to, dry_run=dry_run))
+        print(fetch_to(named, Hub(), to, dry_run=dry_run))
     else:
-        print(fetched(checkpoints, Hub(), dry_run=dry_run))
+        print(fetched(named, Hub(), dry_run=dry_run))
 
 
 @models.command()

@@ -20,6 +20,7 @@ from mer_pipeline.cli.columns import SYNONYMS, Ask, ask_terminal, find_classes, 
 from mer_pipeline.config.components import ADAPTERS
 from mer_pipeline.config.params import Params, parse_params
 from mer_pipeline.config.project import Project
+from mer_pipeline.config.steps import checkpoints
 from mer_pipeline.datasets.adapter import MER_CLASSES
 from mer_pipeline.datasets.ingest import list_dataset
 from mer_pipeline.datasets.listing import Listing
@@ -89,7 +90,7 @@ def write_params(
             *_story(profile, dataset, data),
             *_counts(listing, checked.dataset.classes),
             *faces,
-            *_next(model, checked.checkpoints.values()),
+            *_next(model, checkpoints(checked).values()),
         ]
     )
 
@@ -241,7 +242,7 @@ def _given_faces(listing: Listing, params: Params) -> list[str]:
     return [f"  no videos: faces.detector is openface, for the {count} arrays of faces that are there{told}"]
 
 
-def _next(model: str | None, checkpoints: Iterable[str]) -> list[str]:
+def _next(model: str | None, specs: Iterable[str]) -> list[str]:
     """What to do now."""
     lines = []
     if model is not None:
@@ -249,5 +250,5 @@ def _next(model: str | None, checkpoints: Iterable[str]) -> list[str]:
         lines.append(
             "  [llm] in .mer.toml, then `mer enrich estimate`; or set enrich.backend: template (docs/enrichment.md)"
         )
-    fetch = "mer models fetch (docs/encoders.md), then " if any(map(can_be_fetched, checkpoints)) else ""
+    fetch = "mer models fetch (docs/encoders.md), then " if any(map(can_be_fetched, specs)) else ""
     return [*lines, f"next: {fetch}dvc repro"]

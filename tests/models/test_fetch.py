@@ -25,6 +25,7 @@ from mer_pipeline.base.encoder import make_encoder
 from mer_pipeline.base.errors import CheckpointError, DownloadError, UsageError
 from mer_pipeline.cli.fetch import fetch, fetch_from, fetch_to, plan_text
 from mer_pipeline.config.params import Params, load_params
+from mer_pipeline.config.steps import checkpoints
 from mer_pipeline.judges.judge import make_judge
 from mer_pipeline.models import hub as hub_module
 from mer_pipeline.models.checkpoint import folder_of
@@ -433,7 +434,7 @@ def test_the_command_uses_mirror_and_proxy(hub: LocalHub) -> None:
 
 def commits_of(params: Params) -> dict[str, str]:
     """For each repository that a profile names, its commit."""
-    parts = [spec.partition(":")[2].partition("@") for spec in params.checkpoints.values()]
+    parts = [spec.partition(":")[2].partition("@") for spec in checkpoints(params).values()]
     return {TIMM if name.startswith("ViT") else name: commit for name, _, commit in parts}
 
 
@@ -454,7 +455,7 @@ def full(tmp_path_factory: pytest.TempPathFactory, profiles: dict[str, Params]) 
     with pytest.MonkeyPatch.context() as patch, serving(hub):
         patch.chdir(folder / "project")
         for params in profiles.values():
-            fetch(params.checkpoints, client(hub))
+            fetch(checkpoints(params), client(hub))
     heavy = {name for name in hub.got() if name.endswith((".pt", ".h5", ".msgpack"))}
     assert not heavy
     return folder / "project"
