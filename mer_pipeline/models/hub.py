@@ -195,7 +195,7 @@ class _Count:
         count = self
 
         class Bar:
-            """As much of tqdm as the client uses. Bytes of the network and bytes on disk are told apart by `_path`."""
+            """As much of tqdm as the client uses. With Xet the client tells bytes on disk and of the network apart."""
 
             n = 0
             total: int | None = None
