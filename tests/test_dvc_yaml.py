@@ -115,6 +115,7 @@ def test_the_file_is_short() -> None:
 LAYERS = [
     "base.errors",
     "base.atomic",
+    "base.network",
     "config.project",
     "base.mkl",
     "base.numerics",

@@ -204,7 +204,7 @@ class TestBadCheckpoints:
         ("spec", "says"),
         [
             ("dir:nowhere", "there is no folder nowhere; make a small one with `mer models tiny`"),
-            ("hf:org/name@abc", "hf download org/name --revision abc --local-dir models/org--name@abc"),
+            ("hf:org/name@abc", "there is no folder models/org--name@abc; run `mer models fetch`"),
             ("openclip:ViT-L-14/openai", "models/openclip--ViT-L-14--openai"),
             ("s3:bucket", "is of no known kind"),
             ("hf:../../etc", "has '..' in its name"),

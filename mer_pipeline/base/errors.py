@@ -13,6 +13,7 @@ MerError                    its message says what is wrong, where, and how to co
 │   ├── Bug                 the code itself fails, for every clip of the first batch
 │   └── StoreError          the store is full or cannot be reached
 │       └── ReadOnlyStore   rows can be read from the store, but new rows cannot be kept
+├── DownloadError           exit 1: a server of checkpoints cannot be reached, or sends something else than it states
 └── ClipError               concerns one clip; it is recorded in a table and never ends a run
     ├── Skip                there is nothing to compute (no face, no sound): a row with `valid=false` and the reason
     ├── BadInput            the clip itself is broken: it is quarantined, and the store remembers the failure
@@ -92,6 +93,10 @@ class StoreError(StageError):
 
 class ReadOnlyStore(StoreError):
     """Rows can be read from the store, but new rows cannot be kept in it."""
+
+
+class DownloadError(MerError):
+    """A server of checkpoints cannot be reached, breaks off, or sends something else than it states."""
 
 
 class ClipError(MerError):

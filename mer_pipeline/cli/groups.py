@@ -131,6 +131,43 @@ def tiny(
 
 
 @models.command()
+def fetch(
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only list what is missing: size, licence, access, what is converted.")
+    ] = False,
+    to: Annotated[
+        Path | None, typer.Option(help="Write a bundle: a folder to carry to a machine without network.")
+    ] = None,
+    bundle: Annotated[
+        Path | None, typer.Option("--from", help="Take them from a bundle; no network is needed.")
+    ] = None,
+) -> None:
+    """Download the checkpoints in params.yaml, check them, convert pickled weights, and write models.lock.
+
+    Run it again after an interruption: finished files are kept. HF_ENDPOINT names a mirror, HF_TOKEN opens gated
+    repositories, HTTPS_PROXY is used.
+    """
+    from mer_pipeline.base.errors import UsageError
+    from mer_pipeline.cli.fetch import fetch as fetched
+    from mer_pipeline.cli.fetch import fetch_from, fetch_to
+    from mer_pipeline.config.params import load_params
+    from mer_pipeline.config.steps import checkpoints
+    from mer_pipeline.models.hub import Hub
+
+    if to is not None and bundle is not None:
+        raise UsageError("--to writes a bundle and --from reads one; give one of them")
+    if bundle is not None and dry_run:
+        raise UsageError("--from downloads nothing; leave out --dry-run")
+    named = checkpoints(load_params())
+    if bundle is not None:
+        print(fetch_from(named, bundle))
+    elif to is not None:
+        print(fetch_to(named, Hub(), to, dry_run=dry_run))
+    else:
+        print(fetched(named, Hub(), dry_run=dry_run))
+
+
+@models.command()
 def lock() -> None:
     """Write models.lock with the checksums of the checkpoints in params.yaml. Stages then refuse other weights."""
     from mer_pipeline.config.params import load_params

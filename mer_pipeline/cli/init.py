@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from io import StringIO
 from pathlib import Path
 
@@ -20,10 +20,12 @@ from mer_pipeline.cli.columns import SYNONYMS, Ask, ask_terminal, find_classes, 
 from mer_pipeline.config.components import ADAPTERS
 from mer_pipeline.config.params import Params, parse_params
 from mer_pipeline.config.project import Project
+from mer_pipeline.config.steps import checkpoints
 from mer_pipeline.datasets.adapter import MER_CLASSES
 from mer_pipeline.datasets.ingest import list_dataset
 from mer_pipeline.datasets.listing import Listing
 from mer_pipeline.enrich.backend import LanguageModelParams
+from mer_pipeline.models.checkpoint import can_be_fetched
 
 PROFILES = Path("profiles")
 PARAMS = Project().params
@@ -84,7 +86,12 @@ def write_params(
     enrich = checked.enrich
     model = enrich.model if isinstance(enrich, LanguageModelParams) and enrich.by_server else None
     return "\n".join(
-        [*_story(profile, dataset, data), *_counts(listing, checked.dataset.classes), *faces, *_next(model)]
+        [
+            *_story(profile, dataset, data),
+            *_counts(listing, checked.dataset.classes),
+            *faces,
+            *_next(model, checkpoints(checked).values()),
+        ]
     )
 
 
@@ -235,7 +242,7 @@ def _given_faces(listing: Listing, params: Params) -> list[str]:
     return [f"  no videos: faces.detector is openface, for the {count} arrays of faces that are there{told}"]
 
 
-def _next(model: str | None) -> list[str]:
+def _next(model: str | None, specs: Iterable[str]) -> list[str]:
     """What to do now."""
     lines = []
     if model is not None:
@@ -243,4 +250,5 @@ def _next(model: str | None) -> list[str]:
         lines.append(
             "  [llm] in .mer.toml, then `mer enrich estimate`; or set enrich.backend: template (docs/enrichment.md)"
         )
-    return [*lines, "next: dvc repro"]
+    fetch = "mer models fetch (docs/encoders.md), then " if any(map(can_be_fetched, specs)) else ""
+    return [*lines, f"next: {fetch}dvc repro"]

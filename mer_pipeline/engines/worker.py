@@ -37,6 +37,7 @@ from typing import Any, NoReturn, TypeAlias
 from mer_pipeline.base import numerics
 from mer_pipeline.base.clips import Clip
 from mer_pipeline.base.errors import MerError
+from mer_pipeline.base.network import leave_network
 from mer_pipeline.base.transform import Item, Transform
 from mer_pipeline.engines.base import Prepared, prepare
 
@@ -51,7 +52,6 @@ NUMBER = 8  # bytes of a message to or from the starter: a pid, or how a process
 Answer: TypeAlias = tuple[str, Any, Any]
 
 _PR_SET_PDEATHSIG = 1
-_CLONE_NEWUSER, _CLONE_NEWNET = 0x10000000, 0x40000000
 
 
 def to_bytes(number: int) -> bytes:
@@ -73,7 +73,7 @@ def start(control: socket.socket, transform: Transform[Item]) -> NoReturn:
             signal.signal(number, signal.SIG_IGN)
         logging.disable()
         _close_others(control.fileno())
-        _leave_network()
+        leave_network()
         _load()
         children: set[int] = set()
         while (message := socket.recv_fds(control, NUMBER, 2))[0]:
@@ -174,12 +174,6 @@ def _close_others(kept: int) -> None:
         os.dup2(nowhere, number)
     os.closerange(3, kept)
     os.closerange(kept + 1, os.sysconf("SC_OPEN_MAX"))
-
-
-def _leave_network() -> None:
-    """Best effort: containers and some systems let only root do that, or nobody."""
-    flags = _CLONE_NEWNET if os.geteuid() == 0 else _CLONE_NEWNET | _CLONE_NEWUSER
-    ctypes.CDLL(None).unshare(flags)
 
 
 def _load() -> None:

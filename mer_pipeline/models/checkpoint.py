@@ -2,10 +2,12 @@
 
 A checkpoint is named by a spec:
 
-dir:PATH                 the folder PATH
-hf:org/name[@rev]        models/org--name[@rev]/          a Hugging Face snapshot
-openclip:ARCH/TAG        models/openclip--ARCH--TAG/      open_clip_config.json and safetensors
-facenet:NAME             models/facenet--NAME/            InceptionResnetV1's state dict as safetensors
+dir:PATH                   the folder PATH
+hf:org/name[@rev]          models/org--name[@rev]/                a Hugging Face snapshot
+openclip:ARCH/TAG[@rev]    models/openclip--ARCH--TAG[@rev]/      open_clip_config.json and safetensors
+facenet:NAME               models/facenet--NAME/                  InceptionResnetV1's state dict as safetensors
+
+`mer models fetch` writes all folders but the first.
 """
 
 from __future__ import annotations
@@ -43,27 +45,67 @@ def resolve(spec: str) -> Path:
         CheckpointError: the spec is of no known kind, the folder is missing, or it holds no safetensors; a file is a
             Git LFS pointer; the weights are torn or quantised.
     """
-    match = SPEC.fullmatch(spec)
-    if match is None:
-        raise CheckpointError(
-            f"checkpoint '{spec}' is of no known kind; write dir:PATH, hf:org/name@rev, "
-            "openclip:ARCH/TAG or facenet:NAME"
-        )
-    kind, name = match.groups()
-    folder = Path(name) if kind == "dir" else MODELS / _folder_name(kind, name)
+    folder = folder_of(spec)
+    own = spec.startswith("dir:")
     if not folder.is_dir():
-        remedy = (
-            "make a small one with `mer models tiny`" if kind == "dir" else f"put its files there ({_how(kind, name)})"
-        )
+        remedy = "make a small one with `mer models tiny`" if own else "run `mer models fetch`"
         raise CheckpointError(f"checkpoint '{spec}': there is no folder {folder}; {remedy}")
     if not any(folder.glob(WEIGHTS)):
+        remedy = "convert them (docs/encoders.md)" if own else "move the folder away and run `mer models fetch`"
         raise CheckpointError(
-            f"checkpoint '{spec}': {folder} holds no .safetensors; pickled weights (.bin, .pt) are "
-            "refused, convert them"
+            f"checkpoint '{spec}': {folder} holds no .safetensors, and pickled weights (.bin, .pt) are "
+            f"refused; {remedy}"
         )
     _refuse_pointers(folder)
     _refuse_quantised(folder)
     return folder
+
+
+def parse(spec: str) -> tuple[str, str]:
+    """Return the kind of a spec and what follows it.
+
+    Raises:
+        CheckpointError: it is of no known kind.
+
+    Example:
+        >>> parse("hf:org/name@main")
+        ('hf', 'org/name@main')
+    """
+    match = SPEC.fullmatch(spec)
+    if match is None:
+        raise CheckpointError(
+            f"checkpoint '{spec}' is of no known kind; write dir:PATH, hf:org/name@rev, "
+            "openclip:ARCH/TAG@rev or facenet:NAME"
+        )
+    return match[1], match[2]
+
+
+def folder_of(spec: str, models: Path = MODELS) -> Path:
+    """Return the folder of a checkpoint, which need not be there.
+
+    Args:
+        spec: the checkpoint's name.
+        models: the folder of all checkpoints.
+
+    Raises:
+        CheckpointError: the spec is of no known kind, or leads out of the folder of all checkpoints.
+
+    Example:
+        >>> folder_of("openclip:ViT-L-14/openai").as_posix()
+        'models/openclip--ViT-L-14--openai'
+    """
+    kind, name = parse(spec)
+    if kind == "dir":
+        return Path(name)
+    flat = name.replace("/", "--")
+    if ".." in flat:
+        raise CheckpointError(f"checkpoint '{spec}' has '..' in its name")
+    return models / (flat if kind == "hf" else f"{kind}--{flat}")
+
+
+def can_be_fetched(spec: str) -> bool:
+    """Return whether a spec is of a kind that `mer models fetch` downloads: all but `dir:`."""
+    return not spec.startswith("dir:")
 
 
 def value_files(folder: Path) -> list[Path]:
@@ -97,7 +139,7 @@ def _refuse_pointers(folder: Path) -> None:
             if file.read(len(POINTER)) == POINTER:
                 raise CheckpointError(
                     f"{path} is a Git LFS pointer and not the file itself; run `git lfs pull` where it was cloned, "
-                    "or download the checkpoint with `hf download`"
+                    "or download the checkpoint with `mer models fetch`"
                 )
 
 
@@ -121,21 +163,6 @@ def quantised(folder: Path, how: str) -> CheckpointError:
         how: it shows.
     """
     return CheckpointError(f"{folder} is quantised ({how}); take the checkpoint that it was made from")
-
-
-def _folder_name(kind: str, name: str) -> str:
-    flat = name.replace("/", "--")
-    if ".." in flat:
-        raise CheckpointError(f"checkpoint '{kind}:{name}' has '..' in its name")
-    return flat if kind == "hf" else f"{kind}--{flat}"
-
-
-def _how(kind: str, name: str) -> str:
-    if kind == "hf":
-        repo, _, revision = name.partition("@")
-        at = f" --revision {revision}" if revision else ""
-        return f"hf download {repo}{at} --local-dir {MODELS / _folder_name(kind, name)}"
-    return "docs/encoders.md says how"
 
 
 def check_complete(folder: Path, missing: set[str], allowed: tuple[str, ...] = ()) -> None:

@@ -131,7 +131,7 @@ def load_processor(loader: Callable[..., Loaded], folder: Path) -> Loaded:
     if not any((folder / name).is_file() for name in PROCESSOR_FILES):
         raise CheckpointError(
             f"{folder} has no {PROCESSOR_FILES[0]}, which says how its input is prepared; put the file of this "
-            "checkpoint there, with `hf download` or by its save_pretrained"
+            "checkpoint there, or write it by its save_pretrained"
         )
     with loading(folder, f"its {PROCESSOR_FILES[0]} cannot be used"):
         return loader(folder, local_files_only=True, trust_remote_code=False)

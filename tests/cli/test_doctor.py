@@ -113,7 +113,7 @@ def test_every_missing_checkpoint_is_named(project: Path) -> None:
     assert [one.state for one in wrong] == ["wrong", "wrong"]
     assert "hf:org/one" in wrong[0].text
     assert "hf:org/two" in wrong[1].text
-    assert all("download" in one.text for one in wrong)
+    assert all("run `mer models fetch`" in one.text for one in wrong)
 
 
 def test_a_checkpoint_is_there_and_locked(project: Path) -> None:

@@ -79,7 +79,8 @@ def test_init_for_a_mer_folder(project: Path) -> None:
     (project / "mer/video").mkdir(parents=True)
     (project / "mer/video/a.mp4").write_bytes(b"")
     (project / "mer/track1_train.csv").write_text("name,discrete\na,sad\n")
-    write_params("ecmf", Path("mer"), None, force=False)
+    said = write_params("ecmf", Path("mer"), None, force=False)
+    assert said.endswith("next: mer models fetch (docs/encoders.md), then dvc repro")
     assert load_params().dataset.adapter == "mer2026"
 
 
