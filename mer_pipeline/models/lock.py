@@ -61,6 +61,16 @@ def lock_models(checkpoints: Checkpoints) -> Locked:
     return locked
 
 
+def lock_again(checkpoints: Checkpoints) -> None:
+    """Write the hashes of some checkpoints into models.lock as they are now, and keep what it has of others.
+
+    Raises:
+        CheckpointError: as for `resolve`, or models.lock cannot be read.
+    """
+    locked = {**_read(), **{name: hashes_of(spec) for name, spec in checkpoints.items()}}
+    atomic_write(LOCK, json.dumps(locked, indent=1, sort_keys=True) + "\n", durable=True)
+
+
 def check_locked(checkpoints: Checkpoints) -> None:
     """Check that the checkpoints have the hashes that are in models.lock.
 
