@@ -1,7 +1,7 @@
 """Facts about every encoder family, driven through the real loading code on small seeded checkpoints."""
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +13,7 @@ from mer_pipeline.base.encoder import ENCODER, Encoder, make_encoder
 from mer_pipeline.base.errors import BadInput, CheckpointError, Skip
 from mer_pipeline.config.components import ENCODERS
 from mer_pipeline.models.tiny import make_tiny
+from mer_pipeline.store.fingerprint import fingerprint_of
 from mer_pipeline.tables.rows import to_table
 from tests.conftest import clip, face_row, pictures, sound_row, tables_of, valid
 
@@ -115,6 +116,19 @@ def test_rows_fit_the_schema(tiny: Path, kind: str, dtype: str) -> None:
         mean = row["sequence"].astype(np.float64).mean(axis=0)
         np.testing.assert_allclose(row["vector"][:dim], mean, atol=2e-2 if dtype == "float16" else 1e-5)
         assert len(row["vector"]) == 2 * dim
+
+
+def test_whispers_window_is_in_its_key_alone(tiny: Path) -> None:
+    """Another default is another version for Whisper; the fingerprints of other models tell of no window."""
+
+    def parts(kind: str, **options: object) -> Mapping[str, str]:
+        section = {"family": "hf-speech", "input": "audio", "checkpoint": f"dir:{tiny / kind}", **options}
+        return fingerprint_of(make_encoder("x", ENCODER.parse(section)), "cpu").parts
+
+    assert parts("whisper")["version"] == "2"
+    assert "version" not in parts("hubert")
+    assert not any("params.window" in parts(kind) for kind in ("whisper", "hubert"))
+    assert parts("whisper", window="full")["params.window"] == '"full"'
 
 
 @pytest.mark.parametrize("kind", ["hubert", "wavlm", "wav2vec2", "data2vec-audio"])

