@@ -134,29 +134,25 @@ def whisper_encoder(folder: Path, steps: int) -> torch.nn.Module:
     return model.get_encoder()
 
 
+def own_length_states(folder: Path, of: Clip) -> np.ndarray:
+    """transformers: all steps of Whisper's last hidden state of the sound alone, by a model of that length."""
+    mel = whisper_inputs(folder, samples(of))
+    return whisper_encoder(folder, mel.shape[2] // 2)(mel).last_hidden_state[0].numpy()
+
+
 def speech_states(folder: Path, of: Clip) -> np.ndarray:
-    """transformers: all steps of the last hidden state of the sound alone."""
-    import transformers
-
-    extractor = transformers.AutoFeatureExtractor.from_pretrained(folder)
-    model = transformers.AutoModel.from_pretrained(folder).eval()
-    sound = samples(of)
-    if model.config.model_type == "whisper":
-        mel = whisper_inputs(folder, sound)
-        return whisper_encoder(folder, mel.shape[2] // 2)(mel).last_hidden_state[0].numpy()
-    return model(**extractor(sound, sampling_rate=RATE, return_tensors="pt")).last_hidden_state[0].numpy()
-
-
-def window_states(folder: Path, of: Clip) -> np.ndarray:
-    """transformers: of Whisper's window of 30 s, the steps in which the clip is."""
+    """transformers: all steps of the last hidden state of the sound alone; Whisper's window ends with the clip."""
     import transformers
 
     extractor = transformers.AutoFeatureExtractor.from_pretrained(folder)
     model = transformers.AutoModel.from_pretrained(folder, dtype=torch.float32).eval()
     sound = samples(of)
-    states = model.get_encoder()(extractor(sound, sampling_rate=RATE, return_tensors="pt")["input_features"])
-    assert states.last_hidden_state.shape[1] == 1500
-    return states.last_hidden_state[0, : int(np.ceil(len(sound) / RATE * 50))].numpy()
+    inputs = extractor(sound, sampling_rate=RATE, return_tensors="pt")
+    if model.config.model_type == "whisper":
+        states = model.get_encoder()(inputs["input_features"]).last_hidden_state[0].numpy()
+        assert len(states) == 1500  # 30 seconds
+        return states[: int(np.ceil(len(sound) / RATE * 50))]
+    return model(**inputs).last_hidden_state[0].numpy()
 
 
 def word_states(folder: Path, of: Clip) -> np.ndarray:
@@ -193,19 +189,19 @@ def test_an_encoder_gives_the_reference_librarys_vectors(tiny: Path, kind: str) 
     assert_equals(encoder(tiny, kind, frame_level=True, **READS.get(kind, {})), REFERENCES[kind], tiny / kind)
 
 
-def test_whispers_own_window_gives_the_reference_librarys_vectors(tiny: Path) -> None:
-    """With `window: full` the clip's steps are those of 30 s that are filled up with silence."""
-    assert_equals(encoder(tiny, "whisper", frame_level=True, window="full"), window_states, tiny / "whisper")
+def test_a_clips_own_length_gives_the_reference_librarys_vectors(tiny: Path) -> None:
+    """With `window: clip` Whisper is the library's model of that length, with the first positions."""
+    assert_equals(encoder(tiny, "whisper", frame_level=True, window="clip"), own_length_states, tiny / "whisper")
 
 
 def test_chunks_of_a_long_sound_are_whispers_of_each(tiny: Path) -> None:
     """2.7 s in three chunks: each is a sound of its own, also where one is shorter than the others by a sample."""
-    made = encoder(tiny, "whisper", frame_level=True, chunk_seconds=1.0)
+    made = encoder(tiny, "whisper", frame_level=True, chunk_seconds=1.0, window="clip")
     row = made.infer([made.prepare(CLIPS[1])])[0]
     assert isinstance(row, dict)
     parts = np.array_split(samples(CLIPS[1]), 3)
     with torch.inference_mode():
-        states = [speech_states(tiny / "whisper", clip(audio=sound_row(part * 2**15 / 32767))) for part in parts]
+        states = [own_length_states(tiny / "whisper", clip(audio=sound_row(part * 2**15 / 32767))) for part in parts]
     assert_close(row["sequence"], np.concatenate(states))
 
 
@@ -243,16 +239,13 @@ def test_layers_are_the_reference_librarys_hidden_states(tiny: Path, kind: str, 
     if kind == "vit":
         processor = transformers.AutoImageProcessor.from_pretrained(tiny / kind)
         inputs = processor(images=images(one, "faces"), return_tensors="pt")
-    elif kind == "whisper":
-        inputs = {"input_features": whisper_inputs(tiny / kind, samples(one))}
-        model = whisper_encoder(tiny / kind, inputs["input_features"].shape[2] // 2)
     elif kind in SPEECH:
         extractor = transformers.AutoFeatureExtractor.from_pretrained(tiny / kind)
         inputs = extractor(samples(one), sampling_rate=RATE, return_tensors="pt")
     else:
         inputs = transformers.AutoTokenizer.from_pretrained(tiny / kind)(text(one), return_tensors="pt")
         inputs.pop("token_type_ids", None)
-    output = model(**inputs, output_hidden_states=True)
+    output = (model.get_encoder() if kind == "whisper" else model)(**inputs, output_hidden_states=True)
     states = list(output.hidden_states)
     if kind != "vit":
         states[-1] = output.last_hidden_state
@@ -264,6 +257,17 @@ def test_layers_are_the_reference_librarys_hidden_states(tiny: Path, kind: str, 
     else:  # without [CLS] and [SEP], or <s>
         own = summed[0, 1:-1] if kind == "bert" else summed[0, 1:]
     assert_close(embed(encoder(tiny, kind, layers=layers, **READS.get(kind, {})), [one])[0], own.mean(axis=0))
+
+
+@pytest.mark.parametrize("layers", [(0, 2), 2])
+@torch.inference_mode()
+def test_layers_of_a_clips_own_length(tiny: Path, layers: int | tuple[int, ...]) -> None:
+    """The same of Whisper without its window of 30 s."""
+    mel = whisper_inputs(tiny / "whisper", samples(CLIPS[1]))
+    output = whisper_encoder(tiny / "whisper", mel.shape[2] // 2)(mel, output_hidden_states=True)
+    states = [*output.hidden_states[:-1], output.last_hidden_state]
+    own = (states[0] + states[2] if layers == (0, 2) else states[-2] + states[-1])[0].numpy()
+    assert_close(embed(encoder(tiny, "whisper", layers=layers, window="clip"), [CLIPS[1]])[0], own.mean(axis=0))
 
 
 @torch.inference_mode()

@@ -1,7 +1,7 @@
 """`hf-speech`: encoders of sound at 16 kHz with HuBERT, wav2vec 2.0, WavLM, data2vec or Whisper's encoder.
 
 The hidden states are averaged over time, and padding does not enter the average (`sound_model.py`). Whisper's encoder
-computes them on the clip's own length (`whisper.py`), or on its window of 30 s where params.yaml says so.
+computes them on its window of 30 s, or on the clip's own length where params.yaml says so (`whisper.py`).
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class HfSpeechParams(ModelParams):
     input: Literal["audio"]  # the sound track
     layers: Layers = 1  # sum of the last n hidden layers, or of these (0 = embeddings)
     chunk_seconds: Annotated[float, Field(gt=0.1)] = 20.0  # longer clips are cut into equal chunks
-    window: Literal["clip", "full"] = "clip"  # of Whisper: the clip's own length, or 30 s filled up with silence
+    window: Literal["full", "clip"] = "full"  # of Whisper: 30 s filled up with silence, or the clip's own length
 
 
 class HfSpeech(PooledEncoder[Chunks]):
@@ -44,10 +44,8 @@ class HfSpeech(PooledEncoder[Chunks]):
 
     def __init__(self, name: str, params: HfSpeechParams) -> None:
         self.sound = SoundModel(resolve(params.checkpoint))
-        if self.sound.is_whisper:
-            self.version = 2  # version 1 had the window of 30 s, which is the default no more
-            if params.window == "clip":
-                self.sound = OwnLength(self.sound.folder)
+        if self.sound.is_whisper and params.window == "clip":
+            self.sound = OwnLength(self.sound.folder)
         config = self.sound.config
         layers = config.encoder_layers if self.sound.is_whisper else config.num_hidden_layers
         check_layers(params.layers, layers, self.sound.folder)

@@ -2,8 +2,8 @@
 
 The encoder takes no mask: in its usual window every step of a short clip also attends to the silence behind it. Here
 the log-mel is as long as the clip, rounded up to whole encoder steps of 20 ms, and as many position embeddings are
-used. Clips are given one at a time, so that no clip sees the padding of another. benchmarks/pretrained.md compares
-both.
+used. That costs a tenth of the time or less. Clips are given one at a time, so that no clip sees the padding of
+another. benchmarks/pretrained.md compares both.
 """
 
 from __future__ import annotations
