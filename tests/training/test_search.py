@@ -41,7 +41,9 @@ SPACE = SearchSpace(
 def params() -> TrainParams:
     """A search that is over in seconds."""
     wanted = SearchParams(trials=4, batch=3, space=SPACE.model_copy(update={"d": (8, 16)}))
-    return TrainParams(d=16, epochs=4, patience=3, seeds=(0, 1), lr=3e-3, search=wanted)
+    one = {"late_fusion_c": [1e-2]}  # how the strength is chosen: test_cross_validation.py
+    heads = {"ecmf": one, "logreg": {}}
+    return TrainParams(d=16, epochs=4, patience=3, seeds=(0, 1), lr=3e-3, heads=heads, search=wanted)
 
 
 @pytest.fixture
