@@ -51,7 +51,7 @@ CLIENT = """#!{python} -IS
 import array, json, os, signal, socket, struct, sys
 
 words = [*{words}, *sys.argv[1:]]
-if words[:1] and words[0].startswith("-") and words[0] not in ("-m", "-c"):
+if words[:1] and words[0].startswith("-") and words[0] not in ("-m", "-c", "-P"):
     os.execv({python!r}, [{python!r}, *words])
 server = socket.socket(socket.AF_UNIX)
 server.connect({address!r})
@@ -204,18 +204,19 @@ def _run(order: dict[str, Any], env: dict[str, str]) -> NoReturn:
 def _execute(words: list[str]) -> None:
     found = os.environ.get("PYTHONPATH", "")
     sys.path[:0] = [str(Path(place).resolve()) for place in found.split(os.pathsep) if place]
+    if words[0] == "-P":
+        words = words[1:]
+    else:
+        sys.path.insert(0, {"-m": str(Path.cwd()), "-c": ""}.get(words[0], str(Path(words[0]).resolve().parent)))
     if words[0] == "-m":
         sys.argv = words[1:]
-        sys.path.insert(0, str(Path.cwd()))
         runpy.run_module(words[1], run_name="__main__", alter_sys=True)
     elif words[0] == "-c":
         sys.argv = ["-c", *words[2:]]
-        sys.path.insert(0, "")
         main = sys.modules["__main__"] = ModuleType("__main__")
         exec(compile(words[1], "<string>", "exec"), main.__dict__)
     else:
         sys.argv = words
-        sys.path.insert(0, str(Path(words[0]).resolve().parent))
         runpy.run_path(words[0], run_name="__main__")
 
 
