@@ -73,7 +73,7 @@ def test_only_its_own_posteriors_reach_a_head(
     name: HeadName, how: str, planted: Planted, labels: Labels, params: TrainParams
 ) -> None:
     """Those made without fold 2 changed: fold 2's member alone changes; the final ones reach nobody."""
-    params = asked(params, targets=how).with_options("ecmf", late_fusion_c=[1e-2]).with_options("logreg", c=[1e-2])
+    params = asked(params, targets=how)
     assert labels.posterior is not None
     other = labels.posterior.copy()
     other[2] = np.where(labels.fold[:, None] == 2, 7, other[2][:, [1, 2, 0]])  # nonsense on the scored clips
