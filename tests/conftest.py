@@ -22,13 +22,23 @@ from mer_pipeline.media.container import file_sha256
 settings.register_profile("project", deadline=None)
 settings.load_profile("project")
 
-REAL = Path(__file__).resolve().parent.parent.parent / "shared" / "real"
+TESTS = Path(__file__).resolve().parent
+REAL = TESTS.parent.parent / "shared" / "real"
+
+
+# Half a minute and more, the longest first, so that of two processes none is left with one of them at the end.
+LONGEST = [
+    "test_pipeline.py", "history/test_real.py", "test_sharing.py", "enrich/test_asking.py", "history/test_cheap.py",
+    "training/test_search.py", "test_extending.py", "fuzz/test_fuzz.py", "external/test_through_dvc.py",
+    "training/test_pseudo.py", "training/test_targets.py", "labels/test_dependence.py",
+]  # fmt: skip
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Files with slow tests first, so that of two processes none is left with a long one at the end."""
+    """The longest files first, then those with slow tests."""
     slow = Counter(item.path for item in items if item.get_closest_marker("slow"))
-    items.sort(key=lambda item: -slow[item.path])
+    place = {TESTS / name: at for at, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: (place.get(item.path, len(place)), -slow[item.path]))
 
 
 @pytest.fixture(autouse=True, scope="session")

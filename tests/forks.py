@@ -2,9 +2,9 @@
 
 Starting Python with torch, scikit-learn or DVC takes seconds, and `dvc repro` starts a process for each stage. `tools`
 is a folder with a `python` and a `dvc` that hand their words, folder, environment and streams to that process, and end
-as its child does. The child runs the same files as a process of its own would, by the same rules for `sys.path`; of the
-project nothing is loaded before. What forks have in common, and processes do not, is the seed of `hash`: a test of
-bytes that must not depend on it compares a fork with a process.
+as its child does; a child whose client is killed is killed, too. The child runs the same files as a process of its own
+would, by the same rules for `sys.path`; of the project nothing is loaded before. What forks have in common, and
+processes do not, is the seed of `hash`: a test of bytes that must not depend on it compares a fork with a process.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import array
 import atexit
 import contextlib
 import functools
+import gc
 import json
 import os
 import runpy
@@ -31,13 +32,18 @@ from typing import Any, NoReturn
 
 ROOT = Path(__file__).resolve().parent.parent
 
-# What the commands import, but for the project itself, and for polars and pyarrow: those start threads, which a fork
-# lacks. The threads of OpenBLAS it starts anew.
+# What the commands import, but for the project itself, and for polars: it starts threads, which a fork lacks. The
+# threads of OpenBLAS and of pyarrow's allocator are started anew by these libraries.
 LIBRARIES = (
-    "torch", "torchaudio", "torchvision", "facenet_pytorch", "scipy.signal", "scipy.ndimage", "scipy.optimize",
-    "scipy.stats", "sklearn.linear_model", "sklearn.metrics", "sklearn.model_selection",
-    "sklearn.feature_extraction.text", "av", "PIL.Image", "optuna", "pydantic", "typer", "rich.progress", "jinja2",
-    "ruamel.yaml", "fsspec.implementations.local", "aiohttp", "tenacity", "dvc.cli.parser", "dvc.repo.reproduce",
+    "torch", "torchaudio", "torchvision", "facenet_pytorch", "numpy.ma", "scipy.signal", "scipy.ndimage",
+    "scipy.optimize", "scipy.stats", "sklearn.linear_model", "sklearn.metrics", "sklearn.model_selection",
+    "sklearn.feature_extraction.text", "av", "PIL.Image", "optuna", "pyarrow.compute", "pyarrow.dataset",
+    "pyarrow.parquet", "dateutil.relativedelta", "pydantic.main", "pydantic.dataclasses", "pydantic.json_schema",
+    "pydantic.type_adapter", "typer", "typer._click.decorators", "rich.progress", "rich.markdown", "jinja2",
+    "ruamel.yaml", "tomllib", "logging.handlers", "fsspec.implementations.local", "aiohttp", "anyio", "s3fs",
+    "tenacity", "truststore", "httpcore2", "safetensors.numpy", "dvc.cli.parser", "dvc.repo.reproduce", "dvc.cachemgr",
+    "dvc.data_cloud", "dvc.lock", "dvc.rwlock", "dvc.scm", "dvc_render.vega", "networkx", "scmrepo.git",
+    "dulwich.worktree", "configobj", "pyparsing", "platformdirs",
 )  # fmt: skip
 
 # The standard library is all that it loads.
@@ -45,7 +51,7 @@ CLIENT = """#!{python} -IS
 import array, json, os, signal, socket, struct, sys
 
 words = [*{words}, *sys.argv[1:]]
-if words[:1] and words[0].startswith("-") and words[0] not in ("-m", "-c"):
+if words[:1] and words[0].startswith("-") and words[0] not in ("-m", "-c", "-P"):
     os.execv({python!r}, [{python!r}, *words])
 server = socket.socket(socket.AF_UNIX)
 server.connect({address!r})
@@ -85,6 +91,11 @@ def tools() -> Path:
     return folder
 
 
+def python() -> str:
+    """The `python` of `tools`, to be used where `sys.executable` would be."""
+    return str(tools() / "python")
+
+
 def _end(server: subprocess.Popen[bytes], folder: Path) -> None:
     assert server.stdin is not None
     server.stdin.close()
@@ -106,7 +117,8 @@ def serve(address: str) -> None:
     sys.path.remove(str(ROOT))
     for name in [name for name in sys.modules if name.partition(".")[0] == "mer_pipeline"]:
         del sys.modules[name]
-    assert not {"polars", "pyarrow"} & sys.modules.keys()
+    assert "polars" not in sys.modules
+    gc.freeze()  # else a child's first collection would touch, and thereby copy, every page
     listener = socket.socket(socket.AF_UNIX)
     listener.bind(address)
     listener.listen(64)
@@ -116,16 +128,23 @@ def serve(address: str) -> None:
         waiting.register(0, selectors.EVENT_READ)
         waiting.register(listener, selectors.EVENT_READ)
         while True:
-            for key, _ in waiting.select():
+            # Who asked comes before who ended: a number that is killed here is still that child's.
+            for key, _ in sorted(waiting.select(), key=lambda event: isinstance(event[0].data, tuple)):
                 if key.fileobj == 0:
                     return
                 if key.fileobj is listener:
                     pid, client = _start(listener, set_by_import)
+                    waiting.register(client, selectors.EVENT_READ, pid)
                     waiting.register(os.pidfd_open(pid), selectors.EVENT_READ, (pid, client))
+                elif isinstance(key.data, int):  # the client was killed, and its child is to end as it did
+                    waiting.unregister(key.fileobj)
+                    os.kill(key.data, signal.SIGKILL)
                 else:
                     pid, client = key.data
                     waiting.unregister(key.fd)
                     os.close(key.fd)
+                    with contextlib.suppress(KeyError):
+                        waiting.unregister(client)
                     _tell(client, os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
                     client.close()
 
@@ -185,18 +204,19 @@ def _run(order: dict[str, Any], env: dict[str, str]) -> NoReturn:
 def _execute(words: list[str]) -> None:
     found = os.environ.get("PYTHONPATH", "")
     sys.path[:0] = [str(Path(place).resolve()) for place in found.split(os.pathsep) if place]
+    if words[0] == "-P":
+        words = words[1:]
+    else:
+        sys.path.insert(0, {"-m": str(Path.cwd()), "-c": ""}.get(words[0], str(Path(words[0]).resolve().parent)))
     if words[0] == "-m":
         sys.argv = words[1:]
-        sys.path.insert(0, str(Path.cwd()))
         runpy.run_module(words[1], run_name="__main__", alter_sys=True)
     elif words[0] == "-c":
         sys.argv = ["-c", *words[2:]]
-        sys.path.insert(0, "")
         main = sys.modules["__main__"] = ModuleType("__main__")
         exec(compile(words[1], "<string>", "exec"), main.__dict__)
     else:
         sys.argv = words
-        sys.path.insert(0, str(Path(words[0]).resolve().parent))
         runpy.run_path(words[0], run_name="__main__")
 
 

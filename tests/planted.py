@@ -58,6 +58,11 @@ def task_of(params: TrainParams, encoders: EncoderNames | None = None) -> Task:
     return Task(CLASSES, encoders or EncoderNames(NAMES), params)
 
 
+def with_strengths(params: TrainParams, *strengths: float) -> TrainParams:
+    """The same params where linear heads choose from these strengths."""
+    return params.with_options("ecmf", late_fusion_c=list(strengths)).with_options("logreg", c=list(strengths))
+
+
 def write(root: Path, planted: Planted, labelled: bool = True, truth: bool = True) -> Project:
     """Write a planted dataset into the project in `root`; without labels, or without truth, where asked for."""
     project = Project(root)

@@ -16,6 +16,8 @@ from pathlib import Path
 
 from ruamel.yaml import YAML
 
+from tests.forks import tools
+
 ROOT = Path(__file__).resolve().parent.parent
 DEMO = ROOT / "data/demo"
 GROUP = 12000  # without an account, as is each user
@@ -58,7 +60,7 @@ class Clone:
         """Start a command in the clone as its owner."""
         env = {
             **{key: value for key, value in os.environ.items() if not key.startswith(("MER_", "AWS_", "GIT_"))},
-            "PATH": f"{self.python.bin}{os.pathsep}{os.environ['PATH']}",
+            "PATH": os.pathsep.join([*self._tools(), str(self.python.bin), os.environ["PATH"]]),
             "DVC_NO_ANALYTICS": "1",
             "HOME": str(self.path.parent),
             "USER": self.user.name,
@@ -71,6 +73,10 @@ class Clone:
             words, cwd=self.path, env=env, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
             umask=self.user.umask, **switch,
         )  # fmt: skip
+
+    def _tools(self) -> list[str]:
+        """A fork cannot become another user."""
+        return [str(tools())] if self.user.uid is None and self.python is HERE else []
 
     def run(self, *words: str) -> subprocess.CompletedProcess[str]:
         """Run a command; it may fail."""

@@ -5,13 +5,13 @@ import importlib
 import importlib.util
 import re
 import subprocess
-import sys
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 
 from mer_pipeline.config.components import ADAPTERS, BACKENDS, DETECTORS, ENCODERS, HEADS, JUDGES
+from tests.forks import python
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = (ROOT / "docs/results.md").read_text(encoding="utf-8")
@@ -109,7 +109,7 @@ def test_mer_commands_of_the_docs_run(tmp_path: Path) -> None:
     commands = [line.split("  #")[0] for block in blocks for line in block.splitlines() if line.startswith("mer ")]
     assert len(commands) >= 2
     for command in commands:
-        words = [sys.executable, "-m", "mer_pipeline.cli.main", *command.split()[1:]]
+        words = [python(), "-m", "mer_pipeline.cli.main", *command.split()[1:]]
         done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True)
         assert done.returncode == 0, (command, done.stderr)
 

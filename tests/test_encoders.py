@@ -1,7 +1,7 @@
 """Facts about every encoder family, driven through the real loading code on small seeded checkpoints."""
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +13,7 @@ from mer_pipeline.base.encoder import ENCODER, Encoder, make_encoder
 from mer_pipeline.base.errors import BadInput, CheckpointError, Skip
 from mer_pipeline.config.components import ENCODERS
 from mer_pipeline.models.tiny import make_tiny
+from mer_pipeline.store.fingerprint import fingerprint_of
 from mer_pipeline.tables.rows import to_table
 from tests.conftest import clip, face_row, pictures, sound_row, tables_of, valid
 
@@ -89,10 +90,12 @@ CLIPS.append(
 )  # fmt: skip
 
 
-@pytest.mark.parametrize("kind", FAMILIES)
-def test_a_clip_alone_and_in_any_company_gives_the_same_bytes(tiny: Path, kind: str) -> None:
+@pytest.mark.parametrize(("kind", "options"), [*((kind, {}) for kind in FAMILIES), ("whisper", {"window": "clip"})])
+def test_a_clip_alone_and_in_any_company_gives_the_same_bytes(
+    tiny: Path, kind: str, options: dict[str, object]
+) -> None:
     """Longer, shorter and repeated companions, before and after: no bit of a clip's vector changes."""
-    made = encoder(tiny, kind)
+    made = encoder(tiny, kind, **options)
     alone = [embed(made, [c])[0] for c in CLIPS]
     for company in (CLIPS, CLIPS[::-1], [CLIPS[1]] * 9 + CLIPS, [CLIPS[2], CLIPS[0], CLIPS[2]]):
         for c, vector in zip(company, embed(made, company), strict=True):
@@ -115,6 +118,17 @@ def test_rows_fit_the_schema(tiny: Path, kind: str, dtype: str) -> None:
         mean = row["sequence"].astype(np.float64).mean(axis=0)
         np.testing.assert_allclose(row["vector"][:dim], mean, atol=2e-2 if dtype == "float16" else 1e-5)
         assert len(row["vector"]) == 2 * dim
+
+
+def test_whispers_window_is_in_its_key_alone(tiny: Path) -> None:
+    """By default no fingerprint tells of a window, so that rows of before are known; the clip's own length is told."""
+
+    def parts(kind: str, **options: object) -> Mapping[str, str]:
+        section = {"family": "hf-speech", "input": "audio", "checkpoint": f"dir:{tiny / kind}", **options}
+        return fingerprint_of(make_encoder("x", ENCODER.parse(section)), "cpu").parts
+
+    assert not any({"version", "params.window"} & parts(kind).keys() for kind in ("whisper", "hubert"))
+    assert parts("whisper", window="clip")["params.window"] == '"clip"'
 
 
 @pytest.mark.parametrize("kind", ["hubert", "wavlm", "wav2vec2", "data2vec-audio"])

@@ -8,7 +8,6 @@ import os
 import re
 import shutil
 import subprocess
-import sys
 import tomllib
 import wave
 from pathlib import Path
@@ -17,6 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from mer_pipeline.config.components import ENCODERS
+from tests.forks import python
 from tests.project import ROOT, copy_project, repro
 from tests.recipes import PAGE, recipes
 
@@ -74,7 +74,7 @@ print(json.dumps(keys | {name: head_fingerprint(head_of(name, params.train), "cp
 def run(project: Path, *words: str) -> str:
     """A Python process there, with that project's package; what it printed."""
     env = {**os.environ, "PYTHONPATH": str(project), "PYTHONDONTWRITEBYTECODE": "1"}
-    done = subprocess.run([sys.executable, *words], cwd=project, env=env, capture_output=True, text=True)
+    done = subprocess.run([python(), *words], cwd=project, env=env, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     return done.stdout
 

@@ -34,7 +34,7 @@ def test_params_are_the_demo_profile() -> None:
     assert (ROOT / "params.yaml").read_text() == (ROOT / "profiles/demo.yaml").read_text()
 
 
-@pytest.mark.parametrize("name", ["ecmf", "mertools"])
+@pytest.mark.parametrize("name", ["starter-pretrained", "ecmf", "mertools"])
 def test_profiles_state_every_section(name: str) -> None:
     """A profile leaves nothing to a default of this version of the code."""
     raw = YAML(typ="safe").load(ROOT / f"profiles/{name}.yaml")

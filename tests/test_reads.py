@@ -7,7 +7,6 @@ import json
 import os
 import random
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -15,6 +14,7 @@ from ruamel.yaml import YAML
 
 from mer_pipeline.config.project import Project
 from tests.closure import ROOT
+from tests.forks import python
 
 STAGES = YAML(typ="safe").load(ROOT / "dvc.yaml")["stages"]
 PARAMS = """
@@ -62,7 +62,7 @@ def handed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, set[str]]:
     write_csv(data / "external/mine.csv", ("name", "a", "b"), *((n, len(c), deal.random()) for n, c, _ in clips))
     write_csv(data / "external/crowd.csv", ("name", "label"), *((n, c) for n, c, _ in clips))
     env = {**os.environ, "PYTHONPATH": str(ROOT), "MER_STORE": str(root / "store")}
-    command = [sys.executable, "-m", "tests.recorded", *RUNS]
+    command = [python(), "-m", "tests.recorded", *RUNS]
     done = subprocess.run(command, cwd=root, env=env, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
     found: dict[str, set[str]] = {}

@@ -15,7 +15,7 @@ import torch
 from PIL import Image
 
 from mer_pipeline.base.clips import Clip
-from mer_pipeline.base.encoder import ENCODER, make_encoder
+from mer_pipeline.base.encoder import ENCODER, Encoder, make_encoder
 from mer_pipeline.base.errors import Skip
 from mer_pipeline.models.tiny import EXPRESSIONS, TONES
 from tests.conftest import clip, sound_row, valid
@@ -53,10 +53,10 @@ def text(of: Clip) -> str:
     return str(row["zh"])
 
 
-def assert_close(found: np.ndarray, expected: np.ndarray) -> None:
+def assert_close(found: np.ndarray, expected: np.ndarray, within: float = 3e-6) -> None:
     """Equal but for the rounding of another order of summation, in units of the vector's own size."""
     assert found.shape == expected.shape
-    np.testing.assert_allclose(found, expected, rtol=0, atol=3e-6 * float(np.abs(expected).max()))
+    np.testing.assert_allclose(found, expected, rtol=0, atol=within * float(np.abs(expected).max()))
 
 
 Reference = Callable[[Path, Clip], np.ndarray]
@@ -113,12 +113,39 @@ def class_tokens(table: str) -> Reference:
     return of_folder
 
 
+def whisper_inputs(folder: Path, sound: np.ndarray) -> torch.Tensor:
+    """transformers: the log-mel of a sound that is filled up to whole steps of 20 ms, (1, mels, 2 · steps)."""
+    import transformers
+
+    extractor = transformers.AutoFeatureExtractor.from_pretrained(folder)
+    filled = np.pad(sound, (0, -len(sound) % 320))
+    return extractor(filled, sampling_rate=RATE, return_tensors="pt", padding="longest")["input_features"]
+
+
+def whisper_encoder(folder: Path, steps: int) -> torch.nn.Module:
+    """transformers: Whisper's encoder as its configuration makes it for another length, with the first positions."""
+    import transformers
+
+    state = transformers.WhisperModel.from_pretrained(folder, dtype=torch.float32).state_dict()
+    state["encoder.embed_positions.weight"] = state["encoder.embed_positions.weight"][:steps]
+    config = transformers.WhisperConfig.from_pretrained(folder, max_source_positions=steps)
+    model = transformers.WhisperModel(config).eval()
+    model.load_state_dict(state)
+    return model.get_encoder()
+
+
+def own_length_states(folder: Path, of: Clip) -> np.ndarray:
+    """transformers: all steps of Whisper's last hidden state of the sound alone, by a model of that length."""
+    mel = whisper_inputs(folder, samples(of))
+    return whisper_encoder(folder, mel.shape[2] // 2)(mel).last_hidden_state[0].numpy()
+
+
 def speech_states(folder: Path, of: Clip) -> np.ndarray:
     """transformers: all steps of the last hidden state of the sound alone; Whisper's window ends with the clip."""
     import transformers
 
     extractor = transformers.AutoFeatureExtractor.from_pretrained(folder)
-    model = transformers.AutoModel.from_pretrained(folder).eval()
+    model = transformers.AutoModel.from_pretrained(folder, dtype=torch.float32).eval()
     sound = samples(of)
     inputs = extractor(sound, sampling_rate=RATE, return_tensors="pt")
     if model.config.model_type == "whisper":
@@ -157,10 +184,30 @@ REFERENCES: dict[str, Reference] = {
 
 
 @pytest.mark.parametrize("kind", REFERENCES)
-@torch.inference_mode()
 def test_an_encoder_gives_the_reference_librarys_vectors(tiny: Path, kind: str) -> None:
     """Every number of every step, and their mean, of every clip in the company of all."""
-    made = encoder(tiny, kind, frame_level=True, **READS.get(kind, {}))
+    assert_equals(encoder(tiny, kind, frame_level=True, **READS.get(kind, {})), REFERENCES[kind], tiny / kind)
+
+
+def test_a_clips_own_length_gives_the_reference_librarys_vectors(tiny: Path) -> None:
+    """With `window: clip` Whisper is the library's model of that length, with the first positions."""
+    assert_equals(encoder(tiny, "whisper", frame_level=True, window="clip"), own_length_states, tiny / "whisper")
+
+
+def test_chunks_of_a_long_sound_are_whispers_of_each(tiny: Path) -> None:
+    """2.7 s in three chunks: each is a sound of its own, also where one is shorter than the others by a sample."""
+    made = encoder(tiny, "whisper", frame_level=True, chunk_seconds=1.0, window="clip")
+    row = made.infer([made.prepare(CLIPS[1])])[0]
+    assert isinstance(row, dict)
+    parts = np.array_split(samples(CLIPS[1]), 3)
+    with torch.inference_mode():
+        states = [own_length_states(tiny / "whisper", clip(audio=sound_row(part * 2**15 / 32767))) for part in parts]
+    assert_close(row["sequence"], np.concatenate(states))
+
+
+@torch.inference_mode()
+def assert_equals(made: Encoder[object], reference: Reference, folder: Path) -> None:
+    """Every number of every step, and their mean, of every clip in the company of all."""
     items = [made.prepare(c) for c in CLIPS]
     rows: dict[int, Mapping[str, object]] = {}
     for bucket in {made.bucket(item) for item in items}:
@@ -169,7 +216,7 @@ def test_an_encoder_gives_the_reference_librarys_vectors(tiny: Path, kind: str) 
             assert not isinstance(row, Skip)
             rows[at] = row
     for at, each in enumerate(CLIPS):
-        expected = REFERENCES[kind](tiny / kind, each)
+        expected = reference(folder, each)
         sequence, vector = rows[at]["sequence"], rows[at]["vector"]
         assert isinstance(sequence, np.ndarray)
         assert isinstance(vector, np.ndarray)
@@ -210,6 +257,17 @@ def test_layers_are_the_reference_librarys_hidden_states(tiny: Path, kind: str, 
     else:  # without [CLS] and [SEP], or <s>
         own = summed[0, 1:-1] if kind == "bert" else summed[0, 1:]
     assert_close(embed(encoder(tiny, kind, layers=layers, **READS.get(kind, {})), [one])[0], own.mean(axis=0))
+
+
+@pytest.mark.parametrize("layers", [(0, 2), 2])
+@torch.inference_mode()
+def test_layers_of_a_clips_own_length(tiny: Path, layers: int | tuple[int, ...]) -> None:
+    """The same of Whisper without its window of 30 s."""
+    mel = whisper_inputs(tiny / "whisper", samples(CLIPS[1]))
+    output = whisper_encoder(tiny / "whisper", mel.shape[2] // 2)(mel, output_hidden_states=True)
+    states = [*output.hidden_states[:-1], output.last_hidden_state]
+    own = (states[0] + states[2] if layers == (0, 2) else states[-2] + states[-1])[0].numpy()
+    assert_close(embed(encoder(tiny, "whisper", layers=layers, window="clip"), [CLIPS[1]])[0], own.mean(axis=0))
 
 
 @torch.inference_mode()

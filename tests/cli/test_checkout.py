@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+
+from tests.forks import python
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 COMMANDS = {
@@ -38,7 +39,7 @@ def clones(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 def said(folder: Path, *words: str, code: Path) -> str:
     """What a command in a folder writes to standard error, where Python finds `mer_pipeline` in another."""
     env = {**os.environ, "PYTHONPATH": str(code)}
-    done = subprocess.run([sys.executable, *words], cwd=folder, env=env, capture_output=True, text=True)
+    done = subprocess.run([python(), *words], cwd=folder, env=env, capture_output=True, text=True)
     assert done.returncode, done.stdout
     return done.stderr
 

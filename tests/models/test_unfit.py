@@ -11,7 +11,6 @@ import os
 import shutil
 import struct
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -30,6 +29,7 @@ from mer_pipeline.models.lock import lock_models
 from mer_pipeline.models.tiny import CHAT, make_tiny
 from tests.conftest import clip, valid
 from tests.enrich.project import ROOT, make_project
+from tests.forks import python
 
 Damage = Callable[[Path], object]
 
@@ -205,7 +205,7 @@ def test_the_stage_ends_before_any_clip(tmp_path: Path, monkeypatch: pytest.Monk
     lock_models({"bert": "dir:models/bert"})
     env = {**os.environ, "PYTHONPATH": str(ROOT), "MER_STORE": ""}
     run = subprocess.run(
-        [sys.executable, str(ROOT / "stages/embed.py"), "bert"], env=env, capture_output=True, text=True, check=False
+        [python(), str(ROOT / "stages/embed.py"), "bert"], env=env, capture_output=True, text=True, check=False
     )
     assert run.returncode == 2, run.stderr
     assert len(run.stderr.splitlines()) == 1

@@ -31,7 +31,7 @@ encoders:
   face: {family: face-geometry, input: faces}
   voice: {family: logmel, input: audio}
 train:
-  {heads: {ecmf: {late_fusion_c: [0.01, 0.1]}, logreg: {c: [0.01, 0.1]}}, seeds: [0], d: 8, epochs: 3, patience: 3}
+  {heads: {ecmf: {late_fusion_c: [0.01]}, logreg: {c: [0.01]}}, seeds: [0], d: 8, epochs: 3, patience: 3}
 """
 
 

@@ -15,6 +15,7 @@ import pytest
 from mer_pipeline.base.clips import MANIFEST_SCHEMA
 from mer_pipeline.labels.votes import MISSING
 from mer_pipeline.tables.shards import write_table
+from tests.forks import python
 from tests.planted import CLASSES, NAMES, Planted, write
 from tests.training.test_pseudo import given_votes, judge_says, large
 
@@ -35,7 +36,7 @@ shards: {{count: 2}}
 def script(project: Path, *words: str) -> subprocess.CompletedProcess[str]:
     """Run a stage's script in the project."""
     env = {**os.environ, "PYTHONPATH": str(ROOT), "MER_STORE": str(project / "store")}
-    command = [sys.executable, str(ROOT / "stages" / words[0]), *words[1:]]
+    command = [python(), str(ROOT / "stages" / words[0]), *words[1:]]
     return subprocess.run(command, cwd=project, env=env, capture_output=True, text=True)
 
 

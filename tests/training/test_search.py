@@ -29,7 +29,7 @@ from mer_pipeline.training.member import Plan as MemberPlan
 from mer_pipeline.training.predict import predict
 from mer_pipeline.training.search import FoldSearch
 from mer_pipeline.training.train import train
-from tests.planted import CLASSES, Planted, plant, task_of
+from tests.planted import CLASSES, Planted, plant, task_of, with_strengths
 from tests.training.test_cross_validation import bytes_of, features_of, labels_of
 
 SPACE = SearchSpace(
@@ -41,7 +41,7 @@ SPACE = SearchSpace(
 def params() -> TrainParams:
     """A search that is over in seconds."""
     wanted = SearchParams(trials=4, batch=3, space=SPACE.model_copy(update={"d": (8, 16)}))
-    return TrainParams(d=16, epochs=4, patience=3, seeds=(0, 1), lr=3e-3, search=wanted)
+    return with_strengths(TrainParams(d=16, epochs=4, patience=3, seeds=(0, 1), lr=3e-3, search=wanted), 1e-2)
 
 
 @pytest.fixture

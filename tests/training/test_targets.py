@@ -69,9 +69,11 @@ def test_targets_are_made_without_the_scored_fold(labels: Labels, params: TrainP
 
 @pytest.mark.parametrize("how", SOFT)
 @pytest.mark.parametrize("name", HEADS.built_in)
-def test_only_its_own_posteriors_reach_a_head(name: HeadName, how: str, planted: Planted, labels: Labels) -> None:
+def test_only_its_own_posteriors_reach_a_head(
+    name: HeadName, how: str, planted: Planted, labels: Labels, params: TrainParams
+) -> None:
     """Those made without fold 2 changed: fold 2's member alone changes; the final ones reach nobody."""
-    params = TrainParams(d=16, epochs=3, seeds=(0,), lr=3e-3, targets=how)  # type: ignore[arg-type]
+    params = asked(params, targets=how)
     assert labels.posterior is not None
     other = labels.posterior.copy()
     other[2] = np.where(labels.fold[:, None] == 2, 7, other[2][:, [1, 2, 0]])  # nonsense on the scored clips
