@@ -34,7 +34,25 @@ def test_params_are_the_demo_profile() -> None:
     assert (ROOT / "params.yaml").read_text() == (ROOT / "profiles/demo.yaml").read_text()
 
 
-@pytest.mark.parametrize("name", ["starter-pretrained", "ecmf", "mertools"])
+def test_the_starters_differ_in_their_encoders_only() -> None:
+    """The one with trained encoders has those of the other, and two more; all else is the same."""
+    plain, trained = (
+        YAML(typ="safe").load(ROOT / f"profiles/{name}.yaml") for name in ("starter", "starter-pretrained")
+    )
+    fewer, more = plain.pop("encoders"), trained.pop("encoders")
+    assert plain == trained
+    assert fewer.items() < more.items()
+    assert {name for name in more if "checkpoint" in more[name]} == more.keys() - fewer.keys()
+
+
+def test_the_starter_is_the_demo_for_real_pictures() -> None:
+    """Its encoders are those of the demo, and its pictures are larger."""
+    demo, starter = (load_params(ROOT / f"profiles/{name}.yaml") for name in ("demo", "starter"))
+    assert starter.encoders == demo.encoders
+    assert (starter.frames.max_side, starter.faces.detect_side) == (640, 480)
+
+
+@pytest.mark.parametrize("name", ["starter", "starter-pretrained", "ecmf", "mertools"])
 def test_profiles_state_every_section(name: str) -> None:
     """A profile leaves nothing to a default of this version of the code."""
     raw = YAML(typ="safe").load(ROOT / f"profiles/{name}.yaml")

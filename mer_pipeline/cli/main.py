@@ -28,7 +28,9 @@ for name, group in {"enrich": enrich, "models": models, "store": store, "quarant
 @app.command()
 def init(
     data: Annotated[Path, typer.Option(help="Folder of clips.")],
-    profile: Annotated[str, typer.Option(help="demo, starter-pretrained, ecmf or mertools: see profiles/.")] = "demo",
+    profile: Annotated[
+        str, typer.Option(help="starter, starter-pretrained, ecmf, mertools or demo: see profiles/.")
+    ] = "starter",
     csv: Annotated[Path | None, typer.Option(help="CSV file that describes the clips; default: searched for.")] = None,
     column: Annotated[
         list[str] | None,

