@@ -44,6 +44,9 @@ def init(
         Literal["classes"] | None, typer.Option(help="classes: labels that are numbers are codes of classes.")
     ] = None,
     media: Annotated[bool, typer.Option("--media/--no-media", help="Whether there are media files.")] = True,
+    language: Annotated[
+        Literal["zh", "en"] | None, typer.Option(help="Language of the words; default: that of the transcripts.")
+    ] = None,
 ) -> None:
     """Write params.yaml for a folder of clips, and say how many there are of each class and split."""
     from mer_pipeline.cli.columns import ask_terminal
@@ -51,7 +54,11 @@ def init(
 
     named, numbers = dict(pair.partition("=")[::2] for pair in column or ()), target == "classes"
     ask = ask_terminal if yes is None else lambda _: yes
-    print(write_params(profile, data, csv, force=force, columns=named, ask=ask, numbers=numbers, media=media))
+    print(
+        write_params(
+            profile, data, csv, force=force, columns=named, ask=ask, numbers=numbers, media=media, language=language
+        )
+    )
 
 
 @app.command()
