@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from mer_pipeline.cli.groups import enrich, models, quarantine, store
+from mer_pipeline.cli.groups import enrich, export, models, quarantine, store
 from mer_pipeline.config.project import Project
 
 app = typer.Typer(
@@ -21,7 +21,9 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_show_locals=False,
 )
-for name, group in {"enrich": enrich, "models": models, "store": store, "quarantine": quarantine}.items():
+for name, group in {
+    "enrich": enrich, "export": export, "models": models, "store": store, "quarantine": quarantine
+}.items():  # fmt: skip
     app.add_typer(group, name=name)
 
 
