@@ -15,7 +15,16 @@ from mer_pipeline.base.csv_files import known
 from mer_pipeline.base.errors import ComponentError, DatasetError, UsageError, did_you_mean
 from mer_pipeline.cli.columns import SYNONYMS, Ask, ask_terminal, find_classes, find_columns
 from mer_pipeline.cli.language import Language, find_language, set_language
-from mer_pipeline.cli.profiles import OPENFACE, PROFILES, is_untouched, plain, profile_names, read_profile, text_of
+from mer_pipeline.cli.profiles import (
+    OPENFACE,
+    PROFILES,
+    is_untouched,
+    plain,
+    profile_names,
+    read_profile,
+    text_of,
+    without_language_model,
+)
 from mer_pipeline.config.components import ADAPTERS
 from mer_pipeline.config.params import Params, parse_params
 from mer_pipeline.config.project import Project
@@ -43,6 +52,7 @@ def write_params(
     numbers: bool = False,
     media: bool = True,
     language: Language | None = None,
+    llm: bool = True,
 ) -> str:
     """Write params.yaml; returns what to print.
 
@@ -56,6 +66,7 @@ def write_params(
         numbers: whether a number may be a class.
         media: whether there are media files.
         language: of the words; None: it is found in the transcripts.
+        llm: whether a language model may write the context; else rules do, and no judge reads its scores.
 
     Raises:
         UsageError: no such profile, or params.yaml was edited and `force` is off, or a label is a number.
@@ -69,6 +80,7 @@ def write_params(
     if PARAMS.exists() and not force and not is_untouched(PARAMS.read_text("utf-8", errors="replace")):
         raise UsageError(f"{PARAMS} was edited; keep a copy and run `mer init` again with --force")
     params = read_profile(profile)
+    taken = [] if llm else without_language_model(params)
     dataset = _of_adapter(data) if csv is None and media else None
     if dataset is None:
         dataset = _of_folder(data, csv, columns or {}, ask=ask, numbers=numbers, media=media)
@@ -92,6 +104,11 @@ def write_params(
             *_story(profile, dataset, data),
             *_counts(listing, checked.dataset.classes),
             *words,
+            *(
+                [f"  no language model: rules write the context; taken out of judges: {', '.join(taken)}"]
+                if taken
+                else []
+            ),
             *faces,
             *_pretrained(checkpoints(checked)),
             *_next(model, checkpoints(checked).values()),
@@ -244,7 +261,7 @@ def _next(model: str | None, specs: Iterable[str]) -> list[str]:
     if model is not None:
         lines.append(f"  a language model writes the context: start a server for {model}, set its url under")
         lines.append(
-            "  [llm] in .mer.toml, then `mer enrich estimate`; or set enrich.backend: template (docs/enrichment.md)"
+            "  [llm] in .mer.toml, then `mer enrich estimate`; or run this again with --no-llm (docs/enrichment.md)"
         )
     fetch = "mer models fetch (docs/encoders.md), then " if any(map(can_be_fetched, specs)) else ""
     return [*lines, f"next: {fetch}dvc repro"]

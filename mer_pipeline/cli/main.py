@@ -49,6 +49,10 @@ def init(
     language: Annotated[
         Literal["zh", "en"] | None, typer.Option(help="Language of the words; default: that of the transcripts.")
     ] = None,
+    llm: Annotated[
+        bool,
+        typer.Option("--llm/--no-llm", help="Whether a language model writes the context where the profile says so."),
+    ] = True,
 ) -> None:
     """Write params.yaml for a folder of clips, and say how many there are of each class and split."""
     from mer_pipeline.cli.columns import ask_terminal
@@ -58,7 +62,16 @@ def init(
     ask = ask_terminal if yes is None else lambda _: yes
     print(
         write_params(
-            profile, data, csv, force=force, columns=named, ask=ask, numbers=numbers, media=media, language=language
+            profile,
+            data,
+            csv,
+            force=force,
+            columns=named,
+            ask=ask,
+            numbers=numbers,
+            media=media,
+            language=language,
+            llm=llm,
         )
     )
 

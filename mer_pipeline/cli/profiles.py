@@ -14,8 +14,12 @@ from ruamel.yaml.comments import CommentedMap
 from ruamel.yaml.error import YAMLError
 
 from mer_pipeline.cli.language import LANGUAGES, set_language
+from mer_pipeline.config.components import JUDGES
+from mer_pipeline.enrich.backend import EnrichParams
+from mer_pipeline.judges.judge import JudgeParams
 
 PROFILES = Path("profiles")
+TEMPLATE = EnrichParams.model_fields["backend"].default  # the backend that asks no language model
 OPENFACE = {"detector": "openface"}  # the section `faces` of a dataset that has faces and no videos
 
 
@@ -43,6 +47,26 @@ def plain(params: object) -> Mapping[str, object]:
     return loaded
 
 
+def without_language_model(params: CommentedMap) -> list[str]:
+    """Let rules write the context in the place of a language model, and take out the judges that read its scores.
+
+    Args:
+        params: the content of a profile; it is changed.
+
+    Returns:
+        The names of the judges that were taken out.
+    """
+    enrich = params["enrich"]
+    for option in [key for key in enrich if key not in EnrichParams.model_fields]:
+        del enrich[option]
+    enrich["backend"] = TEMPLATE
+    judges = params["judges"]
+    taken = [name for name, judge in judges.items() if JUDGES.params_of(judge["kind"], JudgeParams).reads_scores]
+    for name in taken:
+        del judges[name]
+    return taken
+
+
 def is_untouched(text: str) -> bool:
     """Say whether the text of params.yaml is a profile but for what `mer init` writes, comments included."""
     if not text.strip():
@@ -50,7 +74,8 @@ def is_untouched(text: str) -> bool:
     try:
         written = _yaml().load(text)
         after = _after_dataset(written)
-        language, faces = written["enrich"]["language"], written["faces"]
+        enrich, faces = written["enrich"], written["faces"]
+        language, backend = enrich["language"], enrich["backend"]
     except (YAMLError, KeyError, TypeError):
         return False
     for name in profile_names():
@@ -61,6 +86,8 @@ def is_untouched(text: str) -> bool:
             set_language(params, language)
         if faces == OPENFACE:
             params["faces"] = CommentedMap(OPENFACE)
+        if backend == TEMPLATE:
+            without_language_model(params)
         if after == _after_dataset(params):
             return True
     return False

@@ -454,3 +454,16 @@ def test_init_says_that_a_server_is_needed(project: Path, make_film: Callable[..
     make_film("clips/x.mp4", frames=3)
     assert "start a server for Qwen/" in write_params("ecmf", Path("clips"), None, force=False)
     assert "server" not in write_params("demo", Path("clips"), None, force=True)
+
+
+def test_init_without_a_language_model(project: Path) -> None:
+    """Rules write the context, the judge that reads scores is out, nothing is to be started; and back again."""
+    put_clip(project)
+    said = write_params("ecmf", Path("clips"), None, force=False, llm=False)
+    assert "no language model: rules write the context; taken out of judges: llm" in said
+    assert "server" not in said
+    params = load_params()
+    assert (params.enrich.backend, sorted(params.judges)) == ("template", ["face-clip", "own"])
+    assert "no language model" not in write_params("starter", Path("clips"), None, force=False, llm=False)
+    assert "run this again with --no-llm" in write_params("ecmf", Path("clips"), None, force=False)
+    assert load_params().judges.keys() == {"face-clip", "llm", "own"}
