@@ -7,7 +7,7 @@ file, in English or in Chinese: a class without a line of its own has the captio
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from mer_pipeline.base.errors import ParamsError
@@ -48,30 +48,39 @@ def read_captions(path: Path, classes: Sequence[str]) -> list[list[str]]:
         ParamsError: a line is not a class, a tab and a caption, or the file is not UTF-8.
     """
     by_class = _read(path)
-    return [by_class.get(_name_in(by_class, name), [name]) for name in classes]
+    return [by_class.get(called, [name]) for name, called in zip(classes, _names_in(by_class, classes), strict=True)]
 
 
-def without_captions(path: Path, classes: Iterable[str]) -> list[str]:
+def without_captions(path: Path, classes: Sequence[str]) -> list[str]:
     """Return the classes that have no caption but their own name.
 
     Raises:
         ParamsError: as in `read_captions`.
     """
     by_class = _read(path)
-    return [name for name in classes if _name_in(by_class, name) not in by_class]
+    return [name for name, called in zip(classes, _names_in(by_class, classes), strict=True) if called not in by_class]
 
 
-def _name_in(by_class: Mapping[str, list[str]], name: str) -> str:
-    """Return what the file calls a class: the same, a synonym, or nothing, which is the name itself.
+def _names_in(by_class: Mapping[str, list[str]], classes: Sequence[str]) -> list[str]:
+    """Return what the file calls each class: the same, a synonym, or nothing, which is the name itself.
+
+    Of two classes that would have the same captions, so that nothing could tell them apart, only one that is called as
+    in the file has them.
 
     Example:
-        >>> _name_in({"angry": ["an angry face"]}, "Anger")
-        'angry'
+        >>> _names_in({"angry": ["an angry face"], "happy": ["a smile"]}, ["Anger", "joy", "happy"])
+        ['angry', 'joy', 'happy']
     """
-    if name in by_class:
-        return name
-    lower = name.strip().lower()
-    return next((same for same in (lower, *SYNONYMS.get(lower, ())) if same in by_class), name)
+    found = [_synonym_in(by_class, name) for name in classes]
+    return [
+        name if name in by_class or found.count(called) > 1 else called
+        for name, called in zip(classes, found, strict=True)
+    ]
+
+
+def _synonym_in(by_class: Mapping[str, list[str]], name: str) -> str:
+    lower = name.lower()
+    return next((same for same in (name, lower, *SYNONYMS.get(lower, ())) if same in by_class), name)
 
 
 def _read(path: Path) -> dict[str, list[str]]:
