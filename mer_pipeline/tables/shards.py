@@ -215,6 +215,6 @@ def forget_others(root: Path, stage: str, names: Iterable[str], quarantine: Path
         part = folder / shard_name(0)
         if folder.name in kept or not part.is_file():
             continue
-        if (pq.read_schema(part).metadata or {}).get(b"mer.transform") == f"{stage}-{folder.name}".encode():
+        if provenance_of(part).get("transform") == f"{stage}-{folder.name}":
             shutil.rmtree(folder)
             (quarantine / f"{stage}-{folder.name}.parquet").unlink(missing_ok=True)
