@@ -29,7 +29,8 @@ def main() -> str:
     run = partial(run_step, project=project, shards=params.shards, quality=params.quality)
     check_locked(checkpoints_of(enrich=params.enrich))
     lines = [run(steps.cues())]
-    write_context(params.enrich, project)
+    if note := write_context(params.enrich, project):
+        lines.append(note)
     if isinstance(params.enrich, LanguageModelParams):
         journal, ledger = open_journal(), Ledger()
         replies = steps.replies(params, journal, ledger)

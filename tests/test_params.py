@@ -8,8 +8,10 @@ import pytest
 from ruamel.yaml import YAML
 
 from mer_pipeline.base.errors import ParamsError
+from mer_pipeline.cli.profiles import plain, read_profile, without_language_model
 from mer_pipeline.config.components import HEADS
 from mer_pipeline.config.params import Params, load_params, parse_params
+from mer_pipeline.config.steps import checkpoints, steps
 from mer_pipeline.config.train_params import TrainParams
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -34,7 +36,46 @@ def test_params_are_the_demo_profile() -> None:
     assert (ROOT / "params.yaml").read_text() == (ROOT / "profiles/demo.yaml").read_text()
 
 
-@pytest.mark.parametrize("name", ["starter-pretrained", "ecmf", "mertools"])
+def test_the_starters_differ_in_their_encoders_only() -> None:
+    """The one with trained encoders has those of the other, and two more; all else is the same."""
+    plain, trained = (
+        YAML(typ="safe").load(ROOT / f"profiles/{name}.yaml") for name in ("starter", "starter-pretrained")
+    )
+    fewer, more = plain.pop("encoders"), trained.pop("encoders")
+    assert plain == trained
+    assert fewer.items() < more.items()
+    assert {name for name in more if "checkpoint" in more[name]} == more.keys() - fewer.keys()
+
+
+def test_the_starter_is_the_demo_for_real_pictures() -> None:
+    """Its encoders are those of the demo, and its pictures are larger."""
+    demo, starter = (load_params(ROOT / f"profiles/{name}.yaml") for name in ("demo", "starter"))
+    assert starter.encoders == demo.encoders
+    assert (starter.frames.max_side, starter.faces.detect_side) == (640, 480)
+
+
+@pytest.mark.parametrize("name", sorted(path.stem for path in (ROOT / "profiles").glob("*.yaml")))
+def test_every_profile_does_without_a_language_model(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As `mer init --no-llm` changes it, it is read and makes its steps, but those whose checkpoint is not there."""
+    monkeypatch.chdir(ROOT)
+    raw = read_profile(name)
+    without_language_model(raw)
+    params = parse_params(plain(raw))
+    assert params.enrich.backend == "template"
+    lacking = checkpoints(params)
+    made = [step.make().name for step in steps(params) if step.name.removeprefix("embed-") not in lacking]
+    assert {"frames", "tracks", "faces", "audio", "cues", "enriched"} <= set(made)
+    assert not {"prompts", "replies"} & set(made)
+
+
+def test_a_judge_of_scores_without_a_language_model_is_named() -> None:
+    """Where a person sets the backend alone, one sentence says which judge to take out."""
+    raw = plain(YAML(typ="safe").load(ROOT / "profiles/ecmf.yaml"))
+    with pytest.raises(ParamsError, match=r"judges\.llm: .* gives no scores; take judges\.llm out, or let a language"):
+        parse_params({**raw, "enrich": {"backend": "template", "language": "zh"}})
+
+
+@pytest.mark.parametrize("name", ["starter", "starter-pretrained", "ecmf", "mertools"])
 def test_profiles_state_every_section(name: str) -> None:
     """A profile leaves nothing to a default of this version of the code."""
     raw = YAML(typ="safe").load(ROOT / f"profiles/{name}.yaml")

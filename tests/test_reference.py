@@ -301,6 +301,36 @@ def test_a_model_that_counts_positions_by_its_padding(tiny: Path, tmp_path: Path
     assert lengths[0] < lengths[1] == 24
 
 
+@torch.inference_mode()
+def test_roberta_with_the_files_of_the_english_profiles(tmp_path: Path) -> None:
+    """A masked language model without a pooler, and byte pairs in vocab.json and merges.txt beside tokenizer.json."""
+    import tokenizers
+    import transformers
+
+    said = "Why didn't you tell me? I am so angry!"
+    pairs = tokenizers.ByteLevelBPETokenizer()
+    special = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]
+    pairs.train_from_iterator([said, "What a day."] * 4, vocab_size=300, special_tokens=special)
+    pairs.save_model(str(tmp_path))
+    transformers.RobertaTokenizer.from_pretrained(tmp_path).save_pretrained(tmp_path)
+    config = transformers.RobertaConfig(
+        vocab_size=pairs.get_vocab_size(), hidden_size=32, intermediate_size=64, num_hidden_layers=4,
+        num_attention_heads=2, max_position_embeddings=514, type_vocab_size=1, architectures=["RobertaForMaskedLM"],
+    )  # fmt: skip
+    torch.manual_seed(0)
+    model = transformers.RobertaForMaskedLM(config).eval()
+    model.save_pretrained(tmp_path)
+    params = {"family": "hf-text", "input": "transcript", "checkpoint": f"dir:{tmp_path}", "language": "en"}
+    made = make_encoder("x", ENCODER.parse({**params, "layers": 4}))
+    made.setup(torch.device("cpu"))
+    (row,) = made.infer([made.prepare(clip(transcript=valid(zh="我很生气", en=said)))])
+    assert isinstance(row, dict)
+    ids = transformers.AutoTokenizer.from_pretrained(tmp_path)(said, return_tensors="pt")
+    states = torch.stack(model(**ids, output_hidden_states=True).hidden_states[-4:]).sum(dim=0)[0, 1:-1]
+    assert len(states) > 9
+    assert_close(row["vector"], states.mean(dim=0).numpy())
+
+
 def test_logmel_has_torchaudios_mel_mfcc_and_deltas(tiny: Path) -> None:
     """Noise sounds from the first frame to the last, so nothing is left out of the means and deviations."""
     import torchaudio

@@ -1,4 +1,4 @@
-"""The groups of commands of `mer`: `mer enrich`, `mer models`, `mer quarantine` and `mer store`.
+"""The groups of commands of `mer`: `mer enrich`, `mer export`, `mer models`, `mer quarantine` and `mer store`.
 
 Each command imports what it needs when it runs, so `mer --help` is fast.
 """
@@ -14,6 +14,7 @@ models = typer.Typer(help="Model checkpoints.", no_args_is_help=True)
 store = typer.Typer(help="The store of computed rows.", no_args_is_help=True)
 quarantine = typer.Typer(help="Clips that failed in a stage.", no_args_is_help=True)
 enrich = typer.Typer(help="The context-enriched text that a language model writes.", no_args_is_help=True)
+export = typer.Typer(help="What others need to use the results.", no_args_is_help=True)
 
 Url = Annotated[str | None, typer.Option("--store", help="Path or URL of a store; default: that of the stages here.")]
 
@@ -87,6 +88,17 @@ def retry(
     from mer_pipeline.cli.quarantine import retry as tried
 
     print(tried(stage, clips or ()))
+
+
+@export.command()
+def card(
+    out: Annotated[Path | None, typer.Option(help="The file to write; default: print it.")] = None,
+) -> None:
+    """Say in Markdown what the features in data/ were made with: encoders, checkpoints, licences, code, versions."""
+    from mer_pipeline.cli.card import export_card
+    from mer_pipeline.config.project import Project
+
+    print(export_card(Project(), out))
 
 
 @enrich.command("estimate")

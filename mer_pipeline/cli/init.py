@@ -5,18 +5,26 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from io import StringIO
 from pathlib import Path
 
-from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap
-from ruamel.yaml.error import YAMLError
 
 from mer_pipeline.base.atomic import replacing
 from mer_pipeline.base.clips import SPLITS
 from mer_pipeline.base.csv_files import known
 from mer_pipeline.base.errors import ComponentError, DatasetError, UsageError, did_you_mean
 from mer_pipeline.cli.columns import SYNONYMS, Ask, ask_terminal, find_classes, find_columns
+from mer_pipeline.cli.language import Language, find_language, set_language
+from mer_pipeline.cli.profiles import (
+    OPENFACE,
+    PROFILES,
+    is_untouched,
+    plain,
+    profile_names,
+    read_profile,
+    text_of,
+    without_language_model,
+)
 from mer_pipeline.config.components import ADAPTERS
 from mer_pipeline.config.params import Params, parse_params
 from mer_pipeline.config.project import Project
@@ -29,10 +37,8 @@ from mer_pipeline.models.checkpoint import can_be_fetched
 from mer_pipeline.models.lock import Checkpoints
 from mer_pipeline.models.packages import PACKAGED
 
-PROFILES = Path("profiles")
 PARAMS = Project().params
 PRETRAINED = "starter-pretrained"
-OPENFACE = {"detector": "openface"}  # the section `faces` of a dataset that has faces and no videos
 
 
 def write_params(
@@ -45,6 +51,8 @@ def write_params(
     ask: Ask = ask_terminal,
     numbers: bool = False,
     media: bool = True,
+    language: Language | None = None,
+    llm: bool = True,
 ) -> str:
     """Write params.yaml; returns what to print.
 
@@ -57,41 +65,50 @@ def write_params(
         ask: whether spellings of a label that differ by case only are one class.
         numbers: whether a number may be a class.
         media: whether there are media files.
+        language: of the words; None: it is found in the transcripts.
+        llm: whether a language model may write the context; else rules do, and no judge reads its scores.
 
     Raises:
         UsageError: no such profile, or params.yaml was edited and `force` is off, or a label is a number.
         DatasetError: no such folder, no clips in it, or the CSV cannot be used.
     """
-    profiles = sorted(path.stem for path in PROFILES.glob("*.yaml"))
-    if profile not in profiles:
+    if profile not in (profiles := profile_names()):
         where = "" if profiles else f"; run this in the project's root, where {PROFILES}/ is"
         raise UsageError(f"no profile '{profile}'{did_you_mean(profile, profiles)}{where}")
     if not data.is_dir():
         raise DatasetError(f"there is no folder {data}; --data names the folder of the clips")
-    if PARAMS.exists() and not force and not _is_untouched(PARAMS.read_text("utf-8", errors="replace"), profiles):
+    if PARAMS.exists() and not force and not is_untouched(PARAMS.read_text("utf-8", errors="replace")):
         raise UsageError(f"{PARAMS} was edited; keep a copy and run `mer init` again with --force")
-    yaml = _yaml()
-    params = yaml.load(PROFILES / f"{profile}.yaml")
+    params = read_profile(profile)
+    taken = [] if llm else without_language_model(params)
     dataset = _of_adapter(data) if csv is None and media else None
     if dataset is None:
         dataset = _of_folder(data, csv, columns or {}, ask=ask, numbers=numbers, media=media)
     params["dataset"] = dataset
-    checked = parse_params(_plain(params), str(PARAMS))  # what is written must be readable
+    checked = parse_params(plain(params), str(PARAMS))  # what is written must be readable
     listing = list_dataset(checked.dataset)  # and so must the clips
     faces = _given_faces(listing, checked)
     if faces and not any(entry.video for entry in listing.entries.values()):
         params["faces"] = CommentedMap(OPENFACE)
+    words = _set_language(params, listing, language, ADAPTERS.load(checked.dataset.adapter).language)
+    checked = parse_params(plain(params), str(PARAMS))
     from mer_pipeline.heads.make import check_heads  # loads torch
 
     check_heads(checked.train, checked.heads_elsewhere)
-    with replacing(PARAMS, durable=True) as temporary, temporary.open("w", encoding="utf-8") as file:
-        yaml.dump(params, file)
+    with replacing(PARAMS, durable=True) as temporary:
+        temporary.write_text(text_of(params), encoding="utf-8")
     enrich = checked.enrich
     model = enrich.model if isinstance(enrich, LanguageModelParams) and enrich.by_server else None
     return "\n".join(
         [
             *_story(profile, dataset, data),
             *_counts(listing, checked.dataset.classes),
+            *words,
+            *(
+                [f"  no language model: rules write the context; taken out of judges: {', '.join(taken)}"]
+                if taken
+                else []
+            ),
             *faces,
             *_pretrained(checkpoints(checked)),
             *_next(model, checkpoints(checked).values()),
@@ -151,40 +168,18 @@ def _portable(path: Path) -> str:
     return str(path.resolve()) if relative.startswith("..") else Path(relative).as_posix()
 
 
-def _is_untouched(text: str, profiles: Sequence[str]) -> bool:
-    """Whether params.yaml is a profile but for what this command writes, comments included."""
-    shipped: set[str] = set()
-    for name in profiles:
-        params = _yaml().load(PROFILES / f"{name}.yaml")
-        shipped.add(_after_dataset(params))
-        params["faces"] = CommentedMap(OPENFACE)
-        shipped.add(_after_dataset(params))
-    try:
-        written = _after_dataset(_yaml().load(text))
-    except YAMLError:
-        return False
-    return not text.strip() or written in shipped
-
-
-def _after_dataset(params: object) -> str:
-    """What stands behind the section `dataset`, in the layout that this command writes."""
-    out = StringIO()
-    _yaml().dump(params, out)
-    return out.getvalue().partition("\nfolds:")[2]
-
-
-def _yaml() -> YAML:
-    yaml = YAML()
-    yaml.width = 120
-    yaml.preserve_quotes = True
-    return yaml
-
-
-def _plain(params: Mapping[str, object]) -> Mapping[str, object]:
-    out = StringIO()
-    _yaml().dump(params, out)
-    loaded: Mapping[str, object] = YAML(typ="safe", pure=True).load(out.getvalue())
-    return loaded
+def _set_language(params: CommentedMap, listing: Listing, given: Language | None, usual: Language | None) -> list[str]:
+    """Set the language of the words, and say which it is and why."""
+    entries = listing.entries.values()
+    found, because = find_language(entries, usual)
+    language = given or found
+    others = set_language(params, language)
+    other = "en" if language == "zh" else "zh"
+    lines = [f"  language: {language} ({'as told; ' if given else ''}{because}); --language {other} sets the other"]
+    if others and not any(getattr(entry, other) for entry in entries):
+        named = ", ".join(others)
+        lines.append(f"  {named}: made for the language {other}, which no transcript is in; take it out of encoders")
+    return lines
 
 
 def _story(profile: str, dataset: CommentedMap, data: Path) -> list[str]:
@@ -266,7 +261,7 @@ def _next(model: str | None, specs: Iterable[str]) -> list[str]:
     if model is not None:
         lines.append(f"  a language model writes the context: start a server for {model}, set its url under")
         lines.append(
-            "  [llm] in .mer.toml, then `mer enrich estimate`; or set enrich.backend: template (docs/enrichment.md)"
+            "  [llm] in .mer.toml, then `mer enrich estimate`; or run this again with --no-llm (docs/enrichment.md)"
         )
     fetch = "mer models fetch (docs/encoders.md), then " if any(map(can_be_fetched, specs)) else ""
     return [*lines, f"next: {fetch}dvc repro"]

@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from mer_pipeline.cli.groups import enrich, models, quarantine, store
+from mer_pipeline.cli.groups import enrich, export, models, quarantine, store
 from mer_pipeline.config.project import Project
 
 app = typer.Typer(
@@ -21,14 +21,18 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_show_locals=False,
 )
-for name, group in {"enrich": enrich, "models": models, "store": store, "quarantine": quarantine}.items():
+for name, group in {
+    "enrich": enrich, "export": export, "models": models, "store": store, "quarantine": quarantine
+}.items():  # fmt: skip
     app.add_typer(group, name=name)
 
 
 @app.command()
 def init(
     data: Annotated[Path, typer.Option(help="Folder of clips.")],
-    profile: Annotated[str, typer.Option(help="demo, starter-pretrained, ecmf or mertools: see profiles/.")] = "demo",
+    profile: Annotated[
+        str, typer.Option(help="starter, starter-pretrained, ecmf, mertools or demo: see profiles/.")
+    ] = "starter",
     csv: Annotated[Path | None, typer.Option(help="CSV file that describes the clips; default: searched for.")] = None,
     column: Annotated[
         list[str] | None,
@@ -42,6 +46,13 @@ def init(
         Literal["classes"] | None, typer.Option(help="classes: labels that are numbers are codes of classes.")
     ] = None,
     media: Annotated[bool, typer.Option("--media/--no-media", help="Whether there are media files.")] = True,
+    language: Annotated[
+        Literal["zh", "en"] | None, typer.Option(help="Language of the words; default: that of the transcripts.")
+    ] = None,
+    llm: Annotated[
+        bool,
+        typer.Option("--llm/--no-llm", help="Whether a language model writes the context where the profile says so."),
+    ] = True,
 ) -> None:
     """Write params.yaml for a folder of clips, and say how many there are of each class and split."""
     from mer_pipeline.cli.columns import ask_terminal
@@ -49,7 +60,20 @@ def init(
 
     named, numbers = dict(pair.partition("=")[::2] for pair in column or ()), target == "classes"
     ask = ask_terminal if yes is None else lambda _: yes
-    print(write_params(profile, data, csv, force=force, columns=named, ask=ask, numbers=numbers, media=media))
+    print(
+        write_params(
+            profile,
+            data,
+            csv,
+            force=force,
+            columns=named,
+            ask=ask,
+            numbers=numbers,
+            media=media,
+            language=language,
+            llm=llm,
+        )
+    )
 
 
 @app.command()

@@ -25,7 +25,7 @@ def summarise(project: Project) -> str:
     lines += [
         f"Report:      {project.report}",
         f"Predictions: {project.predictions}, {project.submission}",
-        'Your clips:  mer init --profile demo --data DIR && dvc repro   (README.md, "Your own clips")',
+        'Your clips:  mer init --data DIR && dvc repro   (README.md, "Your own clips")',
     ]
     return "\n".join(lines)
 

@@ -90,7 +90,8 @@ class Params(Section):
         for name, judge in self.judges.items():
             if judge.reads_scores and not isinstance(self.enrich, LanguageModelParams):
                 raise ValueError(
-                    f"judges.{name}: enrich.backend '{self.enrich.backend}' gives no scores; ask a language model there"
+                    f"judges.{name}: enrich.backend '{self.enrich.backend}' gives no scores; "
+                    f"take judges.{name} out, or let a language model write the context"
                 )
         if VISUAL in self.encoders:
             raise ValueError(f"encoders: '{VISUAL}' is what train.visual merges encoders into; take another name")

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from abc import ABC, abstractmethod
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 from pydantic import field_validator
 
@@ -78,6 +78,7 @@ class Adapter(ABC):
     Attributes:
         Params: the class of the section `dataset` of params.yaml for this adapter.
         truths: files of true labels that a release of this layout may have; `mer init` writes those that are there.
+        language: the language that is spoken in every release of this layout; None: any.
 
     Args:
         params: the section `dataset`.
@@ -85,6 +86,7 @@ class Adapter(ABC):
 
     Params: type[DatasetParams] = DatasetParams
     truths: ClassVar[tuple[str, ...]] = ()
+    language: ClassVar[Literal["zh", "en"] | None] = None
 
     def __init__(self, params: DatasetParams) -> None:
         self.params: DatasetParams = params

@@ -56,6 +56,7 @@ class Mer2025(Adapter):
     train: ClassVar = "track1_train_disdim.csv"
     candidates: ClassVar = "track_all_candidates.csv"
     truths = ("track1_test_dis.csv",)
+    language = "zh"
 
     @classmethod
     def fits(cls, folder: Path) -> bool:

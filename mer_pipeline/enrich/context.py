@@ -15,7 +15,7 @@ import pyarrow as pa
 from mer_pipeline.base.clips import Row
 from mer_pipeline.config.project import Project
 from mer_pipeline.enrich.backend import EnrichParams
-from mer_pipeline.enrich.cues import cue_words
+from mer_pipeline.enrich.cues import cue_words, note_small
 from mer_pipeline.tables.rows import to_table
 from mer_pipeline.tables.shards import read_folder, read_parquet, write_table
 
@@ -37,12 +37,17 @@ class Neighbours:
     after: tuple[str, ...] = ()
 
 
-def write_context(params: EnrichParams, project: Project) -> None:
-    """Write the table `cue_words` from the measures, the transcripts and the manifest."""
+def write_context(params: EnrichParams, project: Project) -> str:
+    """Write the table `cue_words` from the measures, the transcripts and the manifest.
+
+    Returns:
+        A sentence on the groups that have too few clips to be compared with their own habit; "" if there are none.
+    """
     measures = read_folder(project.table("cues")).to_pylist()
     transcripts = read_folder(project.table("transcript"), ["clip_id", "zh", "en"]).to_pylist()
     manifest = read_parquet(project.manifest, ["clip_id", "group", "order"]).to_pylist()
     write_table(project.table("cue_words"), context_of(measures, transcripts, manifest, params))
+    return note_small(measures, _group_of(manifest))
 
 
 def context_of(
@@ -56,7 +61,7 @@ def context_of(
         manifest: rows with clip_id, group and order.
         params: the language, and the number of neighbours.
     """
-    words = cue_words(measures, {str(row["clip_id"]): str(row["group"]) for row in manifest}, params.language)
+    words = cue_words(measures, _group_of(manifest), params.language)
     # Each neighbour is quoted in one language only: that of the prompt if it has words in it, or else the other.
     first, second = ("zh", "en") if params.language == "zh" else ("en", "zh")
     spoken = {str(row["clip_id"]): str(row[first] or row[second]) for row in transcripts if row[first] or row[second]}
@@ -66,6 +71,10 @@ def context_of(
         for clip_id in sorted(words.keys() | around.keys())
     ]
     return to_table(rows, SCHEMA)
+
+
+def _group_of(manifest: Sequence[Row]) -> dict[str, str]:
+    return {str(row["clip_id"]): str(row["group"]) for row in manifest}
 
 
 def neighbours_of(manifest: Sequence[Row], spoken: Mapping[str, str], count: int) -> dict[str, Neighbours]:

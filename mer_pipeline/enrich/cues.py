@@ -23,7 +23,8 @@ from mer_pipeline.speech.track import Sound, dbfs
 from mer_pipeline.vision.faces import UNSURE, Faces
 from mer_pipeline.vision.geometry import brow_height, head_motion, shape
 
-# The habit of a group is the median over its clips. With fewer clips than this, nothing is compared.
+# The habit of a group is the median over its clips. With fewer clips than this, it is the median over all clips, and
+# with fewer clips in all, nothing is compared.
 MIN_GROUP = 4
 
 
@@ -86,6 +87,7 @@ SCALES = (
 PARTLY = {"en": "face seen part of the time", "zh": "脸部只有部分可见"}
 UNSEEN = {"en": "no face seen", "zh": "看不到脸"}
 UNHEARD = {"en": "no voice heard", "zh": "听不到声音"}
+AGAINST_ALL = {"en": "compared with all clips", "zh": "与所有片段相比"}  # before the words of a clip of a small group
 
 
 class MeasureCues(Transform[Row]):
@@ -168,6 +170,8 @@ def _face(faces: Faces) -> dict[str, float | None]:
 def cue_words(measures: Sequence[Row], group_of: Mapping[str, str], language: str) -> dict[str, list[str]]:
     """Put the measures of each clip into words, by comparison with the habit of its group.
 
+    A clip of a group with too few clips is compared with all clips, and its words begin with a note of that.
+
     Args:
         measures: rows of the table `cues`.
         group_of: the group of each clip.
@@ -177,24 +181,51 @@ def cue_words(measures: Sequence[Row], group_of: Mapping[str, str], language: st
         For each clip its cue words, in a fixed order. Clips without measures are not in it.
     """
     valid = [row for row in measures if row["valid"]]
-    members: dict[str, list[Row]] = {}
-    for row in valid:
-        members.setdefault(group_of[str(row["clip_id"])], []).append(row)
-    habits = {
-        group: {scale.measure: _habit(rows, scale.measure) for scale in SCALES} for group, rows in members.items()
-    }
+    groups, usual = _groups(valid, group_of), _habits(valid)
+    small = {group for group, rows in groups.items() if len(rows) < MIN_GROUP}
+    habits = {group: usual if group in small else _habits(rows) for group, rows in groups.items()}
     words = {}
     for row in valid:
         clip_id = str(row["clip_id"])
-        named = [
-            _word(scale, row[scale.measure], habits[group_of[clip_id]][scale.measure], language) for scale in SCALES
-        ]
+        group = group_of[clip_id]
+        compared = [_word(scale, row[scale.measure], habits[group][scale.measure], language) for scale in SCALES]
+        named = [word for word in compared if word is not None]
+        against = [AGAINST_ALL[language]] if named and group in small else []
         coverage = row["coverage"]
         seen = UNSEEN[language] if coverage is None else PARTLY[language] if float(str(coverage)) < 0.7 else None
         seen = None if row["face_unsure"] else seen
         heard = UNHEARD[language] if row["loudness"] is None else None
-        words[clip_id] = [word for word in (*named, seen, heard) if word is not None]
+        words[clip_id] = [*against, *named, *(word for word in (seen, heard) if word is not None)]
     return words
+
+
+def note_small(measures: Sequence[Row], group_of: Mapping[str, str]) -> str:
+    """Return a sentence on how many groups have too few clips for a habit of their own; "" if none has.
+
+    Args:
+        measures: rows of the table `cues`.
+        group_of: the group of each clip.
+    """
+    valid = [row for row in measures if row["valid"]]
+    groups = _groups(valid, group_of)
+    small = sum(len(rows) < MIN_GROUP for rows in groups.values())
+    if not small:
+        return ""
+    instead = "compared with all clips" if len(valid) >= MIN_GROUP else "not compared with anything"
+    few = f"{small} of {len(groups)} speakers or scenes have fewer than {MIN_GROUP} clips"
+    return f"cue_words: {few}, so their clips are {instead}"
+
+
+def _groups(valid: Sequence[Row], group_of: Mapping[str, str]) -> dict[str, list[Row]]:
+    members: dict[str, list[Row]] = {}
+    for row in valid:
+        members.setdefault(group_of[str(row["clip_id"])], []).append(row)
+    return members
+
+
+def _habits(rows: Sequence[Row]) -> dict[str, float | None]:
+    """Return what is usual in some clips, for each measure."""
+    return {scale.measure: _habit(rows, scale.measure) for scale in SCALES}
 
 
 def _habit(rows: Sequence[Row], measure: str) -> float | None:

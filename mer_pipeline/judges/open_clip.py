@@ -6,7 +6,7 @@ embeddings are normalised, averaged, and normalised again.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -17,7 +17,7 @@ from pydantic import Field
 
 from mer_pipeline.base.batching import forward_rows
 from mer_pipeline.base.clips import Row
-from mer_pipeline.judges.captions import captions_file, read_captions
+from mer_pipeline.judges.captions import captions_file, read_captions, without_captions
 from mer_pipeline.judges.judge import ModelJudgeParams, softmax
 from mer_pipeline.judges.pictures import PictureJudge
 from mer_pipeline.models.checkpoint import loading, resolve, value_files
@@ -51,6 +51,12 @@ class ZeroShot(PictureJudge):
     def files(self) -> Sequence[Path]:
         """The files of the checkpoint, and the file of captions."""
         return (*value_files(self.folder), self.path)
+
+    def note(self, clip_ids: Callable[[], Collection[str]]) -> str:
+        """Name the classes whose only caption is their own name."""
+        del clip_ids
+        bare = ", ".join(f"'{name}'" for name in without_captions(self.path, self.classes))
+        return f"{self.path} has no caption for {bare}, so the class's own name is the caption" if bare else ""
 
     def setup(self, device: torch.device) -> None:
         """Load the model, and embed the captions."""

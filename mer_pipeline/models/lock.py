@@ -18,6 +18,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import asdict
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
@@ -81,7 +82,7 @@ def lock_fetched(checkpoints: Checkpoints) -> list[str]:
     Raises:
         CheckpointError: a checkpoint is not the one in models.lock. Nothing is written.
     """
-    before = _entries()
+    before = read_lock()
     after = {name: entry for name, entry in before.items() if name in checkpoints}
     there = []
     for name, spec in checkpoints.items():
@@ -91,7 +92,7 @@ def lock_fetched(checkpoints: Checkpoints) -> list[str]:
             continue  # it is missing or unfit, which whoever fetches has said already
         there.append(name)
         if name in before and before[name].get("origin", {}).get("spec", spec) == spec:
-            _check(name, spec, now, _files(before[name]))
+            _check(name, spec, now, files_of(before[name]))
         after[name] = _entry(spec, now)
     _write(after)
     return there
@@ -99,7 +100,7 @@ def lock_fetched(checkpoints: Checkpoints) -> list[str]:
 
 def locked_commits() -> Mapping[str, str]:
     """Return the commit that models.lock has for each spec."""
-    origins = (entry.get("origin") for entry in _entries().values())
+    origins = (entry.get("origin") for entry in read_lock().values())
     return {one["spec"]: one["commit"] for one in origins if one}
 
 
@@ -111,11 +112,11 @@ def check_locked(checkpoints: Checkpoints) -> None:
     """
     locked: dict[str, Entry] | None = None
     for name, spec in checkpoints.items():
-        locked = _entries() if locked is None else locked
+        locked = read_lock() if locked is None else locked
         now = hashes_of(spec)
         if name not in locked:
             raise CheckpointError(f"'{name}': {LOCK} does not have its checkpoint; run `mer models lock`")
-        _check(name, spec, now, _files(locked[name]))
+        _check(name, spec, now, files_of(locked[name]))
 
 
 def hashes_of(checkpoint: str) -> dict[str, str]:
@@ -146,7 +147,8 @@ def _entry(spec: str, files: Hashes) -> Entry:
     return {"files": files, "origin": {key: value for key, value in asdict(origin).items() if key != "files"}}
 
 
-def _files(entry: Entry) -> Hashes:
+def files_of(entry: Entry) -> Hashes:
+    """Return the SHA-256 of each file of a checkpoint, from its entry in models.lock."""
     files: Hashes = entry.get("files", entry)
     return files
 
@@ -155,13 +157,18 @@ def _write(entries: Mapping[str, Entry]) -> None:
     atomic_write(LOCK, json.dumps(entries, indent=1, sort_keys=True) + "\n", durable=True)
 
 
-def _entries() -> dict[str, Entry]:
+def read_lock(path: Path = LOCK) -> dict[str, Entry]:
+    """Return the entries of models.lock by name; none if there is no such file.
+
+    Raises:
+        CheckpointError: the file cannot be read.
+    """
     try:
-        entries = json.loads(LOCK.read_text(encoding="utf-8"))
+        entries = json.loads(path.read_text(encoding="utf-8"))
         if isinstance(entries, dict) and all(isinstance(entry, dict) for entry in entries.values()):
             return entries
     except FileNotFoundError:
         return {}
     except ValueError:
         pass
-    raise CheckpointError(f"{LOCK} cannot be read; write it again with `mer models lock`")
+    raise CheckpointError(f"{path} cannot be read; write it again with `mer models lock`")

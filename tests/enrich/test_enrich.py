@@ -1,17 +1,21 @@
 import json
+from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from mer_pipeline.base.clips import Row
 from mer_pipeline.base.errors import Skip
+from mer_pipeline.config.project import Project
 from mer_pipeline.datasets.adapter import MER_CLASSES
 from mer_pipeline.enrich.ask import ByServerParams
-from mer_pipeline.enrich.context import Neighbours, neighbours_of
-from mer_pipeline.enrich.cues import SCALES, MeasureCues, cue_words
+from mer_pipeline.enrich.context import Neighbours, neighbours_of, write_context
+from mer_pipeline.enrich.cues import SCALES, MeasureCues, cue_words, note_small
 from mer_pipeline.enrich.request import Request
 from mer_pipeline.enrich.template import ByRulesParams, describe, polarity
 from mer_pipeline.enrich.transform import Enrich
+from mer_pipeline.tables.shards import read_parquet, shard_name, write_table
 from mer_pipeline.vision.faces import UNSURE
 from mer_pipeline.vision.geometry import brow_height
 from tests.conftest import clip, face_row, sound_row, valid
@@ -54,10 +58,43 @@ def test_every_measure_has_words_in_both_languages(language: str) -> None:
         assert len(found) == 4
 
 
-def test_a_small_group_is_not_compared() -> None:
-    """Two clips make no habit."""
-    rows = [measures("a"), measures("b", pitch=9.0)]
-    assert cue_words(rows, {"a": "s", "b": "s"}, "en") == {"a": [], "b": []}
+def test_too_few_clips_are_not_compared() -> None:
+    """Two clips make no habit, of a group or of all."""
+    rows, group_of = [measures("a"), measures("b", pitch=9.0)], {"a": "s", "b": "s"}
+    assert cue_words(rows, group_of, "en") == {"a": [], "b": []}
+    assert note_small(rows, group_of) == (
+        "cue_words: 1 of 1 speakers or scenes have fewer than 4 clips, so their clips are not compared with anything"
+    )
+
+
+@pytest.mark.parametrize("language", ["en", "zh"])
+def test_a_small_group_is_compared_with_all_clips(language: str) -> None:
+    """With the median over all clips, and the words begin with that; a group of four is compared with itself."""
+    rows = [*USUAL, *(measures(f"b{at}", pitch=9.0) for at in range(4)), measures("x", pitch=9.0), measures("y")]
+    group_of = {str(row["clip_id"]): str(row["clip_id"])[0] for row in rows}
+    words_of = cue_words(rows, group_of, language)
+    (_, higher) = words_of["x"]
+    assert words_of["x"][0] == {"en": "compared with all clips", "zh": "与所有片段相比"}[language]
+    assert higher == words(measures("x", pitch=9.0), language)[0]
+    assert words_of["b0"] == words_of["y"] == words_of["usual0"] == []
+    assert note_small(rows, group_of) == (
+        "cue_words: 2 of 4 speakers or scenes have fewer than 4 clips, so their clips are compared with all clips"
+    )
+    assert note_small(USUAL, dict.fromkeys(words_of, "u")) == ""
+
+
+def test_the_stage_says_how_many_groups_are_small(tmp_path: Path) -> None:
+    """What it writes has the words against all clips, and what it prints has the number."""
+    project, rows = Project(tmp_path), [*USUAL, measures("x", pitch=9.0)]
+    names = [str(row["clip_id"]) for row in rows]
+    write_table(project.table("cues") / shard_name(0), pa.Table.from_pylist(rows))
+    said = [{"clip_id": name, "zh": None, "en": "Hello."} for name in names]
+    write_table(project.table("transcript") / shard_name(0), pa.Table.from_pylist(said))
+    manifest = [{"clip_id": name, "group": name[0], "order": None} for name in names]
+    write_table(project.manifest, pa.Table.from_pylist(manifest))
+    assert write_context(ByRulesParams(), project).startswith("cue_words: 1 of 2 speakers or scenes have fewer than 4")
+    written = {row["clip_id"]: row["words"] for row in read_parquet(project.table("cue_words")).to_pylist()}
+    assert written["x"] == ["compared with all clips", "voice much higher than usual"]
 
 
 def test_absence_is_said() -> None:

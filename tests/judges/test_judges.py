@@ -12,6 +12,7 @@ import torch
 from mer_pipeline.base.clips import Clip
 from mer_pipeline.base.errors import BadInput, CheckpointError, ParamsError, Skip
 from mer_pipeline.datasets.adapter import MER_CLASSES
+from mer_pipeline.judges.captions import captions_file, read_captions
 from mer_pipeline.judges.hf_audio import CHUNK_SECONDS
 from mer_pipeline.judges.hf_image import MODELS
 from mer_pipeline.judges.judge import Judge, make_judge
@@ -236,7 +237,6 @@ class TestCaptions:
         ("text", "says"),
         [
             (None, "captions 'mine': there is no prompts/captions-mine.tsv; write it"),
-            ("a\tone\n", "has no caption for the class 'b'"),
             ("a\tone\nb two\n", "line 2: write a class, one tab and a caption"),
             ("a\tone\nb\t\n", "line 2: write a class, one tab and a caption"),
         ],
@@ -262,14 +262,30 @@ class TestCaptions:
         torch.testing.assert_close(judge._classes[0], mean / mean.norm(), atol=1e-5, rtol=0)
         torch.testing.assert_close(judge._classes[1], vectors[2], atol=1e-5, rtol=0)
 
-    @pytest.mark.parametrize("name", ["face", "scene"])
-    def test_ours_have_several_for_every_class(self, name: str) -> None:
-        """Of MER and of RAVDESS, at least three each, none twice for one class."""
-        from mer_pipeline.judges.captions import captions_file, read_captions
+    def test_a_class_without_a_caption_stands_for_itself(self, tiny: Path, place: Path) -> None:
+        """Its name is its caption, and the stage's line says so; a synonym or another case is no such class."""
+        place.write_text("angry\ta frown\n悲伤\ta tear\n")
+        classes = ("Anger", "sad", "bored")
+        assert read_captions(place, classes) == [["a frown"], ["a tear"], ["bored"]]
+        note = self.make(tiny, classes).note(tuple)
+        assert note.endswith("captions-mine.tsv has no caption for 'bored', so the class's own name is the caption")
+        assert self.make(tiny, classes[:2]).note(tuple) == ""
 
+    def test_two_classes_never_share_captions(self, place: Path) -> None:
+        """Nothing could tell them apart: synonyms of one another stand for themselves."""
+        place.write_text("angry\ta frown\n")
+        assert read_captions(place, ["anger", "愤怒"]) == [["anger"], ["愤怒"]]
+        assert read_captions(place, ["anger", "angry"]) == [["anger"], ["a frown"]]
+
+    @pytest.mark.parametrize("name", ["face", "scene", "face-zh", "scene-zh"])
+    def test_ours_have_several_for_every_class(self, name: str) -> None:
+        """Of MER in English and Chinese, of RAVDESS, and of nouns: at least three each, none twice for one class."""
         ravdess = ("neutral", "calm", "happy", "sad", "angry", "fearful", "disgust", "surprised")
-        for captions in read_captions(captions_file(name), [*MER_CLASSES, *ravdess]):
+        chinese, nouns = ("中性", "生气", "高兴", "悲伤", "担心", "惊讶"), ("anger", "happiness", "sadness", "fear")
+        found = [read_captions(captions_file(name), classes) for classes in (MER_CLASSES, ravdess, chinese, nouns)]
+        for captions in (captions for of in found for captions in of):
             assert len(captions) >= 3
+            assert all("\u4e00" <= text[0] <= "\u9fff" for text in captions) == name.endswith("-zh")
             assert len(set(captions)) == len(captions)
 
 
