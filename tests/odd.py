@@ -193,7 +193,7 @@ class Outcomes:
 
     Attributes:
         said: what the stages printed.
-        rows: by step (or "manifest" or "transcript") and clip.
+        rows: by step (or "manifest" or "subtitles") and clip.
         problems: class and message by quarantine and clip.
     """
 
@@ -228,7 +228,7 @@ def run_stages(csv: str, made: Callable[[Params], list[Step]], **changes: Mappin
         by_clip = problems.setdefault(path.stem, {})
         for row in pq.read_table(path).to_pylist():
             by_clip.setdefault(row["clip_id"], []).append((row["error"], row["message"]))
-    tables = {"transcript": "transcript", **{step.name: step.table for step in chosen}}
+    tables = {"subtitles": "subtitles", **{step.name: step.table for step in chosen}}
     rows = {name: {str(row["clip_id"]): row for row in rows_of(project.table(table))} for name, table in tables.items()}
     rows["manifest"] = {row["clip_id"]: row for row in pq.read_table(project.manifest).to_pylist()}
     return Outcomes("\n".join(said), rows, problems)

@@ -13,6 +13,7 @@ a clip's words do not depend on other clips, on the batch size or on the number 
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import wraps
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
 TEMPERATURES = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)  # those of the paper; the first is greedy
 SEED = 0  # of the higher temperatures, for every clip
 WINDOW_FRAMES = 3000  # of the log-mel, 30 s
+FRAMES = 100  # of the log-mel per second
 NEEDED = ("no_timestamps_token_id", "decoder_start_token_id", "eos_token_id")  # of the generation configuration
 AUTO = "auto"
 HAS_SUBTITLE = "the dataset has its words"
@@ -214,11 +216,13 @@ class Transcribe(Transform[Heard]):
         import torch
 
         mel, mask = item.mel.to(self._device), item.mask.to(self._device)
-        with torch.no_grad(), torch.random.fork_rng():
+        with torch.no_grad(), torch.random.fork_rng(), warnings.catch_warnings():
+            # Of the silence that fills up a window; see below.
+            warnings.filterwarnings("ignore", r"std\(\): degrees of freedom", UserWarning)
             torch.manual_seed(SEED)
             language, probability = self._language(mel)
             of_language = {"language": language, "task": "transcribe"} if self._languages else {}
-            segments = self._model.generate(
+            made = self._model.generate(
                 mel,
                 attention_mask=mask,
                 return_timestamps=True,
@@ -233,7 +237,9 @@ class Transcribe(Transform[Heard]):
                 logprob_threshold=self.params.logprob_threshold,
                 compression_ratio_threshold=self.params.compression_ratio_threshold,
                 **of_language,
-            )["segments"][0]
+            )
+        # transformers also decodes the silence that fills up a window; the paper's code does not.
+        segments = [segment for segment in made["segments"][0] if segment["start"] < int(mask.sum()) / FRAMES]
         text = "".join(self._tokenizer.decode(self._text_of(segment)) for segment in segments).strip()
         if not any(map(str.isalnum, text)):
             return Skip(NO_WORDS)
