@@ -238,12 +238,13 @@ def test_the_table_transcript(folder: Path, tmp_path: Path, monkeypatch: pytest.
         "subtitles": write(tmp_path / "subtitles", subtitles, SCHEMA),
         "audio": write(tmp_path / "audio", audio, SOUND),
     }
-    made = Transcribe(TranscriptParams(backend="whisper", checkpoint=f"dir:{folder}", language="de", **LOOSE))  # type: ignore[arg-type]
+    params = TranscriptParams(backend="whisper", checkpoint=f"dir:{folder}", language="de", **LOOSE)  # type: ignore[arg-type]
     monkeypatch.setenv("MER_STORE", "none")
     bytes_of = []
     for workers, batch in ((1, 1), (4, 3)):
         out, quality = tmp_path / f"heard{workers}", QualityParams()
         runtime = Runtime(workers=workers, batch=batch, device="cpu")
+        made = Transcribe(params)
         run(made, places, out, tmp_path / "quarantine.parquet", shards=SHARDS, quality=quality, runtime=runtime)
         bytes_of.append([path.read_bytes() for path in sorted(out.iterdir())])
     assert bytes_of[0] == bytes_of[1]
@@ -289,8 +290,10 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Transcribe:
 @pytest.mark.slow
 def test_real_sentences(base: Transcribe, real: Path) -> None:
     """What actors say, in English and in German; times within the clip; noise and a tone have no words."""
-    said = {row["name"]: row["transcript"] for row in read_csv(real / "ravdess/clips.csv", ("name", "transcript"))}
-    for name, words in said.items():
+    rows = read_csv(real / "ravdess/clips.csv", ("name", "transcript"))
+    said = {row["transcript"]: row["name"] for row in rows}
+    assert len(said) == 2
+    for words, name in said.items():
         samples = read_sound(real / f"ravdess/clips/{name}.mp4", 120.0)
         row = row_of(base, samples)
         assert str(row["text"]).strip(".").lower() == words.strip(".").lower()
