@@ -208,7 +208,7 @@ def _table(source: Source, tables: dict[str, Parts | None], ahead: Ahead | None,
     if ahead is not None and name == "subtitles":
         return {clip_id: Encoded(encode(row["digest"])) for clip_id, row in ahead.subtitles.items()}
     if name == "transcript" and "heard" in tables:  # the stage that makes both is stale
-        return _transcript(tables["heard"], ahead)
+        return transcript_parts(tables["heard"], ahead)
     place = Project().table(name)
     if name == "cue_words":
         context = _context(tables, ahead, enrich)
@@ -220,8 +220,13 @@ def _table(source: Source, tables: dict[str, Parts | None], ahead: Ahead | None,
     return tables[name]
 
 
-def _transcript(heard: Parts | None, ahead: Ahead | None) -> Parts | None:
-    """Return what is known of the table `transcript` as the stage would write it; None if nothing is known."""
+def transcript_parts(heard: Parts | None, ahead: Ahead | None) -> Parts | None:
+    """Return what is known of the table `transcript` as the stage would write it; None if nothing is known.
+
+    Args:
+        heard: what is known of the table `heard`; None if nothing is.
+        ahead: what the stage `ingest` would write, if it is stale.
+    """
     columns = ["clip_id", "digest", "text", "language", "valid", "reason"]
     places = Project().table("subtitles"), Project().table("heard")
     if heard is None or (ahead is None and not places[0].exists()):

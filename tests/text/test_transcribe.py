@@ -19,14 +19,16 @@ from mer_pipeline.base.csv_files import read_csv
 from mer_pipeline.base.errors import CheckpointError, ParamsError, Skip
 from mer_pipeline.base.run import run
 from mer_pipeline.base.runtime import Runtime
+from mer_pipeline.cli.plan import UNKNOWN, transcript_parts
 from mer_pipeline.config.params import parse_params
 from mer_pipeline.config.steps import checkpoints, steps
 from mer_pipeline.media.sound import read_sound
 from mer_pipeline.models.packages import ARCHIVES, PACKAGED, install, obtain
 from mer_pipeline.models.tiny import make_tiny
 from mer_pipeline.speech.track import Sound
+from mer_pipeline.store.inputs import table_parts
 from mer_pipeline.tables.quarantine import QualityParams
-from mer_pipeline.tables.rows import complete_row, digest, stage_schema
+from mer_pipeline.tables.rows import Encoded, complete_row, digest, encode, stage_schema
 from mer_pipeline.tables.shards import ShardParams, new_folder, shard_of, write_no_rows, write_shard
 from mer_pipeline.tables.transcript import SCHEMA, transcript_row, write_transcript
 from mer_pipeline.text.transcribe import HAS_SUBTITLE, NO_WORDS, Transcribe, TranscriptParams
@@ -265,6 +267,23 @@ def test_without_a_recogniser_the_transcript_is_the_subtitles(tmp_path: Path) ->
     write_no_rows(tmp_path / "heard", stage_schema(Transcribe.schema), SHARDS)
     write_transcript(subtitles, tmp_path / "heard", tmp_path / "transcript", SHARDS)
     assert rows_of(tmp_path / "transcript") == rows
+
+
+def test_the_plan_knows_the_transcript(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before the stage runs: as it would write it, where the words of a clip are known, and unknown elsewhere."""
+    monkeypatch.chdir(tmp_path)
+    subtitles = [transcript_row("a", None, "Hello."), transcript_row("b", None, None), transcript_row("c", None, None)]
+    values = {"text": "Guten Tag.", "language": "de", "language_probability": 0.9, "confidence": 0.9, "unit": "word"}
+    said = complete_row("b", digest("b"), {**values, "times": []}, None, Transcribe.schema)
+    words = [said, complete_row("c", digest("c"), None, NO_WORDS, Transcribe.schema)]
+    write(Path("data/subtitles"), subtitles, SCHEMA)
+    heard_parts = table_parts(pa.table({"clip_id": ["b", "c"], "digest": [row["digest"] for row in words]}), None)
+    write_transcript(Path("data/subtitles"), write(Path("data/heard"), words, Transcribe.schema), Path("out"), SHARDS)
+    written = {str(row["clip_id"]): Encoded(encode(row["digest"])) for row in rows_of(Path("out"))}
+    assert transcript_parts(heard_parts, None) == written
+    assert transcript_parts({**heard_parts, "b": Encoded(encode("other"))}, None) == {**written, "b": UNKNOWN}
+    off = {str(row["clip_id"]): Encoded(encode(row["digest"])) for row in subtitles}
+    assert transcript_parts({}, None) == off
 
 
 @pytest.fixture(scope="module")
