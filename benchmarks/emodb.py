@@ -59,6 +59,7 @@ train: {{features: [{features}], heads: [{heads}], seeds: [{seeds}], single_moda
 frames: {{}}
 faces: {{}}
 audio: {{}}
+transcript: {{}}
 shards: {{count: 4}}
 quality: {{}}
 """

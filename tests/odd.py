@@ -21,6 +21,10 @@ from mer_pipeline.config.project import Project
 from mer_pipeline.config.steps import Step
 from mer_pipeline.datasets.ingest import IngestParams, ingest
 from mer_pipeline.stage.rows import run_step
+from mer_pipeline.tables.rows import stage_schema
+from mer_pipeline.tables.shards import write_no_rows
+from mer_pipeline.tables.transcript import write_transcript
+from mer_pipeline.text.transcribe import Transcribe
 from tests.conftest import film, rows_of
 from tests.media.make import boxes, make, picture, replace, tone, write, write_wav
 
@@ -193,7 +197,7 @@ class Outcomes:
 
     Attributes:
         said: what the stages printed.
-        rows: by step (or "manifest" or "transcript") and clip.
+        rows: by step (or "manifest", "subtitles" or "transcript") and clip.
         problems: class and message by quarantine and clip.
     """
 
@@ -221,6 +225,9 @@ def run_stages(csv: str, made: Callable[[Params], list[Step]], **changes: Mappin
     project = Project()
     read = IngestParams(params.dataset, params.folds, params.shards, params.quality)
     said = [ingest(read, project, Runtime(workers=2))]
+    subtitles, heard, transcript = (project.table(name) for name in ("subtitles", "heard", "transcript"))
+    write_no_rows(heard, stage_schema(Transcribe.schema), params.shards)
+    write_transcript(subtitles, heard, transcript, params.shards)
     chosen = made(params)
     said += [run_step(step, project, params.shards, params.quality) for step in chosen]
     problems: dict[str, dict[str, list[tuple[str, str]]]] = {}
@@ -228,7 +235,7 @@ def run_stages(csv: str, made: Callable[[Params], list[Step]], **changes: Mappin
         by_clip = problems.setdefault(path.stem, {})
         for row in pq.read_table(path).to_pylist():
             by_clip.setdefault(row["clip_id"], []).append((row["error"], row["message"]))
-    tables = {"transcript": "transcript", **{step.name: step.table for step in chosen}}
+    tables = {"subtitles": "subtitles", "transcript": "transcript", **{step.name: step.table for step in chosen}}
     rows = {name: {str(row["clip_id"]): row for row in rows_of(project.table(table))} for name, table in tables.items()}
     rows["manifest"] = {row["clip_id"]: row for row in pq.read_table(project.manifest).to_pylist()}
     return Outcomes("\n".join(said), rows, problems)

@@ -80,7 +80,7 @@ def test_params_are_those_that_the_stage_reads(name: str) -> None:
         ("report", {"report"}),
         ("labels", {"vote", "labels", "pseudo", "train", "ablation", "predict"}),
         ("heads", {"vote", "pseudo", "train", "ablation", "predict"}),
-        ("text", {"embed"}),
+        ("text", {"transcribe", "embed"}),
         ("enrich", {"enrich"}),
     ],
 )
@@ -218,5 +218,5 @@ def test_only_what_people_run_prints() -> None:
 
 def test_encoders_and_judges_watch_the_weights() -> None:
     """DVC cannot see a checkpoint's folder; it sees models.lock, as a whole."""
-    for name in ("embed", "vote", "enrich"):
+    for name in ("embed", "vote", "enrich", "transcribe"):
         assert "models.lock" in body(name)["deps"]

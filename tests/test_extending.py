@@ -56,6 +56,8 @@ train:
   epochs: 2
   single_modality: false
 shards: {count: 2}
+audio: {}
+transcript: {}
 """
 SAID = {"happy": "What a great day!", "angry": "Damn, I hate it. Do you hear?"}
 KEYS = """
@@ -150,7 +152,7 @@ def rows(folder: Path) -> dict[str, dict[str, object]]:
 def test_an_encoder_of_ones_own(lab: Path) -> None:
     """Its rows are kept like others, an edit of its file computes them again, and a bug is shown with its line."""
     outside(lab, "encoder")
-    assert repro(lab, "embed@marks") == ["ingest", "embed@marks"]
+    assert repro(lab, "embed@marks") == ["ingest", "audio", "transcribe", "embed@marks"]
     found = rows(lab / "data/features/marks")
     assert found["c00"]["vector"] == pytest.approx([1 / 7, 0, 1 / 7, 1 / 7])
     assert (found["silent"]["valid"], found["silent"]["reason"]) == (False, "no subtitle")
@@ -169,8 +171,8 @@ def test_an_encoder_of_ones_own(lab: Path) -> None:
 def test_a_judge_of_ones_own(lab: Path) -> None:
     """It votes, and abstains where there is nothing to go by."""
     outside(lab, "judge")
-    run(lab, "stages/ingest.py")
-    run(lab, "stages/vote.py", "mine")
+    for words in (["ingest"], ["transcribe"], ["vote", "mine"]):
+        run(lab, f"stages/{words[0]}.py", *words[1:])
     found = rows(lab / "data/votes/mine")
     assert (found["c00"]["label"], found["c01"]["label"]) == ("angry", "happy")
     assert found["silent"]["valid"] is False
@@ -179,7 +181,7 @@ def test_a_judge_of_ones_own(lab: Path) -> None:
 def test_a_head_of_ones_own(lab: Path) -> None:
     """It is trained and scored beside the others."""
     outside(lab, "head")
-    for words in (["ingest"], ["embed", "words"], ["labels"], ["pseudo"], ["train"]):
+    for words in (["ingest"], ["transcribe"], ["embed", "words"], ["labels"], ["pseudo"], ["train"]):
         run(lab, f"stages/{words[0]}.py", *words[1:])
     assert set(json.loads((lab / "metrics/train.json").read_text())["heads"]) == {"logreg", "mine"}
 

@@ -309,10 +309,13 @@ def test_a_wrong_frame_rate(outcomes: Outcomes) -> None:
     assert times(outcomes, "right_rate")[:3] == [0.0, 0.25, 0.5]
 
 
-@pytest.mark.outcome("no or NaN subtitle", '`transcript` row with `valid=false`, "no subtitle"')
+@pytest.mark.outcome(
+    "no or NaN subtitle", '`subtitles` row with `valid=false`, "no subtitle"', "`transcript` has the same row"
+)
 def test_clips_without_words(outcomes: Outcomes) -> None:
     """An empty cell, NaN, and no line in the CSV at all."""
-    rows = outcomes.rows["transcript"]
+    rows = outcomes.rows["subtitles"]
+    assert outcomes.rows["transcript"] == rows
     found = {clip: (rows[clip]["valid"], rows[clip]["reason"]) for clip in ("whole", "mute", "silent", "two_sizes")}
     assert found.pop("whole") == (True, None)
     assert set(found.values()) == {(False, "no subtitle")}

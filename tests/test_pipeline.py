@@ -74,8 +74,8 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         edit(folder, old, new)
     ran = repro(folder)
     assert {name.split("@")[0] for name in ran} == {
-        "ingest", "frames", "faces", "audio", "enrich", "embed", "labels", "pseudo", "train", "ablation", "predict",
-        "report",
+        "ingest", "frames", "faces", "audio", "transcribe", "enrich", "embed", "labels", "pseudo", "train", "ablation",
+        "predict", "report",
     }  # fmt: skip
     return folder
 

@@ -13,6 +13,8 @@ import pytest
 from ruamel.yaml import YAML
 
 from mer_pipeline.config.project import Project
+from mer_pipeline.models.lock import hashes_of
+from mer_pipeline.models.tiny import make_tiny
 from tests.closure import ROOT
 from tests.forks import python
 
@@ -31,9 +33,10 @@ pseudo: {rounds: 1, min_precision: 0.0, min_support: 1}
 train: {heads: [logreg], seeds: [0], single_modality: false}
 ablation: {enabled: true, head: logreg}
 shards: {count: 2}
+transcript: {backend: whisper, checkpoint: "dir:models/whisper"}
 """
 RUNS = (
-    *("ingest", "frames", "audio", "faces", "enrich", "embed:words", "embed:context", "embed:mine"),
+    *("ingest", "frames", "audio", "transcribe", "faces", "enrich", "embed:words", "embed:context", "embed:mine"),
     *("vote:crowd", "vote:own", "labels", "pseudo", "train", "ablation", "predict", "report"),
 )
 # Of these a stage takes away what removed encoders and judges left, and reads nothing.
@@ -61,6 +64,8 @@ def handed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, set[str]]:
     data = Project(root).data
     write_csv(data / "external/mine.csv", ("name", "a", "b"), *((n, len(c), deal.random()) for n, c, _ in clips))
     write_csv(data / "external/crowd.csv", ("name", "label"), *((n, c) for n, c, _ in clips))
+    files = hashes_of(f"dir:{make_tiny('whisper-words', root / 'models/whisper')}")
+    (root / "models.lock").write_text(json.dumps({"transcript/model": files}), encoding="utf-8")
     env = {**os.environ, "PYTHONPATH": str(ROOT), "MER_STORE": str(root / "store")}
     command = [python(), "-m", "tests.recorded", *RUNS]
     done = subprocess.run(command, cwd=root, env=env, capture_output=True, text=True)

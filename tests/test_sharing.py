@@ -83,7 +83,7 @@ def other(base: Path) -> Clone:
 
 def see(worker: Clone, data: Path) -> None:
     """The clone has the tables of this `data` folder."""
-    for name in ("demo", "manifest.parquet", "transcript"):
+    for name in ("demo", "manifest.parquet", "subtitles"):
         target = worker.path / "data" / name
         if target.is_dir():
             shutil.rmtree(target)

@@ -32,6 +32,7 @@ from mer_pipeline.store.root import free_bytes
 from mer_pipeline.store.row_cache import row_cache_of
 from mer_pipeline.tables.rows import Encoded, encode
 from mer_pipeline.tables.shards import read_folder, shard_name
+from mer_pipeline.tables.transcript import with_heard
 
 UNKNOWN = Encoded(b"?")  # stands for the row digest of a clip whose row is not computed yet
 
@@ -90,6 +91,8 @@ def make_plan(project: Project) -> list[StagePlan]:
         if name == "ingest" and plan.reasons:
             ahead = _look_ahead(plan, params)
         own = [step for step in steps(params) if step.stage == name]
+        if name == "transcribe" and plan.reasons and not own:
+            tables["heard"] = {}
         for step in own if plan.reasons else ():
             _look_up(step, plan, tables, runtime, ahead, params.enrich)
         if not plan.reasons:
@@ -202,8 +205,10 @@ def _table(source: Source, tables: dict[str, Parts | None], ahead: Ahead | None,
         return table_parts(ahead.manifest, columns)
     if ahead is not None and name == "manifest":
         return {**table_parts(ahead.manifest, columns), **dict.fromkeys(ahead.unread, UNKNOWN)}
-    if ahead is not None and name == "transcript":
-        return {clip_id: Encoded(encode(digest)) for clip_id, digest in ahead.transcript.items()}
+    if ahead is not None and name == "subtitles":
+        return {clip_id: Encoded(encode(row["digest"])) for clip_id, row in ahead.subtitles.items()}
+    if name == "transcript" and "heard" in tables:  # the stage that makes both is stale
+        return transcript_parts(tables["heard"], ahead)
     place = Project().table(name)
     if name == "cue_words":
         context = _context(tables, ahead, enrich)
@@ -215,11 +220,35 @@ def _table(source: Source, tables: dict[str, Parts | None], ahead: Ahead | None,
     return tables[name]
 
 
+def transcript_parts(heard: Parts | None, ahead: Ahead | None) -> Parts | None:
+    """Return what is known of the table `transcript` as the stage would write it; None if nothing is known.
+
+    Args:
+        heard: what is known of the table `heard`; None if nothing is.
+        ahead: what the stage `ingest` would write, if it is stale.
+    """
+    columns = ["clip_id", "digest", "text", "language", "valid", "reason"]
+    places = Project().table("subtitles"), Project().table("heard")
+    if heard is None or (ahead is None and not places[0].exists()):
+        return None
+    subtitles = ahead.subtitles.values() if ahead is not None else read_folder(places[0]).to_pylist()
+    rows = read_folder(places[1], columns).to_pylist() if places[1].exists() else []
+    found = {(row["clip_id"], Encoded(encode(row["digest"]))): row for row in rows}
+    known: dict[str, Encoded] = {}
+    for subtitle in subtitles:
+        clip_id = str(subtitle["clip_id"])
+        part = heard.get(clip_id)
+        row = None if part is None else found.get((clip_id, part))
+        is_known = subtitle["valid"] or part is None or row is not None
+        known[clip_id] = Encoded(encode(with_heard(subtitle, row)["digest"])) if is_known else UNKNOWN
+    return known
+
+
 def _context(tables: Mapping[str, Parts | None], ahead: Ahead | None, enrich: EnrichParams) -> pa.Table | None:
     """Return the table of cue words and neighbours as the stage would write it; None if that is not known yet."""
     if any(part is UNKNOWN for part in (tables.get("cues") or {}).values()) or not Project().table("cues").exists():
         return None  # the cues of one clip may change the usual values of its whole group
-    if ahead is not None and enrich.reach:
+    if "heard" in tables and enrich.reach:
         return None  # only the digest of a new transcript is known
     transcripts = (
         read_folder(Project().table("transcript"), ["clip_id", "zh", "en"]).to_pylist() if enrich.reach else []

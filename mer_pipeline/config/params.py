@@ -38,6 +38,7 @@ from mer_pipeline.labels.refined import LabelParams
 from mer_pipeline.speech.track import AudioParams
 from mer_pipeline.tables.quarantine import QualityParams
 from mer_pipeline.tables.shards import ShardParams
+from mer_pipeline.text.transcribe import TranscriptParams
 from mer_pipeline.vision.detector import FACES, FaceParams
 from mer_pipeline.vision.frames import FrameParams
 
@@ -69,6 +70,7 @@ class Params(Section):
     frames: FrameParams = FrameParams()
     faces: Annotated[FaceParams, WrapValidator(FACES)] = Field(default_factory=partial(FACES.parse, {}))
     audio: AudioParams = AudioParams()
+    transcript: TranscriptParams = TranscriptParams()
     encoders: dict[str, Annotated[EncoderParams, WrapValidator(ENCODER)]]
     enrich: Annotated[EnrichParams, WrapValidator(ENRICH)] = Field(default_factory=partial(ENRICH.parse, {}))
     judges: dict[str, Annotated[JudgeParams, WrapValidator(JUDGE)]] = Field(default_factory=dict)

@@ -30,7 +30,8 @@ SINGLE = frozenset(
 # Names of folders below data/ that stages write; files that a user provides must have other names.
 WRITTEN = frozenset(
     {
-        *("frames", "tracks", "faces", "audio", "transcript", "cues", "prompts", "replies", "enriched"),
+        *("frames", "tracks", "faces", "audio", "subtitles", "heard"),
+        *("transcript", "cues", "prompts", "replies", "enriched"),
         *("features", "votes", "fusion", "quarantine"),
     }
 )

@@ -94,6 +94,17 @@ def audio(params: Params) -> Step:
     return Step("audio", "audio", "audio", make)
 
 
+def heard(params: Params) -> Step:
+    """Return the step that recognises the words of clips that have no subtitle."""
+
+    def make() -> AnyTransform:
+        from mer_pipeline.text.transcribe import Transcribe
+
+        return Transcribe(params.transcript)  # type: ignore[return-value]
+
+    return Step("transcribe", "heard", "heard", make)
+
+
 def cues() -> Step:
     """Return the step that measures the cues of a clip's voice and face."""
 
@@ -189,9 +200,11 @@ def steps(params: Params) -> list[Step]:
     from mer_pipeline.enrich.backend import LanguageModelParams
 
     asked = [prompts(params), replies(params)] if isinstance(params.enrich, LanguageModelParams) else []
+    recognised = [] if params.transcript.backend == "none" else [heard(params)]
     return [
         frames(params),
         audio(params),
+        *recognised,
         tracks(params),
         faces(params),
         cues(),
@@ -241,4 +254,6 @@ def checkpoints(params: Params) -> Checkpoints:
     """Return the checkpoints that any section names, by their names in models.lock."""
     from mer_pipeline.models.lock import checkpoints_of
 
-    return checkpoints_of(params.encoders, params.judges, enrich=params.enrich, faces=params.faces)
+    return checkpoints_of(
+        params.encoders, params.judges, enrich=params.enrich, faces=params.faces, transcript=params.transcript.used
+    )

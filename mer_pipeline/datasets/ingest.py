@@ -2,7 +2,7 @@
 
 adapter ─► listing ─► probe every file ─► data/manifest.parquet        one row for every clip
                                           data/clips.parquet           the ids alone; a new label does not change it
-                                          data/transcript/             the words of each clip
+                                          data/subtitles/              the words that the dataset has of each clip
                                           data/votes/given.parquet     the given labels and other annotators' votes
                                           data/truth.parquet           true labels, for evaluation only
                                           data/folds.parquet           the fold of each labelled clip
@@ -12,7 +12,7 @@ adapter ─► listing ─► probe every file ─► data/manifest.parquet     
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -31,10 +31,11 @@ from mer_pipeline.datasets.probe import KINDS, ProbeMedia, known_files, look
 from mer_pipeline.media.container import UNREAD
 from mer_pipeline.metrics.ingest import IngestMetrics
 from mer_pipeline.tables.quarantine import QualityParams, check_quality, problem_row, write_problems
-from mer_pipeline.tables.rows import complete_row, digest, stage_schema, to_table
+from mer_pipeline.tables.rows import digest, stage_schema, to_table
 from mer_pipeline.tables.shards import ShardParams, new_folder, shard_of, write_shard, write_table
+from mer_pipeline.tables.transcript import SCHEMA as TRANSCRIPT_SCHEMA
+from mer_pipeline.tables.transcript import transcript_row
 
-TRANSCRIPT_SCHEMA = pa.schema([pa.field("zh", pa.string()), pa.field("en", pa.string())])
 TRUTH_SCHEMA = pa.schema([pa.field(name, pa.string(), nullable=False) for name in ("clip_id", "label")])
 FOLD_SCHEMA = pa.schema(
     [pa.field("clip_id", pa.string(), nullable=False), pa.field("fold", pa.int32(), nullable=False)]
@@ -79,12 +80,12 @@ class Ahead:
     Attributes:
         manifest: the manifest; a clip in `unread` has nulls in the columns that are read from its files.
         unread: the clips whose files are new or altered.
-        transcript: the row digest of each clip in the table `transcript`.
+        subtitles: the row of each clip in the table `subtitles`.
     """
 
     manifest: pa.Table
     unread: frozenset[str]
-    transcript: dict[str, str]
+    subtitles: Mapping[str, Row]
 
 
 def look_ahead(dataset: DatasetParams) -> Ahead:
@@ -100,8 +101,8 @@ def look_ahead(dataset: DatasetParams) -> Ahead:
     nothing: Row = dict.fromkeys(ProbeMedia.schema.names)
     rows = [_manifest_row(entry, known.get(entry.clip_id, nothing)) for entry in entries]
     schema = manifest_schema(entries)
-    words = {entry.clip_id: str(_transcript_row(entry)["digest"]) for entry in entries}
-    return Ahead(to_table(rows, schema), unread, words)
+    subtitles = {entry.clip_id: transcript_row(entry.clip_id, entry.zh, entry.en) for entry in entries}
+    return Ahead(to_table(rows, schema), unread, subtitles)
 
 
 def ingest(
@@ -146,7 +147,7 @@ def ingest(
     manifest = to_table(rows, manifest_schema(entries))
     write_table(project.manifest, manifest)
     write_table(project.clips, manifest.select(["clip_id"]))
-    _write_transcripts(entries, params.shards, project.table("transcript"))
+    _write_subtitles(entries, params.shards, project.table("subtitles"))
     write_table(project.given, to_table([asdict(vote) for vote in listing.votes], VOTES_SCHEMA))
     true_rows = [{"clip_id": k, "label": v} for k, v in sorted(listing.truth.items())]
     write_table(project.truth, to_table(true_rows, TRUTH_SCHEMA))
@@ -187,18 +188,12 @@ def _problem(clip_id: str, kind: str, message: str) -> Row:
     return problem_row(clip_id, kind, message, digest(message))
 
 
-def _transcript_row(entry: Entry) -> Row:
-    words = {"zh": entry.zh, "en": entry.en}
-    silent = entry.zh is None and entry.en is None
-    reason = "no subtitle" if silent else None
-    return complete_row(entry.clip_id, digest(words), None if silent else words, reason, TRANSCRIPT_SCHEMA)
-
-
-def _write_transcripts(entries: Sequence[Entry], shards: ShardParams, out: Path) -> None:
+def _write_subtitles(entries: Sequence[Entry], shards: ShardParams, out: Path) -> None:
     schema = stage_schema(TRANSCRIPT_SCHEMA)
     rows_of: list[list[Row]] = [[] for _ in range(shards.count)]
     for entry in entries:
-        rows_of[shard_of(entry.clip_id, shards.count)].append(_transcript_row(entry))
+        row = transcript_row(entry.clip_id, entry.zh, entry.en)
+        rows_of[shard_of(entry.clip_id, shards.count)].append(row)
     with new_folder(out) as folder:
         for shard, rows in enumerate(rows_of):
             write_shard(folder, shard, rows, schema, {"transform": "ingest", "shard": str(shard)})

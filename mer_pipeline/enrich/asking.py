@@ -17,21 +17,16 @@ from mer_pipeline.store.inputs import Inputs
 from mer_pipeline.store.row_cache import row_cache_of
 from mer_pipeline.tables.quarantine import write_problems
 from mer_pipeline.tables.rows import stage_schema
-from mer_pipeline.tables.shards import ShardParams, new_folder, write_shard
+from mer_pipeline.tables.shards import ShardParams, write_no_rows
 
 MISSING = Project().state / "no-reply.txt"
 NAMED = 20  # number of clips that an error names; the file MISSING has all of them
 
 
 def no_replies(project: Project, shards: ShardParams) -> None:
-    """Write empty tables of prompts and replies, for a backend that asks no language model.
-
-    DVC needs all outputs of a stage to exist.
-    """
+    """Write empty tables of prompts and replies, for a backend that asks no language model."""
     for transform, schema in (("prompts", RenderPrompt.schema), ("replies", replies.SCHEMA)):
-        with new_folder(project.table(transform)) as folder:
-            for shard in range(shards.count):
-                write_shard(folder, shard, [], stage_schema(schema), {"transform": transform, "shard": str(shard)})
+        write_no_rows(project.table(transform), stage_schema(schema), shards)
         write_problems(project.quarantine(transform), [])
 
 

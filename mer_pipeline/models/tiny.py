@@ -157,6 +157,57 @@ def _whisper(labels: Sequence[str] = ()) -> Callable[[Path], None]:
     return make
 
 
+# Whisper's special tokens, in its order. The real ones have 99 languages.
+LANGUAGES = ("en", "zh", "de", "fr")
+WHISPER_TOKENS = (
+    "<|endoftext|>", "<|startoftranscript|>", *(f"<|{code}|>" for code in LANGUAGES),
+    "<|translate|>", "<|transcribe|>", "<|startoflm|>", "<|startofprev|>", "<|nospeech|>", "<|notimestamps|>",
+)  # fmt: skip
+
+
+def _whisper_words(folder: Path) -> None:
+    """Write a whole Whisper, whose vocabulary is the 256 bytes; what it writes is noise."""
+    import tokenizers
+    import transformers
+
+    alphabet = sorted(tokenizers.pre_tokenizers.ByteLevel.alphabet())
+    ids = {token: at for at, token in enumerate((*alphabet, *WHISPER_TOKENS))}
+    tokenizer = tokenizers.Tokenizer(tokenizers.models.BPE({byte: ids[byte] for byte in alphabet}, []))
+    tokenizer.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = tokenizers.decoders.ByteLevel()
+    tokenizer.add_special_tokens([tokenizers.AddedToken(token, special=True) for token in WHISPER_TOKENS])
+    tokenizer.add_tokens([tokenizers.AddedToken(f"<|{at / 50:.2f}|>", normalized=False) for at in range(1501)])
+    end = WHISPER_TOKENS[0]
+    names = dict.fromkeys(("bos_token", "eos_token", "pad_token", "unk_token"), end)
+    transformers.WhisperTokenizerFast(tokenizer_object=tokenizer, **names).save_pretrained(folder)
+    special = {
+        "bos_token_id": ids[end],
+        "decoder_start_token_id": ids["<|startoftranscript|>"],
+        "eos_token_id": ids[end],
+        "pad_token_id": ids[end],
+    }
+    config = transformers.WhisperConfig(
+        d_model=32, encoder_layers=2, decoder_layers=2, encoder_attention_heads=2, decoder_attention_heads=2,
+        encoder_ffn_dim=64, decoder_ffn_dim=64, vocab_size=tokenizer.get_vocab_size(), num_mel_bins=80, init_std=0.5,
+        max_target_positions=64, begin_suppress_tokens=None, suppress_tokens=None, **special,
+    )  # fmt: skip
+    model = transformers.WhisperForConditionalGeneration(config)
+    model.generation_config = transformers.GenerationConfig(
+        **special,
+        alignment_heads=[[1, 0], [1, 1]],
+        is_multilingual=True,
+        lang_to_id={f"<|{code}|>": ids[f"<|{code}|>"] for code in LANGUAGES},
+        max_initial_timestamp_index=50,
+        max_length=64,
+        no_timestamps_token_id=ids["<|notimestamps|>"],
+        prev_sot_token_id=ids["<|startofprev|>"],
+        return_timestamps=False,
+        task_to_id={task: ids[f"<|{task}|>"] for task in ("transcribe", "translate")},
+    )
+    model.save_pretrained(folder)
+    transformers.WhisperFeatureExtractor(feature_size=80).save_pretrained(folder)
+
+
 def _bert(folder: Path) -> None:
     import transformers
 
@@ -220,6 +271,7 @@ KINDS: dict[str, Callable[[Path], None]] = {
     "wavlm": _speech("WavLM", "layer"),
     "data2vec-audio": _speech("Data2VecAudio", "layer"),
     "whisper": _whisper(),
+    "whisper-words": _whisper_words,
     "hubert-emotion": _speech("Hubert", "layer", TONES),
     "wav2vec2-emotion": _speech("Wav2Vec2", "group", TONES),
     "whisper-emotion": _whisper(TONES),

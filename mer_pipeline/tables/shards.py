@@ -123,6 +123,19 @@ def write_shard(
     write_table(folder / shard_name(shard), sorted_by_clip(to_table(rows, schema)), provenance)
 
 
+def write_no_rows(out: Path, schema: pa.Schema, shards: ShardParams) -> None:
+    """Write a stage's folder without rows, because DVC needs all outputs of a stage to exist.
+
+    Args:
+        out: the folder, which is called as what would make its rows.
+        schema: of its rows, as `stage_schema` gives it.
+        shards: their number.
+    """
+    with new_folder(out) as folder:
+        for shard in range(shards.count):
+            write_shard(folder, shard, [], schema, {"transform": out.name, "shard": str(shard)})
+
+
 def open_here(source: IO[bytes] | pa.NativeFile) -> pq.ParquetFile:
     """Open a Parquet file whose bytes belong to a Python object.
 

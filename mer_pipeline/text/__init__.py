@@ -1,1 +1,1 @@
-"""Words of a clip: the encoders of its transcript and of its context-enriched text."""
+"""Words of a clip: a recogniser of its sound, and the encoders of its transcript and its enriched text."""

@@ -64,6 +64,12 @@ def run(project: Path, *words: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, cwd=project, env=env, capture_output=True, text=True)
 
 
+def words_of(project: Path) -> None:
+    """Make the table of words that the encoder reads."""
+    for stage in ("ingest", "transcribe"):
+        assert run(project, stage).returncode == 0
+
+
 @pytest.mark.outcome(
     "terminal",
     "one line for each place in the code, with file, line and the first clip: `error: "
@@ -82,7 +88,7 @@ def test_a_key_error_in_a_new_encoder_shows_its_line(project: Path) -> None:
     """The stage ends at once with exit code 1. Standard error has one line with file and line and one sentence at the
     end; the traceback is in the log and in the quarantine."""
     (project / "components/mine.py").write_text(MINE.replace("WRONG", "True"))
-    assert run(project, "ingest").returncode == 0
+    words_of(project)
     done = run(project, "embed", "mine")
     line = MINE.splitlines().index('            words = words["spoken"]  # there is no such column') + 1
     place = f"components/mine.py:{line}"
@@ -109,7 +115,7 @@ def test_a_key_error_in_a_new_encoder_shows_its_line(project: Path) -> None:
 def test_a_bug_that_few_clips_meet_is_listed_as_one(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The run goes on; each place is said once on standard error, and `mer quarantine list` says what is a bug."""
     (project / "components/mine.py").write_text(MINE.replace("WRONG", 'len(words["en"]) > 100'))
-    assert run(project, "ingest").returncode == 0
+    words_of(project)
     done = run(project, "embed", "mine")
     assert done.returncode == 0
     assert done.stdout.startswith("embed-mine: 16 of 20 clips in ")
@@ -130,7 +136,7 @@ def test_a_bug_outside_of_the_clips_ends_the_stage_with_its_traceback(project: P
     """In a component that cannot even be made: no sentence can say more than the line."""
     broken = MINE.replace("super().__init__(name, params, 1)", "super().__init__(name, params, [][0])")
     (project / "components/mine.py").write_text(broken)
-    assert run(project, "ingest").returncode == 0
+    words_of(project)
     done = run(project, "embed", "mine")
     line = broken.splitlines().index("        super().__init__(name, params, [][0])") + 1
     assert done.returncode == 1

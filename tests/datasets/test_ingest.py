@@ -39,14 +39,14 @@ def go(tmp_path: Path, make_film: Callable[..., Path], monkeypatch: pytest.Monke
 
 
 def test_tables(go: Callable[..., str]) -> None:
-    """Every clip has a manifest row and a transcript row; the broken one is in the quarantine as well."""
+    """Every clip has a manifest row and a row of subtitles; the broken one is in the quarantine as well."""
     assert go() == "ingest: 4 clips (3 train, 0 test, 1 pool); 1 broken; 0 notes (see data/quarantine/ingest.parquet)"
     table = pq.read_table("data/manifest.parquet")
     assert table.schema.equals(MANIFEST_SCHEMA)
     rows = {row["clip_id"]: row for row in table.to_pylist()}
     assert (rows["c0"]["width"], rows["c0"]["has_sound"], rows["c2"]["has_sound"]) == (64, True, False)
     assert (rows["broken"]["width"], len(rows["broken"]["video_sha256"])) == (None, 64)
-    words = {row["clip_id"]: (row["en"], row["valid"], row["reason"]) for row in rows_of(Path("data/transcript"))}
+    words = {row["clip_id"]: (row["en"], row["valid"], row["reason"]) for row in rows_of(Path("data/subtitles"))}
     assert words["c0"] == ("hello", True, None)
     assert words["c1"] == (None, False, "no subtitle")
     problem = pq.read_table("data/quarantine/ingest.parquet").to_pylist()[0]
@@ -93,8 +93,8 @@ def test_an_unchanged_file_is_not_read_again(
 
 
 def test_what_lies_ahead_is_what_ingest_writes(go: Callable[..., str]) -> None:
-    """The manifest and the digests of the transcript, without opening a file."""
+    """The manifest and the subtitles, without opening a file."""
     go()
     ahead = look_ahead(FolderParams(adapter="folder", root="clips", csv="clips.csv"))
     assert ahead.manifest.equals(pq.read_table("data/manifest.parquet"))
-    assert ahead.transcript == {row["clip_id"]: row["digest"] for row in rows_of(Path("data/transcript"))}
+    assert ahead.subtitles == {row["clip_id"]: row for row in rows_of(Path("data/subtitles"))}

@@ -36,6 +36,7 @@ ablation: {}
 frames: {}
 faces: {}
 audio: {}
+transcript: {}
 enrich: {}
 """
 

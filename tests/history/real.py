@@ -11,7 +11,7 @@ from mer_pipeline.config.params import load_params
 from mer_pipeline.config.steps import steps
 from mer_pipeline.store.fingerprint import fingerprint_of
 
-STAGES = ("ingest", "frames", "audio", "faces", "enrich", "labels")
+STAGES = ("ingest", "frames", "audio", "transcribe", "faces", "enrich", "labels")
 ROOT = Path(__file__).resolve().parent.parent.parent
 
 
