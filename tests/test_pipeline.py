@@ -210,7 +210,7 @@ class TestWhatIsComputed:
         plan = mer(project, "plan").stdout
         assert "to compute" not in plan
         before = (project / "dvc.lock").read_text()
-        assert len(repro(project)) == 16
+        assert len(repro(project)) == 17
         assert computed(project) == {}
         outs = re.compile(r"path: data/\S+\n\s+hash: md5\n\s+md5: \S+")
         assert outs.findall((project / "dvc.lock").read_text()) == outs.findall(before)
@@ -344,7 +344,7 @@ class TestWhatReruns:
         hash of every output, is the same."""
         before = (project / "dvc.lock").read_text()
         (project / ".mer.toml").write_text("workers = 1\nbatch = 1\n")
-        assert len(repro(project, "--force", forked=False)) == 16
+        assert len(repro(project, "--force", forked=False)) == 17
         assert (project / "dvc.lock").read_text() == before
 
     def test_a_language_model_and_judges(self, project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

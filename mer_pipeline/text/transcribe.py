@@ -44,6 +44,7 @@ NEEDED = ("no_timestamps_token_id", "decoder_start_token_id", "eos_token_id")  #
 AUTO = "auto"
 HAS_SUBTITLE = "the dataset has its words"
 NO_WORDS = "no words heard"
+TIME = [("text", pa.string()), ("start", pa.float32()), ("end", pa.float32())]
 
 
 class TranscriptParams(Section):
@@ -127,14 +128,7 @@ class Transcribe(Transform[Heard]):
             pa.field("language_probability", pa.float32()),  # null where the language was given
             pa.field("confidence", pa.float32()),  # geometric mean of the tokens' probabilities: exp(mean log p)
             pa.field("unit", pa.string()),  # of `times`: "word" or "segment"
-            pa.field(
-                "times",
-                pa.list_(
-                    pa.struct(
-                        [pa.field("text", pa.string()), pa.field("start", pa.float32()), pa.field("end", pa.float32())]
-                    )
-                ),
-            ),  # seconds from the beginning of the clip
+            pa.field("times", pa.list_(pa.struct(TIME))),  # seconds from the beginning of the clip
         ]
     )
     uses_torch = True
