@@ -21,7 +21,10 @@ from mer_pipeline.enrich.context import context_of
 from mer_pipeline.enrich.prompt import RenderPrompt
 from mer_pipeline.store.fingerprint import fingerprint_of
 from mer_pipeline.tables.quarantine import QualityParams
-from mer_pipeline.tables.shards import ShardParams, read_folder, read_parquet, write_table
+from mer_pipeline.tables.rows import stage_schema
+from mer_pipeline.tables.shards import ShardParams, read_folder, read_parquet, write_no_rows, write_table
+from mer_pipeline.tables.transcript import write_transcript
+from mer_pipeline.text.transcribe import Transcribe
 from tests.conftest import clip, rows_of, valid
 
 ROOT = Path(__file__).parents[2]
@@ -38,6 +41,8 @@ def prompts_of(dataset: Path, root: Path) -> dict[str, tuple[str, str]]:
     runtime, shards = Runtime(), ShardParams(count=2)
     quality = QualityParams(max_failed=1.0)
     ingest(IngestParams(params, FoldParams(), shards, quality), project, runtime)
+    write_no_rows(project.table("heard"), stage_schema(Transcribe.schema), shards)
+    write_transcript(project.table("subtitles"), project.table("heard"), project.table("transcript"), shards)
     transcript = read_folder(project.table("transcript")).to_pylist()
     measures = [{"clip_id": row["clip_id"], "valid": False} for row in transcript]
     manifest = read_parquet(project.manifest).to_pylist()
