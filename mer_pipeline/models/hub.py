@@ -19,9 +19,8 @@ from mer_pipeline.models.checkpoint import parse
 from mer_pipeline.models.open_clip_table import place_of
 from mer_pipeline.models.wanted import Kind, RemoteFile, Repository
 
-Tell = Callable[
-    [int], None
-]  # is called with the number of bytes that have come; negative where some are asked for anew
+# Is called with the number of bytes that have come; it is negative where some are asked for anew.
+Tell = Callable[[int], None]
 
 WAIT_S = 30.0  # for the first answer of a server
 BLOCK = 1 << 20
@@ -116,7 +115,7 @@ class Hub:
 
     def _release(self, source: Source) -> Repository:
         from huggingface_hub import get_session
-        from huggingface_hub.utils._http import hf_raise_for_status
+        from huggingface_hub.utils import hf_raise_for_status  # type: ignore[attr-defined]  # public, but lazily loaded
 
         name, sha256 = FACENET[source.repository]
         answer = get_session().head(f"{self.release}/{name}", timeout=WAIT_S)

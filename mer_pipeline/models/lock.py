@@ -1,9 +1,9 @@
 """`models.lock`: the SHA-256 of every file of the checkpoints that params.yaml names.
 
 Its keys are the names of encoders, `vote-JUDGE` for judges, and `SECTION/model` for other sections, such as
-`enrich/model`. DVC cannot watch the folder of a
-checkpoint, because params.yaml only has a spec of it. Therefore DVC watches models.lock, and a stage refuses weights
-that differ from it. The store does not use this file: the fingerprint of a row has the content of the weights.
+`enrich/model`. DVC cannot watch the folder of a checkpoint, because params.yaml only has a spec of it. Therefore DVC
+watches models.lock, and a stage refuses weights that differ from it. The store does not use this file: the fingerprint
+of a row has the content of the weights.
 
 An entry has the hash of each file. For a checkpoint that `mer models fetch` wrote, it also has the origin:
 

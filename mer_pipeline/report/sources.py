@@ -7,7 +7,7 @@ one sentence. Large tables (pictures, sound) are read row by row, and only for t
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pyarrow as pa
@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 
 from mer_pipeline.base.clips import Row
 from mer_pipeline.base.errors import StageError
-from mer_pipeline.tables.shards import shard_name, shard_of
+from mer_pipeline.tables.shards import provenance_of, shard_name, shard_of
 
 REMEDY = "make it again with `dvc repro`"
 BATCH = 16  # the rows of a large table that are in memory at once
@@ -58,11 +58,8 @@ def parts(path: Path) -> list[Path]:
 def footer(path: Path) -> dict[str, str]:
     """Return how a table was made: the keys of its footer that begin with `mer.`, without this prefix."""
     files = parts(path)
-    if not files:
-        return {}
-    raw: Mapping[bytes, bytes] = _open(files[0], []).schema_arrow.metadata or {}
-    told = {key.decode(): value.decode(errors="replace") for key, value in raw.items()}
-    return {key[4:]: told[key] for key in sorted(told) if key.startswith("mer.") and key != "mer.shard"}
+    told = provenance_of(files[0]) if files else {}
+    return {key: told[key] for key in sorted(told) if key != "shard"}
 
 
 def sha256(path: Path) -> str:
