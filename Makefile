@@ -7,7 +7,7 @@ export PATH := $(BIN):$(PATH)
 # Where Python is told to write no bytecode, as in many containers, every stage's process would compile torch anew.
 export UV_COMPILE_BYTECODE ?= $(if $(PYTHONDONTWRITEBYTECODE),1,0)
 
-.PHONY: help repro test test-fast measure lint setup dev clean
+.PHONY: help repro test types tests test-fast measure lint setup dev clean
 
 help:
 	@echo "make repro   set up .venv, run the pipeline on params.yaml, say where the report is"
@@ -25,8 +25,13 @@ repro: setup
 test: dev
 	ruff check .
 	ruff format --check .
+	@$(MAKE) --no-print-directory -j2 types tests
+
+# Beside each other, because mypy uses one core, and many tests wait. Tests are not to see that a make runs them.
+types: dev
 	mypy
-	pytest -n 2 --dist loadfile --no-loadscope-reorder --durations=25
+tests: dev
+	env -u MAKEFLAGS -u MFLAGS -u MAKELEVEL pytest -n 2 --dist loadfile --no-loadscope-reorder --durations=25
 
 # For the inner loop, under two minutes on two cores. Left out: types, and whatever trains, runs DVC, a server or a browser.
 FAST := $(addprefix tests/, store tables scores metrics media vision speech datasets labels models test_atomic.py \
