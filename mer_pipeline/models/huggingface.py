@@ -6,9 +6,10 @@ Nothing is downloaded, weights are read from safetensors only and used in float3
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 from pydantic import Field
 
@@ -29,6 +30,9 @@ Layers = Count | Annotated[tuple[int, ...], Field(min_length=1)]
 UNUSED = ("pooler.", "masked_spec_embed", "classifier.")
 
 
+# Values of config.json that are words. Any other word in the place of a number is for transformers to refuse.
+WORDS = ("model_type", "feat_extract_norm")
+
 QUANTISED = ("quantization_config", "quantization")  # the key of transformers, and that of MLX
 
 # What tells how pictures or sound are prepared: the usual file, and the one of newer checkpoints.
@@ -40,7 +44,45 @@ TOKENIZER_FILES = (("tokenizer.json",), ("vocab.txt",), ("vocab.json", "merges.t
 Loaded = TypeVar("Loaded")
 
 
-def load_config(folder: Path, known: tuple[str, ...]) -> PretrainedConfig:
+class Config:
+    """The configuration of a checkpoint: what its config.json says, and for the rest what transformers' class says.
+
+    transformers takes seconds to import and is not imported as long as config.json has what is asked for. So a stage
+    that has nothing to compute does not wait for it.
+
+    Args:
+        folder: the folder of the checkpoint.
+        told: the content of config.json.
+    """
+
+    def __init__(self, folder: Path, told: Mapping[str, object]) -> None:
+        self._folder, self._told = folder, told
+
+    def __getattr__(self, name: str) -> Any:
+        """Return a value of the configuration.
+
+        Raises:
+            AttributeError: there is no such value.
+            CheckpointError: config.json does not have it, and transformers cannot use the file.
+        """
+        if name.startswith("_"):
+            raise AttributeError(name)
+        value = self._told.get(name)
+        simple = isinstance(value, int) or name in WORDS
+        return value if simple and value is not None else getattr(self._whole, name)
+
+    @cached_property
+    def _whole(self) -> PretrainedConfig:
+        from transformers import AutoConfig
+
+        with loading(self._folder, "its config.json cannot be used"):
+            whole: PretrainedConfig = AutoConfig.from_pretrained(
+                self._folder, local_files_only=True, trust_remote_code=False
+            )
+        return whole
+
+
+def load_config(folder: Path, known: tuple[str, ...]) -> Config:
     """Load the configuration of a checkpoint.
 
     Args:
@@ -50,14 +92,10 @@ def load_config(folder: Path, known: tuple[str, ...]) -> PretrainedConfig:
     Raises:
         CheckpointError: it is missing or unreadable, of another type, or says that the weights are quantised.
     """
-    kind = _raw_config(folder).get("model_type")
-    if kind not in known:
-        raise CheckpointError(f"{folder} is a '{kind}' model; this family loads {', '.join(known)}")
-    from transformers import AutoConfig
-
-    with loading(folder, "its config.json cannot be used"):
-        config: PretrainedConfig = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-    return config
+    told = _raw_config(folder)
+    if told.get("model_type") not in known:
+        raise CheckpointError(f"{folder} is a '{told.get('model_type')}' model; this family loads {', '.join(known)}")
+    return Config(folder, told)
 
 
 def _raw_config(folder: Path) -> dict[str, object]:

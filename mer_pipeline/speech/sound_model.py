@@ -66,8 +66,9 @@ class SoundModel:
         self.folder = folder
         self.config = load_config(folder, MODELS)
         self.is_whisper = self.config.model_type == "whisper"
-        group_norm = getattr(self.config, "feat_extract_norm", "layer") == "group"
-        self.exact_length = not self.is_whisper and (group_norm or self.config.model_type == "data2vec-audio")
+        self.exact_length = not self.is_whisper and (
+            self.config.model_type == "data2vec-audio" or getattr(self.config, "feat_extract_norm", "layer") == "group"
+        )
         self.batch_rows = 1 if self.exact_length else 4
 
     def use(self, model: PreTrainedModel, device: torch.device) -> None:
