@@ -1,17 +1,17 @@
 """The local engine: one pool of threads prepares clips, and another computes batches of one bucket.
 
-    clips ─► prepare pool ─► items by bucket ─► infer pool ─► outcomes (in any order)
+    clips ─► prepare pool ─► waiting items ─► infer pool ─► outcomes (in any order)
 
-At most `window` clips are in these pools at a time, so memory is bounded whatever the size of the dataset. On a CPU,
-the infer pool has one thread per worker, and torch uses one thread inside each. On a GPU it has a single thread.
-If a transform decodes media, each thread of the prepare pool gives its clip to a process (isolation.py; on Linux).
+At most `window` clips are in these pools at a time, and few more wait between them (waiting.py), so memory is bounded
+whatever the size of the dataset. On a CPU, the infer pool has one thread per worker, and torch uses one thread inside
+each. On a GPU it has a single thread. If a transform decodes media, each thread of the prepare pool gives its clip to
+a process (isolation.py; on Linux).
 """
 
 from __future__ import annotations
 
 import sys
 import time
-from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
@@ -23,6 +23,7 @@ from mer_pipeline.base.runtime import Runtime, raise_if_stopped
 from mer_pipeline.base.transform import Item, Transform
 from mer_pipeline.engines.base import Engine, Prepared, fix_threads, infer, prepare, set_up
 from mer_pipeline.engines.isolation import Isolation
+from mer_pipeline.engines.waiting import WaitingItems
 
 TICK_S = 0.5
 
@@ -43,8 +44,9 @@ class LocalEngine(Engine[Item]):
         super().__init__(transform, runtime, shards)
         self._is_set_up = False
         self._pools: list[ThreadPoolExecutor] = []
-        self._pending: set[Future[_Done[Item]]] = set()
-        self._held: defaultdict[int, list[Prepared[Item]]] = defaultdict(list)
+        self._preparing: set[Future[_Done[Item]]] = set()
+        self._computing: set[Future[_Done[Item]]] = set()
+        self._waiting = self._none_waiting()
         self._ready: list[Outcome] = []
         self._isolation: Isolation[Item] | None = None
 
@@ -70,25 +72,22 @@ class LocalEngine(Engine[Item]):
         source, in_flight, exhausted = iter(clips), 0, False
         while True:
             raise_if_stopped()
-            while not exhausted and in_flight < window:
+            for batch in self._batches(exhausted, infer_threads):
+                self._computing.add(infer_pool.submit(self._infer, batch))
+            while not exhausted and not self._waiting.is_full and in_flight - len(self._waiting) < window:
                 clip = next(source, None)
                 if clip is None:
                     exhausted = True
                 else:
-                    self._pending.add(prepare_pool.submit(self._prepare, clip))
+                    self._preparing.add(prepare_pool.submit(self._prepare, clip))
                     in_flight += 1
-            # A batch is smaller than `batch` only if no clip is being prepared or computed that could still fill it.
-            enough = runtime.batch if self._pending else 1
-            for bucket in [bucket for bucket, items in self._held.items() if len(items) >= enough]:
-                items = self._held.pop(bucket)
-                for start in range(0, len(items), runtime.batch):
-                    self._pending.add(infer_pool.submit(self._infer, items[start : start + runtime.batch]))
             ready, self._ready = self._ready, []
             yield ready  # while the threads are busy
-            if not self._pending:
+            pending = self._preparing | self._computing
+            if not pending and not self._waiting:
                 return
             since = time.perf_counter()
-            done, _ = wait(self._pending, timeout=TICK_S, return_when=FIRST_COMPLETED)
+            done, _ = wait(pending, timeout=TICK_S, return_when=FIRST_COMPLETED)
             self.spent.wait += time.perf_counter() - since
             self._collect(done)
             in_flight -= len(self._ready)
@@ -100,24 +99,43 @@ class LocalEngine(Engine[Item]):
         if self._isolation is not None:
             self._isolation.close()
             self._isolation = None
-        self._collect({f for f in self._pending if f.done() and not f.cancelled() and not f.exception()})
+        pending = self._preparing | self._computing
+        self._collect({f for f in pending if f.done() and not f.cancelled() and not f.exception()})
         ready, self._ready = self._ready, []
-        self._pending.clear()
-        self._held.clear()
+        self._preparing.clear()
+        self._computing.clear()
+        self._waiting = self._none_waiting()
         return ready
+
+    def _none_waiting(self) -> WaitingItems[Item]:
+        return WaitingItems(self.runtime.batch, self.transform.batch_rows)
+
+    def _batches(self, exhausted: bool, threads: int) -> Iterator[list[Prepared[Item]]]:
+        """Take the batches that are to be computed now from the items that wait.
+
+        Args:
+            exhausted: whether there are no more clips.
+            threads: the number of threads that compute.
+        """
+        yield from self._waiting.full()
+        if exhausted and not self._preparing:
+            yield from self._waiting.rest()
+        while self._waiting.is_full and len(self._computing) < threads:
+            yield self._waiting.fullest()
 
     def _collect(self, done: Iterable[Future[_Done[Item]]]) -> None:
         """Take the results of finished threads.
 
-        An exception of a future is raised here. The futures that were not yet taken then remain in `_pending`.
+        An exception of a future is raised here. The futures that were not yet taken then remain where they are.
         """
         for future in done:
             result = future.result()
-            self._pending.remove(future)
+            self._preparing.discard(future)
+            self._computing.discard(future)
             self.spent.prepare += result.prepare_s
             self.spent.infer += result.infer_s
             if isinstance(result.result, Prepared):
-                self._held[result.result.bucket].append(result.result)
+                self._waiting.add(result.result)
             else:
                 self._ready += result.result
 
