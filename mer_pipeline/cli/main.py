@@ -137,6 +137,25 @@ def verify(
 
 
 @app.command()
+def compute(
+    step: Annotated[str, typer.Argument(help="A table (frames, tracks, ...), an encoder or a judge.")],
+    part: Annotated[str, typer.Option(help="K/N: the K-th of N parts of its shards, e.g. 3/16.")] = "1/1",
+) -> None:
+    """Compute a part of a step's missing rows into the store, on one of several machines; `dvc repro` takes them."""
+    from mer_pipeline.base.runtime import Stopped, load_runtime, stop_on_signals
+    from mer_pipeline.cli.compute import compute_part
+    from mer_pipeline.config.params import load_params
+    from mer_pipeline.stage.progress import progress_bar
+
+    stop_on_signals()
+    try:
+        print(compute_part(step, part, load_params(), load_runtime(), Project(), progress_bar(step)))
+    except Stopped as stop:
+        print("stopped; what was computed is in the store: run the same command to go on", file=sys.stderr)
+        raise typer.Exit(stop.exit_code) from None
+
+
+@app.command()
 def diff(
     a: Annotated[str, typer.Argument(metavar="A", help="A project's folder, a git revision, workspace, or a store.")],
     b: Annotated[str, typer.Argument(metavar="B", help="The other side, as A; relative differences refer to it.")],
