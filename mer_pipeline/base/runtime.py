@@ -126,15 +126,26 @@ def llm_url(settings: LlmSettings) -> str:
         raise ParamsError(f"MER_LLM_URL: {error.errors()[0]['msg'].removeprefix('Value error, ')}") from None
 
 
+class RaySettings(Section):
+    """The cluster of `engine = "ray"` (`[ray]` in .mer.toml)."""
+
+    address: Annotated[str, Field(min_length=1)] = "auto"  # auto: the cluster that this machine belongs to
+    workers: Annotated[int, Field(ge=0)] = 0  # at most so many; 0: as many as the cluster has room for
+    cpus: Annotated[int, Field(ge=1)] = 1  # CPU cores of a worker
+    gpus: Annotated[float, Field(ge=0)] = 0.0  # GPUs of a worker; 0.5: two workers share one
+    at_least: Annotated[int, Field(ge=1)] = 64  # clips; fewer are computed without the cluster
+
+
 class Runtime(Section):
     """Settings of this machine; every one has a default that works."""
 
     workers: Annotated[int, Field(ge=1)] = max(1, os.cpu_count() or 1)
     batch: Annotated[int, Field(ge=1)] = 8  # clips that the device is given at a time
-    engine: Annotated[str, Field(min_length=1)] = "local"  # a module of mer_pipeline.engines, or `module:Class`
+    engine: Annotated[str, Field(min_length=1)] = "local"  # local, ray, or `module:Class`
     device: Literal["auto", "cpu", "cuda"] = "auto"
     store: StoreSettings = StoreSettings()
     llm: LlmSettings = LlmSettings()
+    ray: RaySettings = RaySettings()
 
     @property
     def store_url(self) -> str | None:
@@ -181,7 +192,7 @@ def load_runtime(path: Path = SETTINGS) -> Runtime:
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(str(part) for part in first["loc"])
-        sections: dict[object, type[Section]] = {"store": StoreSettings, "llm": LlmSettings}
+        sections: dict[object, type[Section]] = {"store": StoreSettings, "llm": LlmSettings, "ray": RaySettings}
         known = sections.get(first["loc"][0], Runtime) if len(first["loc"]) > 1 else Runtime
         hint = did_you_mean(str(first["loc"][-1]), known.model_fields) if first["type"] == "extra_forbidden" else ""
         raise ParamsError(f"{path}: '{key}': {first['msg']}{hint}") from None

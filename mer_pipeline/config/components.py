@@ -229,7 +229,7 @@ HEADS: Registry[Head | Module] = Registry(
 ENGINES: Registry[Engine[object]] = Registry(
     "engine",
     ("mer_pipeline.engines.base:Engine",),
-    {"local": "mer_pipeline.engines.local:LocalEngine"},
+    {"local": "mer_pipeline.engines.local:LocalEngine", "ray": "mer_pipeline.engines.cluster:RayEngine"},
 )
 
 ADAPTERS: Registry[Adapter] = Registry(
