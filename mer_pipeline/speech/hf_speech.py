@@ -18,7 +18,7 @@ from mer_pipeline.base.encoder import ModelParams, PooledEncoder
 from mer_pipeline.base.errors import Skip
 from mer_pipeline.models.checkpoint import resolve, value_files
 from mer_pipeline.models.huggingface import Layers, check_layers, hidden_states, load_model, sum_layers
-from mer_pipeline.speech.sound_model import Chunks, SoundModel
+from mer_pipeline.speech.sound_model import Chunks, SoundModel, times_of
 from mer_pipeline.speech.track import Sound
 from mer_pipeline.speech.whisper import OwnLength
 
@@ -89,7 +89,7 @@ class HfSpeech(PooledEncoder[Chunks]):
         rows: list[Row | Skip] = []
         for item in items:
             valid = [next(steps)[: self.sound.steps(length)].float().numpy() for length in item.lengths]
-            rows.append(self.pooled(np.concatenate(valid)))
+            rows.append(self.pooled(np.concatenate(valid), times_of(self.sound, item.lengths)))
         return rows
 
     def _network(self, inputs: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+import numpy.typing as npt
 
 from mer_pipeline.base.batching import forward_rows
 from mer_pipeline.base.errors import CheckpointError, Skip
@@ -25,7 +26,7 @@ from mer_pipeline.speech.track import Samples
 
 if TYPE_CHECKING:
     import torch
-    from transformers import PreTrainedModel
+    from transformers import PretrainedConfig, PreTrainedModel
 
 MODELS = ("hubert", "wav2vec2", "wavlm", "data2vec-audio", "whisper")
 STEP = SAMPLE_RATE // 2  # padded lengths are multiples of this, in samples
@@ -171,3 +172,41 @@ class SoundModel:
         if self.is_whisper:
             return max(1, -(-length // WHISPER_HOP))
         return int(self.model._get_feat_extract_output_lengths(length))
+
+
+def times_of(sound: SoundModel, lengths: Sequence[int]) -> npt.NDArray[np.float64]:
+    """Return when each step of a clip is: the middle of the samples that the convolutions make the step of.
+
+    The first step of wav2vec 2.0 and its kin is made of samples 0 to 399, so its time is 0.0125 s; the others follow
+    every 0.02 s. Whisper's log-mel frames are centred, so its first step is at 0 s.
+
+    Args:
+        sound: the model.
+        lengths: the number of samples of each chunk of the clip, in their order.
+
+    Returns:
+        (steps,) float64, in seconds since the clip's start, ascending.
+    """
+    hop, span = (WHISPER_HOP, 0) if sound.is_whisper else receptive_field(sound.config)
+    starts = np.cumsum([0, *lengths[:-1]])
+    chunks = [start + hop * np.arange(sound.steps(n)) for start, n in zip(starts, lengths, strict=True)]
+    times: npt.NDArray[np.float64] = (np.concatenate(chunks) + span / 2) / SAMPLE_RATE
+    return times
+
+
+def receptive_field(config: PretrainedConfig) -> tuple[int, int]:
+    """Return how many samples lie between two steps, and of how many one step is made, by a stack of convolutions.
+
+    Args:
+        config: with `conv_kernel` and `conv_stride`, a number for each convolution.
+
+    Example:
+        >>> from transformers import Wav2Vec2Config
+        >>> receptive_field(Wav2Vec2Config())
+        (320, 400)
+    """
+    hop, span = 1, 1
+    for kernel, stride in zip(config.conv_kernel, config.conv_stride, strict=True):
+        span += (kernel - 1) * hop
+        hop *= stride
+    return hop, span
