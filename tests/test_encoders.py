@@ -24,6 +24,7 @@ CHECKPOINTS = {
     "open-clip": ("open-clip",),
     "facenet": ("facenet",),
     "hf-vision": ("clip", "vit", "dinov2"),
+    "hf-video": ("videomae", "vivit", "timesformer"),
     "hf-text": ("bert", "llama"),
     "hf-speech": ("hubert", "wav2vec2", "wavlm", "data2vec-audio", "whisper"),
 }
@@ -192,6 +193,31 @@ def test_a_pictures_time_is_that_of_the_film(make_film: Callable[..., Path]) -> 
     which = np.round((red - 10) * 9 / 200).astype(int)
     assert which.tolist() == list(range(10))
     np.testing.assert_allclose(row["times"], np.array(shown) / 1000, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("kind", "count", "times"),
+    [
+        ("videomae", 8, [0.05, 0.25, 0.45, 0.65]),  # two windows of four pictures, each of two tubelets
+        ("videomae", 5, [0.05, 0.25, 0.35]),  # the second window is pictures 1 to 4, and 0 to 3 were seen
+        ("videomae", 3, [0.05, 0.15]),  # pictures 0 1 1 2
+        ("timesformer", 3, [0.0, 0.1, 0.2]),
+    ],
+)
+def test_a_steps_time_is_the_mean_of_its_pictures(tiny: Path, kind: str, count: int, times: list[float]) -> None:
+    """Pictures come every tenth of a second. A change of one picture alone changes the states of its steps alone."""
+    made = encoder(tiny, kind, frame_level=True, layers=(0,))
+    jpegs, shown = pictures(count), [0.1 * at for at in range(count)]
+
+    def steps_of(jpegs: list[bytes]) -> np.ndarray:
+        row = made.infer([made.prepare(clip(frames=valid(jpegs=jpegs, times=shown)))])[0]
+        assert isinstance(row, dict)
+        np.testing.assert_allclose(row["times"], times)
+        return row["sequence"]
+
+    other = [*jpegs[:-1], pictures(1, seed=9)[0]]
+    changed = np.abs(steps_of(other) - steps_of(jpegs)).max(axis=1) > 1e-4
+    assert changed.tolist() == [False] * (len(times) - 1) + [True]
 
 
 def test_times_that_are_no_times_of_the_steps(tiny: Path) -> None:

@@ -17,7 +17,8 @@ from PIL import Image
 from mer_pipeline.base.clips import Clip
 from mer_pipeline.base.encoder import ENCODER, Encoder, make_encoder
 from mer_pipeline.base.errors import Skip
-from mer_pipeline.models.tiny import EXPRESSIONS, TONES
+from mer_pipeline.models.tiny import TONES
+from mer_pipeline.models.tiny_vision import EXPRESSIONS
 from tests.conftest import clip, sound_row, valid
 from tests.judges.conftest import Make
 from tests.judges.conftest import make as make  # the fixture
@@ -113,6 +114,46 @@ def class_tokens(table: str) -> Reference:
     return of_folder
 
 
+# Which pictures of a clip a model of four sees at once, by the clip's number of pictures; and which of the tubelets of
+# all windows make each step, by the number of pictures in a tubelet.
+WINDOWS = {
+    1: [[0, 0, 0, 0]], 2: [[0, 0, 1, 1]], 3: [[0, 1, 1, 2]], 5: [[0, 1, 2, 3], [1, 2, 3, 4]],
+    8: [[0, 1, 2, 3], [4, 5, 6, 7]],
+}  # fmt: skip
+STEPS = {
+    2: {1: [[0, 1]], 2: [[0], [1]], 3: [[0], [1]], 5: [[0], [1], [3]], 8: [[0], [1], [2], [3]]},
+    1: {1: [[0, 1, 2, 3]], 2: [[0, 1], [2, 3]], 3: [[0], [1, 2], [3]], 5: [[0], [1], [2], [3], [7]],
+        8: [[at] for at in range(8)]},
+}  # fmt: skip
+
+
+def film_states(table: str, layers: tuple[int, ...] = ()) -> Reference:
+    """transformers: the image processor on a window's pictures, and the mean of its states over each tubelet's places.
+
+    The class token is left out. With layers, these are summed instead of the last hidden state.
+    """
+
+    def of_folder(folder: Path, of: Clip) -> np.ndarray:
+        import transformers
+
+        processor = transformers.AutoImageProcessor.from_pretrained(folder)
+        model = transformers.AutoModel.from_pretrained(folder).eval()
+        kind, every = model.config.model_type, images(of, table)
+        tubelets: list[np.ndarray] = []
+        for window in WINDOWS[len(every)]:
+            output = model(**processor([every[at] for at in window], return_tensors="pt"), output_hidden_states=True)
+            states = output.last_hidden_state if not layers else sum(output.hidden_states[at] for at in layers)
+            tokens = states[0].numpy() if kind == "videomae" else states[0, 1:].numpy()
+            if kind == "timesformer":  # four places of four pictures, by place
+                tubelets += [tokens[at::4].mean(axis=0) for at in range(4)]
+            else:  # four places of two tubelets, by tubelet
+                tubelets += [tokens[at : at + 4].mean(axis=0) for at in (0, 4)]
+        plan = STEPS[1 if kind == "timesformer" else 2][len(every)]
+        return np.stack([np.mean([tubelets[at] for at in step], axis=0) for step in plan])
+
+    return of_folder
+
+
 def whisper_inputs(folder: Path, sound: np.ndarray) -> torch.Tensor:
     """transformers: the log-mel of a sound that is filled up to whole steps of 20 ms, (1, mels, 2 · steps)."""
     import transformers
@@ -177,6 +218,9 @@ REFERENCES: dict[str, Reference] = {
     "clip": clip_vectors,
     "vit": class_tokens("faces"),
     "dinov2": class_tokens("frames"),
+    "videomae": film_states("frames"),
+    "vivit": film_states("faces"),
+    "timesformer": film_states("frames"),
     **dict.fromkeys(SPEECH, speech_states),
     "bert": word_states,
     "llama": word_states,
@@ -257,6 +301,13 @@ def test_layers_are_the_reference_librarys_hidden_states(tiny: Path, kind: str, 
     else:  # without [CLS] and [SEP], or <s>
         own = summed[0, 1:-1] if kind == "bert" else summed[0, 1:]
     assert_close(embed(encoder(tiny, kind, layers=layers, **READS.get(kind, {})), [one])[0], own.mean(axis=0))
+
+
+@torch.inference_mode()
+def test_layers_of_a_film(tiny: Path) -> None:
+    """The states after the embeddings and the first layer."""
+    expected = film_states("frames", (0, 1))(tiny / "videomae", CLIPS[1])
+    assert_close(embed(encoder(tiny, "videomae", layers=(0, 1)), [CLIPS[1]])[0], expected.mean(axis=0))
 
 
 @pytest.mark.parametrize("layers", [(0, 2), 2])

@@ -190,6 +190,7 @@ ENCODERS: Registry[Encoder[object]] = Registry(
         "open-clip": "mer_pipeline.vision.open_clip:OpenClip",
         "facenet": "mer_pipeline.vision.facenet:Facenet",
         "hf-vision": "mer_pipeline.vision.hf_vision:HfVision",
+        "hf-video": "mer_pipeline.vision.hf_video:HfVideo",
         "hf-speech": "mer_pipeline.speech.hf_speech:HfSpeech",
         "hf-text": "mer_pipeline.text.hf_text:HfText",
         "file": "mer_pipeline.external.encoder:FromFile",
