@@ -7,10 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from pydantic import ValidationError
 
 from mer_pipeline.base.clips import Clip, Row
 from mer_pipeline.base.encoder import ENCODER, Encoder, PooledEncoder, make_encoder
-from mer_pipeline.base.errors import BadInput, CheckpointError, Skip
+from mer_pipeline.base.errors import BadInput, CheckpointError, ParamsError, Skip
 from mer_pipeline.config.components import ENCODERS
 from mer_pipeline.models.tiny import make_tiny
 from mer_pipeline.store.fingerprint import fingerprint_of
@@ -24,9 +25,10 @@ CHECKPOINTS = {
     "open-clip": ("open-clip",),
     "facenet": ("facenet",),
     "hf-vision": ("clip", "vit", "dinov2"),
+    "emotion2vec": ("emotion2vec",),
     "hf-video": ("videomae", "vivit", "timesformer"),
     "hf-text": ("bert", "llama"),
-    "hf-speech": ("hubert", "wav2vec2", "wavlm", "data2vec-audio", "whisper"),
+    "hf-speech": ("hubert", "wav2vec2", "wavlm", "data2vec-audio", "whisper", "whisper-words"),
 }
 
 
@@ -93,7 +95,17 @@ CLIPS.append(
 )  # fmt: skip
 
 
-@pytest.mark.parametrize(("kind", "options"), [*((kind, {}) for kind in FAMILIES), ("whisper", {"window": "clip"})])
+# Options that take another way through a family's code.
+OTHER_WAYS: list[tuple[str, dict[str, object]]] = [
+    ("whisper", {"window": "clip"}),
+    ("whisper-words", {"states": "decoder", "window": "clip"}),
+    ("vit", {"output": "scores"}),
+    ("hubert-emotion", {"output": "scores"}),
+]
+FAMILIES["hubert-emotion"] = FAMILIES["hubert"]  # a checkpoint of the same family that has a classifier
+
+
+@pytest.mark.parametrize(("kind", "options"), [*((kind, {}) for kind in FAMILIES), *OTHER_WAYS])
 def test_a_clip_alone_and_in_any_company_gives_the_same_bytes(
     tiny: Path, kind: str, options: dict[str, object]
 ) -> None:
@@ -123,7 +135,12 @@ def test_rows_fit_the_schema(tiny: Path, kind: str, dtype: str) -> None:
         assert len(row["vector"]) == 2 * dim
 
 
-OVER_TIME = [*((kind, {}) for kind in FAMILIES), ("whisper", {"window": "clip"}), ("hubert", {"chunk_seconds": 1.0})]
+OVER_TIME = [
+    *((kind, {}) for kind in FAMILIES),
+    *OTHER_WAYS,
+    ("hubert", {"chunk_seconds": 1.0}),
+    ("hubert-emotion", {"output": "scores", "chunk_seconds": 1.0}),
+]
 
 
 @pytest.mark.parametrize(("kind", "options"), OVER_TIME)
@@ -302,6 +319,25 @@ def test_layers(tiny: Path) -> None:
     assert np.array_equal(embed(last, CLIPS[:1])[0], embed(listed, CLIPS[:1])[0])
     with pytest.raises(CheckpointError, match="has 3 layers"):
         encoder(tiny, "hubert", layers=5)
+
+
+@pytest.mark.parametrize(
+    ("kind", "options", "says"),
+    [
+        ("hubert", {"states": "decoder"}, r"encoders\.x: states 'decoder' is of Whisper, and .*hubert is none"),
+        ("whisper", {"language": "zh"}, "language is of Whisper's decoder; add states: decoder"),
+        ("whisper", {"output": "scores", "window": "clip"}, "output 'scores' is of the whole model"),
+        ("vit", {"output": "scores", "layers": 2}, "output 'scores' is of the whole model and reads no layers"),
+        ("whisper-words", {"states": "decoder", "language": "xx"}, "does not know 'xx'"),
+        ("whisper", {"states": "decoder"}, "lacks 2 of the model's weights|no_timestamps_token_id"),
+        ("dinov2", {"output": "scores"}, "lacks 2 of the model's weights"),
+        ("hubert", {"output": "scores"}, "lacks 4 of the model's weights"),
+    ],
+)
+def test_options_that_do_not_fit(tiny: Path, kind: str, options: dict[str, object], says: str) -> None:
+    """One sentence before any clip: another model's option, two that exclude each other, a part that is missing."""
+    with pytest.raises((ParamsError, CheckpointError, ValidationError), match=says):
+        encoder(tiny, kind, **options)
 
 
 @pytest.mark.parametrize("table", ["frames", "faces", "audio", "transcript"])

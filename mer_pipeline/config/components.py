@@ -192,6 +192,7 @@ ENCODERS: Registry[Encoder[object]] = Registry(
         "hf-vision": "mer_pipeline.vision.hf_vision:HfVision",
         "hf-video": "mer_pipeline.vision.hf_video:HfVideo",
         "hf-speech": "mer_pipeline.speech.hf_speech:HfSpeech",
+        "emotion2vec": "mer_pipeline.speech.emotion2vec:Emotion2vec",
         "hf-text": "mer_pipeline.text.hf_text:HfText",
         "file": "mer_pipeline.external.encoder:FromFile",
     },

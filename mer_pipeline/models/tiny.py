@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mer_pipeline.base.errors import UsageError, did_you_mean
-from mer_pipeline.models import tiny_vision
+from mer_pipeline.models import tiny_emotion2vec, tiny_vision
 from mer_pipeline.models.huggingface import quiet
 from mer_pipeline.models.tiny_vision import VISION
 
@@ -213,6 +213,7 @@ KINDS: dict[str, Callable[[Path], None]] = {
     "data2vec-audio": _speech("Data2VecAudio", "layer"),
     "whisper": _whisper(),
     "whisper-words": _whisper_words,
+    "emotion2vec": tiny_emotion2vec.write_emotion2vec,
     "hubert-emotion": _speech("Hubert", "layer", TONES),
     "wav2vec2-emotion": _speech("Wav2Vec2", "group", TONES),
     "whisper-emotion": _whisper(TONES),
