@@ -306,7 +306,7 @@ def beside_section(beside: Mapping[tuple[str, str], Score]) -> list[str]:
 
 
 def decoder_page(data: Path, place: Path) -> list[str]:
-    """Whisper's decoder on EmoDB, by language, window and layer, against its encoder's best layer."""
+    """Whisper's decoder on EmoDB, by language and layer, against its encoder's best layer."""
     listing = {row["name"]: row for row in read_csv(data / "emodb/labels.csv", ("name", "label", "speaker"))}
     task = task_of("emodb", {n: r["label"] for n, r in listing.items()}, {n: r["speaker"] for n, r in listing.items()})
     rows = sounds(data / "emodb/audio", task.labels.clip_ids)
@@ -319,28 +319,27 @@ def decoder_page(data: Path, place: Path) -> list[str]:
     encoded = kept(place / f"emodb-{window}.npy", lambda: of_all(whisper(window), all_layers))
     base = task.score(whisper=pooled(encoded, of, deviation))
     lines = []
-    for window, language in (("clip", "de"), ("clip", "auto"), ("full", "de")):
+    for language in ("de", "auto"):
         file = place / f"emodb-decoder-{window}-{language}.npy"
-        made = whisper(window, states="decoder", language=language)
-        states = kept(file, lambda made=made: of_all(made, decoder_states))  # type: ignore[misc]
+
+        def states_of_all(language: str = language) -> Floats:
+            return of_all(whisper(window, states="decoder", language=language), decoder_states)
+
+        states = kept(file, states_of_all)
         scores = [task.score(whisper=states[:, at]) for at in range(LAYERS)]
         best = max(range(LAYERS), key=lambda at: scores[at][0])
         lines.append(
-            f"| {WINDOWS[window]}, {language} | {cell(scores[-1])} | {cell(scores[best])}, [{best}] | "
-            f"{less(scores[best], base)} |"
+            f"| {language} | {cell(scores[-1])} | {cell(scores[best])}, [{best}] | {less(scores[best], base)} |"
         )
         print(lines[-1], flush=True)
     return [
         "## Whisper's decoder", "",
-        "EmoDB, whose language is German. `states: decoder` is the state of the last token of the prompt. The layer of "
-        "the third column is chosen by these scores, so its score is too good by a little; the last column compares it "
-        f"with the encoder's layer {list(of)} in the clip's own length ({cell(base)}).", "",
-        "| window, language | last layer | best layer | best layer minus the encoder's |", "|---|---|---|---|", *lines,
+        "EmoDB, whose language is German, in the clip's own length. `states: decoder` is the state of the last token "
+        "of the prompt. The layer of the third column is chosen by these scores, so its score is too good by a little; "
+        f"the last column compares it with the encoder's layer {list(of)} ({cell(base)}).", "",
+        "| language | last layer | best layer | best layer minus the encoder's |", "|---|---|---|---|", *lines,
         "",
     ]  # fmt: skip
-
-
-WINDOWS = {"full": "30 s", "clip": "own"}
 
 
 def words_page(folder: Path) -> list[str]:
