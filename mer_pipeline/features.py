@@ -1,4 +1,5 @@
-"""Load features for use outside of the pipeline, as a table or a matrix: `mer_pipeline.load("voice")`.
+"""Load features for use outside of the pipeline: `mer_pipeline.load("voice")` gives a table or a matrix, and
+`mer_pipeline.load_sequences("voice")` the vectors over time.
 
 The module reads `data/features/NAME/` and writes nothing. A clip without the modality keeps its row, which is not the
 same as a row of zeros: `valid` is false in the table, and `mask` is false beside the matrix.
@@ -33,6 +34,18 @@ class FeatureMatrix(NamedTuple):
     mask: npt.NDArray[np.bool_]
 
 
+class FeatureSequence(NamedTuple):
+    """The features of one clip before they are pooled over time.
+
+    Attributes:
+        vectors: float32 (steps, dimensions).
+        times: float64 (steps,), in seconds since the clip's start; None where the steps have no times, as words.
+    """
+
+    vectors: npt.NDArray[np.float32]
+    times: npt.NDArray[np.float64] | None
+
+
 @overload
 def load(name: str, *, matrix: Literal[False] = False, root: str | Path = ".") -> pl.DataFrame: ...
 @overload
@@ -47,7 +60,8 @@ def load(name: str, *, matrix: bool = False, root: str | Path = ".") -> pl.DataF
         root: the folder of the project.
 
     Returns:
-        A polars table with the columns clip_id, vector, valid, reason, digest and input_digest; or a FeatureMatrix.
+        A polars table with the columns clip_id, vector, valid, reason, digest and input_digest, with `frame_level` also
+        sequence and times; or a FeatureMatrix.
 
     Raises:
         UsageError: there are no features of this name. The message says which ones there are.
@@ -59,14 +73,45 @@ def load(name: str, *, matrix: bool = False, root: str | Path = ".") -> pl.DataF
             ids, matrix, mask = mer_pipeline.load("voice", matrix=True)
             vectors = matrix[mask]
     """
+    frame = _table(_folder(Project(Path(root)).features, name))
+    return _matrix(frame) if matrix else frame
+
+
+def load_sequences(name: str, *, root: str | Path = ".") -> dict[str, FeatureSequence]:
+    """Load the features of one encoder before they are pooled over time.
+
+    Args:
+        name: the name of an encoder in params.yaml that has `frame_level: true`.
+        root: the folder of the project.
+
+    Returns:
+        For each clip that has the modality, by `clip_id` and sorted by it, its vectors and their times.
+
+    Raises:
+        UsageError: as `load`; or the features were made without `frame_level`.
+        StageError: as `load`.
+    """
     folder = _folder(Project(Path(root)).features, name)
+    frame = _table(folder)
+    if not {"sequence", "times"} <= set(frame.columns):
+        raise UsageError(
+            f"{folder} has no vectors over time; set encoders.{name}.frame_level to true in params.yaml and run "
+            "`dvc repro`"
+        )
+    found = frame.filter("valid").select("clip_id", "sequence", "times")
+    return {
+        clip: FeatureSequence(np.array(vectors, np.float32), None if times is None else np.array(times, np.float64))
+        for clip, vectors, times in found.iter_rows()
+    }
+
+
+def _table(folder: Path) -> pl.DataFrame:
     table = read_folder(folder)
     missing = {"clip_id", "vector", "valid"} - set(table.schema.names)
     if missing or not pa.types.is_fixed_size_list(table.schema.field("vector").type):
         what = f"no column {' and '.join(sorted(missing))}" if missing else "vectors of no fixed length"
         raise StageError(f"{folder} is no table of features ({what}); make it again with `dvc repro`")
-    frame = pl.DataFrame(pl.from_arrow(table)).sort("clip_id")
-    return _matrix(frame) if matrix else frame
+    return pl.DataFrame(pl.from_arrow(table)).sort("clip_id")
 
 
 def _folder(features: Path, name: str) -> Path:

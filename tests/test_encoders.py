@@ -1,29 +1,34 @@
 """Facts about every encoder family, driven through the real loading code on small seeded checkpoints."""
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from pydantic import ValidationError
 
 from mer_pipeline.base.clips import Clip, Row
-from mer_pipeline.base.encoder import ENCODER, Encoder, make_encoder
-from mer_pipeline.base.errors import BadInput, CheckpointError, Skip
+from mer_pipeline.base.encoder import ENCODER, Encoder, PooledEncoder, make_encoder
+from mer_pipeline.base.errors import BadInput, CheckpointError, ParamsError, Skip
 from mer_pipeline.config.components import ENCODERS
 from mer_pipeline.models.tiny import make_tiny
 from mer_pipeline.store.fingerprint import fingerprint_of
 from mer_pipeline.tables.rows import to_table
-from tests.conftest import clip, face_row, pictures, sound_row, tables_of, valid
+from mer_pipeline.vision.appearance import PICTURE_DIM
+from mer_pipeline.vision.frames import FrameParams, SampleFrames
+from tests.conftest import clip, face_row, listed, pictures, sound_row, tables_of, valid
 
 # The small checkpoints that a family loads. One without a line here needs none.
 CHECKPOINTS = {
     "open-clip": ("open-clip",),
     "facenet": ("facenet",),
     "hf-vision": ("clip", "vit", "dinov2"),
+    "emotion2vec": ("emotion2vec",),
+    "hf-video": ("videomae", "vivit", "timesformer"),
     "hf-text": ("bert", "llama"),
-    "hf-speech": ("hubert", "wav2vec2", "wavlm", "data2vec-audio", "whisper"),
+    "hf-speech": ("hubert", "wav2vec2", "wavlm", "data2vec-audio", "whisper", "whisper-words"),
 }
 
 
@@ -90,7 +95,17 @@ CLIPS.append(
 )  # fmt: skip
 
 
-@pytest.mark.parametrize(("kind", "options"), [*((kind, {}) for kind in FAMILIES), ("whisper", {"window": "clip"})])
+# Options that take another way through a family's code.
+OTHER_WAYS: list[tuple[str, dict[str, object]]] = [
+    ("whisper", {"window": "clip"}),
+    ("whisper-words", {"states": "decoder", "window": "clip"}),
+    ("vit", {"output": "scores"}),
+    ("hubert-emotion", {"output": "scores"}),
+]
+FAMILIES["hubert-emotion"] = FAMILIES["hubert"]  # a checkpoint of the same family that has a classifier
+
+
+@pytest.mark.parametrize(("kind", "options"), [*((kind, {}) for kind in FAMILIES), *OTHER_WAYS])
 def test_a_clip_alone_and_in_any_company_gives_the_same_bytes(
     tiny: Path, kind: str, options: dict[str, object]
 ) -> None:
@@ -118,6 +133,119 @@ def test_rows_fit_the_schema(tiny: Path, kind: str, dtype: str) -> None:
         mean = row["sequence"].astype(np.float64).mean(axis=0)
         np.testing.assert_allclose(row["vector"][:dim], mean, atol=2e-2 if dtype == "float16" else 1e-5)
         assert len(row["vector"]) == 2 * dim
+
+
+OVER_TIME = [
+    *((kind, {}) for kind in FAMILIES),
+    *OTHER_WAYS,
+    ("hubert", {"chunk_seconds": 1.0}),
+    ("hubert-emotion", {"output": "scores", "chunk_seconds": 1.0}),
+]
+
+
+@pytest.mark.parametrize(("kind", "options"), OVER_TIME)
+def test_every_step_has_its_time(tiny: Path, kind: str, options: dict[str, object]) -> None:
+    """In every family: as many times as steps, ascending, within the clip; none for words. The mean is the vector."""
+    family, source = FAMILIES[kind]
+    made = encoder(tiny, kind, frame_level=True, **options)
+    for c in CLIPS:
+        row = made.infer([made.prepare(c)])[0]
+        assert isinstance(row, dict)
+        stored = to_table([row], made.schema).to_pylist()[0]
+        sequence, times = np.array(stored["sequence"], np.float64), stored["times"]
+        np.testing.assert_allclose(stored["vector"], sequence.mean(axis=0), atol=1e-5)
+        if source in {"transcript", "enriched"}:
+            assert times is None
+            continue
+        given = c.rows[source]
+        assert given is not None
+        end = len(given["pcm"]) / 32_000 if source == "audio" else given["times"][-1]  # type: ignore[arg-type, index]
+        assert len(times) == len(sequence)
+        assert (np.diff(times) > 0).all()
+        assert times[0] >= 0
+        assert times[-1] <= end
+        if source != "audio" and family != "hf-video":
+            assert times == given["times"]
+
+
+@pytest.mark.parametrize(("kind", "options"), [("hubert", {}), ("data2vec-audio", {}), ("whisper", {"window": "clip"})])
+@pytest.mark.parametrize("chunk_seconds", [20.0, 1.0])
+def test_a_click_is_at_the_step_whose_time_is_its_own(
+    tiny: Path, kind: str, options: dict[str, object], chunk_seconds: float
+) -> None:
+    """The step that a click changes most before any attention is at its second, in every chunk: on the average of 16
+    clicks within 5 ms, a quarter of a step, and never more than a step away.
+
+    A click is a change of sign, so that no normalisation over the whole sound becomes another one.
+    """
+    made = encoder(tiny, kind, frame_level=True, layers=(0,), chunk_seconds=chunk_seconds, **options)
+    sound = np.random.default_rng(1).normal(0, 0.1, 16_000 * 5 // 2)
+
+    def row_of(samples: np.ndarray) -> Row:
+        row = made.infer([made.prepare(clip(audio=sound_row(samples)))])[0]
+        assert isinstance(row, dict)
+        return row
+
+    plain, late = row_of(sound), []
+    for at in np.random.default_rng(2).uniform(0.1, 2.4, 16):
+        clicked = sound.copy()
+        clicked[int(16_000 * at) - 60 : int(16_000 * at) + 60] *= -1
+        row = row_of(clicked)
+        change = np.linalg.norm(row["sequence"] - plain["sequence"], axis=1)  # type: ignore[operator]
+        late.append(row["times"][change.argmax()] - at)  # type: ignore[index]
+    assert max(map(abs, late)) < 0.02
+    assert abs(np.mean(late)) < 0.005
+
+
+def test_a_pictures_time_is_that_of_the_film(make_film: Callable[..., Path]) -> None:
+    """The red level of each picture says which one it is; its step has the time at which the film shows it."""
+    shown = [0, 40, 90, 500, 510, 700, 1300, 1310, 1340, 1900]  # milliseconds
+    path = make_film(frames=10, times=shown, tone=None)
+    stage = SampleFrames(FrameParams(mode="all"), path.parent)
+    frames = stage.prepare(clip(manifest=listed(path.parent, video=path.name)))
+    made = make_encoder("x", ENCODER.parse({"family": "appearance", "input": "frames", "frame_level": True}))
+    row = made.infer([made.prepare(clip(frames=valid(**frames)))])[0]
+    assert isinstance(row, dict)
+    red = row["sequence"][:, PICTURE_DIM] * 255
+    which = np.round((red - 10) * 9 / 200).astype(int)
+    assert which.tolist() == list(range(10))
+    np.testing.assert_allclose(row["times"], np.array(shown) / 1000, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("kind", "count", "times"),
+    [
+        ("videomae", 8, [0.05, 0.25, 0.45, 0.65]),  # two windows of four pictures, each of two tubelets
+        ("videomae", 5, [0.05, 0.25, 0.35]),  # the second window is pictures 1 to 4, and 0 to 3 were seen
+        ("videomae", 3, [0.05, 0.15]),  # pictures 0 1 1 2
+        ("timesformer", 3, [0.0, 0.1, 0.2]),
+    ],
+)
+def test_a_steps_time_is_the_mean_of_its_pictures(tiny: Path, kind: str, count: int, times: list[float]) -> None:
+    """Pictures come every tenth of a second. A change of one picture alone changes the states of its steps alone."""
+    made = encoder(tiny, kind, frame_level=True, layers=(0,))
+    jpegs, shown = pictures(count), [0.1 * at for at in range(count)]
+
+    def steps_of(jpegs: list[bytes]) -> np.ndarray:
+        row = made.infer([made.prepare(clip(frames=valid(jpegs=jpegs, times=shown)))])[0]
+        assert isinstance(row, dict)
+        np.testing.assert_allclose(row["times"], times)
+        return row["sequence"]
+
+    other = [*jpegs[:-1], pictures(1, seed=9)[0]]
+    changed = np.abs(steps_of(other) - steps_of(jpegs)).max(axis=1) > 1e-4
+    assert changed.tolist() == [False] * (len(times) - 1) + [True]
+
+
+def test_times_that_are_no_times_of_the_steps(tiny: Path) -> None:
+    """A family that miscounts is a bug; one that gives no times has null in their place."""
+    made = encoder(tiny, "appearance", frame_level=True)
+    assert isinstance(made, PooledEncoder)
+    steps = np.zeros((3, 2 * (PICTURE_DIM + 3)), np.float32)
+    assert made.pooled(steps)["times"] is None
+    assert made.row(steps[0])["times"] is None
+    with pytest.raises(ValueError, match="2 times of 3 steps"):
+        made.pooled(steps, [0.0, 1.0])
 
 
 def test_whispers_window_is_in_its_key_alone(tiny: Path) -> None:
@@ -191,6 +319,25 @@ def test_layers(tiny: Path) -> None:
     assert np.array_equal(embed(last, CLIPS[:1])[0], embed(listed, CLIPS[:1])[0])
     with pytest.raises(CheckpointError, match="has 3 layers"):
         encoder(tiny, "hubert", layers=5)
+
+
+@pytest.mark.parametrize(
+    ("kind", "options", "says"),
+    [
+        ("hubert", {"states": "decoder"}, r"encoders\.x: states 'decoder' is of Whisper, and .*hubert is none"),
+        ("whisper", {"language": "zh"}, "language is of Whisper's decoder; add states: decoder"),
+        ("whisper", {"output": "scores", "window": "clip"}, "output 'scores' is of the whole model"),
+        ("vit", {"output": "scores", "layers": 2}, "output 'scores' is of the whole model and reads no layers"),
+        ("whisper-words", {"states": "decoder", "language": "xx"}, "does not know 'xx'"),
+        ("whisper", {"states": "decoder"}, "lacks 2 of the model's weights|no_timestamps_token_id"),
+        ("dinov2", {"output": "scores"}, "lacks 2 of the model's weights"),
+        ("hubert", {"output": "scores"}, "lacks 4 of the model's weights"),
+    ],
+)
+def test_options_that_do_not_fit(tiny: Path, kind: str, options: dict[str, object], says: str) -> None:
+    """One sentence before any clip: another model's option, two that exclude each other, a part that is missing."""
+    with pytest.raises((ParamsError, CheckpointError, ValidationError), match=says):
+        encoder(tiny, kind, **options)
 
 
 @pytest.mark.parametrize("table", ["frames", "faces", "audio", "transcript"])

@@ -11,6 +11,7 @@ import pyarrow as pa
 import pytest
 
 import mer_pipeline
+from mer_pipeline.base.clips import Row
 from mer_pipeline.base.errors import StageError, UsageError
 from mer_pipeline.tables.rows import complete_row, stage_schema
 from mer_pipeline.tables.shards import shard_name, shard_of, write_shard, write_table
@@ -137,13 +138,50 @@ def test_torn_and_foreign_shards(project: Path) -> None:
             mer_pipeline.load("mine", root=project)
 
 
+def write_sequences(root: Path, name: str, timed: bool = True) -> None:
+    """Frame-level features of two clips, and of one that is silent."""
+    values = pa.schema(
+        [
+            ("vector", pa.list_(pa.float32(), DIM)),
+            ("sequence", pa.list_(pa.list_(pa.float32(), DIM))),
+            ("times", pa.list_(pa.float64())),
+        ]
+    )
+    steps = {"c0": np.arange(2 * DIM).reshape(2, DIM), "c1": np.ones((1, DIM)), SILENT: None}
+    rows = []
+    for clip, sequence in steps.items():
+        done: Row | None = None
+        if sequence is not None:
+            times = [0.5, 1.25][: len(sequence)] if timed else None
+            done = {"vector": sequence.mean(axis=0), "sequence": sequence, "times": times}
+        rows.append(complete_row(clip, "made-from", done, None if done else "silent", values))
+    write_shard(root / "data/features" / name, 0, rows, stage_schema(values), {"transform": f"embed-{name}"})
+
+
+def test_over_time(project: Path) -> None:
+    """Vectors and times of each clip that has the modality; no times where the steps have none."""
+    write_sequences(project, "over_time")
+    write_sequences(project, "tokens", timed=False)
+    found = mer_pipeline.load_sequences("over_time", root=project)
+    assert list(found) == ["c0", "c1"]
+    vectors, times = found["c0"]
+    assert (vectors.dtype, vectors.tolist()) == (np.float32, [[0, 1, 2, 3], [4, 5, 6, 7]])
+    assert times is not None
+    assert (times.dtype, times.tolist()) == (np.float64, [0.5, 1.25])
+    assert mer_pipeline.load_sequences("tokens", root=project)["c0"].times is None
+    assert {"sequence", "times"} < set(mer_pipeline.load("over_time", root=project).columns)
+    with pytest.raises(UsageError, match=r"voice has no vectors over time; set encoders\.voice\.frame_level to true"):
+        mer_pipeline.load_sequences("voice", root=project)
+
+
 def test_the_page_runs(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The Python blocks of docs/features.md that read, as they stand, one after the other."""
     monkeypatch.chdir(project)
+    write_sequences(project, "over_time")
     names: dict[str, object] = {}
     page, _, _ = (ROOT / "docs/features.md").read_text().partition("## Bringing")
     blocks = re.findall(r"```python\n(.*?)```", page, re.S)
-    assert len(blocks) == 3
+    assert len(blocks) == 4
     for block in blocks:
         exec(block, names)
     both, x = names["both"], names["x"]

@@ -1,11 +1,12 @@
 """The base classes of encoders, which are the transforms whose row is a vector.
 
 Every encoder gives one vector per clip (`vector`, a FixedSizeList of float16 or float32). If the params ask for it, the
-row also has the vectors before pooling over time (`sequence`).
+row also has the vectors before pooling over time (`sequence`) and when in the clip each of them is (`times`).
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal, TypeVar
 
 import numpy as np
@@ -22,6 +23,7 @@ from mer_pipeline.models.checkpoint import Checkpoint
 
 Item = TypeVar("Item")
 Vectors = npt.NDArray[np.float32]
+Times = Sequence[float] | npt.NDArray[np.float64]
 
 # The columns of each table that an encoder can read.
 COLUMNS = {
@@ -39,7 +41,7 @@ class EncoderParams(Section):
     family: str  # the code of the encoder (docs/encoders.md)
     input: str  # the table that is read
     dtype: Literal["float16", "float32"] = "float32"  # type of the stored values
-    frame_level: bool = False  # also keep the vectors before pooling over time
+    frame_level: bool = False  # also keep the vectors before pooling over time, and their times
 
 
 class PooledParams(EncoderParams):
@@ -96,18 +98,25 @@ class Encoder(Transform[Item]):
         fields = [pa.field("vector", pa.list_(kind, dim * (1 + deviation)))]
         if params.frame_level:
             fields.append(pa.field("sequence", pa.list_(pa.list_(kind, dim))))
+            fields.append(pa.field("times", pa.list_(pa.float64())))  # seconds since the clip's start, ascending
         self.schema = pa.schema(fields)
 
-    def row(self, vector: npt.NDArray[np.floating], sequence: Vectors | None = None) -> Row:
+    def row(self, vector: npt.NDArray[np.floating], sequence: Vectors | None = None, times: Times | None = None) -> Row:
         """Return a row from a vector that is already pooled, with all values rounded to the stored dtype.
 
         Args:
             vector: (dim,), or (2 · dim,) with the deviation.
             sequence: (steps, dim), kept only if `frame_level` is set; None: `vector` is the one step.
+            times: (steps,), when each step is, in seconds since the clip's start: that of a picture, and the middle of
+                a piece of sound. They are kept only if `frame_level` is set. None: the steps have no times, as words.
 
         Raises:
             BadInput: a value of `vector` is not finite, or is too large for the stored dtype.
+            ValueError: there are more or fewer times than steps.
         """
+        count = 1 if sequence is None else len(sequence)
+        if times is not None and len(times) != count:
+            raise ValueError(f"there are {len(times)} times of {count} steps")
         dtype = np.float16 if self.params.dtype == "float16" else np.float32
         with np.errstate(over="ignore"):
             row: dict[str, object] = {"vector": (stored := vector.astype(dtype))}
@@ -116,6 +125,7 @@ class Encoder(Transform[Item]):
         if self.params.frame_level:
             steps = vector[None] if sequence is None else sequence
             row["sequence"] = steps.astype(dtype)
+            row["times"] = None if times is None else np.asarray(times, np.float64)
         return row
 
 
@@ -127,21 +137,22 @@ class PooledEncoder(Encoder[Item]):
     def __init__(self, name: str, params: PooledParams, dim: int, *sources: Source) -> None:
         super().__init__(name, params, dim, *sources, deviation=params.std)
 
-    def pooled(self, sequence: Vectors) -> Row:
+    def pooled(self, sequence: Vectors, times: Times | None = None) -> Row:
         """Return a row from the vectors over time: their mean and, if `std` is set, their standard deviation.
 
         The deviation is that of the population (division by the number of steps).
 
         Args:
             sequence: (steps, dim) float32.
+            times: (steps,), as `row`.
 
         Raises:
-            BadInput: as `row`.
+            BadInput, ValueError: as `row`.
         """
         vector = sequence.mean(axis=0, dtype=np.float64)
         if self.params.std:
             vector = np.concatenate([vector, sequence.std(axis=0, dtype=np.float64)])
-        return self.row(vector, sequence)
+        return self.row(vector, sequence, times)
 
 
 def make_encoder(name: str, params: EncoderParams) -> Encoder[object]:

@@ -99,8 +99,8 @@ def _detail(plan: Plan) -> Iterator[str]:
     access = "gated, access granted" if repository.gated else "open to all"
     size = f"{size_text(plan.wanted.size)} in {len(plan.wanted.files)} files of {len(repository.files)}"
     yield f"{gap}{repository.name} at {repository.commit[:12]}: {size}, {licence}, {access}"
-    for pickle, safe in plan.wanted.converted.items():
-        yield f"{gap}{pickle} is pickled, and is converted to {safe}"
+    for old, new in plan.wanted.converted.items():
+        yield f"{gap}{old} is {'YAML' if old.endswith('.yaml') else 'pickled'}, and is converted to {new}"
     unknown = [file.name for file in plan.wanted.files if file.sha256 is None and file.git is None]
     for name in unknown:
         yield f"{gap}nobody states a hash of {name}: {LOCK} keeps that of the first download"

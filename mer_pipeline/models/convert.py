@@ -1,4 +1,4 @@
-"""Convert pickled weights to safetensors: `python -m mer_pipeline.models.convert SRC DST`.
+"""Convert pickled weights to safetensors: `python -m mer_pipeline.models.convert SRC DST [model]`.
 
 A pickle can run code when it is loaded. Therefore torch loads it with `weights_only=True`, which refuses all but
 tensors, in a process of its own, which has no network where the system lets it give the network up, and no secrets in
@@ -7,6 +7,9 @@ its environment. `convert` starts that process; the rest of this module runs in 
 Tensors that share their memory (tied weights, such as a table of embeddings and the layer that predicts words) are
 written once for each name, because safetensors has no sharing. Every name keeps its values, and the file is read again
 and compared before it appears.
+
+The checkpoints of FunASR have the settings of their training beside the weights. Of these the entry `model` is taken,
+and no object is made of the rest (`inert.py`). Their config.yaml becomes a config.json.
 """
 
 from __future__ import annotations
@@ -29,19 +32,29 @@ if TYPE_CHECKING:
 KEPT = ("PATH", "PYTHONPATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "LD_LIBRARY_PATH", "VIRTUAL_ENV", "SYSTEMROOT")
 
 
-def convert(source: Path, target: Path) -> None:
+def convert(source: Path, target: Path, *, funasr: bool = False) -> None:
     """Convert a file of pickled weights in a process of its own. The target appears whole or not at all.
 
     Args:
         source: the pickle.
         target: the safetensors.
+        funasr: whether it is a checkpoint of FunASR: tensors under the key `model`, with other objects beside them.
 
     Raises:
         CheckpointError: it holds something else than tensors, or cannot be read.
     """
     with replacing(target) as temporary:
         ran = subprocess.run(
-            [sys.executable, "-m", "mer_pipeline.models.convert", str(source.absolute()), str(temporary.absolute())],
+            [
+                *(
+                    sys.executable,
+                    "-m",
+                    "mer_pipeline.models.convert",
+                    str(source.absolute()),
+                    str(temporary.absolute()),
+                ),
+                *(["model"] if funasr else []),
+            ],
             env={name: os.environ[name] for name in KEPT if name in os.environ},
             stdin=subprocess.DEVNULL,
             capture_output=True,
@@ -51,6 +64,31 @@ def convert(source: Path, target: Path) -> None:
         if ran.returncode:
             last = next(reversed(ran.stderr.strip().splitlines()), f"it ended with {ran.returncode}")
             raise CheckpointError(f"{source.name} cannot be converted to safetensors: {last}")
+
+
+def convert_config(source: Path, target: Path) -> None:
+    """Write the configuration of one of FunASR's checkpoints as JSON.
+
+    Args:
+        source: its config.yaml.
+        target: the config.json, with `model_type` and `model_conf`.
+
+    Raises:
+        CheckpointError: it cannot be read, or is of another model than emotion2vec.
+    """
+    from ruamel.yaml import YAML
+    from ruamel.yaml.error import YAMLError
+
+    try:
+        config = YAML(typ="safe").load(source.read_text(encoding="utf-8"))
+        if config["model"] != "Emotion2vec":
+            raise CheckpointError(f"{source.name} is of the model {config['model']}; of FunASR's, emotion2vec is known")
+        written = {"model_type": "emotion2vec", "model_conf": config["model_conf"]}
+        atomic_write(target, json.dumps(written, indent=1) + "\n")
+    except (YAMLError, ValueError, TypeError, KeyError) as error:
+        raise CheckpointError(
+            f"{source.name} cannot be used ({type(error).__name__}: {' '.join(str(error).split())[:200]})"
+        ) from None
 
 
 def write_index(folder: Path, shards: Iterable[str]) -> None:
@@ -72,12 +110,13 @@ def write_index(folder: Path, shards: Iterable[str]) -> None:
     atomic_write(folder / "model.safetensors.index.json", json.dumps(index, indent=1) + "\n")
 
 
-def main(source: Path, target: Path) -> str | None:
+def main(source: Path, target: Path, entry: str | None = None) -> str | None:
     """Convert in this process, and return what is wrong; None if it went well.
 
     Args:
         source: the pickle.
         target: the safetensors, an empty file that is there already.
+        entry: the key of the tensors, in a file that holds other objects too; None: it holds tensors alone.
     """
     from mer_pipeline.base.network import leave_network
 
@@ -86,7 +125,13 @@ def main(source: Path, target: Path) -> str | None:
     from safetensors.torch import load_file, save_file
 
     try:
-        loaded = torch.load(source, map_location="cpu", weights_only=True)
+        if entry is None:
+            loaded: object = torch.load(source, map_location="cpu", weights_only=True)
+        else:
+            from mer_pipeline.models.inert import load_tensors
+
+            whole = load_tensors(source)
+            loaded = whole.get(entry) if isinstance(whole, Mapping) else None
     except Exception as error:  # pickle, zip and torch have no error in common
         reason = " ".join(str(error).split())[:200]
         return f"it is no file of plain tensors, and nothing else is loaded ({type(error).__name__}: {reason})"
@@ -134,4 +179,4 @@ def _same(one: torch.Tensor, other: torch.Tensor) -> bool:
 
 
 if __name__ == "__main__":
-    sys.exit(main(Path(sys.argv[1]), Path(sys.argv[2])))
+    sys.exit(main(Path(sys.argv[1]), Path(sys.argv[2]), *sys.argv[3:]))

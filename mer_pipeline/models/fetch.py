@@ -27,7 +27,7 @@ from mer_pipeline.models.checkpoint import can_be_fetched, folder_of, resolve
 from mer_pipeline.models.hub import Hub, Source, Tell, is_stated, source_of
 from mer_pipeline.models.open_clip_table import disagreement
 from mer_pipeline.models.origin import NAME, Origin, differing, read_origin, write_origin
-from mer_pipeline.models.wanted import RemoteFile, Repository, Wanted, wanted
+from mer_pipeline.models.wanted import FUNASR, RemoteFile, Repository, Wanted, wanted
 from mer_pipeline.store.fingerprint import sha256_of
 from mer_pipeline.store.root import free_bytes
 
@@ -204,13 +204,16 @@ def _make(plan: Plan, hub: Hub, tell: Tell, say: Say, models: Path) -> None:
 
 
 def _convert(plan: Plan, state: Path, say: Say) -> Origin:
-    """Convert the pickles, and write the record of the finished folder."""
+    """Convert what has to be converted, and write the record of the finished folder."""
     converted = plan.wanted.converted
-    for pickle, safe in converted.items():
-        say(f"{plan.repository.name}: converting {pickle} to {safe}")
-        convert.convert(state / pickle, state / safe)
+    for old, new in converted.items():
+        say(f"{plan.repository.name}: converting {old} to {new}")
+        if old == FUNASR:
+            convert.convert_config(state / old, state / new)
+        else:
+            convert.convert(state / old, state / new, funasr=FUNASR in converted)
     names = [file.name for file in plan.wanted.files if file.name not in converted] + list(converted.values())
-    if len(converted) > 1:
+    if len(converted) > 1 and FUNASR not in converted:
         convert.write_index(state, converted.values())
         names.append(INDEX)
     origin = Origin(

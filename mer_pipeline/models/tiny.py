@@ -6,13 +6,14 @@ them, and the tests run every family of encoders with them.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mer_pipeline.base.errors import UsageError, did_you_mean
+from mer_pipeline.models import tiny_emotion2vec, tiny_vision
 from mer_pipeline.models.huggingface import quiet
+from mer_pipeline.models.tiny_vision import VISION
 
 if TYPE_CHECKING:
     import transformers
@@ -49,71 +50,8 @@ def make_tiny(kind: str, folder: Path, seed: int = 0) -> Path:
     return folder
 
 
-def _open_clip(folder: Path) -> None:
-    import open_clip
-    from safetensors.torch import save_model
-
-    config = {
-        "embed_dim": 32,
-        "vision_cfg": {"image_size": 64, "layers": 2, "width": 64, "patch_size": 16, "head_width": 32},
-        "text_cfg": {"context_length": 16, "vocab_size": 49408, "width": 32, "heads": 2, "layers": 1},
-    }
-    text = {"model_cfg": config, "preprocess_cfg": {"size": 64, "interpolation": "bicubic"}}
-    (folder / "open_clip_config.json").write_text(json.dumps(text, indent=1) + "\n", encoding="utf-8")
-    save_model(open_clip.model.CLIP(**_open_clip_config(config)), str(folder / "open_clip_model.safetensors"))
-
-
-def _open_clip_config(config: dict[str, object]) -> dict[str, object]:
-    import open_clip
-
-    return {
-        "embed_dim": config["embed_dim"],
-        "vision_cfg": open_clip.model.CLIPVisionCfg(**config["vision_cfg"]),  # type: ignore[arg-type]
-        "text_cfg": open_clip.model.CLIPTextCfg(**config["text_cfg"]),  # type: ignore[arg-type]
-    }
-
-
-def _facenet(folder: Path) -> None:
-    from facenet_pytorch import InceptionResnetV1
-    from safetensors.torch import save_file
-
-    save_file(InceptionResnetV1(pretrained=None, classify=False).state_dict(), folder / "model.safetensors")
-
-
-# The labels of FER-2013, and those of IEMOCAP as checkpoints that were trained on it abbreviate them.
-EXPRESSIONS = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")
+# The labels of IEMOCAP as checkpoints that were trained on it abbreviate them.
 TONES = ("neu", "hap", "ang", "sad")
-
-VISION = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2}
-
-
-def _clip(folder: Path) -> None:
-    import transformers
-
-    vision = {**VISION, "image_size": 64, "patch_size": 16, "projection_dim": 24}
-    text = {**VISION, "vocab_size": 64, "max_position_embeddings": 16}
-    config = transformers.CLIPConfig(vision_config=vision, text_config=text, projection_dim=24)
-    transformers.CLIPModel(config).save_pretrained(folder)
-    size = {"shortest_edge": 64}
-    transformers.CLIPImageProcessor(size=size, crop_size={"height": 64, "width": 64}).save_pretrained(folder)
-
-
-def _vit(folder: Path) -> None:
-    import transformers
-
-    # The last layer is a classifier, as in models of facial expression.
-    config = transformers.ViTConfig(**VISION, image_size=64, patch_size=16, id2label=dict(enumerate(EXPRESSIONS)))
-    transformers.ViTForImageClassification(config).save_pretrained(folder)
-    transformers.ViTImageProcessor(size={"height": 64, "width": 64}).save_pretrained(folder)
-
-
-def _dinov2(folder: Path) -> None:
-    import transformers
-
-    config = transformers.Dinov2Config(**VISION, image_size=56, patch_size=14)
-    transformers.Dinov2Model(config).save_pretrained(folder)
-    size = {"shortest_edge": 56}
-    transformers.BitImageProcessor(size=size, crop_size={"height": 56, "width": 56}).save_pretrained(folder)
 
 
 def _speech(name: str, norm: str, labels: Sequence[str] = ()) -> Callable[[Path], None]:
@@ -261,17 +199,21 @@ def _tokenizer(folder: Path, first: str, last: str | None, chat: str | None = No
 
 
 KINDS: dict[str, Callable[[Path], None]] = {
-    "open-clip": _open_clip,
-    "facenet": _facenet,
-    "clip": _clip,
-    "vit": _vit,
-    "dinov2": _dinov2,
+    "open-clip": tiny_vision.write_open_clip,
+    "facenet": tiny_vision.write_facenet,
+    "clip": tiny_vision.write_clip,
+    "vit": tiny_vision.write_vit,
+    "dinov2": tiny_vision.write_dinov2,
+    "videomae": tiny_vision.write_videomae,
+    "vivit": tiny_vision.write_vivit,
+    "timesformer": tiny_vision.write_timesformer,
     "hubert": _speech("Hubert", "layer"),
     "wav2vec2": _speech("Wav2Vec2", "group"),
     "wavlm": _speech("WavLM", "layer"),
     "data2vec-audio": _speech("Data2VecAudio", "layer"),
     "whisper": _whisper(),
     "whisper-words": _whisper_words,
+    "emotion2vec": tiny_emotion2vec.write_emotion2vec,
     "hubert-emotion": _speech("Hubert", "layer", TONES),
     "wav2vec2-emotion": _speech("Wav2Vec2", "group", TONES),
     "whisper-emotion": _whisper(TONES),

@@ -6,8 +6,9 @@
 | `openclip` | FILES, open_clip_config.json | what open_clip's table names; safetensors; open_clip_pytorch_model.bin |
 | `facenet` | none | the file of the release |
 
-Pickled weights (`.bin`, `.pt`) are converted to safetensors. What else a repository has is left there: weights for
-other libraries, optimiser states, weights in the format of fairseq.
+Pickled weights (`.bin`, `.pt`) are converted to safetensors. A repository of FunASR (emotion2vec) has a config.yaml
+instead of a config.json, and its weights in one `.pt`; both are converted. What else a repository has is left there:
+weights for other libraries, optimiser states, weights in the format of fairseq.
 """
 
 from __future__ import annotations
@@ -38,6 +39,7 @@ WEIGHTS: dict[Kind, tuple[str, ...]] = {
     "facenet": (r".*\.pt",),
 }
 PICKLES = (".bin", ".pt")
+FUNASR = "config.yaml"  # the configuration where a repository is FunASR's; a config.json is made of it
 
 
 @dataclass(frozen=True)
@@ -84,7 +86,8 @@ class Wanted:
 
     Attributes:
         files: to be downloaded.
-        converted: for each pickle among them, the name of the safetensors that are made of it.
+        converted: for each pickle among them, the name of the safetensors that are made of it; for FUNASR that of the
+            config.json.
     """
 
     files: tuple[RemoteFile, ...]
@@ -118,22 +121,25 @@ def wanted(kind: Kind, repository: Repository) -> Wanted:
         >>> [file.name for file in chosen.files], chosen.converted
         (['config.json', 'pytorch_model.bin'], {'pytorch_model.bin': 'model.safetensors'})
     """
+    names = {file.name for file in repository.files}
+    funasr = kind == "hf" and FUNASR in names and "config.json" not in names
     patterns = [re.escape(repository.weights)] if repository.weights else WEIGHTS[kind]
+    if funasr:
+        patterns = [r"[^/]+\.pt"]
     found = (_whole([file for file in repository.files if re.fullmatch(pattern, file.name)]) for pattern in patterns)
     weights = next(filter(None, found), [])
-    if not weights:
+    if not weights or (funasr and len(weights) > 1):
         raise CheckpointError(f"{repository.name} has no weights that can be read here ({_has(repository)})")
-    config = {"hf": ("config.json",), "openclip": (OPEN_CLIP,), "facenet": ()}[kind]
-    names = {file.name for file in repository.files}
+    config = {"hf": (FUNASR if funasr else "config.json",), "openclip": (OPEN_CLIP,), "facenet": ()}[kind]
     for name in config:
         if name not in names:
             raise CheckpointError(f"{repository.name} has no {name}; is it a checkpoint of this kind?")
-    patterns = () if kind == "facenet" else (*FILES, *config)
+    patterns = () if kind == "facenet" else config if funasr else (*FILES, *config)
     others = [file for file in repository.files if any(fnmatchcase(file.name, pattern) for pattern in patterns)]
     others = [file for file in others if "/" not in file.name]
     weights = [file for file in weights if file.name != "pytorch_model.bin.index.json"]  # it names the pickles
     converted = {file.name: safe_name(kind, file.name) for file in weights if file.name.endswith(PICKLES)}
-    return Wanted((*others, *weights), converted)
+    return Wanted((*others, *weights), converted | ({FUNASR: "config.json"} if funasr else {}))
 
 
 def safe_name(kind: Kind, pickle: str) -> str:
@@ -144,6 +150,8 @@ def safe_name(kind: Kind, pickle: str) -> str:
         ('model-00001-of-00002.safetensors', 'model.safetensors')
     """
     match kind:
+        case "hf" if pickle.endswith(".pt"):
+            return "model.safetensors"
         case "hf":
             return pickle.removeprefix("pytorch_").removesuffix(".bin") + ".safetensors"
         case "openclip":

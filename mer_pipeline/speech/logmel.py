@@ -195,8 +195,8 @@ class LogMel(Encoder["torch.Tensor"]):
         return torch.nn.functional.pad(samples, (0, max(0, WINDOW - len(samples))))
 
     def infer(self, items: Sequence[torch.Tensor]) -> list[Row | Skip]:
-        """Compute the functionals of each clip, one clip after the other."""
-        return [self.row(self._functionals(samples)) for samples in items]
+        """Compute the functionals of each clip, one clip after the other. A clip is one step, at its middle."""
+        return [self.row(self._functionals(samples), times=[len(samples) / SAMPLE_RATE / 2]) for samples in items]
 
     def _functionals(self, samples: torch.Tensor) -> Contour:
         import torch

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+import numpy.typing as npt
 
 from mer_pipeline.base.batching import forward_rows
 from mer_pipeline.base.errors import CheckpointError, Skip
@@ -26,6 +27,8 @@ from mer_pipeline.speech.track import Samples
 if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedModel
+
+Times = npt.NDArray[np.float64]
 
 MODELS = ("hubert", "wav2vec2", "wavlm", "data2vec-audio", "whisper")
 STEP = SAMPLE_RATE // 2  # padded lengths are multiples of this, in samples
@@ -172,3 +175,54 @@ class SoundModel:
         if self.is_whisper:
             return max(1, -(-length // WHISPER_HOP))
         return int(self.model._get_feat_extract_output_lengths(length))
+
+
+def times_of(sound: SoundModel, lengths: Sequence[int]) -> Times:
+    """Return when each step of a clip is, as `step_times`. Whisper's log-mel frames are centred: its first is at 0 s.
+
+    Args:
+        sound: the model.
+        lengths: the number of samples of each chunk of the clip, in their order.
+    """
+    counts = [sound.steps(length) for length in lengths]
+    if sound.is_whisper:
+        return step_times(lengths, counts, WHISPER_HOP, 0)
+    return step_times(lengths, counts, *receptive_field(sound.config.conv_kernel, sound.config.conv_stride))
+
+
+def step_times(lengths: Sequence[int], counts: Sequence[int], hop: int, span: int) -> Times:
+    """Return when each step of a clip is: the middle of the samples that the convolutions make the step of.
+
+    Args:
+        lengths: the number of samples of each chunk of the clip, in their order.
+        counts: the number of steps of each.
+        hop: samples from one step to the next.
+        span: samples that a step is made of.
+
+    Returns:
+        (steps,) float64, in seconds since the clip's start, ascending.
+
+    Example:
+        The first step of wav2vec 2.0 and its kin is made of samples 0 to 399:
+
+        >>> step_times([720], [2], 320, 400).tolist()
+        [0.0125, 0.0325]
+    """
+    starts = np.cumsum([0, *lengths[:-1]])
+    chunks = [start + hop * np.arange(count) for start, count in zip(starts, counts, strict=True)]
+    times: Times = (np.concatenate(chunks) + span / 2) / SAMPLE_RATE
+    return times
+
+
+def receptive_field(kernels: Sequence[int], strides: Sequence[int]) -> tuple[int, int]:
+    """Return how many samples lie between two steps, and of how many one step is made, by a stack of convolutions.
+
+    Example:
+        >>> receptive_field((10, 3, 3, 3, 3, 2, 2), (5, 2, 2, 2, 2, 2, 2))
+        (320, 400)
+    """
+    hop, span = 1, 1
+    for kernel, stride in zip(kernels, strides, strict=True):
+        span += (kernel - 1) * hop
+        hop *= stride
+    return hop, span

@@ -16,7 +16,7 @@ from mer_pipeline.base.clips import Clip, Row
 from mer_pipeline.base.encoder import PooledEncoder, PooledParams, Vectors
 from mer_pipeline.base.errors import Skip
 from mer_pipeline.media import jpeg
-from mer_pipeline.vision.faces import pictures_of
+from mer_pipeline.vision.faces import pictures_of, times_of
 from mer_pipeline.vision.gradients import CELLS, ORIENTATIONS, gradients
 
 PICTURE_DIM = CELLS * CELLS * ORIENTATIONS
@@ -62,7 +62,7 @@ class Appearance(PooledEncoder[Row]):
         steps = np.concatenate([np.stack([gradients(picture) for picture in pictures]), colours], axis=1)
         steps = steps.astype(np.float32)
         moving = np.broadcast_to(change(steps), steps.shape)
-        return self.pooled(np.concatenate([steps, moving], axis=1))
+        return self.pooled(np.concatenate([steps, moving], axis=1), times_of(clip, self.params.input))
 
     def infer(self, items: Sequence[Row]) -> list[Row | Skip]:
         """Return the rows as they are: `prepare` has done all the work."""

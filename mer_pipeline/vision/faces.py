@@ -73,6 +73,12 @@ def pictures_of(clip: Clip, table: str) -> Sequence[bytes]:
     return Faces.of(row).crops if table == "faces" else Frames.of(row).jpegs
 
 
+def times_of(clip: Clip, table: str) -> Sequence[float]:
+    """Return the presentation times of a clip's frames or face crops, in seconds; as `pictures_of`."""
+    row = clip.need(table)
+    return Faces.of(row).times if table == "faces" else Frames.of(row).times
+
+
 class ChooseFace(Transform[Row | Skip]):
     """The transform from the people of a clip to its primary face. `prepare` does all the work."""
 

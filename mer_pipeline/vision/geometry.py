@@ -139,7 +139,7 @@ class FaceGeometry(PooledEncoder[Row]):
         looks = np.stack([gradients(jpeg.decode(crop), CROP_SIDE, CELLS) for crop in faces.crops])
         moving = [shapes.max(axis=0) - shapes.min(axis=0), change(shapes), head_motion(faces), change(looks)]
         fixed = np.broadcast_to(np.concatenate(moving).astype(np.float32), (len(shapes), sum(map(len, moving))))
-        return self.pooled(np.concatenate([shapes, looks, fixed], axis=1))
+        return self.pooled(np.concatenate([shapes, looks, fixed], axis=1), faces.times)
 
     def infer(self, items: Sequence[Row]) -> list[Row | Skip]:
         """Return the rows as they are: `prepare` has done all the work."""

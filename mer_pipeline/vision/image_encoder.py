@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,7 +20,7 @@ from mer_pipeline.base.encoder import PooledEncoder
 from mer_pipeline.base.errors import CheckpointError, Skip
 from mer_pipeline.media import jpeg
 from mer_pipeline.models.checkpoint import loading
-from mer_pipeline.vision.faces import pictures_of
+from mer_pipeline.vision.faces import pictures_of, times_of
 
 if TYPE_CHECKING:
     import torch
@@ -100,11 +101,23 @@ def rows_by_clip(
         yield np.stack([next(vectors).float().numpy() for _ in item])
 
 
-class ImageEncoder(PooledEncoder["torch.Tensor"]):
+@dataclass(frozen=True)
+class Pictures:
+    """The pictures of one clip.
+
+    Attributes:
+        tensors: (pictures, 3, side, side) float32.
+        times: (pictures,), in seconds since the clip's start.
+    """
+
+    tensors: torch.Tensor
+    times: Sequence[float]
+
+
+class ImageEncoder(PooledEncoder[Pictures]):
     """Base of the encoders that make one vector of each picture and average them over time.
 
-    An item is the pictures of one clip, (pictures, 3, side, side) float32. All pictures have the size that the network
-    needs, so that only the number of rows in the last group is padded.
+    All pictures have the size that the network needs, so that only the number of rows in the last group is padded.
     """
 
     uses_torch = True
@@ -127,10 +140,12 @@ class ImageEncoder(PooledEncoder["torch.Tensor"]):
     def network(self, pictures: torch.Tensor) -> torch.Tensor:
         """Compute a vector for each picture: (rows, 3, side, side) float32 to (rows, dim)."""
 
-    def prepare(self, clip: Clip) -> torch.Tensor:
+    def prepare(self, clip: Clip) -> Pictures:
         """Decode and preprocess the pictures of a clip."""
-        return picture_tensors(clip, self.params.input, self.preprocess)
+        table = self.params.input
+        return Pictures(picture_tensors(clip, table, self.preprocess), times_of(clip, table))
 
-    def infer(self, items: Sequence[torch.Tensor]) -> list[Row | Skip]:
+    def infer(self, items: Sequence[Pictures]) -> list[Row | Skip]:
         """Compute a vector for each picture, in fixed groups across clips, and average the vectors of each clip."""
-        return [self.pooled(vectors) for vectors in rows_by_clip(self.network, items, self.batch_rows, self._device)]
+        by_clip = rows_by_clip(self.network, [item.tensors for item in items], self.batch_rows, self._device)
+        return [self.pooled(vectors, item.times) for item, vectors in zip(items, by_clip, strict=True)]

@@ -99,6 +99,7 @@ def test_steps_are_averaged_where_they_are_there(place: Path) -> None:
     go("x-FRA", "mine", frame_level=True)
     assert rows() == {"a": [2, 4], "b": [1, 2], "s1/c": "a value is not finite (infinite or not a number)"}
     assert [row["sequence"] for row in rows_of(Path("data/features/mine"))] == [[[1, 2], [3, 6]], [[0, 0], [2, 4]]]
+    assert {row["times"] for row in rows_of(Path("data/features/mine"))} == {None}
     go("x-FRA", "other", zeros_absent=True, std=True)
     assert rows("other")["a"] == [2, 4, 1, 2]
     assert rows("other")["b"] == [2, 4, 0, 0]

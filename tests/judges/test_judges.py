@@ -18,7 +18,8 @@ from mer_pipeline.judges.hf_image import MODELS
 from mer_pipeline.judges.judge import Judge, make_judge
 from mer_pipeline.judges.llm_scores import LlmScoresParams
 from mer_pipeline.judges.open_clip import ZeroShot, ZeroShotParams, load_tokenizer
-from mer_pipeline.models.tiny import EXPRESSIONS, make_tiny
+from mer_pipeline.models.tiny import make_tiny
+from mer_pipeline.models.tiny_vision import EXPRESSIONS
 from mer_pipeline.speech.track import Sound
 from mer_pipeline.store.fingerprint import fingerprint_of
 from mer_pipeline.tables.rows import to_table

@@ -14,7 +14,8 @@ from mer_pipeline.judges.judge import make_judge
 from mer_pipeline.judges.label_map import Columns, columns_of, known_maps, labels_of
 from mer_pipeline.judges.llm_scores import LlmScoresParams
 from mer_pipeline.models.huggingface import load_config
-from mer_pipeline.models.tiny import EXPRESSIONS, make_tiny
+from mer_pipeline.models.tiny import make_tiny
+from mer_pipeline.models.tiny_vision import EXPRESSIONS
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 

@@ -210,12 +210,34 @@ def miniatures(folder: Path, commits: dict[str, str]) -> dict[str, Repo]:
         "hfl/chinese-roberta-wwm-ext-large": roberta,
         "timm/vit_large_patch14_clip_224.openai": clip_of_timm | timm | words(folder / "words") | JUNK,
     }
+    made["MCG-NJU/videomae-base"] = (
+        contents(make_tiny("videomae", folder / "videomae")) | JUNK | {"pytorch_model.bin": b"pickle"}
+    )
+    made["emotion2vec/emotion2vec_plus_large"] = emotion2vec_files(folder / "emotion2vec")
     return {name: repo(files, commits.get(name, "c" * 40)) for name, files in made.items()} | {
         "TencentGameMate/chinese-hubert-large": Repo(
             {"main": tencent, tencent: tencent, "refs/pr/1": "083a604" + "0" * 33},
             {tencent: hubert, "083a604" + "0" * 33: hubert | {"model.safetensors": safe}},
         )
     }
+
+
+def emotion2vec_files(folder: Path) -> dict[str, bytes]:
+    """emotion2vec+ as FunASR publishes it: a config.yaml, and a pickle with the weights under `model`."""
+    import argparse
+
+    from ruamel.yaml import YAML
+    from safetensors.torch import load_file
+
+    make_tiny("emotion2vec", folder)
+    config = json.loads((folder / "config.json").read_text())
+    text = io.StringIO()
+    YAML(typ="safe").dump({"model": "Emotion2vec", "model_conf": config["model_conf"], "train_conf": {}}, text)
+    state = load_file(folder / "model.safetensors")
+    return JUNK | {
+        "config.yaml": text.getvalue().encode(), "configuration.json": b'{"framework": "pytorch"}',
+        "model.pt": saved({"args": argparse.Namespace(seed=1), "model": state}), "tokens.txt": b"angry\nunuse_0\n",
+    }  # fmt: skip
 
 
 def words(folder: Path) -> dict[str, bytes]:

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import argparse
+import collections
+import fractions
 import os
+import pathlib
 import socket
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from mer_pipeline.base.errors import CheckpointError
-from mer_pipeline.models.convert import KEPT, convert, plain, write_index
+from mer_pipeline.models.convert import KEPT, convert, convert_config, plain, write_index
 from mer_pipeline.models.wanted import RemoteFile, Repository, wanted
 
 
@@ -40,6 +45,52 @@ def test_a_pickle_with_code_is_refused_and_not_run(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["pytorch_model.bin"]
     torch.load(source, weights_only=False)
     assert ran.exists()  # the file is as bad as it is meant to be
+
+
+def test_objects_beside_the_weights_of_funasr_are_not_made(tmp_path: Path) -> None:
+    """FunASR and fairseq keep settings of the training there: the tensors under `model` are taken, and nothing runs."""
+    source, ran = tmp_path / "model.pt", tmp_path / "ran"
+    weights = {"w": torch.arange(6.0).reshape(2, 3), "tied": torch.ones(2), "p": torch.nn.Parameter(torch.zeros(1))}
+    others = {
+        "cfg": Evil(ran), "args": argparse.Namespace(lr=1.0, name="x"), "when": np.float64(3.0),
+        "history": [collections.Counter("ab"), {fractions.Fraction(1, 3)}, pathlib.PurePosixPath("a/b")],
+    }  # fmt: skip
+    torch.save({**others, "model": collections.OrderedDict(weights)}, source)
+    with pytest.raises(CheckpointError, match="nothing else is loaded"):
+        convert(source, tmp_path / "model.safetensors")
+    convert(source, tmp_path / "model.safetensors", funasr=True)
+    found = load_file(tmp_path / "model.safetensors")
+    assert found.keys() == weights.keys()
+    assert all(torch.equal(found[name], weights[name]) for name in weights)
+    assert not ran.exists()
+
+
+def test_an_object_among_the_weights_of_funasr_is_refused(tmp_path: Path) -> None:
+    """What stands for an object is no tensor; and a file without the entry `model` has no weights."""
+    source, ran = tmp_path / "model.pt", tmp_path / "ran"
+    for state in ({"model": {"w": torch.ones(2), "x": Evil(ran)}}, {"w": torch.ones(2)}, {"model": Evil(ran)}):
+        torch.save(state, source)
+        with pytest.raises(CheckpointError, match="it is no dictionary of tensors"):
+            convert(source, tmp_path / "model.safetensors", funasr=True)
+    assert not ran.exists()
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("model: Paraformer\nmodel_conf: {}", "is of the model Paraformer; of FunASR's, emotion2vec is known"),
+        ("model: Emotion2vec", "cannot be used"),
+        ("model: [", "cannot be used"),
+        ("model: !!python/object/apply:os.getcwd []", "cannot be used"),
+        ("- 1", "cannot be used"),
+    ],
+)
+def test_a_config_yaml_of_another_model(tmp_path: Path, text: str, says: str) -> None:
+    """One sentence, and no config.json."""
+    (tmp_path / "config.yaml").write_text(text)
+    with pytest.raises(CheckpointError, match=says):
+        convert_config(tmp_path / "config.yaml", tmp_path / "config.json")
+    assert not (tmp_path / "config.json").exists()
 
 
 def test_values_types_and_shapes_are_kept(tmp_path: Path) -> None:

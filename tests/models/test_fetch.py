@@ -21,7 +21,7 @@ import torch
 from safetensors.numpy import save
 
 from mer_pipeline.base.atomic import TEMPORARY
-from mer_pipeline.base.encoder import make_encoder
+from mer_pipeline.base.encoder import ENCODER, make_encoder
 from mer_pipeline.base.errors import CheckpointError, DownloadError, UsageError
 from mer_pipeline.cli.fetch import fetch, fetch_from, fetch_to, plan_text
 from mer_pipeline.config.params import Params, load_params
@@ -469,6 +469,41 @@ def commits_of(params: Params) -> dict[str, str]:
     """For each repository that a profile names, its commit."""
     parts = [spec.partition(":")[2].partition("@") for spec in checkpoints(params).values()]
     return {TIMM if name.startswith("ViT") else name: commit for name, _, commit in parts}
+
+
+def test_emotion2vec_in_the_layout_of_funasr(
+    hub: LocalHub, tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its config.yaml and its pickle are converted, and the family computes with what is there."""
+    hub.repos = miniatures(tmp_path / "made", {"TencentGameMate/chinese-hubert-large": "d" * 40})
+    spec = "hf:emotion2vec/emotion2vec_plus_large"
+    got(hub, spec, dry_run=True)
+    said = capsys.readouterr().out
+    assert "model.pt is pickled, and is converted to model.safetensors" in said
+    assert "config.yaml is YAML, and is converted to config.json" in said
+    got(hub, spec)
+    assert files_of(spec) == {"config.json", "model.safetensors", NAME}
+    check_locked({"x0": spec})
+    sound = clip(audio=sound_row(np.random.default_rng(0).normal(0, 0.1, 8000)))
+    vectors = []
+    for checkpoint in (spec, f"dir:{tiny / 'emotion2vec'}"):
+        made = make_encoder("x", ENCODER.parse({"family": "emotion2vec", "input": "audio", "checkpoint": checkpoint}))
+        made.setup(torch.device("cpu"))
+        (row,) = made.infer([made.prepare(sound)])
+        assert isinstance(row, dict)
+        vectors.append(row["vector"])
+    assert np.array_equal(*vectors)
+
+
+def test_a_video_model_is_fetched(hub: LocalHub, tmp_path: Path) -> None:
+    """VideoMAE in the hub's layout, by its commit; the pickle beside the safetensors stays there."""
+    hub.repos = miniatures(tmp_path / "made", {"TencentGameMate/chinese-hubert-large": "d" * 40})
+    spec = f"hf:MCG-NJU/videomae-base@{'c' * 40}"
+    got(hub, spec)
+    assert files_of(spec) == {"config.json", "model.safetensors", "preprocessor_config.json", NAME}
+    made = make_encoder("x", ENCODER.parse({"family": "hf-video", "input": "frames", "checkpoint": spec}))
+    made.setup(torch.device("cpu"))
+    made.infer([made.prepare(clip(frames=valid(jpegs=pictures(3), times=[0.0, 0.1, 0.2])))])
 
 
 @pytest.fixture(scope="module")
