@@ -35,10 +35,9 @@ from mer_pipeline.models.lock import LOCK, check_locked, lock_models
 from mer_pipeline.models.origin import NAME, read_origin
 from mer_pipeline.models.wanted import RemoteFile
 from tests.conftest import clip, face_row, pictures, sound_row, valid
-from tests.models.hub import LocalHub, Repo, miniatures, repo, saved, serving
+from tests.models.hub import TIMM, LocalHub, Repo, miniatures, repo, saved, serving
 
 ROOT = Path(__file__).resolve().parents[2]
-TIMM = "timm/vit_large_patch14_clip_224.openai"
 WEIGHTS = save({"w": np.arange(20_000, dtype=np.float32)}, {"format": "pt"})
 SMALL = {"config.json": b'{"model_type": "bert"}', "model.safetensors": WEIGHTS, "vocab.txt": b"a\nb\n", "x.h5": b"x"}
 SPEC = "hf:org/name"
@@ -465,12 +464,6 @@ def test_the_command_uses_mirror_and_proxy(hub: LocalHub) -> None:
     assert len(ran.stderr.splitlines()) == 1
 
 
-def commits_of(params: Params) -> dict[str, str]:
-    """For each repository that a profile names, its commit."""
-    parts = [spec.partition(":")[2].partition("@") for spec in checkpoints(params).values()]
-    return {TIMM if name.startswith("ViT") else name: commit for name, _, commit in parts}
-
-
 @pytest.fixture(scope="module")
 def profiles() -> dict[str, Params]:
     return {name: load_params(ROOT / f"profiles/{name}.yaml") for name in ("ecmf", "mertools")}
@@ -480,9 +473,7 @@ def profiles() -> dict[str, Params]:
 def full(tmp_path_factory: pytest.TempPathFactory, profiles: dict[str, Params]) -> Path:
     """A project whose models are fetched for both profiles from miniatures of the real repositories."""
     folder = tmp_path_factory.mktemp("full")
-    commits = commits_of(profiles["ecmf"]) | commits_of(profiles["mertools"])
-    assert all(len(commit) == 40 for commit in commits.values())
-    hub = LocalHub(miniatures(folder, commits))
+    hub = LocalHub(miniatures(folder))
     (folder / "project").mkdir()
     (folder / "project/prompts").symlink_to(ROOT / "prompts")
     with pytest.MonkeyPatch.context() as patch, serving(hub):
