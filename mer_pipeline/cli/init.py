@@ -242,7 +242,7 @@ def _next(model: str | None, specs: Iterable[str]) -> list[str]:
     lines = []
     if model is not None:
         lines.append(f"  a language model writes the context: start a server for {model}, set its url under")
-        lines.append("  [llm] in .mer.toml; or run this again with --no-llm (docs/enrichment.md). For what it will cost:")
-        lines.append("  `dvc repro transcribe faces`, then `mer enrich estimate`")
+        lines.append("  [llm] in .mer.toml; or run this again with --no-llm (docs/enrichment.md)")
+        lines.append("  what it will cost: `dvc repro transcribe faces`, then `mer enrich estimate`")
     fetch = "mer models fetch (docs/encoders.md), then " if any(map(can_be_fetched, specs)) else ""
     return [*lines, f"next: {fetch}dvc repro"]
