@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import os
 import random
@@ -24,7 +25,9 @@ from mer_pipeline.base.atomic import TEMPORARY
 from mer_pipeline.base.encoder import make_encoder
 from mer_pipeline.base.errors import CheckpointError, DownloadError, UsageError
 from mer_pipeline.cli.fetch import fetch, fetch_from, fetch_to, plan_text
-from mer_pipeline.config.params import Params, load_params
+from mer_pipeline.cli.language import LANGUAGES, set_language
+from mer_pipeline.cli.profiles import plain, read_profile
+from mer_pipeline.config.params import Params, parse_params
 from mer_pipeline.config.steps import checkpoints
 from mer_pipeline.judges.judge import make_judge
 from mer_pipeline.models import hub as hub_module
@@ -466,12 +469,20 @@ def test_the_command_uses_mirror_and_proxy(hub: LocalHub) -> None:
 
 @pytest.fixture(scope="module")
 def profiles() -> dict[str, Params]:
-    return {name: load_params(ROOT / f"profiles/{name}.yaml") for name in ("ecmf", "mertools")}
+    """The full profiles as `mer init` writes them, in both languages."""
+    found = {}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(ROOT)
+        for name, language in itertools.product(("ecmf", "mertools"), LANGUAGES):
+            params = read_profile(name)
+            set_language(params, language)
+            found[name if language == "zh" else f"{name} {language}"] = parse_params(plain(params), "params.yaml")
+    return found
 
 
 @pytest.fixture(scope="module")
 def full(tmp_path_factory: pytest.TempPathFactory, profiles: dict[str, Params]) -> Path:
-    """A project whose models are fetched for both profiles from miniatures of the real repositories."""
+    """A project whose models are fetched for all profiles from miniatures of the real repositories."""
     folder = tmp_path_factory.mktemp("full")
     hub = LocalHub(miniatures(folder))
     (folder / "project").mkdir()
@@ -488,12 +499,12 @@ def full(tmp_path_factory: pytest.TempPathFactory, profiles: dict[str, Params]) 
 CLIP = clip(
     frames=valid(jpegs=pictures(3, 0), times=[0.0, 0.1, 0.2]), faces=face_row(3, 0),
     audio=sound_row(np.random.default_rng(0).normal(0, 0.1, 16_000)),
-    transcript=valid(zh="我很生气", en=None), enriched=valid(text="我很生气"),
+    transcript=valid(zh="我很生气", en="I am angry."), enriched=valid(text="我很生气"),
 )  # fmt: skip
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("profile", ["ecmf", "mertools"])
+@pytest.mark.parametrize("profile", ["ecmf", "mertools", "ecmf en", "mertools en"])
 def test_the_full_profiles_start_as_shipped(
     full: Path, profiles: dict[str, Params], profile: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
