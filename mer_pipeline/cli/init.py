@@ -219,8 +219,8 @@ def _counts(listing: Listing, classes: Sequence[str]) -> list[str]:
     for name in (*classes, unlabelled):
         lines.append(f"  {name:<{wide}}" + "".join(f"{counts[name, split]:>8}" for split in SPLITS))
     kinds = Counter(note.kind for note in listing.notes)
-    first = {note.kind: note.message for note in reversed(listing.notes)}
-    return lines + [f"  {count} times {kind}, the first: {first[kind]}" for kind, count in sorted(kinds.items())]
+    first = {note.kind: f"('{note.clip_id}'): {note.message}" for note in reversed(listing.notes)}
+    return lines + [f"  {count} times {kind}, the first {first[kind]}" for kind, count in sorted(kinds.items())]
 
 
 def _pretrained(checkpoints: Checkpoints) -> list[str]:

@@ -308,7 +308,7 @@ def test_init_counts(project: Path) -> None:
     assert ["happy", "1", "1", "0"] in lines
     assert ["sad", "2", "0", "0"] in lines
     assert ["no", "label", "0", "0", "2"] in lines
-    assert "1 times NoFile, the first: clips.csv names this clip and there is no such file" in said
+    assert "1 times NoFile, the first ('x'): clips.csv names this clip and there is no such file" in said
     assert (
         "1 files of other kinds (1 .flv) are not read: convert such files, as with `ffmpeg -i 'f.flv' 'f.mp4'`" in said
     )
