@@ -6,6 +6,7 @@ time, and which steps are the clip's own.
 """
 
 import io
+import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from PIL import Image
 from mer_pipeline.base.clips import Clip
 from mer_pipeline.base.encoder import ENCODER, Encoder, make_encoder
 from mer_pipeline.base.errors import Skip
-from mer_pipeline.models.tiny import TONES
+from mer_pipeline.models.tiny import CORPUS, TONES
 from mer_pipeline.models.tiny_vision import EXPRESSIONS
 from tests.conftest import clip, sound_row, valid
 from tests.judges.conftest import Make
@@ -466,6 +467,48 @@ def test_char_ngram_is_scikit_learns_hashing_vectorizer(tiny: Path, language: st
     found = embed(encoder(tiny, "char-ngram", language=language), [clip(transcript=valid(**words))])[0]
     np.testing.assert_array_equal(found, hasher.transform([words[language]]).toarray()[0].astype(np.float32))
     assert np.linalg.norm(found) == pytest.approx(1)
+
+
+@torch.inference_mode()
+def test_a_multilingual_model_with_a_prefix(tmp_path: Path) -> None:
+    """The layout of XLM-R and multilingual E5: a Unigram `tokenizer.json` beside SentencePiece's own file, token 1 as
+    padding. The prefix is read with the text and is in the mean, as E5's own pooling has it; <s> and </s> are not."""
+    import tokenizers
+    import transformers
+
+    trained = tokenizers.Tokenizer(tokenizers.models.Unigram())
+    trained.pre_tokenizer = tokenizers.pre_tokenizers.Metaspace()
+    trained.decoder = tokenizers.decoders.Metaspace()
+    special = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]
+    trainer = tokenizers.trainers.UnigramTrainer(vocab_size=200, special_tokens=special, unk_token="<unk>")
+    trained.train_from_iterator([*CORPUS, "query: passage:"], trainer)
+    ends = [(token, trained.token_to_id(token)) for token in ("<s>", "</s>")]
+    trained.post_processor = tokenizers.processors.TemplateProcessing(single="<s> $A </s>", special_tokens=ends)
+    trained.save(str(tmp_path / "tokenizer.json"))
+    names = {"bos_token": "<s>", "cls_token": "<s>", "eos_token": "</s>", "sep_token": "</s>"}
+    names |= {"unk_token": "<unk>", "pad_token": "<pad>", "mask_token": "<mask>"}
+    told = {**names, "model_max_length": 512, "tokenizer_class": "XLMRobertaTokenizer"}
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps(told))
+    (tmp_path / "special_tokens_map.json").write_text(json.dumps(names))
+    (tmp_path / "sentencepiece.bpe.model").write_bytes(b"read by another library")
+    config = transformers.XLMRobertaConfig(
+        vocab_size=trained.get_vocab_size(), hidden_size=32, intermediate_size=64, num_hidden_layers=2,
+        num_attention_heads=2, max_position_embeddings=66, type_vocab_size=1, pad_token_id=1,
+    )  # fmt: skip
+    torch.manual_seed(0)
+    model = transformers.XLMRobertaModel(config).eval()
+    model.save_pretrained(tmp_path)
+    params = {"family": "hf-text", "input": "transcript", "checkpoint": f"dir:{tmp_path}", "frame_level": True}
+    tokenizer = transformers.AutoTokenizer.from_pretrained(tmp_path)
+    for prefix in ("", "query: "):
+        made = make_encoder("x", ENCODER.parse({**params, "prefix": prefix}))
+        made.setup(torch.device("cpu"))
+        for said in ("我有点担心明天的考试。", "Why did you not tell me?", "我很生气 so happy"):
+            row = made.infer([made.prepare(clip(transcript=valid(zh=said, en=None)))])[0]
+            assert isinstance(row, dict)
+            states = model(**tokenizer(f"{prefix}{said}", return_tensors="pt")).last_hidden_state[0, 1:-1].numpy()
+            assert_close(row["sequence"], states)
+            assert_close(row["vector"], states.mean(axis=0))
 
 
 def votes(make: Make, name: str, clips: Sequence[Clip], **options: object) -> list[np.ndarray]:

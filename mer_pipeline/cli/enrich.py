@@ -83,7 +83,10 @@ def estimate() -> str:
 
 def _prompts(render: RenderPrompt, params: LanguageModelParams) -> Iterator[tuple[str, Row]]:
     """Return the prompt of every clip that has one, as the stage would write it from the present tables in data/."""
-    transcripts = read_folder(Project().table("transcript")).to_pylist()
+    folder = Project().table("transcript")
+    if not folder.exists():
+        raise StageError("there are no transcripts to ask about; make them with `dvc repro transcribe faces`")
+    transcripts = read_folder(folder).to_pylist()
     cues = read_folder(CUES).to_pylist() if CUES.exists() else []
     manifest = pq.read_table(Project().manifest, columns=["clip_id", "group", "order"]).to_pylist()
     context = {str(row["clip_id"]): row for row in context_of(cues, transcripts, manifest, params).to_pylist()}

@@ -16,7 +16,6 @@ from mer_pipeline.base.errors import ComponentError, DatasetError, UsageError, d
 from mer_pipeline.cli.columns import SYNONYMS, Ask, ask_terminal, find_classes, find_columns
 from mer_pipeline.cli.language import Language, find_language, set_language
 from mer_pipeline.cli.profiles import (
-    OPENFACE,
     PROFILES,
     is_untouched,
     plain,
@@ -25,8 +24,9 @@ from mer_pipeline.cli.profiles import (
     text_of,
     without_language_model,
 )
+from mer_pipeline.cli.release import BASELINE, set_best, set_faces
 from mer_pipeline.config.components import ADAPTERS
-from mer_pipeline.config.params import Params, parse_params
+from mer_pipeline.config.params import parse_params
 from mer_pipeline.config.project import Project
 from mer_pipeline.config.steps import checkpoints
 from mer_pipeline.datasets.adapter import MER_CLASSES
@@ -87,10 +87,10 @@ def write_params(
     params["dataset"] = dataset
     checked = parse_params(plain(params), str(PARAMS))  # what is written must be readable
     listing = list_dataset(checked.dataset)  # and so must the clips
-    faces = _given_faces(listing, checked)
-    if faces and not any(entry.video for entry in listing.entries.values()):
-        params["faces"] = CommentedMap(OPENFACE)
+    faces = set_faces(params, listing, checked)
     words = _set_language(params, listing, language, ADAPTERS.load(checked.dataset.adapter).language)
+    if profile == BASELINE and (best := set_best(params, checked.dataset.adapter)):
+        words.append(f"  the best single features of this release: {', '.join(best)}")
     checked = parse_params(plain(params), str(PARAMS))
     from mer_pipeline.heads.make import check_heads  # loads torch
 
@@ -219,26 +219,8 @@ def _counts(listing: Listing, classes: Sequence[str]) -> list[str]:
     for name in (*classes, unlabelled):
         lines.append(f"  {name:<{wide}}" + "".join(f"{counts[name, split]:>8}" for split in SPLITS))
     kinds = Counter(note.kind for note in listing.notes)
-    first = {note.kind: note.message for note in reversed(listing.notes)}
-    return lines + [f"  {count} times {kind}, the first: {first[kind]}" for kind, count in sorted(kinds.items())]
-
-
-def _given_faces(listing: Listing, params: Params) -> list[str]:
-    """What to say of faces that the dataset brings."""
-    count = sum(entry.faces is not None for entry in listing.entries.values())
-    if not count:
-        return []
-    if any(entry.video for entry in listing.entries.values()):
-        return [
-            f"  {count} arrays of faces are there: with faces.detector: openface they are used instead of the videos"
-        ]
-    lacking = [
-        name
-        for name, encoder in params.encoders.items()
-        if encoder.input == "frames" or encoder.family == "face-geometry"
-    ]
-    told = f"; {', '.join(lacking)} have nothing to read: let them read faces, or take them out" if lacking else ""
-    return [f"  no videos: faces.detector is openface, for the {count} arrays of faces that are there{told}"]
+    first = {note.kind: f"('{note.clip_id}'): {note.message}" for note in reversed(listing.notes)}
+    return lines + [f"  {count} times {kind}, the first {first[kind]}" for kind, count in sorted(kinds.items())]
 
 
 def _pretrained(checkpoints: Checkpoints) -> list[str]:
@@ -260,8 +242,7 @@ def _next(model: str | None, specs: Iterable[str]) -> list[str]:
     lines = []
     if model is not None:
         lines.append(f"  a language model writes the context: start a server for {model}, set its url under")
-        lines.append(
-            "  [llm] in .mer.toml, then `mer enrich estimate`; or run this again with --no-llm (docs/enrichment.md)"
-        )
+        lines.append("  [llm] in .mer.toml; or run this again with --no-llm (docs/enrichment.md)")
+        lines.append("  what it will cost: `dvc repro transcribe faces`, then `mer enrich estimate`")
     fetch = "mer models fetch (docs/encoders.md), then " if any(map(can_be_fetched, specs)) else ""
     return [*lines, f"next: {fetch}dvc repro"]

@@ -14,13 +14,13 @@ from ruamel.yaml.comments import CommentedMap
 from ruamel.yaml.error import YAMLError
 
 from mer_pipeline.cli.language import LANGUAGES, set_language
+from mer_pipeline.cli.release import BASELINE, OPENFACE, set_best, set_detected
 from mer_pipeline.config.components import JUDGES
 from mer_pipeline.enrich.backend import EnrichParams
 from mer_pipeline.judges.judge import JudgeParams
 
 PROFILES = Path("profiles")
 TEMPLATE = EnrichParams.model_fields["backend"].default  # the backend that asks no language model
-OPENFACE = {"detector": "openface"}  # the section `faces` of a dataset that has faces and no videos
 
 
 def profile_names() -> list[str]:
@@ -75,7 +75,7 @@ def is_untouched(text: str) -> bool:
         written = _yaml().load(text)
         after = _after_dataset(written)
         enrich, faces = written["enrich"], written["faces"]
-        language, backend = enrich["language"], enrich["backend"]
+        language, backend, adapter = enrich["language"], enrich["backend"], written["dataset"]["adapter"]
     except (YAMLError, KeyError, TypeError):
         return False
     for name in profile_names():
@@ -84,7 +84,11 @@ def is_untouched(text: str) -> bool:
             return True
         if language in LANGUAGES:
             set_language(params, language)
-        if faces == OPENFACE:
+        if name == BASELINE:
+            set_best(params, adapter)
+            if faces != params["faces"]:
+                set_detected(params)
+        elif faces == OPENFACE:
             params["faces"] = CommentedMap(OPENFACE)
         if backend == TEMPLATE:
             without_language_model(params)

@@ -129,8 +129,9 @@ class Chat:
                 self._http.request("GET", "/models", None, LOOK_S, _patience(LOOK_S))
             except CannotConnect:
                 raise UsageError(
-                    f"no server at {self._url}; start it, set url under [llm] in .mer.toml or MER_LLM_URL, or set "
-                    "enrich.offline or enrich.backend: template in params.yaml"
+                    f"no server at {self._url}; start it, or set url under [llm] in .mer.toml or MER_LLM_URL; to do "
+                    "without a language model run `mer init --no-llm`, or set enrich.backend: template in params.yaml "
+                    "(docs/enrichment.md); to use the known replies alone set enrich.offline"
                 ) from None
             except Stopping:
                 raise Transient("stopped before it was asked", tried=True) from None

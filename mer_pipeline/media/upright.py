@@ -45,7 +45,8 @@ def shown_size(frame: VideoFrame, aspect: Fraction | None) -> tuple[int, int]:
 def upright(frame: VideoFrame, aspect: Fraction | None) -> npt.NDArray[np.uint8]:
     """Return a frame as it is shown: (height, width, 3) uint8 RGB. Arguments and errors are those of `shown_size`."""
     size = _square(frame.width, frame.height, aspect)
-    rgb = np.asarray(frame.to_ndarray(format="rgb24"), dtype=np.uint8)
+    # Each frame would start threads of its own, hundreds in a long clip, and run into the decoding process's limits.
+    rgb = np.asarray(frame.to_ndarray(format="rgb24", threads=1), dtype=np.uint8)
     if size != (frame.width, frame.height):
         rgb = np.asarray(Image.fromarray(rgb).resize(size, Image.Resampling.LANCZOS))
     return orient(rgb, axes_of(frame))

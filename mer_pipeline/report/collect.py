@@ -115,6 +115,7 @@ class Facts:
     problems: tuple[Problem, ...]
     lacking: dict[str, tuple[str, ...]] = field(default_factory=dict)  # by clip, such as "faces: no face"
     fallbacks: tuple[tuple[str, int], ...] = ()  # each reason for a fallback, with its number of clips
+    heard: int = 0  # how many clips have words that a recogniser heard
     params: str | None = None
     agreement: LabelMetrics | None = None
     ablation: AblationMetrics | None = None
@@ -167,6 +168,7 @@ def collect(project: Project, classes: Sequence[str]) -> Facts:
         problems=problems,
         lacking=lacking,
         fallbacks=_fallbacks(project.table("enriched")),
+        heard=sum(bool(row["heard"]) for row in read_rows(project.table("transcript"), ["heard"])),
         params=_text_of(project.params),
         agreement=LabelMetrics.find(project.metrics("labels")),
         ablation=AblationMetrics.find(project.metrics("ablation")),

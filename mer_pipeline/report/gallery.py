@@ -64,6 +64,7 @@ class Card:
     loudness: float | None  # RMS in dBFS
     zh: str | None
     en: str | None
+    heard: bool  # whether a recogniser heard the words
     enriched: str | None
     given: str | None
     refined: str | None
@@ -111,7 +112,7 @@ def gallery(facts: Facts, project: Project, size: int) -> tuple[Card, ...]:
     frames = rows_of(project.table("frames"), chosen, ["jpegs", "times"])
     faces = rows_of(project.table("faces"), chosen, ["crops", "times", "scores"])
     audio = rows_of(project.table("audio"), chosen, ["pcm", "rms_dbfs"])
-    words = rows_of(project.table("transcript"), chosen, ["zh", "en"])
+    words = rows_of(project.table("transcript"), chosen, ["zh", "en", "heard"])
     enriched = rows_of(project.table("enriched"), chosen, ["text"])
     cards: list[Card] = []
     for clip_id in chosen:
@@ -130,6 +131,7 @@ def gallery(facts: Facts, project: Project, size: int) -> tuple[Card, ...]:
                 loudness=number(audio.get(clip_id, {}).get("rms_dbfs")),
                 zh=_short(words.get(clip_id, {}).get("zh")),
                 en=_short(words.get(clip_id, {}).get("en")),
+                heard=bool(words.get(clip_id, {}).get("heard")),
                 enriched=_short(enriched.get(clip_id, {}).get("text")),
                 given=fact.given,
                 refined=refined.label if refined else None,

@@ -22,6 +22,7 @@ from mer_pipeline.base.errors import ParamsError, Skip
 from mer_pipeline.media.sound import SAMPLE_RATE
 from mer_pipeline.models.checkpoint import resolve, value_files
 from mer_pipeline.models.huggingface import Layers, check_layers, hidden_states, load_model, sum_layers
+from mer_pipeline.speech.fixed_chunks import FixedChunks
 from mer_pipeline.speech.sound_model import Chunks, SoundModel, times_of
 from mer_pipeline.speech.track import Sound
 from mer_pipeline.speech.whisper import OwnLength
@@ -39,7 +40,10 @@ class HfSpeechParams(ModelParams):
 
     input: Literal["audio"]  # the sound track
     layers: Layers = 1  # sum of the last n hidden layers, or of these (0 = embeddings)
-    chunk_seconds: Annotated[float, Field(gt=0.1)] = 20.0  # longer clips are cut into equal chunks
+    chunk_seconds: Annotated[float, Field(gt=0.1)] = 20.0  # longer clips are cut into chunks
+    # equal: chunks of one length, each normalised by itself. fixed: the sound is normalised as a whole and cut every
+    # chunk_seconds, as the official baseline does; not for Whisper
+    chunks: Literal["equal", "fixed"] = "equal"
     window: Literal["full", "clip"] = "full"  # of Whisper: 30 s filled up with silence, or the clip's own length
     states: Literal["encoder", "decoder"] = "encoder"  # of Whisper: of each 20 ms, or one of each chunk by its decoder
     # of Whisper's decoder: a code that the model knows, such as zh or en; auto: the model finds it in each chunk
@@ -67,6 +71,8 @@ class HfSpeech(PooledEncoder[Chunks]):
         self.sound = SoundModel(resolve(params.checkpoint))
         if self.sound.is_whisper and params.window == "clip":
             self.sound = OwnLength(self.sound.folder)
+        if not self.sound.is_whisper and params.chunks == "fixed":
+            self.sound = FixedChunks(self.sound.folder)
         config, decoder = self.sound.config, params.states == "decoder"
         if decoder and not self.sound.is_whisper:
             raise ParamsError(f"encoders.{name}: states 'decoder' is of Whisper, and {self.sound.folder} is none")
@@ -110,7 +116,7 @@ class HfSpeech(PooledEncoder[Chunks]):
             self.sound.use(model.get_encoder() if self.sound.is_whisper else model, device)
 
     def prepare(self, clip: Clip) -> Chunks:
-        """Cut the sound into equal chunks and normalise each as the checkpoint says.
+        """Cut the sound into chunks and normalise it as the checkpoint says.
 
         Raises:
             Skip: if the clip has no sound, or less than the model needs.

@@ -4,7 +4,8 @@
     heard (what a recogniser heard) ─────┘
 
 `zh` has Chinese, and `en` has the words of every other language (docs/decisions.md). The table `subtitles` has the same
-columns. A row's digest depends on the words alone, and not on where they are from.
+two columns. `heard` says whether a recogniser heard the words. A row's digest depends on the words alone, and not on
+where they are from.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from mer_pipeline.tables.rows import complete_row, digest, stage_schema
 from mer_pipeline.tables.shards import ShardParams, new_folder, read_shard, write_shard
 
 SCHEMA = pa.schema([pa.field("zh", pa.string()), pa.field("en", pa.string())])
+TRANSCRIPT = SCHEMA.append(pa.field("heard", pa.bool_()))  # null where a clip has no words
 NO_SUBTITLE = "no subtitle"
 CHINESE = frozenset({"zh", "yue"})  # the language codes whose words stand in `zh`
 
@@ -81,6 +83,10 @@ def write_transcript(subtitles: Path, heard: Path, out: Path, shards: ShardParam
             found: Mapping[str, Row] = {row["clip_id"]: row for row in listed.to_pylist()}
             given = read_shard(subtitles, shard, shards.count).to_pylist()
             rows = [with_heard(row, found.get(row["clip_id"])) for row in given]
+            rows = [
+                {**row, "heard": not subtitle["valid"] if row["valid"] else None}
+                for row, subtitle in zip(rows, given, strict=True)
+            ]
             spoken += sum(bool(row["valid"]) for row in rows)
-            write_shard(folder, shard, rows, stage_schema(SCHEMA), {"transform": "transcript", "shard": str(shard)})
+            write_shard(folder, shard, rows, stage_schema(TRANSCRIPT), {"transform": "transcript", "shard": str(shard)})
     return spoken

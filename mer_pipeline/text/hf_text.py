@@ -57,6 +57,7 @@ class HfTextParams(ModelParams):
     layers: Layers = 1  # sum of the last n hidden layers, or of these (0 = embeddings)
     language: Language = "zh"  # of the transcript; for a clip without words in this language, the other
     max_tokens: Count = 512  # longer texts are cut
+    prefix: str = ""  # is put before each text and read as part of it, such as "query: " of E5
 
 
 class HfText(PooledEncoder[Tokens]):
@@ -101,7 +102,7 @@ class HfText(PooledEncoder[Tokens]):
         """
         positions = getattr(self.config, "max_position_embeddings", None) or self.params.max_tokens
         coded = self._tokenizer(
-            text_of(clip, self.params.input, self.params.language),
+            self.params.prefix + text_of(clip, self.params.input, self.params.language),
             truncation=True,
             max_length=min(self.params.max_tokens, positions - 2),
             return_special_tokens_mask=True,

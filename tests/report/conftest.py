@@ -33,7 +33,7 @@ FACES = pa.schema(
     [("crops", pa.list_(pa.binary())), ("times", pa.list_(pa.float64())), ("scores", pa.list_(pa.float32()))]
 )
 AUDIO = pa.schema([("pcm", pa.binary()), ("seconds", pa.float32()), ("rms_dbfs", pa.float32())])
-WORDS = pa.schema([("zh", pa.string()), ("en", pa.string())])
+WORDS = pa.schema([("zh", pa.string()), ("en", pa.string()), ("heard", pa.bool_())])
 ENRICHED = pa.schema([(name, pa.string()) for name in ("text", "status", "why")])
 VECTOR = pa.schema([("vector", pa.list_(pa.float32(), 2))])
 LABELS = pa.schema(
@@ -229,7 +229,11 @@ class Maker:
             lambda at: "silent" if at % 13 == 5 else {"pcm": speech(at), "seconds": 2.0, "rms_dbfs": -22.5},
         )
         said = "你怎么现在才来, 我等了整整一个下午。"
-        self._stage("transcript", WORDS, lambda at: "no subtitle" if at % 17 == 6 else {"zh": said, "en": HOSTILE})
+        self._stage(
+            "transcript",
+            WORDS,
+            lambda at: "no subtitle" if at % 17 == 6 else {"zh": said, "en": HOSTILE, "heard": at % 2 == 1},
+        )
         self._stage("enriched", ENRICHED, self._enriched)
         for name in MODALITIES:
             self._stage(f"features/{name}", VECTOR, lambda at: {"vector": [0.0, 1.0]})

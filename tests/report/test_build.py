@@ -19,6 +19,7 @@ from mer_pipeline.metrics.train import SearchSummary
 from mer_pipeline.report.build import build
 from mer_pipeline.report.collect import collect
 from mer_pipeline.report.gallery import clips_to_show
+from tests.conftest import rows_of
 
 Make = Callable[..., Project]
 
@@ -72,6 +73,16 @@ def test_clips_that_a_model_left_are_counted_by_reason(project: Make) -> None:
     words = page_of(project()).words
     assert "3 clips keep their plain words" in words
     assert "fits: 2 HTTP 503; 1 no JSON" in words
+
+
+def test_words_that_were_heard_are_marked(project: Make) -> None:
+    """On the clip's card, and counted for all clips; a subtitle is not marked."""
+    paths = project()
+    page = page_of(paths)
+    marked = page.words.count("Heard by a recogniser; the dataset has no subtitle of this clip.")
+    assert 0 < marked < sum(tag == "blockquote" for tag, _ in page.tags)
+    heard = sum(bool(row["heard"]) for row in rows_of(paths.table("transcript")))
+    assert f"The words of {heard} clips were heard by a recogniser" in page.words
 
 
 def test_nothing_is_loaded_from_elsewhere(project: Make) -> None:

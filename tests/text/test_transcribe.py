@@ -253,7 +253,8 @@ def test_the_table_transcript(folder: Path, tmp_path: Path, monkeypatch: pytest.
     assert write_transcript(places["subtitles"], tmp_path / "heard1", tmp_path / "transcript", SHARDS) == 3
     words = {str(row["clip_id"]): row for row in rows_of(tmp_path / "heard1")}
     found = {str(row["clip_id"]): row for row in rows_of(tmp_path / "transcript")}
-    assert found["b"] == subtitles[1]
+    assert found["b"] == {**subtitles[1], "heard": False}
+    assert [found[name]["heard"] for name in "acd"] == [True, True, None]
     assert (found["a"]["zh"], found["a"]["en"]) == (None, words["a"]["text"])  # `en` is all that is not Chinese
     assert words["a"]["language"] == "de"
     assert (found["d"]["valid"], found["d"]["reason"]) == (False, "silent")
@@ -266,7 +267,7 @@ def test_without_a_recogniser_the_transcript_is_the_subtitles(tmp_path: Path) ->
     subtitles = write(tmp_path / "subtitles", rows, SCHEMA)
     write_no_rows(tmp_path / "heard", stage_schema(Transcribe.schema), SHARDS)
     write_transcript(subtitles, tmp_path / "heard", tmp_path / "transcript", SHARDS)
-    assert rows_of(tmp_path / "transcript") == rows
+    assert rows_of(tmp_path / "transcript") == [{**rows[0], "heard": False}, {**rows[1], "heard": None}]
 
 
 def test_the_plan_knows_the_transcript(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
