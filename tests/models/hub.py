@@ -253,7 +253,7 @@ def hubert_files(folder: Path, norm: str) -> dict[str, bytes]:
     import torch
     import transformers
 
-    folder.mkdir()
+    folder.mkdir(parents=True)
     kind = make_tiny("hubert", folder)
     config = transformers.HubertConfig.from_pretrained(
         kind, num_hidden_layers=4, feat_extract_norm=norm, do_stable_layer_norm=norm == "layer"
@@ -321,7 +321,7 @@ def roberta_files(folder: Path) -> dict[str, bytes]:
     trained = tokenizers.ByteLevelBPETokenizer()
     special = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]
     trained.train_from_iterator(CORPUS, vocab_size=400, special_tokens=special, show_progress=False)
-    folder.mkdir()
+    folder.mkdir(parents=True)
     trained.save_model(str(folder))
     transformers.RobertaTokenizer(str(folder / "vocab.json"), str(folder / "merges.txt")).save_pretrained(folder)
     config = transformers.RobertaConfig(
