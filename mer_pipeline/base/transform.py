@@ -70,6 +70,7 @@ class Transform(ABC, Generic[Item]):
         uses_torch: whether `infer` runs on torch's device. If not, torch is never imported.
         batch_rows: the fixed number of rows that a device batch is padded to. It may change the last bits of the
             values, so it is a part of the fingerprint.
+        cpu_rows: the same on a CPU, where a core may need no longer for rows one by one; None: `batch_rows`.
         in_flight: how many clips may be in `prepare` at once, for a transform that waits for a server; None: one per
             worker.
         decodes: whether `prepare` opens media files, which may be broken or malicious. It then runs in a process of its
@@ -88,6 +89,7 @@ class Transform(ABC, Generic[Item]):
     params: Section
     uses_torch: bool = False
     batch_rows: int = 1
+    cpu_rows: int | None = None
     in_flight: int | None = None
     decodes: bool = False
     external_response: bool = False
@@ -108,6 +110,10 @@ class Transform(ABC, Generic[Item]):
             For a tokenizer that the constructor makes: `return {"tokenizer": self.tokenizer.get_vocab()}`.
         """
         return {}
+
+    def rows_on(self, device: str) -> int:
+        """Return the fixed number of rows on a kind of device, "cpu" or "cuda"."""
+        return self.cpu_rows if device == "cpu" and self.cpu_rows is not None else self.batch_rows
 
     def files(self) -> Sequence[Path]:
         """Return the files whose content decides the rows, such as weights, tokenisers and prompts.

@@ -207,7 +207,7 @@ def _too_large(transform: Transform[Item], batch: Sequence[Prepared[Item]], runt
     smaller = "set batch = 1 and, where that does not help, " if runtime.batch > 1 else "set "
     return (
         f"{transform.name}: the memory of the GPU is too small for {len(batch)} clips (batch = {runtime.batch} in "
-        f".mer.toml), {transform.batch_rows} rows at a time, padded to {batch[0].bucket}: "
+        f".mer.toml), {transform.rows_on('cuda')} rows at a time, padded to {batch[0].bucket}: "
         f"{str(error).partition('. ')[0]}. Stop other programs that use the GPU; or {smaller}"
         'device = "cpu" in .mer.toml'
     )

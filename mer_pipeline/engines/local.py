@@ -108,7 +108,8 @@ class LocalEngine(Engine[Item]):
         return ready
 
     def _none_waiting(self) -> WaitingItems[Item]:
-        return WaitingItems(self.runtime.batch, self.transform.batch_rows)
+        kind = self.runtime.device_kind() if self.transform.uses_torch else "cpu"
+        return WaitingItems(self.runtime.batch, self.transform.rows_on(kind))
 
     def _batches(self, exhausted: bool, threads: int) -> Iterator[list[Prepared[Item]]]:
         """Take the batches that are to be computed now from the items that wait.

@@ -41,6 +41,7 @@ class HfAudio(Judge[Chunks]):
 
     Params = HfAudioParams
     uses_torch = True
+    cpu_rows = 1  # as fast on a core as four at a time, and no row is a copy that fills a batch up
 
     def __init__(self, name: str, params: HfAudioParams, classes: tuple[str, ...]) -> None:
         self.sound = SoundModel(resolve(params.checkpoint))
@@ -73,7 +74,7 @@ class HfAudio(Judge[Chunks]):
 
     def infer(self, items: Sequence[Chunks]) -> list[Row | Skip]:
         """Compute the logits of all chunks in batches of fixed size, and average each clip's, weighted by length."""
-        chunks = self.sound.forward(self._network, items, self.batch_rows)
+        chunks = self.sound.forward(self._network, items, self.rows_on(self.sound.device.type))
         rows: list[Row | Skip] = []
         for item in items:
             logits = np.stack([next(chunks).float().numpy() for _ in item.lengths]).astype(np.float64)

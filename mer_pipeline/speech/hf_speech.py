@@ -66,6 +66,7 @@ class HfSpeech(PooledEncoder[Chunks]):
     Params = HfSpeechParams
     params: HfSpeechParams
     uses_torch = True
+    cpu_rows = 1  # as fast on a core as four at a time, and no row is a copy that fills a batch up
 
     def __init__(self, name: str, params: HfSpeechParams) -> None:
         self.sound = SoundModel(resolve(params.checkpoint))
@@ -129,7 +130,7 @@ class HfSpeech(PooledEncoder[Chunks]):
 
     def infer(self, items: Sequence[Chunks]) -> list[Row | Skip]:
         """Compute vectors of the chunks of all clips, in fixed groups, and average those of each clip."""
-        steps = self.sound.forward(self._network, items, self.batch_rows)
+        steps = self.sound.forward(self._network, items, self.rows_on(self.sound.device.type))
         by_chunk = (self.params.output, self.params.states) != ("features", "encoder")
         rows: list[Row | Skip] = []
         for item in items:

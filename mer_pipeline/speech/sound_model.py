@@ -58,8 +58,8 @@ class SoundModel:
         config: the configuration in that folder.
         is_whisper: whether the model takes the log-mel of 30 s instead of samples.
         exact_length: whether the model takes one chunk at a time, without padding.
-        batch_rows: the fixed number of rows of a batch.
-        model: the loaded model; set by `use`.
+        batch_rows: the fixed number of rows of a batch on a GPU.
+        model, device: the loaded model, and where it is; set by `use`.
 
     Args:
         folder: the folder of the checkpoint.
@@ -82,7 +82,7 @@ class SoundModel:
         """
         import transformers
 
-        self.model, self._device = model, device
+        self.model, self.device = model, device
         self._extractor = load_processor(transformers.AutoFeatureExtractor.from_pretrained, self.folder)
         rate = getattr(self._extractor, "sampling_rate", None)
         if rate != SAMPLE_RATE:
@@ -151,11 +151,11 @@ class SoundModel:
         inputs = torch.cat([item.inputs for item in items])
         lengths = torch.tensor([length for item in items for length in item.lengths])
         if not self.exact_length:
-            yield from forward_rows(network, [inputs, lengths], rows, self._device)
+            yield from forward_rows(network, [inputs, lengths], rows, self.device)
             return
         # Chunks of one clip may differ by one sample in length, and the padding would enter the group norm.
         for chunk, n in zip(inputs, lengths, strict=True):
-            yield from forward_rows(network, [chunk[None, :n], n[None]], rows, self._device)
+            yield from forward_rows(network, [chunk[None, :n], n[None]], rows, self.device)
 
     def mask(self, inputs: torch.Tensor, lengths: torch.Tensor) -> Mapping[str, torch.Tensor]:
         """Return the attention mask as a keyword argument for the model, or nothing if the model takes none.
@@ -168,7 +168,7 @@ class SoundModel:
 
         if self.is_whisper or self.exact_length:
             return {}
-        return {"attention_mask": (torch.arange(inputs.shape[1], device=self._device) < lengths[:, None]).long()}
+        return {"attention_mask": (torch.arange(inputs.shape[1], device=self.device) < lengths[:, None]).long()}
 
     def steps(self, length: int) -> int:
         """Return the number of steps that the model makes of a number of samples."""

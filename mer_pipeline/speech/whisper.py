@@ -99,7 +99,7 @@ class OwnLength(SoundModel):
         for item in items:
             for mel, length in zip(item.inputs, item.lengths, strict=True):
                 own = mel[None, :, : FRAMES_PER_STEP * self.steps(length)]
-                yield from forward_rows(network, [own, torch.tensor([length])], rows, self._device)
+                yield from forward_rows(network, [own, torch.tensor([length])], rows, self.device)
 
     def _encode(self, inputs: torch.Tensor, output_hidden_states: bool = True) -> BaseModelOutput:
         """What `WhisperEncoder.forward` of transformers computes, which refuses every length but 30 s."""

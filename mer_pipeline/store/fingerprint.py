@@ -94,7 +94,7 @@ def fingerprint_of(transform: Transform[Item], device: str) -> Fingerprint:
     }
     if transform.uses_torch:
         parts |= {"device": device, "precision": "float32", "threads": str(INTRA_OP_THREADS)}
-        parts["rows"] = str(transform.batch_rows)
+        parts["rows"] = str(transform.rows_on(device))
     return Fingerprint(dict(sorted(parts.items())))
 
 
