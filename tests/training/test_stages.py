@@ -288,6 +288,6 @@ def test_features_of_another_length_are_an_error(
     other = project(replace(planted, features=shorter), name="shorter")
     shutil.copytree(at.fusion, other.fusion)
     with pytest.raises(UsageError, match="the heads were trained on") as caught:
-        predict(other)
+        predict(PredictParams(), other)
     assert caught.value.exit_code == 2
     assert not other.predictions.exists()
