@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from mer_pipeline.base.errors import UsageError
-from mer_pipeline.base.modalities import Matrix
+from mer_pipeline.base.modalities import Indices, Matrix
 from mer_pipeline.cli.answers import (
     Answers,
     classes_of,
@@ -24,9 +24,10 @@ from mer_pipeline.cli.answers import (
 )
 from mer_pipeline.config.project import Project
 from mer_pipeline.metrics.base import Figures
-from mer_pipeline.metrics.scores import ClassScore, Counts
+from mer_pipeline.metrics.scores import Baselines, ClassScore, Counts
+from mer_pipeline.scores.baselines import baselines, shares
 from mer_pipeline.scores.bootstrap import RESAMPLES, middle, resample, units_of
-from mer_pipeline.scores.calibration import expected_calibration_error, log_loss
+from mer_pipeline.scores.calibration import brier, expected_calibration_error, log_loss
 from mer_pipeline.scores.confusion import MEASURES, Confusion, class_f1
 from mer_pipeline.scores.score import class_table, count_table
 
@@ -56,6 +57,8 @@ class Scored(Figures):
         confusion: the number of clips, by true class (rows) and predicted class (columns).
         ece: expected calibration error; None without probabilities.
         log_loss: log loss in nats; None without probabilities.
+        brier: Brier score, from 0 to 2; None without probabilities.
+        baselines: what is had without looking at a clip, by one who knows how frequent each class is in the truth.
     """
 
     predictions: str
@@ -73,6 +76,8 @@ class Scored(Figures):
     confusion: Counts
     ece: float | None
     log_loss: float | None
+    brier: float | None
+    baselines: Baselines
 
 
 def score_files(truth: Path, predictions: str | None, head: str | None, project: Project) -> Scored:
@@ -123,6 +128,8 @@ def score_files(truth: Path, predictions: str | None, head: str | None, project:
         confusion=count_table(confusion),
         ece=None if said is None else round(expected_calibration_error(said, true), 6),
         log_loss=None if said is None else round(log_loss(said, true), 6),
+        brier=None if said is None else round(brier(said, true), 6),
+        baselines=blind_to(true, classes),
     )
 
 
@@ -133,8 +140,10 @@ def score_text(found: Scored) -> str:
     for name, value in found.scores.items():
         lines.append(f"{measure_title(name):<12} {value.value:.3f}  [{value.low:.3f}, {value.high:.3f}]")
     lines += [*about_interval(found.resamples, found.units, found.over, found.caveat), ""]
-    if found.ece is not None and found.log_loss is not None:
-        lines += [f"calibration error {found.ece:.3f}, log loss {found.log_loss:.3f} nats", ""]
+    if found.ece is not None and found.log_loss is not None and found.brier is not None:
+        loss = f"log loss {found.log_loss:.3f} nats, Brier score {found.brier:.3f}"
+        lines += [f"calibration error {found.ece:.3f}, {loss}", ""]
+    lines += [*about_blind(found.baselines), ""]
     wide = max(5, *(len(name) for name in found.classes))
     lines.append(f"{'class':<{wide}}  precision  recall     F1  95 %            clips")
     for name, row in found.per_class.items():
@@ -163,6 +172,19 @@ def about_interval(resamples: int, units: int, over: str, caveat: str) -> list[s
     """Return lines that explain the intervals in brackets."""
     note = [f"note: {caveat}"] if caveat else []
     return [f"[ ]: the middle 95 % of {resamples} resamples of {units} {over}", *note]
+
+
+def about_blind(blind: Baselines) -> list[str]:
+    """Return lines about what is had without looking at a clip."""
+    return [
+        f"without looking at a clip: weighted F1 {blind.majority.weighted_f1:.3f} by naming '{blind.label}' always, "
+        f"{blind.prior.weighted_f1:.3f} by drawing each as often as it is true (log loss {blind.prior.log_loss:.3f})"
+    ]
+
+
+def blind_to(true: Indices, classes: tuple[str, ...]) -> Baselines:
+    """Return the baselines of one who knows how frequent each class is among the true labels, int64 (n,)."""
+    return baselines(true, np.tile(shares(true, len(classes)), (len(true), 1)), classes)
 
 
 def run_score(truth: Path, predictions: str | None, head: str | None, project: Project, *, json_wanted: bool) -> None:

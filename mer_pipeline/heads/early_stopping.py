@@ -24,17 +24,15 @@ class ValidationScore:
 
     Attributes:
         value: weighted F1 and the negative mean cross-entropy; a larger tuple is better.
-        logits: float32 (n, C), of the validation rows.
     """
 
     value: tuple[float, float]
-    logits: Matrix
 
     @classmethod
     def of(cls, examples: Examples, logits: Matrix, cross_entropy: float, classes: int) -> ValidationScore:
         """Return the score of these logits (n, C) on the examples; `cross_entropy` is the mean over the examples."""
         f1 = Confusion.of(examples.label, logits.argmax(axis=1), classes).weighted_f1
-        return cls((f1, -cross_entropy), logits)
+        return cls((f1, -cross_entropy))
 
 
 @dataclass

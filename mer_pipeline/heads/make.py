@@ -12,12 +12,14 @@ import itertools
 import json
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 
 from pydantic import ValidationError
 from torch import nn
 
 from mer_pipeline.base.errors import ParamsError, did_you_mean
 from mer_pipeline.config.components import HEADS
+from mer_pipeline.config.head_entry import LATE, LATE_FUSION, without_late
 from mer_pipeline.config.train_params import HeadName, TrainParams, Value, check_entry
 from mer_pipeline.heads.base import Head
 from mer_pipeline.heads.module import head_of_module
@@ -31,6 +33,8 @@ def head_of(name: HeadName, train: TrainParams) -> HeadSpec:
         ParamsError: its kind is unknown, or one of its options is unknown or wrong.
         ComponentError: its code is not built in, and can't be imported or is not a valid head.
     """
+    if name.endswith(LATE):
+        return replace(head_of(without_late(name), train), name=name, late=head_of(LATE_FUSION, train))
     entry, where = train.entry(name), f"train.heads.{name}"
     kind = entry.kind or name
     head = _load(kind)
@@ -63,7 +67,8 @@ def check_heads(train: TrainParams, others: Mapping[str, HeadName]) -> None:
         ComponentError: `head_of` raises it.
     """
     for name in dict.fromkeys((*train.heads, *others.values())):
-        _check_space(head_of(name, train), train)
+        for spec in head_of(name, train).trained:
+            _check_space(spec, train)
 
 
 def _check_space(spec: HeadSpec, train: TrainParams) -> None:
@@ -111,9 +116,11 @@ def _own_options(head: type[Head]) -> list[str]:
 def _parts(train: TrainParams) -> list[HeadSpec]:
     """Return the heads that an ensemble may consist of: those of `train.heads`, or all built-in ones if there is none.
 
-    Heads that consist of other heads are left out.
+    A combination gives its two parts. An ensemble is left out.
     """
-    names = [name for name, entry in train.heads.items() if _is_single(entry.kind or name)]
+    late = [LATE_FUSION] if any(name.endswith(LATE) for name in train.heads) else []
+    named = dict.fromkeys([*map(without_late, train.heads), *late])
+    names = [name for name in named if _is_single(train.entry(name).kind or name)]
     return [head_of(name, train) for name in names or filter(_is_single, HEADS.built_in)]
 
 

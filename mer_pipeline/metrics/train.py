@@ -6,7 +6,7 @@ from pydantic import ConfigDict
 
 from mer_pipeline.config.train_params import VISUAL, Value
 from mer_pipeline.metrics.base import Figures, MetricFile
-from mer_pipeline.metrics.scores import Calibration, ClassScore, Counts, GroupedScore, Score
+from mer_pipeline.metrics.scores import Baselines, Calibration, ClassScore, Counts, GroupedScore, Score
 
 
 class HeadScores(Figures):
@@ -61,6 +61,13 @@ class FusedScores(HeadScores):
     search: SearchSummary | None
 
 
+class TrainBaselines(Figures):
+    """The baselines against the given labels, and against the true labels where they are known."""
+
+    given: Baselines
+    true: Baselines | None
+
+
 class LabelAgreement(Figures):
     """The share of the training clips whose label is the true one, before and after refinement."""
 
@@ -106,6 +113,8 @@ class TrainMetrics(TrainedRun):
         single: the scores of the heads on one modality, by the name of the modality and then of the head.
         labels: the number of labels that refinement changed, and their agreement with the true labels.
         pseudo: the number of clips that are trained on with a pseudo-label.
+        baselines: what is had without looking at a clip; None if nothing is trained.
+        warnings: what a reviewer would ask about these scores (scores/warnings.py).
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -123,6 +132,8 @@ class TrainMetrics(TrainedRun):
     single: dict[str, dict[str, HeadScores]]
     labels: LabelCounts
     pseudo: int
+    baselines: TrainBaselines | None
+    warnings: tuple[str, ...]
 
     @property
     def encoders(self) -> tuple[str, ...]:

@@ -29,8 +29,9 @@ from mer_pipeline.config.train_params import VISUAL, HeadName, TrainParams
 from mer_pipeline.heads.make import head_of
 from mer_pipeline.heads.scaler import Scaler
 from mer_pipeline.heads.spec import HeadSpec
-from mer_pipeline.training.member import Member
+from mer_pipeline.training.member import Combination, Member
 
+OWN, LATE = "own/", "late/"  # the parts of a combination, before the names of their arrays
 FUSED = None  # stands for all modalities where otherwise the name of a single modality is given
 
 
@@ -67,8 +68,11 @@ def member_path(root: Path, modality: str | None, head: HeadName, seed: int, fol
     return parent / head / f"seed-{seed}_fold-{fold}.safetensors"
 
 
-def member_tensors(member: Member, names: Sequence[str]) -> dict[str, Matrix]:
+def member_tensors(member: Member | Combination, names: Sequence[str]) -> dict[str, Matrix]:
     """Return all learnt arrays of a member of these modalities, by name."""
+    if isinstance(member, Combination):
+        each = {OWN: member_tensors(member.own, names), LATE: member_tensors(member.late, names)}
+        return {f"{part}{name}": array for part, tensors in each.items() for name, array in tensors.items()}
     tensors = {"prior": member.prior}
     for name, mean, inverse in zip(names, member.scaler.mean, member.scaler.inverse, strict=True):
         tensors |= {f"scaler.{name}.mean": mean, f"scaler.{name}.inverse": inverse}
@@ -85,7 +89,7 @@ def member_from(
     dims: tuple[int, ...],
     classes: int,
     spec: HeadSpec,
-) -> Member:
+) -> Member | Combination:
     """Return the member that the arrays of `member_tensors` describe.
 
     Args:
@@ -99,24 +103,38 @@ def member_from(
         KeyError: an array is missing.
         RuntimeError: the arrays do not fit the head.
     """
+    if spec.late is None:
+        return _single(tensors, names, dims, classes, spec)
+
+    def part(prefix: str, own: HeadSpec) -> Member:
+        mine = {name.removeprefix(prefix): array for name, array in tensors.items() if name.startswith(prefix)}
+        return _single(mine, names, dims, classes, own)
+
+    return Combination(part(OWN, spec.alone), part(LATE, spec.late))
+
+
+def _single(
+    tensors: Mapping[str, Matrix], names: Sequence[str], dims: tuple[int, ...], classes: int, spec: HeadSpec
+) -> Member:
+    """Do the same as `member_from` for a head that is no combination."""
     mean, inverse = ([tensors[f"scaler.{name}.{part}"] for name in names] for part in ("mean", "inverse"))
     learnt = {name.removeprefix("head."): tensor for name, tensor in tensors.items() if name.startswith("head.")}
     chosen = json.loads(tensors["chosen"].tobytes()) if "chosen" in tensors else {}
     built = None
     if learnt:
-        own = spec.with_values(chosen)
-        built = own.head(dims, classes, own.params)
+        adapted = spec.with_values(chosen)
+        built = adapted.head(dims, classes, adapted.params)
         built.restore(learnt)
     return Member(Scaler(tuple(mean), tuple(inverse)), built, tensors["prior"], chosen)
 
 
-def save_member(path: Path, member: Member, names: Sequence[str]) -> None:
+def save_member(path: Path, member: Member | Combination, names: Sequence[str]) -> None:
     """Write a member of these modalities to a safetensors file."""
     path.parent.mkdir(parents=True, exist_ok=True)
     save_file(member_tensors(member, names), path)
 
 
-def load_member(path: Path, config: FusionConfig, modality: str | None, head: HeadName) -> Member:
+def load_member(path: Path, config: FusionConfig, modality: str | None, head: HeadName) -> Member | Combination:
     """Read a member that `save_member` wrote.
 
     Raises:

@@ -17,9 +17,11 @@ from mer_pipeline.base.modalities import Features, load_features
 from mer_pipeline.base.runs import Progress, quiet
 from mer_pipeline.config.project import CONFIG, OUT_OF_FOLD, Project
 from mer_pipeline.config.train_params import VISUAL, TrainParams
-from mer_pipeline.heads.make import check_heads
+from mer_pipeline.heads.make import check_heads, head_of
 from mer_pipeline.metrics.train import TrainMetrics
+from mer_pipeline.scores.baselines import best_blind
 from mer_pipeline.scores.evaluation import read_groups
+from mer_pipeline.scores.warnings import about_copies, about_labels, about_score, with_warnings
 from mer_pipeline.tables.rows import to_table
 from mer_pipeline.tables.shards import new_folder, write_table
 from mer_pipeline.training.artifacts import (
@@ -34,6 +36,7 @@ from mer_pipeline.training.head_cache import HeadCache
 from mer_pipeline.training.member import fixed_threads
 from mer_pipeline.training.summary import (
     Results,
+    blind_scores,
     fused_scores,
     label_counts,
     search_note,
@@ -42,6 +45,7 @@ from mer_pipeline.training.summary import (
     write_plots,
 )
 from mer_pipeline.training.task import Task
+from mer_pipeline.training.validated import combine
 
 
 def train(task: Task, folds_asked: int, project: Project, cache: HeadCache, progress: Progress = quiet) -> str:
@@ -78,6 +82,12 @@ def train(task: Task, folds_asked: int, project: Project, cache: HeadCache, prog
     groups = read_groups(project.manifest, labels.clip_ids)
     heads = fused_scores(results, labels, groups, classes)
     selected = select(heads)
+    blind = blind_scores(labels, classes) if heads else None
+    warnings = about_labels(labels.given, groups, classes)
+    if features is not None and selected is not None and blind is not None:
+        own = features.take(np.arange(len(labels.fold)))
+        warnings += about_copies(own, labels.fold, labels.clip_ids, "in another fold")
+        warnings += about_score(heads[selected].given, blind.given, f"{selected}, cross-validated")
     config = FusionConfig(
         classes=classes,
         modalities=task.modalities,
@@ -103,19 +113,22 @@ def train(task: Task, folds_asked: int, project: Project, cache: HeadCache, prog
         selected=selected,
         search_note=search_note(params, labels),
         heads=dict(heads.items()),
-        single=single_scores(results, labels, len(classes)),
+        single=single_scores(results, labels),
         labels=label_counts(labels),
         pseudo=len(labels.pseudo_ids),
+        baselines=blind,
+        warnings=tuple(warnings),
         empty=empty,
     )
     metrics.write(project.metrics("train"))
     write_plots(project, results, metrics)
-    if selected is None:
+    if selected is None or blind is None:
         return f"train: no head: {empty}"
-    f1 = heads[selected].given.weighted_f1
-    return (
-        f"train: {len(heads)} heads on {len(labels.clip_ids)} clips; {selected} with weighted F1 {f1:.3f} out of fold"
+    line = (
+        f"train: {len(heads)} heads on {len(labels.clip_ids)} clips; {selected} with weighted F1 "
+        f"{heads[selected].given.weighted_f1:.3f} out of fold, {best_blind(blind.given):.3f} without looking at a clip"
     )
+    return with_warnings(line, warnings)
 
 
 def why_empty(labels: Labels, note: str = "") -> str | None:
@@ -144,7 +157,9 @@ def _train_all(
 ) -> Results:
     sets = [FUSED, *(features.names if params.single_modality else ())]
     per_set = {True: params, False: params.as_they_stand}  # no search on single modalities, which only the report uses
-    total = sum(members_of(name, labels, per_set[one is FUSED]) for one in sets for name in params.heads)
+    specs = [head_of(name, params) for name in params.heads]
+    trained = list(dict.fromkeys(part.name for spec in specs for part in spec.trained))
+    total = sum(members_of(name, labels, per_set[one is FUSED]) for one in sets for name in trained)
     done = 0
 
     def tick() -> None:
@@ -155,9 +170,13 @@ def _train_all(
     results: Results = {}
     for modality in sets:
         chosen = features if modality is FUSED else features.only(modality)
-        results[modality] = {
+        known = {
             name: cache.cross_validate(name, chosen, labels, classes, params, tick, search=modality is FUSED)
-            for name in params.heads
+            for name in trained
+        }
+        results[modality] = {
+            spec.name: known[spec.name] if spec.late is None else combine(known[spec.alone.name], known[spec.late.name])
+            for spec in specs
         }
     return results
 
