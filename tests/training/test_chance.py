@@ -20,7 +20,7 @@ from mer_pipeline.training.member import fixed_threads
 from mer_pipeline.training.train import train
 from tests.planted import Planted, plant, task_of, with_strengths
 
-N, FOLDS, DRAWS = 90, 5, 4
+N, FOLDS, DRAWS = 90, 5, 3
 PARAMS = with_strengths(TrainParams(d=8, epochs=3, patience=2, lr=3e-3, seeds=(0,)), 1e-2)
 SEARCH = SearchParams(trials=2, batch=2, space=SearchSpace(lr=(1e-4, 1e-2)))
 HEADS_OF_ALL = [*HEADS.built_in, "ecmf+late"]
@@ -39,17 +39,18 @@ def noise(draw: int) -> tuple[Features, Labels]:
 
 @pytest.mark.parametrize("name", [*HEADS_OF_ALL, "ecmf, searched"])
 def test_on_noise_it_is_at_chance(name: str) -> None:
-    """Of 360 clips in four draws a third is right, to three standard errors of as many clips."""
+    """A third of the clips of all draws is right, to three standard errors of as many clips."""
     head, _, searched = name.partition(", ")
+    draws = 1 if searched or head == "ensemble" else DRAWS  # these train many heads
     params = PARAMS.model_copy(update={"search": SEARCH}) if searched else PARAMS
     params = params.with_heads("concat", "logreg", "ensemble") if head == "ensemble" else params
     right = 0
     with fixed_threads():
-        for draw in range(DRAWS):
+        for draw in range(draws):
             features, labels = noise(draw)
             said = cross_validate(head, features, labels, 3, params).probabilities[0].argmax(axis=1)
             right += int((said == labels.given).sum())
-    assert abs(right / (DRAWS * N) - 1 / 3) < 3 * (2 / 9 / (DRAWS * N)) ** 0.5
+    assert abs(right / (draws * N) - 1 / 3) < 3 * (2 / 9 / (draws * N)) ** 0.5
 
 
 def test_noise_scores_high_where_folds_share_copies_and_the_stage_says_why(project: Callable[..., Project]) -> None:
