@@ -64,6 +64,17 @@ class Bin(Figures):
     accuracy: float
 
 
+class Reliability(Figures):
+    """Whether probabilities are right as often as they say: the number of clips, the expected calibration error, that of
+    calibrated probabilities on as many clips, the mean cross-entropy in nats, and the data of the diagram."""
+
+    n: int
+    ece: float
+    ece_if_calibrated: float
+    log_loss: float
+    bins: tuple[Bin, ...]
+
+
 class Calibration(Figures):
     """The calibration of a head's probabilities, without and with a temperature that was fitted without these clips.
 
