@@ -223,10 +223,12 @@ the same time (load average {busy:.0f}): seconds compare methods only.
 
 The generated crowds have seeds {seeds[0]} to {seeds[-1]}; ± is the 95 % interval of the mean over seeds. `consensus` is
 the default of `labels.method`; its design was chosen on CREMA-D and on seeds 0 to 2 of crowds like these. A reference
-sees one voter per family, or per rater where raters are known one by one; on CREMA-D, where they are not, the winners of
-each crowd. KOS is for two classes and has no row. The default should be at most {LARGEST} below the best reference and
-the given labels. Below four families of which none is a crowd it changes nothing by design, unless `labels.independent`
-says that they err independently (the last column).
+sees one voter per family, or per rater where raters are known one by one; on CREMA-D, where they are not, the winners
+of each crowd. KOS is for two classes and has no row.
+
+The default should be at most {LARGEST} below the best reference and the given labels. Below four families of which
+none is a crowd it changes nothing by design, unless `labels.independent` says that they err independently (the last
+column).
 
 | crowd | given | default | its ECE | best reference, or given | difference | holds | difference if told independent |
 | --- | ---: | ---: | ---: | --- | ---: | --- | ---: |

@@ -65,8 +65,15 @@ class Bin(Figures):
 
 
 class Reliability(Figures):
-    """Whether probabilities are right as often as they say: the number of clips, the expected calibration error, that of
-    calibrated probabilities on as many clips, the mean cross-entropy in nats, and the data of the diagram."""
+    """Whether probabilities are right as often as they say.
+
+    Attributes:
+        n: the number of clips.
+        ece: the expected calibration error.
+        ece_if_calibrated: the mean expected calibration error of calibrated probabilities on as many clips.
+        log_loss: the mean cross-entropy, in nats.
+        bins: the data of the reliability diagram.
+    """
 
     n: int
     ece: float
