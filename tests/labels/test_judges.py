@@ -71,7 +71,8 @@ def test_a_judge_votes_where_it_has_a_label(tmp_path: Path) -> None:
     assert votes.schema == ALL_VOTES_SCHEMA
     assert votes.slice(0, 4).select(VOTES_SCHEMA.names).to_pylist() == GIVEN.to_pylist()
     assert votes.slice(4).to_pylist() == [
-        {"clip_id": "c", "source": "face", "family": "face", "label": "neutral", SCORES: [0.5, 0.5], HELD_OUT: None}
+        {"clip_id": "c", "source": "face", "family": "face", "label": "neutral", SCORES: [0.5, 0.5]}
+        | {"worker": None, "count": None, HELD_OUT: None}
     ]
     assert votes[SCORES].slice(0, 4).null_count == 4
     assert serving(votes, -1).equals(votes)
