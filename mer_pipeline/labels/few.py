@@ -116,9 +116,8 @@ def _given_right(given: Ints, counts: list[Floats], classes: int) -> float:
 def supported(votes: Votes, crowds: tuple[Crowd, ...], label: Ints) -> NDArray[np.bool_]:
     """Whether a crowd that is worth ENOUGH independent raters on the clip names this label, bool (n,)."""
     found = np.zeros(len(label), dtype=bool)
-    voting = [w for w in range(1, len(votes.families)) if (votes.matrix[:, w] != MISSING).any()]
-    for w, crowd in zip(voting, crowds, strict=True):
-        counts = votes.counts(w)
+    every = [votes.counts(w) for w in range(1, len(votes.families))]
+    for counts, crowd in zip([each for each in every if each.any()], crowds, strict=True):
         most = counts.max(axis=1) == counts[np.arange(len(label)), label]
         found |= most & (crowd.worth >= ENOUGH)
     return found

@@ -166,6 +166,16 @@ def test_many_workers_take_seconds() -> None:
     assert right(made, found) >= (made.given == made.true).mean() + 0.02
 
 
+def test_a_crowd_that_is_always_tied_votes_by_its_counts() -> None:
+    """It has no vote on any clip, and its counts are read all the same."""
+    true = np.arange(60) % 3
+    tied = np.column_stack([true, (true + 1) % 3])
+    made = Made(true, true, (tied,), 3)
+    votes = made.votes(raters=False)
+    votes = replace(votes, matrix=np.column_stack([true, np.full(60, MISSING)]))
+    assert (refine(votes, made.names, LabelParams()).label == true).all()
+
+
 @pytest.mark.parametrize("raters", [False, True])
 def test_the_order_of_clips_and_raters_does_not_matter(*, raters: bool) -> None:
     """For crowds as for single votes, bit for bit (clips) or but for rounding (raters)."""
