@@ -64,7 +64,7 @@ def weigh_crowd(counts: Floats, beliefs: Floats, *, own: bool = False, most: flo
         >>> wrong = np.arange(100) < 30
         >>> found = weigh_crowd(10 * np.where(wrong[:, None], 1 - sure, sure), sure)
         >>> round(found.accuracy, 2), round(found.correlation, 2), round(float(found.worth[0]), 1)
-        (0.7, 0.95, 1.0)
+        (0.71, 0.95, 1.0)
     """
     classes, raters = counts.shape[1], counts.sum(axis=1)
     accuracy = min(_accuracy(counts[raters > 0], beliefs[raters > 0], own), most)
