@@ -231,9 +231,13 @@ def trap(rows: int, seeds: int) -> list[str]:
         "majority, clique not declared": (None, {"method": "majority"}),
         "dawid-skene, clique not declared": (None, {"method": "dawid-skene"}),
         "dawid-skene, clique declared one family": ([[0], [1, 2], [3], [4]], {"method": "dawid-skene"}),
-        "human-anchored, not declared, `join_dependent: false`": (None, {"join_dependent": False}),
-        "**human-anchored**, clique not declared": (None, {}),
-        "**human-anchored**, clique declared one family": ([[0], [1, 2], [3], [4]], {}),
+        "human-anchored, not declared, `join_dependent: false`": (
+            None,
+            {"method": "human-anchored", "join_dependent": False},
+        ),
+        "human-anchored, clique not declared": (None, {"method": "human-anchored"}),
+        "human-anchored, clique declared one family": ([[0], [1, 2], [3], [4]], {"method": "human-anchored"}),
+        "**consensus**, clique not declared": (None, {}),
     }
     gain: dict[str, list[float]] = {name: [] for name in ways}
     right: dict[str, list[float]] = {name: [] for name in ways}

@@ -28,7 +28,7 @@ def main() -> str:
     from mer_pipeline.training.task import Task
 
     task = Task(params.dataset.classes, params.encoder_names, params.train)
-    others = Others(params.judges, params.labels.join_dependent)
+    others = Others(params.judges, params.labels.join_dependent and not params.labels.independent)
     return pseudo(params.pseudo, task, others, project, head_cache(load_runtime()), progress_bar("pseudo"))
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -46,7 +46,16 @@ GIVEN_FACES = (
 VOTES_SCHEMA = pa.schema(
     [pa.field(name, pa.string(), nullable=False) for name in ("clip_id", "source", "family", "label")]
 )
+# Further columns where a source is a crowd: the rater who gave the vote, or how many raters gave it.
+CROWD_FIELDS = (pa.field("worker", pa.string()), pa.field("count", pa.int64()))
 GIVEN = "given"  # the name of the source of the given labels
+
+
+def votes_schema(votes: Sequence[Row]) -> pa.Schema:
+    """Return VOTES_SCHEMA with the columns of CROWD_FIELDS that any of these votes has."""
+    extra = [field for field in CROWD_FIELDS if any(vote[field.name] is not None for vote in votes)]
+    return pa.schema([*VOTES_SCHEMA, *extra])
+
 
 PROBLEM_SCHEMA = pa.schema(
     [

@@ -33,7 +33,8 @@ class DatasetParams(Section):
     classes: tuple[str, ...] = MER_CLASSES  # in the order that all tables and matrices have; neutral is usually first
     group_pattern: str | None = None  # a regex on the clip's name whose first group is the speaker or scene
     order_pattern: str | None = None  # a regex whose first group is the utterance's number within its speaker or scene
-    votes: str | None = None  # CSV of other annotators' votes (name,source,family,label), relative to root
+    # CSV of other annotators' votes (name,source,family,label; for a crowd also worker or count), relative to root
+    votes: str | None = None
     truth: tuple[str, ...] = ()  # CSVs of true labels (name,discrete), relative to root; for evaluation only
 
     @field_validator("classes")

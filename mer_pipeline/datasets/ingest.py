@@ -18,7 +18,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from mer_pipeline.base.clips import GIVEN, GIVEN_FACES, MANIFEST_SCHEMA, SPLITS, VOTES_SCHEMA, Row
+from mer_pipeline.base.clips import GIVEN, GIVEN_FACES, MANIFEST_SCHEMA, SPLITS, Row, votes_schema
 from mer_pipeline.base.errors import DatasetError
 from mer_pipeline.base.runs import Progress, quiet
 from mer_pipeline.base.runtime import Runtime
@@ -69,7 +69,10 @@ def list_dataset(params: DatasetParams) -> Listing:
     add_groups(listing, params.group_pattern, params.order_pattern)
     listing.note_unread()
     given = [Vote(e.clip_id, GIVEN, "human", e.label) for e in listing.entries.values() if e.label is not None]
-    listing.votes = sorted([*given, *listing.votes], key=lambda vote: (vote.clip_id, vote.source != GIVEN, vote.source))
+    listing.votes = sorted(
+        [*given, *listing.votes],
+        key=lambda vote: (vote.clip_id, vote.source != GIVEN, vote.source, vote.worker or "", vote.label),
+    )
     return listing
 
 
@@ -148,7 +151,8 @@ def ingest(
     write_table(project.manifest, manifest)
     write_table(project.clips, manifest.select(["clip_id"]))
     _write_subtitles(entries, params.shards, project.table("subtitles"))
-    write_table(project.given, to_table([asdict(vote) for vote in listing.votes], VOTES_SCHEMA))
+    votes = [asdict(vote) for vote in listing.votes]
+    write_table(project.given, to_table(votes, votes_schema(votes)))
     true_rows = [{"clip_id": k, "label": v} for k, v in sorted(listing.truth.items())]
     write_table(project.truth, to_table(true_rows, TRUTH_SCHEMA))
     fold_rows = [{"clip_id": k, "fold": v} for k, v in sorted(dealt.of.items())]

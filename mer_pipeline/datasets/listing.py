@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 
 from mer_pipeline.base.clips import GIVEN, Clip
-from mer_pipeline.base.csv_files import check_label, clean, read_csv, read_label
+from mer_pipeline.base.csv_files import check_label, clean, known, read_csv, read_label
 from mer_pipeline.base.errors import DatasetError
 
 
@@ -60,12 +60,20 @@ def media_of(clip: Clip, root: Path) -> list[Path]:
 
 @dataclass(frozen=True)
 class Vote:
-    """The label that one source gives one clip. Sources of one family are likely to make the same errors."""
+    """The label that one source gives one clip. Sources of one family are likely to make the same errors.
+
+    Attributes:
+        clip_id, source, family, label: as the names say.
+        worker: the rater, if the source is a crowd whose raters are known one by one.
+        count: how many raters say so, if the source is a crowd whose raters are counted.
+    """
 
     clip_id: str
     source: str
     family: str
     label: str
+    worker: str | None = None
+    count: int | None = None
 
 
 @dataclass(frozen=True)
@@ -157,24 +165,46 @@ def add_media(
 def add_votes(listing: Listing, path: Path, classes: Sequence[str]) -> None:
     """Read the votes of other annotators from a CSV with the columns name, source, family and label.
 
+    A source votes once on a clip. A crowd is a source of which the file has more: with a column `worker` a row for each
+    rater, or with a column `count` a row for each label, with the number of raters who give it.
+
     Raises:
         DatasetError: as for `read_csv`; or if a label is unknown, a source or family is empty or a source is called
-            "given", or a source votes twice on a clip.
+            "given", a count is no whole number above 0, or a source, rater or label of a crowd is there twice.
     """
-    seen: set[tuple[str, str]] = set()
+    seen: set[tuple[str, str, str | None, str | None]] = set()
     for row in read_csv(path, ("name", "source", "family", "label"), unique=None):
-        vote = Vote(clean(row["name"]), row["source"], row["family"], check_label(row["label"], classes, str(path)))
+        label, worker = check_label(row["label"], classes, str(path)), known(row.get("worker"))
+        vote = Vote(clean(row["name"]), row["source"], row["family"], label, worker, _count(row.get("count"), path))
         if vote.source == GIVEN or not vote.source or not vote.family:
             raise DatasetError(
                 f"{path}: a vote needs a family and a source other than '{GIVEN}', the dataset's own label"
             )
-        if (vote.clip_id, vote.source) in seen:
-            raise DatasetError(f"{path}: source '{vote.source}' votes twice on '{vote.clip_id}'")
-        seen.add((vote.clip_id, vote.source))
+        if worker is not None and vote.count is not None:
+            raise DatasetError(f"{path}: '{vote.clip_id}' has a worker and a count in one row; give one of them")
+        key = (vote.clip_id, vote.source, worker, None if vote.count is None else label)
+        if key in seen:
+            who = f"source '{vote.source}'" if worker is None else f"worker '{worker}' of source '{vote.source}'"
+            raise DatasetError(
+                f"{path}: {who} votes twice on '{vote.clip_id}'; a crowd needs a column 'worker' with the "
+                "raters' names, or 'count' with their number"
+            )
+        seen.add(key)
         if vote.clip_id in listing.entries:
             listing.votes.append(vote)
         else:
             listing.notes.append(Note(vote.clip_id, "NoClip", f"{path.name} votes on a clip that is not there"))
+
+
+def _count(cell: str | None, path: Path) -> int | None:
+    text = known(cell)
+    if text is None:
+        return None
+    if not text.isdecimal() or not int(text):
+        raise DatasetError(
+            f"{path}: the count '{text}' is no whole number above 0; leave the row out if nobody says so"
+        )
+    return int(text)
 
 
 def add_truth(listing: Listing, path: Path, classes: Sequence[str]) -> None:

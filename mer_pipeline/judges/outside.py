@@ -3,7 +3,8 @@
 The CSV has one row per clip, in one of two formats:
 
     name,label                one class per clip
-    name,<class>,<class>,...  a number per class, not negative, with any positive sum
+    name,<class>,<class>,...  a number per class, not negative, with any positive sum: scores, or how many raters of a
+                              crowd name the class. Whole numbers are counts (labels/judges.py)
 
 The judge abstains on a clip whose cells are all empty or that has no row. Other columns are ignored. The whole file is
 checked before the first clip is processed. The input digest of a clip covers only its own row.
@@ -17,6 +18,7 @@ from pathlib import Path
 from typing import Annotated
 
 import numpy as np
+import pyarrow as pa
 from pydantic import Field, field_validator
 
 from mer_pipeline.base.clips import Clip, Row
@@ -53,6 +55,7 @@ class Outside(Judge[Floats]):
         self.path = DATA / params.input
         columns = check_predictions(self.path, classes)
         super().__init__(name, params, classes, Source("manifest", ()), Source(params.input, columns))
+        self.schema = self.schema.append(pa.field("total", pa.float64()))  # the sum of the numbers in the clip's row
 
     def note(self, clip_ids: Callable[[], Collection[str]]) -> str:
         """Return a sentence about the unmatched names of the CSV, or "" if all are clips.
@@ -75,8 +78,8 @@ class Outside(Judge[Floats]):
         return weights
 
     def infer(self, items: Sequence[Floats]) -> list[Row | Skip]:
-        """Return the rows; the weights only have to be normalised."""
-        return [self.verdict(item) for item in items]
+        """Return the rows: the normalised weights, and their sum, which tells `labels` how many raters a crowd had."""
+        return [{**self.verdict(item), "total": float(item.sum())} for item in items]
 
 
 def check_predictions(path: Path, classes: Sequence[str]) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""The human-anchored method, which is the default: the given label stays unless strong evidence speaks against it.
+"""The human-anchored method: the given label stays unless strong evidence speaks against it.
 
 A label changes only if three conditions hold: a label model's posterior for another class is high, enough
 *independent* families vote for that class, and no more than a set fraction of the given class changes. Independence is
@@ -11,27 +11,27 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from mer_pipeline.labels.consensus import believe
 from mer_pipeline.labels.dawid_skene import dawid_skene
 from mer_pipeline.labels.dependence import join_dependent
-from mer_pipeline.labels.dirichlet_multinomial import MORE_THAN_ONE, dirichlet_multinomial
-from mer_pipeline.labels.em import Estimate
+from mer_pipeline.labels.dirichlet_multinomial import dirichlet_multinomial
+from mer_pipeline.labels.few import IDENTIFIABLE, voting
 from mer_pipeline.labels.one_coin import one_coin
 from mer_pipeline.labels.refined import LabelParams, Refined
 from mer_pipeline.labels.votes import MISSING, Votes
 
 
-def estimate(model: str, votes: Votes, classes: int) -> Estimate:
-    """Fit the label model of this name.
+def posterior_by(model: str, votes: Votes, classes: int, params: LabelParams) -> NDArray[np.float64]:
+    """Return the posterior by the label model of this name, float64 (n, C).
 
-    "auto" stands for "dirichlet-multinomial" if some family has more than one vote on a clip, since no other model
-    uses such counts, and for "dawid-skene" otherwise.
+    "auto" stands for the posterior of `consensus`. Two families do not tell how often each is right, and EM then takes
+    one of the two for the truth. So what two families believe is that of `consensus` with every model.
     """
-    if model == "auto":
-        several = bool((votes.evidence.sum(axis=2) > MORE_THAN_ONE).any())
-        model = "dirichlet-multinomial" if several else "dawid-skene"
+    if model == "auto" or voting(votes) < IDENTIFIABLE:
+        return believe(votes, classes, params).posterior
     if model == "dirichlet-multinomial":
-        return dirichlet_multinomial(votes.evidence, classes, votes.gold)
-    return (one_coin if model == "one-coin" else dawid_skene)(votes.matrix, classes, votes.gold)
+        return dirichlet_multinomial(votes.evidence, classes, votes.gold).posterior
+    return (one_coin if model == "one-coin" else dawid_skene)(votes.matrix, classes, votes.gold).posterior
 
 
 def human_anchored(votes: Votes, classes: tuple[str, ...], params: LabelParams) -> Refined:
@@ -39,9 +39,9 @@ def human_anchored(votes: Votes, classes: tuple[str, ...], params: LabelParams) 
 
     The conditions are `min_posterior`, `min_families` and `max_changed`. The posterior of the result is the model's.
     """
-    if params.join_dependent:
+    if params.join_dependent and not params.independent:
         votes, _ = join_dependent(votes, len(classes))
-    posterior = estimate(params.model, votes, len(classes)).posterior
+    posterior = posterior_by(params.model, votes, len(classes), params)
     best = posterior.argmax(axis=1)
     sure = posterior.max(axis=1)
     others = votes.matrix[:, 1:]  # the given label's own family is the first

@@ -59,7 +59,7 @@ def write_labels(
         StageError: a judge's votes are missing or incomplete, or were made with other folds.
     """
     given, folds = pq.read_table(project.given), pq.read_table(project.folds)
-    votes = with_judges(given, project.votes, judges, folds)
+    votes = with_judges(given, project.votes, judges, folds, classes)
     labels = label_table(votes, folds, classes, params, opinions(project.votes, judges, folds))
     metrics = agree(votes, labels, classes, params, judges)
     write_table(project.labels, labels, {"stage": "labels", "params": params.model_dump_json()})
@@ -73,7 +73,7 @@ def label_table(
     """Return the rows of data/labels.parquet, sorted by held_out_fold and clip.
 
     Args:
-        votes: a table with the columns of VOTES_SCHEMA and, optionally, SCORES and HELD_OUT.
+        votes: a table with the columns of VOTES_SCHEMA and, optionally, SCORES, WORKER, COUNT and HELD_OUT.
         folds: clip_id and fold (int32) of the labelled training clips.
         classes: the classes, in order.
         params: the method of refinement and its settings.

@@ -15,6 +15,7 @@ be seen, enter the test.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -26,7 +27,7 @@ from numpy.typing import NDArray
 from mer_pipeline.base.clips import GIVEN, VOTES_SCHEMA
 from mer_pipeline.judges.judge import JudgeParams
 from mer_pipeline.labels.dependence import join_dependent, most_named
-from mer_pipeline.labels.votes import GOLD, MISSING, SCORES, read_votes
+from mer_pipeline.labels.votes import COUNT, GOLD, MISSING, OPTIONAL, most_raters, read_votes
 
 OWN = "own"
 HEAD = "the head"  # the head's name as a source; a judge's name can't have a space
@@ -97,7 +98,7 @@ def find_corroborating(
     """Return the families that may support the head's pseudo-labels.
 
     Args:
-        votes: a table with the columns of VOTES_SCHEMA and, optionally, SCORES.
+        votes: a table with the columns of VOTES_SCHEMA and, optionally, those of OPTIONAL.
         clip_ids: the labelled clips that may be seen, sorted.
         head: int64 (n,), the class that the head predicts for each of them, MISSING where it predicts none.
         classes: the classes, in order.
@@ -110,7 +111,7 @@ def find_corroborating(
     own = pa.table(
         [pa.array([row[k] for row in rows], pa.string()) for k in range(len(VOTES_SCHEMA))], schema=VOTES_SCHEMA
     )
-    columns = [*VOTES_SCHEMA.names, *(name for name in votes.column_names if name == SCORES)]
+    columns = [*VOTES_SCHEMA.names, *(name for name in votes.column_names if name in OPTIONAL)]
     read = read_votes(pa.concat_tables([votes.select(columns), own], promote_options="default"), clip_ids, classes)
     families = join_dependent(read, len(classes))[0] if join else read
     names, sources, excluded = [], [], {}
@@ -130,10 +131,16 @@ def said_by(votes: pa.Table, clip_ids: Sequence[str], classes: Sequence[str]) ->
     """Return each source's votes, int64 (n,) by its name: the index of the class, MISSING where it has no vote."""
     at = {clip_id: i for i, clip_id in enumerate(clip_ids)}
     index = {label: c for c, label in enumerate(classes)}
+    tallies: dict[str, dict[int, Counter[int]]] = {}
+    columns = [votes[name].to_pylist() for name in ("clip_id", "source", "label")]
+    columns.append(votes[COUNT].to_pylist() if COUNT in votes.column_names else [None] * votes.num_rows)
+    for clip_id, source, label, count in zip(*columns, strict=True):
+        of_source = tallies.setdefault(source, {})
+        if clip_id in at and label in index:
+            of_source.setdefault(at[clip_id], Counter())[index[label]] += count or 1
     said: dict[str, Ints] = {}
-    columns = (votes[name].to_pylist() for name in ("clip_id", "source", "label"))
-    for clip_id, source, label in zip(*columns, strict=True):
-        column = said.setdefault(source, np.full(len(at), MISSING, dtype=np.int64))
-        if clip_id in at:
-            column[at[clip_id]] = index.get(label, MISSING)
+    for source, of_clip in tallies.items():
+        said[source] = np.full(len(at), MISSING, dtype=np.int64)
+        for i, tally in of_clip.items():
+            said[source][i] = most_raters(tally)
     return said

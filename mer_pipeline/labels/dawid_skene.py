@@ -98,29 +98,30 @@ def weighted_dawid_skene(
     right, wrong = pseudo_votes
     classes = start.shape[1]
     pseudo = np.full((classes, classes), wrong) + np.eye(classes) * (right - wrong)
-    votes = np.where(matrix == MISSING, classes, matrix)  # a column of its own for the missing
-    return iterate(start, gold, partial(_step, votes, weight, pseudo), iterations, tolerance)
+    row, family = np.nonzero(matrix != MISSING)
+    kind = family * classes + matrix[row, family]  # the family and its vote as one index
+    return iterate(start, gold, partial(_step, row, kind, weight, pseudo, matrix.shape[1]), iterations, tolerance)
 
 
 def _step(
-    votes: NDArray[np.int64], weight: NDArray[np.float64], pseudo: NDArray[np.float64], posterior: NDArray[np.float64]
+    row: NDArray[np.int64],
+    kind: NDArray[np.int64],
+    weight: NDArray[np.float64],
+    pseudo: NDArray[np.float64],
+    families: int,
+    posterior: NDArray[np.float64],
 ) -> Step:
     """Return the prior (C,), the confusions (F, C, C) and the next posterior (m, C): one M step, then one E step.
 
-    `bincount` adds in a fixed order. A BLAS would split the sums by thread, so that their rounding would depend on the
-    number of threads.
+    The votes are in long form, so that sparse ones cost what they hold. `bincount` adds in a fixed order. A BLAS would
+    split the sums by thread, so that their rounding would depend on the number of threads.
     """
-    families, classes = votes.shape[1], len(pseudo)
+    classes = len(pseudo)
     mass = (posterior * weight[:, None]).T.copy()  # (C, m)
     prior = mass.sum(axis=1) / weight.sum()
-    counts = np.array(
-        [[np.bincount(votes[:, w], mass[c], classes + 1)[:classes] for c in range(classes)] for w in range(families)]
-    )
-    counts += pseudo
-    confusion = counts / np.maximum(counts.sum(axis=2, keepdims=True), TINY)
-    log = np.zeros((families, classes + 1, classes))
-    log[:, :classes] = np.log(np.maximum(confusion, TINY)).transpose(0, 2, 1)
-    total = np.log(np.maximum(prior, TINY)) + log[0][votes[:, 0]]
-    for w in range(1, families):
-        total += log[w][votes[:, w]]
-    return prior, confusion, softmax(total)
+    counts = np.array([np.bincount(kind, of_class[row], families * classes) for of_class in mass])
+    confusion = counts.reshape(classes, families, classes).transpose(1, 0, 2) + pseudo
+    confusion /= np.maximum(confusion.sum(axis=2, keepdims=True), TINY)
+    log = np.log(np.maximum(confusion, TINY)).transpose(1, 0, 2).reshape(classes, -1)  # (C, F * C)
+    total = [np.bincount(row, of_class[kind], len(posterior)) for of_class in log]
+    return prior, confusion, softmax(np.log(np.maximum(prior, TINY)) + np.stack(total, axis=1))

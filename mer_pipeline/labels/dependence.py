@@ -31,6 +31,7 @@ T = TypeVar("T")
 # below Z standard errors (docs/results.md has the simulation).
 EXCESS = 0.15
 Z = 5.0
+TOLD = 3.0  # standard errors by which two families agree more than by chance
 NEEDED = 3  # the fewest columns of votes from which confusions can be identified
 
 
@@ -53,10 +54,14 @@ class Excess:
     expected: float
 
     @property
+    def deviation(self) -> float:
+        """The standard error of the agreement if `expected` is its mean."""
+        return math.sqrt(max(self.expected * (1 - self.expected), 1e-6) / self.n)
+
+    @property
     def suspicious(self) -> bool:
         """Whether the agreement exceeds the expected one by EXCESS and by Z standard errors."""
-        deviation = math.sqrt(max(self.expected * (1 - self.expected), 1e-6) / self.n)
-        return self.agreement - self.expected >= max(EXCESS, Z * deviation)
+        return self.agreement - self.expected >= max(EXCESS, Z * self.deviation)
 
 
 def expected_agreement(s: Estimate, t: Estimate, at: tuple[int, int]) -> float:
@@ -95,16 +100,44 @@ def join_dependent(votes: Votes, classes: int) -> tuple[Votes, tuple[Excess, ...
 
 
 def _worst(votes: Votes, classes: int) -> Excess | None:
-    count = range(len(votes.families))
-    without = [dawid_skene(np.delete(votes.matrix, w, axis=1), classes, votes.gold) for w in count]
+    """Return the suspicious pair with the largest excess, or None.
+
+    Only pairs that can be suspicious are fitted, because agreement by chance is the least that accuracies explain. A
+    pair is not tested unless two other families agree with both beyond chance: beside families that vote at random,
+    EM takes one of these for the truth, and finds that two good families agree far too often.
+    """
+    count = len(votes.families)
+    told = np.eye(count, dtype=bool)  # whether two families agree beyond chance
+    wanted = []
+    for s, t in combinations(range(count), 2):
+        by_chance = _by_chance(votes, s, t, classes)
+        if by_chance is not None:
+            told[s, t] = told[t, s] = by_chance.agreement - by_chance.expected > TOLD * by_chance.deviation
+            wanted += [(s, t)] if by_chance.suspicious else []
+    without: dict[int, Estimate] = {}
     pairs = []
-    for s, t in combinations(count, 2):
+    for s, t in wanted:
+        if np.delete(told[s] & told[t], [s, t]).sum() < NEEDED - 1:
+            continue
+        for w in (s, t):
+            if w not in without:
+                without[w] = dawid_skene(np.delete(votes.matrix, w, axis=1), classes, votes.gold)
         expected = expected_agreement(without[t], without[s], (s, t - 1))
         names = votes.families[s], votes.families[t]
         pair = measure(*names, votes.matrix[:, s], votes.matrix[:, t], expected)
         if pair is not None and pair.suspicious:
             pairs.append(pair)
     return max(pairs, key=lambda pair: pair.agreement - pair.expected, default=None)
+
+
+def _by_chance(votes: Votes, s: int, t: int, classes: int) -> Excess | None:
+    """Compare two families' agreement with that of two families with the same shares who do not look at the clip."""
+    x, y = votes.matrix[:, s], votes.matrix[:, t]
+    both = (x != MISSING) & (y != MISSING)
+    if not both.any():
+        return None
+    shares = [np.bincount(column[both], minlength=classes) / both.sum() for column in (x, y)]
+    return measure(votes.families[s], votes.families[t], x, y, float(shares[0] @ shares[1]))
 
 
 def _joined(votes: Votes, s: int, t: int) -> Votes:

@@ -11,7 +11,7 @@ lf(n; a) = log Gamma(a + n) - log Gamma(a),
 A / s is the accuracy of one rater, and 1 / (1 + s) is the correlation of two (0: independent, 1: always the same vote).
 
     E: q_ic is proportional to p_c prod_w P(x_iw | c)
-    M: p_c = mean_i q_ic; A and B by maximum likelihood
+    M: p_c = mean_i q_ic, smoothed (em.py); A and B by maximum likelihood
 
 The votes of a family with at most one vote per clip say nothing about such a correlation. That family is modelled as
 in one_coin.py with a (soft) vote, log P(x | c) = sum_k x_k log P(k | c). If every family is like that, the whole model
@@ -26,7 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mer_pipeline.labels.dawid_skene import PRIOR_RIGHT, PRIOR_WRONG, Step
-from mer_pipeline.labels.em import TINY, Estimate, distinct, expand, iterate, shares, softmax
+from mer_pipeline.labels.em import Estimate, distinct, expand, iterate, shares, smoothed_prior, softmax
 from mer_pipeline.labels.one_coin import coins
 from mer_pipeline.labels.votes import MISSING
 
@@ -63,8 +63,8 @@ class _Model:
 
     def __call__(self, posterior: NDArray[np.float64]) -> Step:
         mass = posterior * self.weight[:, None]
-        prior = mass.sum(axis=0) / self.weight.sum()
-        log = np.log(np.maximum(prior, TINY)) + np.zeros_like(posterior)
+        prior = smoothed_prior(mass.sum(axis=0))
+        log = np.log(prior) + np.zeros_like(posterior)
         accuracy = []
         for family in self.families:
             right, gain = family.fit(mass)

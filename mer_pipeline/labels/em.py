@@ -17,6 +17,7 @@ from mer_pipeline.labels.votes import MISSING
 MAX_ITERATIONS = 200
 TOLERANCE = 1e-7  # EM ends when no posterior changes by this much between two iterations
 TINY = 1e-12  # replaces zero before a logarithm: the prior of a class without votes is zero
+SMOOTH = 0.1  # the pseudo-clips of all classes together, as a fraction of the clips
 
 
 @dataclass(frozen=True)
@@ -95,6 +96,24 @@ def vote_shares(matrix: NDArray[np.int64], classes: int) -> NDArray[np.float64]:
         [[0.333, 0.667], [0.5, 0.5]]
     """
     return shares((matrix[:, :, None] == np.arange(classes)).astype(np.float64))
+
+
+def smoothed_prior(clips: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the shares of the classes, float64 (C,), with as many pseudo-clips of each, SMOOTH of all clips together.
+
+    A share that is the mean posterior feeds on itself: the rarer a class is, the fewer clips are given to it, until it
+    has none. With pseudo-clips no share falls below SMOOTH / (1 + SMOOTH) / C.
+
+    Args:
+        clips: float64 (C,), the expected number of clips of each class.
+
+    Example:
+        >>> smoothed_prior(np.array([100.0, 0.0])).round(3).tolist()
+        [0.955, 0.045]
+    """
+    pseudo = max(1.0, SMOOTH * float(clips.sum()) / len(clips))
+    smoothed: NDArray[np.float64] = (clips + pseudo) / (clips.sum() + len(clips) * pseudo)
+    return smoothed
 
 
 def softmax(log: NDArray[np.float64]) -> NDArray[np.float64]:

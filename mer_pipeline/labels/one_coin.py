@@ -1,7 +1,7 @@
 """The one-coin label model: family w is right with probability a_w, and if not, every wrong class is equally likely.
 
     E: q_ic is proportional to p_c prod_w (a_w if y_iw = c else (1 - a_w) / (C - 1))
-    M: a_w = (sum_i q_{i, y_iw} + right) / (votes of w + right + (C - 1) wrong), p_c = mean_i q_ic
+    M: a_w = (sum_i q_{i, y_iw} + right) / (votes of w + right + (C - 1) wrong), p_c = mean_i q_ic, smoothed (em.py)
 
 `right` and `wrong` are the pseudo-votes of dawid_skene.py. A family has one parameter here and C (C - 1) there. So this
 model is the better choice for few clips, but it can't represent that a family confuses two particular classes.
@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mer_pipeline.labels.dawid_skene import PRIOR_RIGHT, PRIOR_WRONG, Step
-from mer_pipeline.labels.em import TINY, Estimate, distinct, expand, iterate, softmax, vote_shares
+from mer_pipeline.labels.em import Estimate, distinct, expand, iterate, smoothed_prior, softmax, vote_shares
 from mer_pipeline.labels.votes import MISSING
 
 
@@ -37,12 +37,12 @@ def one_coin(matrix: NDArray[np.int64], classes: int, gold: NDArray[np.int64] | 
 
 def _step(said: NDArray[np.float64], weight: NDArray[np.float64], posterior: NDArray[np.float64]) -> Step:
     classes = posterior.shape[1]
-    prior = (weight[:, None] * posterior).sum(axis=0) / weight.sum()
+    prior = smoothed_prior((weight[:, None] * posterior).sum(axis=0))
     right = (said * posterior[:, None, :] * weight[:, None, None]).sum(axis=(0, 2)) + PRIOR_RIGHT
     total = (said * weight[:, None, None]).sum(axis=(0, 2)) + PRIOR_RIGHT + (classes - 1) * PRIOR_WRONG
     accuracy = right / total
     gain = np.log(accuracy * (classes - 1) / (1 - accuracy))  # log-likelihood ratio of the named class to any other
-    log = np.log(np.maximum(prior, TINY)) + (said * gain[:, None]).sum(axis=1)
+    log = np.log(prior) + (said * gain[:, None]).sum(axis=1)
     return prior, coins(accuracy, classes), softmax(log)
 
 

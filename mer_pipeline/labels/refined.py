@@ -9,7 +9,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mer_pipeline.config.section import Count, Fraction, Section
-from mer_pipeline.labels.em import Estimate
 from mer_pipeline.labels.votes import Votes
 
 
@@ -18,15 +17,24 @@ class LabelParams(Section):
 
     # given: no refinement; the others: docs/method.md
     method: Literal[
-        "given", "majority", "weighted", "one-coin", "dawid-skene", "dirichlet-multinomial", "human-anchored"
-    ] = "human-anchored"
-    # human-anchored: the label model of the posterior; auto: dirichlet-multinomial if a family has several votes on a
-    # clip, else dawid-skene
+        "given",
+        "majority",
+        "weighted",
+        "one-coin",
+        "dawid-skene",
+        "dirichlet-multinomial",
+        "human-anchored",
+        "consensus",
+    ] = "consensus"
+    # human-anchored: the label model of the posterior; auto: that of consensus
     model: Literal["auto", "one-coin", "dawid-skene", "dirichlet-multinomial"] = "auto"
     min_posterior: Fraction = 0.8  # human-anchored: the least posterior at which a label may change
     min_families: Count = 2  # human-anchored: the fewest other families that must vote for the new label
     max_changed: Fraction = 0.3  # human-anchored: the largest fraction of a class that may change
-    join_dependent: bool = True  # human-anchored: whether dependent families count as one
+    join_dependent: bool = True  # consensus, human-anchored: whether dependent families count as one
+    # consensus, human-anchored: whether the families are known to err independently; then none are joined, and three,
+    # whose independence can't be tested, may change a given label
+    independent: bool = False
 
 
 @dataclass(frozen=True)
@@ -44,12 +52,11 @@ class Refined:
     reason: tuple[str, ...]
 
 
-def most_likely(estimate: Estimate, votes: Votes, classes: tuple[str, ...]) -> Refined:
+def most_likely(posterior: NDArray[np.float64], votes: Votes, classes: tuple[str, ...]) -> Refined:
     """Label each clip with the class of the highest posterior.
 
     In a tie, the given label wins if it is among the tied classes, and the first of them otherwise.
     """
-    posterior = estimate.posterior
     best = posterior.max(axis=1)
     label = np.where(posterior[np.arange(len(best)), votes.given] == best, votes.given, posterior.argmax(axis=1))
     reason = tuple(f"{classes[c]} has posterior {p:.2f}" for c, p in zip(label, best, strict=True))

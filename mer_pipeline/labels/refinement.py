@@ -7,7 +7,8 @@
     dawid-skene             EM with one confusion matrix per family
     dirichlet-multinomial   EM on the counts or scores behind the votes
     human-anchored          the given label, unless a model's posterior is high for another class and enough independent
-                            families vote for it (default)
+                            families vote for it
+    consensus               the most probable class by what can be known from these votes (default)
 
 Each method has its own module. EM alone takes agreement for accuracy: if sources copy each other and are not declared
 as one family, its labels are worse than the given ones although its posteriors are high (measured: accuracy .755 at a
@@ -20,7 +21,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from mer_pipeline.labels.anchored import estimate, human_anchored
+from mer_pipeline.labels.anchored import human_anchored, posterior_by
+from mer_pipeline.labels.consensus import consensus
 from mer_pipeline.labels.majority import majority
 from mer_pipeline.labels.refined import LabelParams, Refined, most_likely
 from mer_pipeline.labels.votes import MISSING, Votes
@@ -45,8 +47,10 @@ def refine(votes: Votes, classes: tuple[str, ...], params: LabelParams) -> Refin
         refined = weighted(votes, classes)
     elif params.method == "human-anchored":
         refined = human_anchored(votes, classes, params)
+    elif params.method == "consensus":
+        refined = consensus(votes, classes, params)
     else:
-        refined = most_likely(estimate(params.method, votes, len(classes)), votes, classes)
+        refined = most_likely(posterior_by(params.method, votes, len(classes), params), votes, classes)
     return _with_gold(refined, votes, classes)
 
 

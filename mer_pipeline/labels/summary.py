@@ -12,11 +12,14 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from mer_pipeline.labels.dependence import Excess, join_dependent, within
+from mer_pipeline.labels.identifiability import cannot_tell, measured_crowds
 from mer_pipeline.labels.judges import FINAL, serving
 from mer_pipeline.labels.refined import LabelParams
 from mer_pipeline.labels.source_accuracy import SourceAccuracy, source_accuracies
 from mer_pipeline.labels.votes import MISSING, read_votes
 from mer_pipeline.metrics.labels import DependentPair, FamilyPair, FamilyVotes, JudgeVotes, LabelMetrics, SourceTrust
+
+SHOWN = 12  # the most families whose pairs are listed; of 109 there would be 5,886 pairs
 
 
 def agree(
@@ -40,7 +43,9 @@ def agree(
     read = read_votes(votes, final["clip_id"].to_pylist(), classes)
     given = final["given"].to_pylist()
     members = within(read, len(classes))
-    _, joined = join_dependent(read, len(classes))
+    _, joined = join_dependent(read, len(classes)) if not params.independent else (read, ())
+    trust = source_accuracies(read, len(classes), independent=params.independent)
+    crowds = measured_crowds(read, len(classes))
     changed = [label for label, moved in zip(given, final["changed"].to_pylist(), strict=True) if moved]
     return LabelMetrics(
         method=params.method,
@@ -53,16 +58,18 @@ def agree(
             for name, sources, column in zip(read.families, read.sources, read.matrix.T, strict=True)
         },
         judges={name: JudgeVotes(votes=voted[name], abstentions=len(given) - voted[name]) for name in judges},
-        sources={of.source: _source(of) for of in source_accuracies(read, len(classes))},
+        sources={of.source: _source(of) for of in trust},
+        crowds=crowds,
         pairs=tuple(
             _pair(read.families[i], read.families[j], read.matrix[:, i], read.matrix[:, j], classes)
-            for i, j in combinations(range(len(read.families)), 2)
+            for i, j in combinations(range(min(len(read.families), SHOWN)), 2)
         ),
         dependent=tuple(_excess(pair) for pair in joined),
         within_families=tuple(_excess(pair) for pair in members),
         warnings=(
             *(_warning(pair, "families") for pair in joined),
             *(_warning(pair, "sources of one family") for pair in members if pair.suspicious),
+            *cannot_tell(read, params, crowds),
         ),
         suspect=len(given) - final["suspect"].null_count,
     )

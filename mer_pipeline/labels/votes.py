@@ -7,6 +7,10 @@ wrong and overconfident.
 A family also has evidence for each class: the sum of its sources' scores (a judge's distribution, a crowd's counts),
 where a source without scores adds 1 for the class that it votes for.
 
+A source may be a crowd. Its raters are then known one by one (column WORKER, a row per rater) or as counts (column
+COUNT, a row per label). It votes for the label that most of its raters name, and not at all in a tie; its evidence is
+the votes of all of them.
+
 The source "gold" belongs to no family: its labels are taken as known.
 """
 
@@ -29,6 +33,11 @@ GOLD = "gold"  # the source of labels that experts have decided
 SCORES = "scores"  # an optional column with a vote's evidence: list<float> of length C, null for a vote without scores
 
 
+WORKER = "worker"  # an optional column with the name of the rater of a crowd who gave the vote, null for other sources
+COUNT = "count"  # an optional column with how many raters of a crowd gave the vote, null for other sources
+OPTIONAL = (SCORES, WORKER, COUNT)
+
+
 @dataclass(frozen=True)
 class Votes:
     """The votes of F families on n clips.
@@ -43,6 +52,8 @@ class Votes:
         single: the votes of the S sources of each family, int64 (n, S).
         evidence: float64 (n, F, C), counts or distributions; all zero where a family has no vote.
         gold: int64 (n,), the class that is known beyond doubt, MISSING where none is.
+        raters: for each family the votes of its R raters, int64 (n, R), if they are known one by one (column WORKER),
+            else None. Empty if no family has such votes.
     """
 
     clip_ids: tuple[str, ...]
@@ -54,6 +65,17 @@ class Votes:
     single: tuple[NDArray[np.int64], ...]
     evidence: NDArray[np.float64]
     gold: NDArray[np.int64]
+    raters: tuple[NDArray[np.int64] | None, ...] = ()
+
+    def counts(self, family: int) -> NDArray[np.float64]:
+        """Return how many raters or sources of a family name each class, float64 (n, C), whole numbers.
+
+        If the family's evidence is no count, as the scores of a judge, this is one for the family's vote.
+        """
+        evidence: NDArray[np.float64] = self.evidence[:, family]
+        if not (evidence == np.round(evidence)).all():
+            evidence = (self.matrix[:, family, None] == np.arange(evidence.shape[1])).astype(np.float64)
+        return evidence
 
 
 def read_votes(table: pa.Table, clip_ids: Sequence[str], classes: Sequence[str]) -> Votes:
@@ -63,8 +85,8 @@ def read_votes(table: pa.Table, clip_ids: Sequence[str], classes: Sequence[str])
     first, where sources are sorted by name with "given" before all others.
 
     Args:
-        table: a table with the columns of VOTES_SCHEMA and, optionally, SCORES. The rows may be in any order; votes on
-            other clips are ignored.
+        table: a table with the columns of VOTES_SCHEMA and, optionally, those of OPTIONAL. The rows may be in any
+            order; votes on other clips are ignored.
         clip_ids: the ids of the labelled clips.
         classes: the classes, in order.
 
@@ -88,48 +110,74 @@ def read_votes(table: pa.Table, clip_ids: Sequence[str], classes: Sequence[str])
         sorted({row.source for row in rows if row.family == name} - {GOLD}, key=_given_first) for name in families
     ]
 
-    said: dict[tuple[str, str], Counter[int]] = {}
-    spoken: dict[str, dict[str, str]] = {clip_id: {} for clip_id in at}
+    said: dict[tuple[str, str], Counter[int]] = {}  # by clip and source
     single = [np.full((len(at), len(names)), MISSING, dtype=np.int64) for names in sources]
     evidence = np.zeros((len(at), len(families), len(classes)))
     gold = np.full(len(at), MISSING, dtype=np.int64)
+    one_by_one: dict[str, dict[tuple[str, str], NDArray[np.int64]]] = {name: {} for name in families}
+    seen: set[tuple[str, str, str | None, str | None]] = set()
     for row in rows:
         if row.label not in index:
             raise DatasetError(
                 f"votes: source '{row.source}' labels clip '{row.clip_id}' '{row.label}', which is not in "
                 f"dataset.classes{did_you_mean(str(row.label), classes)}; correct the vote or add the class"
             )
-        if row.source in spoken[row.clip_id]:
+        key = (row.clip_id, row.source, row.worker, None if row.number is None else row.label)
+        plain = (row.clip_id, row.source, None, None)  # a source has one vote on a clip, or raters
+        if key in seen or plain in seen or (key == plain and (row.clip_id, row.source) in said):
             raise DatasetError(
-                f"votes: source '{row.source}' votes twice on clip '{row.clip_id}'; keep one of the rows"
+                f"votes: source '{row.source}' votes twice on clip '{row.clip_id}'; keep one of the rows, or say who "
+                f"votes in the column '{WORKER}'"
             )
-        spoken[row.clip_id][row.source] = row.label
+        seen.add(key)
         i, c = at[row.clip_id], index[row.label]
+        said.setdefault((row.clip_id, row.source), Counter())[c] += row.number or 1
         if row.source == GOLD:
             gold[i] = c
             continue
         w = families.index(row.family)
-        said.setdefault((row.clip_id, row.family), Counter())[c] += 1
-        single[w][i, sources[w].index(row.source)] = c
-        evidence[i, w] += np.eye(len(classes))[c] if row.scores is None else _checked(row, len(classes))
-
+        if row.scores is not None:
+            evidence[i, w] += _checked(row, len(classes))
+        else:
+            evidence[i, w, c] += 1 if row.number is None else row.number
+        if row.worker is not None:
+            rater = one_by_one[row.family].setdefault((row.source, row.worker), np.full(len(at), MISSING, np.int64))
+            rater[i] = c
+    spoken: dict[str, list[str]] = {clip_id: [] for clip_id in at}
+    for (clip_id, source), counts in said.items():
+        many = counts.total() > 1
+        spoken[clip_id] += [f"{source}={classes[c]}{f'×{n}' if many else ''}" for c, n in counts.most_common()]
+        for w, names in enumerate(sources):
+            if source in names and source != GOLD:
+                single[w][at[clip_id], names.index(source)] = most_raters(counts)
     matrix = np.full((len(at), len(families)), MISSING, dtype=np.int64)
-    for (clip_id, family), counts in said.items():
-        # `most_common` returns the first counted of equal counts, and the rows are in the order of their sources.
-        matrix[at[clip_id], families.index(family)] = counts.most_common(1)[0][0]
-    if bare := [clip_id for clip_id in at if GIVEN not in spoken[clip_id]]:
+    for w, columns in enumerate(single):
+        for i in np.flatnonzero((columns != MISSING).any(axis=1)).tolist():
+            # `most_common` returns the first counted of equal counts, and the sources are in order.
+            matrix[i, w] = Counter(c for c in columns[i].tolist() if c != MISSING).most_common(1)[0][0]
+    if bare := [clip_id for clip_id in at if (clip_id, GIVEN) not in said]:
         raise DatasetError(f"votes: clip '{bare[0]}' is in a fold and has no vote of source 'given'; run ingest again")
+    raters = [
+        np.column_stack([found[key] for key in sorted(found)]) if found else None for found in one_by_one.values()
+    ]
     return Votes(
         tuple(at),
         tuple(families),
         matrix,
-        np.array([index[spoken[clip_id][GIVEN]] for clip_id in at], dtype=np.int64),
-        tuple(" ".join(f"{source}={label}" for source, label in spoken[clip_id].items()) for clip_id in at),
+        np.array([most_raters(said[clip_id, GIVEN]) for clip_id in at], dtype=np.int64),
+        tuple(" ".join(words) for words in spoken.values()),
         tuple(tuple(names) for names in sources),
         tuple(single),
         evidence,
         gold,
+        tuple(raters) if any(each is not None for each in raters) else (),
     )
+
+
+def most_raters(counts: Counter[int]) -> int:
+    """Return the class that most raters of a source name; MISSING in a tie."""
+    first, *others = counts.most_common(2)
+    return MISSING if others and others[0][1] == first[1] else first[0]
 
 
 class _Row(NamedTuple):
@@ -138,6 +186,8 @@ class _Row(NamedTuple):
     family: str
     label: str
     scores: list[float] | None
+    worker: str | None
+    number: int | None
 
 
 def _given_first(source: str) -> tuple[bool, str]:
@@ -147,9 +197,9 @@ def _given_first(source: str) -> tuple[bool, str]:
 def _rows(table: pa.Table, clips: Container[str]) -> list[_Row]:
     """Return the rows on these clips, sorted by clip and source."""
     columns = [table[name].to_pylist() for name in VOTES_SCHEMA.names]
-    columns.append(table[SCORES].to_pylist() if SCORES in table.column_names else [None] * table.num_rows)
+    columns += [table[name].to_pylist() if name in table.column_names else [None] * table.num_rows for name in OPTIONAL]
     rows = [_Row(*row) for row in zip(*columns, strict=True) if row[0] in clips]
-    return sorted(rows, key=lambda row: (row.clip_id, _given_first(row.source)))
+    return sorted(rows, key=lambda row: (row.clip_id, _given_first(row.source), row.worker or "", row.label or ""))
 
 
 def _checked(row: _Row, classes: int) -> NDArray[np.float64]:

@@ -33,13 +33,29 @@ def agreement_with_others(matrix: NDArray[np.int64], classes: int) -> NDArray[np
         [0.5, 0.5, 0.25]
     """
     found = distinct(matrix)  # sorted rows: no sum may depend on the order of the clips
-    rows = found.rows.astype(np.int64)
+    return _agreement(found.rows.astype(np.int64), found.weight, classes)
+
+
+def log_odds_weights(rows: NDArray[np.int64], weight: NDArray[np.float64], classes: int) -> NDArray[np.float64]:
+    """Return the weight of each family's vote, float64 (F,): log(a_w (C - 1) / (1 - a_w)), or 0 if that is negative.
+
+    Args:
+        rows: int64 (m, F), votes, MISSING where there is none, in an order that depends on the votes alone.
+        weight: float64 (m,), how many clips each row stands for.
+        classes: the number of classes.
+    """
+    accuracy = _agreement(rows, weight, classes)
+    odds: NDArray[np.float64] = np.maximum(np.log(accuracy * (classes - 1) / (1 - accuracy)), 0)
+    return odds
+
+
+def _agreement(rows: NDArray[np.int64], weights: NDArray[np.float64], classes: int) -> NDArray[np.float64]:
     said = (rows[:, :, None] == np.arange(classes)).astype(np.float64)
-    others = said.sum(axis=1)[:, None] - said  # (n, F, C)
+    others = said.sum(axis=1)[:, None] - said  # (m, F, C)
     company = others.sum(axis=2)
     both = (rows != MISSING) & (company > 0)
     same = np.where(both, (others * said).sum(axis=2) / np.where(both, company, 1), 0)
-    weight = found.weight[:, None]
+    weight = weights[:, None]
     accuracy: NDArray[np.float64] = ((same * weight).sum(axis=0) + 1) / ((both * weight).sum(axis=0) + 2)
     return accuracy
 
@@ -50,8 +66,8 @@ def weighted(votes: Votes, classes: tuple[str, ...]) -> Refined:
     In a tie, the given label wins if it is among the tied classes, and the first of them otherwise.
     """
     count = len(classes)
-    accuracy = agreement_with_others(votes.matrix, count)
-    weight = np.maximum(np.log(accuracy * (count - 1) / (1 - accuracy)), 0)
+    found = distinct(votes.matrix)
+    weight = log_odds_weights(found.rows.astype(np.int64), found.weight, count)
     said = votes.matrix[:, :, None] == np.arange(count)
     total = (said * weight[:, None]).sum(axis=1)
     best = total.max(axis=1)

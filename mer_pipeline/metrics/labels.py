@@ -29,6 +29,16 @@ class SourceTrust(Figures):
     high: float | None
 
 
+class CrowdFigures(Figures):
+    """A family with several raters on a clip: their mean number, how often one of them is right (measured beside the
+    given labels), the correlation of two of them, and how many independent raters they are worth."""
+
+    raters: float
+    accuracy: float
+    correlation: float
+    worth: float
+
+
 class FamilyPair(Figures):
     """The agreement and Cohen's kappa of two families on the n clips that both vote on; None where undefined."""
 
@@ -61,10 +71,11 @@ class LabelMetrics(MetricFile):
         families: the families by name.
         judges: the judges by name.
         sources: the source accuracies by name of the source.
-        pairs: all pairs of families.
+        crowds: the families with several raters on a clip, by name.
+        pairs: all pairs of families, of the first twelve.
         dependent: the pairs of dependent families, which count as one if `labels.join_dependent` is on.
         within_families: the pairs of sources of one family.
-        warnings: sentences about dependent families and sources.
+        warnings: sentences about dependent families and sources, and about what the votes can't tell.
         suspect: the number of suspect clips; 0 without a fusion-head judge.
     """
 
@@ -78,6 +89,7 @@ class LabelMetrics(MetricFile):
     families: dict[str, FamilyVotes]
     judges: dict[str, JudgeVotes]
     sources: dict[str, SourceTrust]
+    crowds: dict[str, CrowdFigures]
     pairs: tuple[FamilyPair, ...]
     dependent: tuple[DependentPair, ...]
     within_families: tuple[DependentPair, ...]

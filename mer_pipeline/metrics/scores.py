@@ -95,6 +95,24 @@ class Bin(Figures):
     accuracy: float
 
 
+class Reliability(Figures):
+    """Whether probabilities are right as often as they say.
+
+    Attributes:
+        n: the number of clips.
+        ece: the expected calibration error.
+        ece_if_calibrated: the mean expected calibration error of calibrated probabilities on as many clips.
+        log_loss: the mean cross-entropy, in nats.
+        bins: the data of the reliability diagram.
+    """
+
+    n: int
+    ece: float
+    ece_if_calibrated: float
+    log_loss: float
+    bins: tuple[Bin, ...]
+
+
 class Calibration(Figures):
     """The calibration of a head's probabilities, without and with a temperature that was fitted without these clips.
 

@@ -6,7 +6,7 @@ from pydantic import ConfigDict
 
 from mer_pipeline.config.train_params import VISUAL, Value
 from mer_pipeline.metrics.base import Figures, MetricFile
-from mer_pipeline.metrics.scores import Baselines, Calibration, ClassScore, Counts, GroupedScore, Score
+from mer_pipeline.metrics.scores import Baselines, Calibration, ClassScore, Counts, GroupedScore, Reliability, Score
 
 
 class HeadScores(Figures):
@@ -69,10 +69,19 @@ class TrainBaselines(Figures):
 
 
 class LabelAgreement(Figures):
-    """The share of the training clips whose label is the true one, before and after refinement."""
+    """How far the labels of the training clips are the true ones, before and after refinement.
+
+    Attributes:
+        given, refined: the share of the clips whose label is the true one.
+        given_uar, refined_uar: the mean of that share over the classes (UAR).
+        posterior: whether the posterior of the refinement is right as often as it says; None if there is none.
+    """
 
     given: float
     refined: float
+    given_uar: float
+    refined_uar: float
+    posterior: Reliability | None
 
 
 class LabelCounts(Figures):

@@ -18,7 +18,7 @@ from __future__ import annotations
 import numpy as np
 
 from mer_pipeline.base.modalities import Indices, Mask, Matrix
-from mer_pipeline.metrics.scores import Bin, Calibration
+from mer_pipeline.metrics.scores import Bin, Calibration, Reliability
 from mer_pipeline.scores.confusion import FloatArray
 
 BINS = 10
@@ -134,6 +134,17 @@ def ece_if_calibrated(probabilities: Matrix) -> float:
     confidence, random = _confidence(probabilities), np.random.default_rng(SEED)
     drawn = ((random.random(len(confidence)) < confidence).astype(np.float64) for _ in range(DRAWS))
     return float(np.mean([_ece(confidence, right) for right in drawn]))
+
+
+def reliability(probabilities: Matrix, label: Indices) -> Reliability:
+    """Return the calibration of probabilities, float32 (n, C), against labels, int64 (n,)."""
+    return Reliability(
+        n=len(label),
+        ece=round(expected_calibration_error(probabilities, label), 6),
+        ece_if_calibrated=round(ece_if_calibrated(probabilities), 6),
+        log_loss=round(log_loss(probabilities, label), 6),
+        bins=reliability_table(probabilities, label),
+    )
 
 
 def calibration(before: Matrix, after: Matrix, label: Indices, told: Mask) -> Calibration:

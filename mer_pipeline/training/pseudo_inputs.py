@@ -70,7 +70,7 @@ def read_pseudo_inputs(
     both = pa.table({"clip_id": pa.array([*labels.clip_ids, *pool_ids], pa.string())})
     # Fusion-head judges are left out: the head of this stage takes their place, and others must agree with it.
     others = {name: judge for name, judge in judges.items() if not judge.is_head}
-    votes = as_own(with_judges(pq.read_table(project.given), project.votes, others, both), judges)
+    votes = as_own(with_judges(pq.read_table(project.given), project.votes, others, both, classes), judges)
     return PseudoInputs(
         labels=labels,
         features=task.load(project, labels.clip_ids),

@@ -13,6 +13,7 @@ import numpy as np
 from mer_pipeline.base.csv_files import write_csv
 from mer_pipeline.config.project import Project
 from mer_pipeline.config.train_params import HeadName, TrainParams
+from mer_pipeline.labels.judges import FINAL
 from mer_pipeline.labels.votes import MISSING
 from mer_pipeline.metrics.train import (
     FusedScores,
@@ -25,6 +26,8 @@ from mer_pipeline.metrics.train import (
 )
 from mer_pipeline.scores.baselines import baselines, shares_without_fold
 from mer_pipeline.scores.bootstrap import units_of
+from mer_pipeline.scores.calibration import reliability
+from mer_pipeline.scores.confusion import Confusion, accuracy
 from mer_pipeline.scores.evaluation import out_of_fold
 from mer_pipeline.scores.score import grouped_score, score
 from mer_pipeline.training.artifacts import FUSED
@@ -91,14 +94,20 @@ def search_note(params: TrainParams, labels: Labels) -> str:
     return f"{labels.folds} folds leave none to choose settings on without the scored one: params are as they stand"
 
 
-def label_counts(labels: Labels) -> LabelCounts:
+def label_counts(labels: Labels, classes: int) -> LabelCounts:
     """Return how many labels refinement changed, and how often the labels before and after it are right."""
     known, agreement = labels.true != MISSING, None
     if known.any():
-        given, refined = (
-            round(float((column[known] == labels.true[known]).mean()), 6) for column in (labels.given, labels.final)
+        true = labels.true[known]
+        before, after = (Confusion.of(true, column[known], classes) for column in (labels.given, labels.final))
+        posterior = None if labels.posterior is None else labels.posterior[FINAL][known]
+        agreement = LabelAgreement(
+            given=round(float(accuracy(before.counts)), 6),
+            refined=round(float(accuracy(after.counts)), 6),
+            given_uar=round(before.uar, 6),
+            refined_uar=round(after.uar, 6),
+            posterior=None if posterior is None else reliability(posterior, true),
         )
-        agreement = LabelAgreement(given=given, refined=refined)
     return LabelCounts(changed=int((labels.given != labels.final).sum()), agreement_with_true=agreement)
 
 

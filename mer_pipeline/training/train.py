@@ -114,7 +114,7 @@ def train(task: Task, folds_asked: int, project: Project, cache: HeadCache, prog
         search_note=search_note(params, labels),
         heads=dict(heads.items()),
         single=single_scores(results, labels),
-        labels=label_counts(labels),
+        labels=label_counts(labels, len(classes)),
         pseudo=len(labels.pseudo_ids),
         baselines=blind,
         warnings=tuple(warnings),

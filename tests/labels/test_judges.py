@@ -67,11 +67,12 @@ def write_own(root: Path, label: str = "neutral", rows: Sequence[tuple[str, int]
 def test_a_judge_votes_where_it_has_a_label(tmp_path: Path) -> None:
     """Not where its row is invalid, where it abstains, or on a clip without a given label."""
     write_votes(tmp_path, "face", [("c", True, "neutral"), ("a", False, None), ("b", True, None), ("x", True, "angry")])
-    votes = with_judges(GIVEN, tmp_path, {"face": FACE}, FOLDS)
+    votes = with_judges(GIVEN, tmp_path, {"face": FACE}, FOLDS, CLASSES)
     assert votes.schema == ALL_VOTES_SCHEMA
     assert votes.slice(0, 4).select(VOTES_SCHEMA.names).to_pylist() == GIVEN.to_pylist()
     assert votes.slice(4).to_pylist() == [
-        {"clip_id": "c", "source": "face", "family": "face", "label": "neutral", SCORES: [0.5, 0.5], HELD_OUT: None}
+        {"clip_id": "c", "source": "face", "family": "face", "label": "neutral", SCORES: [0.5, 0.5]}
+        | {"worker": None, "count": None, HELD_OUT: None}
     ]
     assert votes[SCORES].slice(0, 4).null_count == 4
     assert serving(votes, -1).equals(votes)
@@ -83,16 +84,16 @@ def test_only_named_judges_are_read(tmp_path: Path) -> None:
     write_votes(tmp_path, "face", [("a", True, "neutral")])
     (tmp_path / "old").mkdir()
     (tmp_path / "old/part-00000.parquet").write_bytes(b"torn")
-    assert with_judges(GIVEN, tmp_path, {"face": FACE}, FOLDS).num_rows == 5
-    assert with_judges(GIVEN, tmp_path, {}, FOLDS).num_rows == 4
+    assert with_judges(GIVEN, tmp_path, {"face": FACE}, FOLDS, CLASSES).num_rows == 5
+    assert with_judges(GIVEN, tmp_path, {}, FOLDS, CLASSES).num_rows == 4
     with pytest.raises(StageError, match="dvc repro vote@voice"):
-        with_judges(GIVEN, tmp_path, {"face": FACE, "voice": FACE}, FOLDS)
+        with_judges(GIVEN, tmp_path, {"face": FACE, "voice": FACE}, FOLDS, CLASSES)
 
 
 def test_a_judge_named_like_a_source_is_one_error(tmp_path: Path) -> None:
     """The dataset's 'crowd' and a judge 'crowd' could not be told apart."""
     with pytest.raises(ParamsError, match="'crowd' is also a source"):
-        with_judges(GIVEN, tmp_path, {"crowd": FACE}, FOLDS)
+        with_judges(GIVEN, tmp_path, {"crowd": FACE}, FOLDS, CLASSES)
 
 
 def test_a_judge_with_held_out_folds_serves_each_with_its_own_votes(tmp_path: Path) -> None:
@@ -104,7 +105,7 @@ def test_a_judge_with_held_out_folds_serves_each_with_its_own_votes(tmp_path: Pa
         [(clip_id, True, "angry" if held == 1 else "neutral") for clip_id, held in EVERY],
         [held for _, held in EVERY],
     )
-    votes = with_judges(GIVEN, tmp_path, {"face": FACE, "own": OWN}, FOLDS)
+    votes = with_judges(GIVEN, tmp_path, {"face": FACE, "own": OWN}, FOLDS, CLASSES)
     for held_out, clips in ((-1, "abc"), (0, "bc"), (1, "ac"), (2, "ab")):
         here = serving(votes, held_out)
         own = here.filter(pc.equal(here["source"], "own"))
@@ -123,7 +124,7 @@ def test_votes_of_other_folds_are_refused(tmp_path: Path, rows: list[tuple[str, 
     """They would carry a held-out fold's labels into its training."""
     write_own(tmp_path, rows=rows)
     with pytest.raises(StageError, match="other folds; run `dvc repro vote@own`"):
-        with_judges(GIVEN, tmp_path, {"own": OWN}, FOLDS)
+        with_judges(GIVEN, tmp_path, {"own": OWN}, FOLDS, CLASSES)
 
 
 def test_the_summary_counts_votes_and_abstentions(tmp_path: Path) -> None:
@@ -132,7 +133,7 @@ def test_the_summary_counts_votes_and_abstentions(tmp_path: Path) -> None:
     write_votes(tmp_path, "mute", [("a", False, None)])
     write_own(tmp_path)
     judges = {"face": FACE, "mute": FACE, "own": OWN}
-    votes = with_judges(GIVEN, tmp_path, judges, FOLDS)
+    votes = with_judges(GIVEN, tmp_path, judges, FOLDS, CLASSES)
     summary = agree(votes, label_table(votes, FOLDS, CLASSES, LabelParams()), CLASSES, LabelParams(), judges)
     assert summary.judges == {
         "face": JudgeVotes(votes=1, abstentions=2),

@@ -60,8 +60,9 @@ def test_what_em_found_is_a_fixed_point() -> None:
 @given(arrays(np.int64, st.tuples(st.integers(1, 30), st.just(2)), elements=st.integers(0, 3)))
 def test_one_other_family_never_changes_a_label(matrix: np.ndarray) -> None:
     """Two families in agreement are needed beside the given one."""
-    refined = refine(as_votes(matrix), CLASSES, LabelParams(min_posterior=0.0, max_changed=1.0))
-    assert (refined.label == matrix[:, 0]).all()
+    params = LabelParams(method="human-anchored", min_posterior=0.0, max_changed=1.0)
+    for either in (params, LabelParams()):
+        assert (refine(as_votes(matrix), CLASSES, either).label == matrix[:, 0]).all()
 
 
 @given(
@@ -70,7 +71,7 @@ def test_one_other_family_never_changes_a_label(matrix: np.ndarray) -> None:
 )
 def test_a_change_has_company_certainty_and_room(matrix: np.ndarray, cap: float) -> None:
     """Every change meets all three conditions, and a change that was refused was no surer than one that was made."""
-    params = LabelParams(min_posterior=0.6, max_changed=cap)
+    params = LabelParams(method="human-anchored", min_posterior=0.6, max_changed=cap)
     refined = refine(as_votes(matrix), CLASSES, params)
     changed = refined.label != matrix[:, 0]
     sure = refined.posterior.max(axis=1)
@@ -96,7 +97,16 @@ def test_refined_labels_are_better_than_given_ones() -> None:
     assert (refined.label[changed] == true[changed]).mean() > 0.85
 
 
-METHODS = ["given", "majority", "weighted", "one-coin", "dawid-skene", "dirichlet-multinomial", "human-anchored"]
+METHODS = [
+    "given",
+    "majority",
+    "weighted",
+    "one-coin",
+    "dawid-skene",
+    "dirichlet-multinomial",
+    "human-anchored",
+    "consensus",
+]
 
 
 @pytest.mark.parametrize("method", METHODS)

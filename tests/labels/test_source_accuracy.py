@@ -39,7 +39,8 @@ def test_members_are_judged_singly() -> None:
     """A family has one vote, and each of its sources a source_accuracies of its own; one that is silent has none."""
     _, matrix = planted(900, (0.8, 0.75, 0.4, 0.75), missing=0.0)
     matrix = np.column_stack([matrix, np.full(900, MISSING)])
-    found = {of.source: of for of in source_accuracies(as_votes(matrix, 4, [[0], [1, 2, 4], [3]]), 4)}
+    votes = as_votes(matrix, 4, [[0], [1, 2, 4], [3]])
+    found = {of.source: of for of in source_accuracies(votes, 4, independent=True)}
     assert [found[f"s{w}"].family for w in (1, 2, 3)] == ["f1", "f1", "f3"]
     assert found["s1"].accuracy is not None
     assert found["s2"].accuracy is not None

@@ -27,6 +27,7 @@ from mer_pipeline.metrics.scores import (
     Counts,
     GroupedScore,
     Interval,
+    Reliability,
     Score,
 )
 from mer_pipeline.metrics.train import (
@@ -79,6 +80,7 @@ AGREEMENT = LabelMetrics(
     given_by_class={},
     families={},
     judges={},
+    crowds={},
     sources={
         "crowd": SourceTrust(family="crowd", votes=30, accuracy=0.7811, low=0.7032, high=0.8662),
         "given": SourceTrust(family="human", votes=36, accuracy=0.8284, low=0.7482, high=0.8893),
@@ -357,7 +359,15 @@ class Maker:
             for at, name in enumerate(MODALITIES)
         }
         heads = {"ecmf": fused(0.684), "mertools": fused(0.651), "logreg": fused(0.702, 0.0)}
-        agreement = LabelAgreement(given=0.852, refined=0.931) if truth and trained else None
+        posterior = Reliability(
+            n=20,
+            ece=0.05,
+            ece_if_calibrated=0.04,
+            log_loss=0.3,
+            bins=(Bin(low=0.8, high=0.9, n=20, confidence=0.85, accuracy=0.9),),
+        )
+        right = LabelAgreement(given=0.852, refined=0.931, given_uar=0.84, refined_uar=0.92, posterior=posterior)
+        agreement = right if truth and trained else None
         return TrainMetrics(
             classes=MER_CLASSES,
             modalities=MODALITIES,

@@ -105,7 +105,7 @@ def test_a_held_out_fold_has_no_say(relabelled: list[tuple[Planted, Project]]) -
     refined = []
     for planted, project in relabelled:
         folds = pq.read_table(project.folds)
-        votes = with_judges(votes_of(planted), project.votes, {"own": OWN}, folds)
+        votes = with_judges(votes_of(planted), project.votes, {"own": OWN}, folds, CLASSES)
         labels = label_table(votes, folds, CLASSES, LabelParams(max_changed=1.0, min_posterior=0.5))
         refined.append({f: labels.filter(pc.equal(labels["held_out_fold"], f)) for f in range(-1, 5)})
     one, two = (read_folder(at.table("votes/own")) for _, at in relabelled)
@@ -197,7 +197,7 @@ def test_where_nothing_can_be_learnt_it_abstains(planted_so: Planted, reason: st
         assert reason in row["reason"]
     folds = pq.read_table(Project(tmp_path).folds)
     given = votes_of(planted_so)
-    assert with_judges(given, Project(tmp_path).votes, {"own": OWN}, folds).num_rows == given.num_rows
+    assert with_judges(given, Project(tmp_path).votes, {"own": OWN}, folds, CLASSES).num_rows == given.num_rows
 
 
 def test_without_labels_it_abstains(planted: Planted, tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from sklearn.metrics import recall_score
 
 from mer_pipeline.base.errors import StageError, UsageError
 from mer_pipeline.config.project import Project
@@ -82,7 +83,16 @@ def test_files_are_those_of_the_contract(planted: Planted, project: Callable[...
     best = max(found["heads"].values(), key=lambda score: score["given"]["weighted_f1"])
     assert found["heads"][found["selected"]] == best
     right = {"given": round((planted.given == planted.true)[:60].mean(), 6)}
-    assert found["labels"] == {"changed": 0, "agreement_with_true": {**right, "refined": right["given"]}}
+    agreement = found["labels"]["agreement_with_true"]
+    recall = round(recall_score(planted.true[:60], planted.given[:60], average="macro"), 6)
+    assert found["labels"]["changed"] == 0
+    assert {name: agreement[name] for name in ("given", "refined", "given_uar", "refined_uar")} == {
+        **right,
+        "refined": right["given"],
+        "given_uar": recall,
+        "refined_uar": recall,
+    }
+    assert agreement["posterior"]["n"] == 60
 
     rows = pq.read_table(at.out_of_fold).to_pylist()
     assert [row["clip_id"] for row in rows if row["head"] == "ecmf"] == list(planted.clip_ids[:60])
