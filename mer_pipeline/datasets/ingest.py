@@ -65,7 +65,7 @@ def list_dataset(params: DatasetParams) -> Listing:
     if params.votes is not None:
         add_votes(listing, root / params.votes, params.classes)
     for name in params.truth:
-        add_truth(listing, root / name, params.classes)
+        add_truth(listing, root / name, params.predicts)
     add_groups(listing, params.group_pattern, params.order_pattern)
     listing.note_unread()
     given = [Vote(e.clip_id, GIVEN, "human", e.label) for e in listing.entries.values() if e.label is not None]
@@ -142,7 +142,8 @@ def ingest(
     check_quality("ingest", broken, len(rows), params.quality, quarantine)
 
     labelled = [(e.clip_id, e.label, e.group or e.clip_id) for e in entries if e.label is not None]
-    dealt = make_folds(labelled, params.folds, same)
+    target = params.dataset.predicts
+    dealt = make_folds(labelled, params.folds, same, target)
     counts = Counter(entry.split for entry in entries)
     manifest = to_table(rows, manifest_schema(entries))
     write_table(project.manifest, manifest)
@@ -152,7 +153,7 @@ def ingest(
     true_rows = [{"clip_id": k, "label": v} for k, v in sorted(listing.truth.items())]
     write_table(project.truth, to_table(true_rows, TRUTH_SCHEMA))
     fold_rows = [{"clip_id": k, "fold": v} for k, v in sorted(dealt.of.items())]
-    write_table(project.folds, to_table(fold_rows, FOLD_SCHEMA), {"note": dealt.note})
+    write_table(project.folds, to_table(fold_rows, FOLD_SCHEMA), {"note": dealt.note, **target.footer()})
     metrics = IngestMetrics(
         clips={split: counts[split] for split in SPLITS},
         groups=len({entry.group for entry in entries}),

@@ -17,6 +17,7 @@ from pydantic import ValidationError
 from torch import nn
 
 from mer_pipeline.base.errors import ParamsError, did_you_mean
+from mer_pipeline.base.target import Kind
 from mer_pipeline.config.components import HEADS
 from mer_pipeline.config.train_params import HeadName, TrainParams, Value, check_entry
 from mer_pipeline.heads.base import Head
@@ -50,20 +51,30 @@ def head_of(name: HeadName, train: TrainParams) -> HeadSpec:
     return HeadSpec(name, kind, head, params)
 
 
-def check_heads(train: TrainParams, others: Mapping[str, HeadName]) -> None:
+def check_heads(train: TrainParams, others: Mapping[str, HeadName], kind: Kind = "class") -> None:
     """Check the options of all heads, those of `train` and those that other settings name.
 
     Args:
         train: the section `train`.
-        others: further heads, by the name of the setting that names them.
+        others: further heads, by the name of the setting that names them. They only serve classes, and are not looked
+            at for another kind of target.
+        kind: the kind of target that the heads of `train` must be able to learn.
 
     Raises:
-        ParamsError: `head_of` raises it; or an entry of the search space names no option of the head, is neither a
-            valid range nor valid choices, lacks the present value, or has values that can't be combined.
+        ParamsError: `head_of` raises it; or a head can't learn the kind of target; or an entry of the search space
+            names no option of the head, is neither a valid range nor valid choices, lacks the present value, or has
+            values that can't be combined.
         ComponentError: `head_of` raises it.
     """
-    for name in dict.fromkeys((*train.heads, *others.values())):
-        _check_space(head_of(name, train), train)
+    for name in dict.fromkeys((*train.heads, *(others.values() if kind == "class" else ()))):
+        spec = head_of(name, train)
+        if kind not in spec.head.kinds:
+            able = [one for one in HEADS.built_in if kind in _load(one).kinds]
+            raise ParamsError(
+                f"train.heads.{name}: head '{spec.kind}' cannot learn dataset.target '{kind}'; heads that can are "
+                f"{', '.join(able)}"
+            )
+        _check_space(spec, train)
 
 
 def _check_space(spec: HeadSpec, train: TrainParams) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from mer_pipeline.metrics.base import Figures, MetricFile
 from mer_pipeline.metrics.scores import Calibration, ClassScore, Counts, GroupedScore, Score
+from mer_pipeline.metrics.target import TargetTest
 
 
 class SelectedScore(GroupedScore):
@@ -37,6 +38,7 @@ class PredictMetrics(MetricFile):
         candidates: the number of candidates.
         pool: the number of clips of the pool.
         flagged: the number of clips that were predicted without any modality or without a head.
+        target: the scores on the candidates where sets of classes or numbers are predicted; `test` is then None.
     """
 
     STAGE = "predict"
@@ -46,3 +48,4 @@ class PredictMetrics(MetricFile):
     candidates: int
     pool: int
     flagged: int
+    target: TargetTest | None = None

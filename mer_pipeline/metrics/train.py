@@ -7,6 +7,7 @@ from pydantic import ConfigDict
 from mer_pipeline.config.train_params import VISUAL, Value
 from mer_pipeline.metrics.base import Figures, MetricFile
 from mer_pipeline.metrics.scores import Calibration, ClassScore, Counts, GroupedScore, Score
+from mer_pipeline.metrics.target import TargetScores
 
 
 class HeadScores(Figures):
@@ -106,6 +107,8 @@ class TrainMetrics(TrainedRun):
         single: the scores of the heads on one modality, by the name of the modality and then of the head.
         labels: the number of labels that refinement changed, and their agreement with the true labels.
         pseudo: the number of clips that are trained on with a pseudo-label.
+        target: the scores where sets of classes or numbers are predicted. `heads` and `single` are then empty, and
+            `classes` has the names of what is predicted.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -123,6 +126,7 @@ class TrainMetrics(TrainedRun):
     single: dict[str, dict[str, HeadScores]]
     labels: LabelCounts
     pseudo: int
+    target: TargetScores | None = None
 
     @property
     def encoders(self) -> tuple[str, ...]:

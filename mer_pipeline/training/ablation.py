@@ -27,8 +27,9 @@ from mer_pipeline.scores.confusion import IntArray
 from mer_pipeline.scores.differences import compare
 from mer_pipeline.scores.evaluation import read_groups
 from mer_pipeline.scores.score import score
-from mer_pipeline.training.cross_validation import read_labels, seeds_of
+from mer_pipeline.training.cross_validation import seeds_of
 from mer_pipeline.training.head_cache import HeadCache
+from mer_pipeline.training.labels import read_labels
 from mer_pipeline.training.member import fixed_threads
 from mer_pipeline.training.task import Task
 from mer_pipeline.training.train import why_empty

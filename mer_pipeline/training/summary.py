@@ -19,7 +19,8 @@ from mer_pipeline.scores.bootstrap import units_of
 from mer_pipeline.scores.evaluation import out_of_fold
 from mer_pipeline.scores.score import grouped_score, score
 from mer_pipeline.training.artifacts import FUSED
-from mer_pipeline.training.cross_validation import FEWEST_FOLDS, Labels, Validated
+from mer_pipeline.training.cross_validation import FEWEST_FOLDS, Validated
+from mer_pipeline.training.labels import Labels
 from mer_pipeline.training.search import FoldSearch
 
 Results = dict[str | None, dict[HeadName, Validated]]  # by modality, FUSED (all modalities) first, then by head
@@ -86,11 +87,12 @@ def label_counts(labels: Labels) -> LabelCounts:
 def write_plots(project: Project, results: Results, metrics: TrainMetrics) -> None:
     """Write heads.csv, with a score for each head and set of modalities, and history.csv, with each member's epochs."""
     table: dict[str, Mapping[str, HeadScores]] = {"all": metrics.heads, **metrics.single}
-    write_csv(
-        project.plots("heads"),
-        ("head", "features", "weighted_f1"),
-        [(name, set_, of.given.weighted_f1) for set_, scores in table.items() for name, of in scores.items()],
-    )
+    rows = [(name, set_, of.given.weighted_f1) for set_, scores in table.items() for name, of in scores.items()]
+    figure = "weighted_f1"
+    if (judged := metrics.target) is not None:
+        sets, figure = {"all": judged.heads, **judged.single}, judged.main
+        rows = [(name, set_, of.given.figures[figure]) for set_, scores in sets.items() for name, of in scores.items()]
+    write_csv(project.plots("heads"), ("head", "features", figure), rows)
     write_csv(
         project.plots("history"),
         ("head", "seed", "fold", "epoch", "train_loss", "validation_f1"),
