@@ -51,14 +51,14 @@ def head_of(name: HeadName, train: TrainParams) -> HeadSpec:
     return HeadSpec(name, kind, head, params)
 
 
-def check_heads(train: TrainParams, others: Mapping[str, HeadName], kind: Kind = "class") -> None:
+def check_heads(train: TrainParams, others: Mapping[str, HeadName], kind: Kind | None = "class") -> None:
     """Check the options of all heads, those of `train` and those that other settings name.
 
     Args:
         train: the section `train`.
         others: further heads, by the name of the setting that names them. They only serve classes, and are not looked
             at for another kind of target.
-        kind: the kind of target that the heads of `train` must be able to learn.
+        kind: the kind of target that the heads of `train` must be able to learn; None: it is not known yet.
 
     Raises:
         ParamsError: `head_of` raises it; or a head can't learn the kind of target; or an entry of the search space
@@ -66,7 +66,19 @@ def check_heads(train: TrainParams, others: Mapping[str, HeadName], kind: Kind =
             values that can't be combined.
         ComponentError: `head_of` raises it.
     """
-    for name in dict.fromkeys((*train.heads, *(others.values() if kind == "class" else ()))):
+    for name in dict.fromkeys((*train.heads, *(others.values() if kind in ("class", None) else ()))):
+        _check_space(head_of(name, train), train)
+    if kind is not None:
+        check_kind(train, kind)
+
+
+def check_kind(train: TrainParams, kind: Kind) -> None:
+    """Check that the heads of `train` can learn a kind of target.
+
+    Raises:
+        ParamsError: a head can't.
+    """
+    for name in train.heads:
         spec = head_of(name, train)
         if kind not in spec.head.kinds:
             able = [one for one in HEADS.built_in if kind in _load(one).kinds]
@@ -74,7 +86,6 @@ def check_heads(train: TrainParams, others: Mapping[str, HeadName], kind: Kind =
                 f"train.heads.{name}: head '{spec.kind}' cannot learn dataset.target '{kind}'; heads that can are "
                 f"{', '.join(able)}"
             )
-        _check_space(spec, train)
 
 
 def _check_space(spec: HeadSpec, train: TrainParams) -> None:
@@ -125,7 +136,12 @@ def _parts(train: TrainParams) -> list[HeadSpec]:
     Heads that consist of other heads are left out.
     """
     names = [name for name, entry in train.heads.items() if _is_single(entry.kind or name)]
-    return [head_of(name, train) for name in names or filter(_is_single, HEADS.built_in)]
+    return [head_of(name, train) for name in names or filter(_is_usual, HEADS.built_in)]
+
+
+def _is_usual(kind: str) -> bool:
+    """Return whether a built-in head is one that learns classes and does not consist of other heads."""
+    return _is_single(kind) and "class" in _load(kind).kinds
 
 
 def _is_single(kind: str) -> bool:

@@ -17,7 +17,7 @@ from mer_pipeline.base.modalities import Features, load_features
 from mer_pipeline.base.runs import Progress, quiet
 from mer_pipeline.config.project import CONFIG, OUT_OF_FOLD, Project
 from mer_pipeline.config.train_params import VISUAL, TrainParams
-from mer_pipeline.heads.make import check_heads
+from mer_pipeline.heads.make import check_heads, check_kind
 from mer_pipeline.heads.objective import FIGURES
 from mer_pipeline.metrics.train import TrainMetrics
 from mer_pipeline.scores.evaluation import read_groups
@@ -63,9 +63,10 @@ def train(task: Task, folds_asked: int, project: Project, cache: HeadCache, prog
         ComponentError: a head that is not built in can't be imported or is not a valid head.
         StageError: a table is missing or does not fit another.
     """
+    check_heads(task.train, {}, None)
     target = read_target(project, task.classes)
     params, classes, encoders = task.train, target.names, task.encoders
-    check_heads(params, {}, target.kind)
+    check_kind(params, target.kind)
     labels = read_labels(project, classes)
     # The code that made the folds has noted in the table why there are fewer than asked for, or none.
     note = (pq.read_schema(project.folds).metadata or {}).get(b"mer.note", b"").decode()
