@@ -41,7 +41,7 @@ def test_the_footer_says_what_is_predicted(target: Target) -> None:
     assert not CLASSES.footer()
 
 
-@pytest.mark.outcome("numbers where one class a clip is predicted", "dataset.target: regression")
+@pytest.mark.outcome("numbers where one class a clip is predicted", "`dataset.target: regression`")
 @pytest.mark.parametrize(
     ("target", "row", "says"),
     [
