@@ -69,7 +69,7 @@ def take_turn(features: Features, labels: Labels, speaker: Ints, first: int, cla
             return validate(head, mine, part, classes, params, compute=compute)
 
     def out_of_fold(one: Validated) -> float:
-        return score(given, list(one.probabilities.argmax(axis=2)), classes).weighted_f1
+        return score(given, list(one.probabilities)).weighted_f1
 
     def new(one: Validated) -> float:
         """Mean over members, each of which learnt from as many speakers as one that is scored out of fold."""

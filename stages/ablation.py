@@ -25,7 +25,8 @@ def main() -> str:
 
     forget_others(project.features, "embed", params.encoders, project.quarantine_folder)
     task = Task(params.dataset.classes, params.encoder_names, params.train)
-    return ablate(params.ablation, task, project, head_cache(load_runtime()), progress_bar("ablation"))
+    cache = head_cache(load_runtime())
+    return ablate(params.ablation, params.predict, task, project, cache, progress_bar("ablation"))
 
 
 if __name__ == "__main__":

@@ -61,6 +61,11 @@ def heads_of(kind: Kind = "class") -> list[HeadName]:
     return [name for name in HEADS.built_in if kind in head_of(name, TrainParams()).head.kinds]
 
 
+def sure(label: np.ndarray, classes: int) -> np.ndarray:
+    """Probabilities of one for these classes, as a head says them that is sure."""
+    return np.eye(classes, dtype=np.float32)[label]
+
+
 def task_of(params: TrainParams, encoders: EncoderNames | None = None) -> Task:
     """What is learnt of a planted dataset: each modality is one encoder, unless others are named."""
     return Task(CLASSES, encoders or EncoderNames(NAMES), params)
@@ -68,7 +73,7 @@ def task_of(params: TrainParams, encoders: EncoderNames | None = None) -> Task:
 
 def with_strengths(params: TrainParams, *strengths: float) -> TrainParams:
     """The same params where linear heads choose from these strengths."""
-    return params.with_options("ecmf", late_fusion_c=list(strengths)).with_options("logreg", c=list(strengths))
+    return params.with_options("logreg", c=list(strengths))
 
 
 def write(root: Path, planted: Planted, labelled: bool = True, truth: bool = True) -> Project:

@@ -124,6 +124,7 @@ LAYERS = [
     "config.section",
     "config.components",
     "config.choice",
+    "config.head_entry",
     "config.train_params",
     "base.runtime",
     "base.runs",

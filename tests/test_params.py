@@ -10,6 +10,7 @@ from ruamel.yaml import YAML
 from mer_pipeline.base.errors import ParamsError
 from mer_pipeline.cli.profiles import plain, read_profile, without_language_model
 from mer_pipeline.config.components import HEADS
+from mer_pipeline.config.head_entry import LATE
 from mer_pipeline.config.params import Params, load_params, parse_params
 from mer_pipeline.config.steps import checkpoints, steps
 from mer_pipeline.config.train_params import TrainParams
@@ -82,6 +83,9 @@ def test_profiles_state_every_section(name: str) -> None:
     assert set(raw) == set(Params.model_fields)
     assert set(raw["train"]) | {"features"} == set(Params.model_fields["train"].annotation.model_fields)
     for head, options in raw["train"]["heads"].items():
+        if head.endswith(LATE):
+            assert not options
+            continue
         assert set(options) == HEADS.load(head).Params.model_fields.keys() - TrainParams.model_fields.keys()
 
 
@@ -148,6 +152,24 @@ CSV = {"kind": "csv", "input": "v.csv", "family": "x"}
         ({"dataset": {"root": "d", "csv": "d", "classes": ["sad", ""]}}, "'' is empty"),
         ({"dataset": {"root": "d", "csv": "d", "classes": ["sad", "a\nb"]}}, "control characters"),
         ({"dataset": {"root": "d", "csv": "d", "classes": ["sad", " glad"]}}, "blanks around it"),
+        (
+            {"train": {"heads": {"ecmf": {"late_fusion": True}}}},
+            "'ecmf' is the network alone now, without the options late_fusion and late_fusion_c; name the head "
+            "'ecmf+late' too for its mean with late fusion, whose strengths are the option c of 'logreg'",
+        ),
+        ({"train": {"late_fusion": True}}, "'train.late_fusion' is called 'train.heads.ecmf+late' now"),
+        (
+            {"train": {"heads": {"ecmf+late": {"residual": False}}}},
+            "'ecmf+late' has no options; those of its two heads are in the entries 'ecmf' and 'logreg'",
+        ),
+        ({"train": {"heads": ["logreg+late"]}}, "'logreg+late': 'logreg' is late fusion already; name 'logreg' alone"),
+        ({"train": {"heads": ["ecfm+late"]}}, "there is no head 'ecfm' (did you mean 'ecmf'?)"),
+        ({"ablation": {"head": "gaited+late"}}, "ablation.head: there is no head 'gaited+late'"),
+        (
+            {"train": {"search": {"space": {"ecmf+late.residual": [True]}}}},
+            "search.space.ecmf+late.residual: a combination has no options; those of its head are searched",
+        ),
+        ({"predict": {"prior": "flat"}}, "'predict.prior': Input should be 'training' or 'em' (got \"flat\")"),
         ({"train": {"heads": ["ecmf", "ecmf"]}}, "'train.heads': has an entry twice"),
         ({"train": {"logreg_c": [0.1]}}, "'train.logreg_c' is called 'train.heads.logreg.c' now"),
         ({"pseudo": {"rounds": 1}}, "pseudo.rounds: nobody can agree with the head; add a judge of another kind"),
@@ -186,6 +208,7 @@ CSV = {"kind": "csv", "input": "v.csv", "family": "x"}
         ({"dataset": {**DATA, "target": "multilabel", "votes": "v.csv"}, **GIVEN}, "dataset.votes: it is for one"),
         ({"dataset": {**DATA, **VALENCE}, **GIVEN, "ablation": {"enabled": True}}, "ablation.enabled: it is for one"),
         ({"dataset": {**DATA, **VALENCE}, **GIVEN, "train": {"targets": "posterior"}}, "train.targets: it is for one"),
+        ({"dataset": {**DATA, **VALENCE}, **GIVEN, "predict": {"prior": "em"}}, "predict.prior: it is for one class"),
         ({"dataset": {**DATA, **VALENCE}, **GIVEN, "train": {"class_weights": "balanced"}}, "train.class_weights: it"),
     ],
 )  # fmt: skip

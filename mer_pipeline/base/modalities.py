@@ -55,6 +55,11 @@ class Features:
         """Return the features of some clips, given by their indices, in that order."""
         return Features(self.names, tuple(matrix[rows] for matrix in self.x), self.mask[rows])
 
+    def and_(self, other: Features) -> Features:
+        """Return these clips followed by others with the same modalities."""
+        x = tuple(np.concatenate(pair) for pair in zip(self.x, other.x, strict=True))
+        return Features(self.names, x, np.concatenate([self.mask, other.mask]))
+
     def only(self, name: str) -> Features:
         """Return the features of one modality."""
         return self.select((name,))

@@ -198,7 +198,7 @@ class Numbers(Target):
     kind = "regression"
 
     def columns(self, label: str) -> tuple[str, ...]:
-        """See `Target`. The columns are called like the dimensions."""
+        """See `Target`."""
         return self.names
 
     def read(self, row: Mapping[str, str], column: str, where: str) -> str | None:
@@ -270,6 +270,11 @@ def target_of(footer: Mapping[str, str], classes: Sequence[str]) -> Target:
     return Numbers(names, tuple((low, high) for low, high in told["ranges"]))
 
 
+def outputs_column(kind: Kind) -> str:
+    """Return the name of the column with the numbers behind predicted labels."""
+    return "values" if kind == "regression" else "probabilities"
+
+
 def why_no_classes(names: Sequence[str]) -> str:
     """Return why names can't be classes because they are measured numbers; "" if they can be.
 
@@ -286,12 +291,7 @@ def why_no_classes(names: Sequence[str]) -> str:
 
 
 def is_number(text: str) -> bool:
-    """Return whether a text is a finite number.
-
-    Example:
-        >>> is_number("0.35"), is_number("sad"), is_number("nan")
-        (True, False, False)
-    """
+    """Return whether a text is a finite number."""
     try:
         return isfinite(float(text))
     except ValueError:

@@ -25,9 +25,10 @@ from mer_pipeline.cli.answers import (
 from mer_pipeline.cli.target_scores import score_target, show, target_here
 from mer_pipeline.config.project import Project
 from mer_pipeline.metrics.base import Figures
-from mer_pipeline.metrics.scores import ClassScore, Counts
+from mer_pipeline.metrics.scores import Baselines, ClassScore, Counts
+from mer_pipeline.scores.baselines import baselines, shares
 from mer_pipeline.scores.bootstrap import RESAMPLES, middle, resample, units_of
-from mer_pipeline.scores.calibration import expected_calibration_error, log_loss
+from mer_pipeline.scores.calibration import brier, expected_calibration_error, log_loss
 from mer_pipeline.scores.confusion import MEASURES, Confusion, class_f1
 from mer_pipeline.scores.score import class_table, count_table
 
@@ -57,6 +58,8 @@ class Scored(Figures):
         confusion: the number of clips, by true class (rows) and predicted class (columns).
         ece: expected calibration error; None without probabilities.
         log_loss: log loss in nats; None without probabilities.
+        brier: Brier score, from 0 to 2; None without probabilities.
+        baselines: what is had without looking at a clip, by one who knows how frequent each class is in the truth.
     """
 
     predictions: str
@@ -74,6 +77,8 @@ class Scored(Figures):
     confusion: Counts
     ece: float | None
     log_loss: float | None
+    brier: float | None
+    baselines: Baselines
 
 
 def score_files(truth: Path, predictions: str | None, head: str | None, project: Project) -> Scored:
@@ -124,6 +129,8 @@ def score_files(truth: Path, predictions: str | None, head: str | None, project:
         confusion=count_table(confusion),
         ece=None if said is None else round(expected_calibration_error(said, true), 6),
         log_loss=None if said is None else round(log_loss(said, true), 6),
+        brier=None if said is None else round(brier(said, true), 6),
+        baselines=baselines(true, np.tile(shares(true, len(classes)), (len(true), 1)), classes),
     )
 
 
@@ -134,8 +141,15 @@ def score_text(found: Scored) -> str:
     for name, value in found.scores.items():
         lines.append(f"{measure_title(name):<12} {value.value:.3f}  [{value.low:.3f}, {value.high:.3f}]")
     lines += [*about_interval(found.resamples, found.units, found.over, found.caveat), ""]
-    if found.ece is not None and found.log_loss is not None:
-        lines += [f"calibration error {found.ece:.3f}, log loss {found.log_loss:.3f} nats", ""]
+    if found.ece is not None and found.log_loss is not None and found.brier is not None:
+        loss = f"log loss {found.log_loss:.3f} nats, Brier score {found.brier:.3f}"
+        lines += [f"calibration error {found.ece:.3f}, {loss}", ""]
+    blind = found.baselines
+    lines += [
+        f"without looking at a clip: weighted F1 {blind.majority.weighted_f1:.3f} by naming '{blind.label}' always, "
+        f"{blind.prior.weighted_f1:.3f} by drawing each as often as it is true (log loss {blind.prior.log_loss:.3f})",
+        "",
+    ]
     wide = max(5, *(len(name) for name in found.classes))
     lines.append(f"{'class':<{wide}}  precision  recall     F1  95 %            clips")
     for name, row in found.per_class.items():

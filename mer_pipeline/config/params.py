@@ -27,7 +27,7 @@ from mer_pipeline.base.numerics import Numerics, agree
 from mer_pipeline.config.choice import Choice
 from mer_pipeline.config.project import Project
 from mer_pipeline.config.section import Section
-from mer_pipeline.config.train_params import VISUAL, AblationParams, EncoderNames, HeadName, TrainParams
+from mer_pipeline.config.train_params import VISUAL, AblationParams, EncoderNames, HeadName, PredictParams, TrainParams
 from mer_pipeline.datasets.adapter import DATASET, DatasetParams
 from mer_pipeline.datasets.folds import FoldParams
 from mer_pipeline.enrich.backend import ENRICH, EnrichParams, LanguageModelParams
@@ -52,8 +52,9 @@ ENTRIES: dict[str, Choice[Section]] = {"encoders": ENCODER, "judges": JUDGE}
 RENAMED = {
     **{
         f"train.{name}": f"train.heads.ecmf.{name}"
-        for name in ("attention_layers", "attention_heads", "residual", "late_fusion", "modality_dropout")
+        for name in ("attention_layers", "attention_heads", "residual", "modality_dropout")
     },
+    "train.late_fusion": "train.heads.ecmf+late",
     "train.logreg_c": "train.heads.logreg.c",
     "train.search.draws": "train.search.trials",
     "judges.NAME.kind: own-head": "fusion-head",
@@ -77,6 +78,7 @@ class Params(Section):
     labels: LabelParams = LabelParams()
     pseudo: PseudoParams = PseudoParams()
     train: TrainParams = TrainParams()
+    predict: PredictParams = PredictParams()
     ablation: AblationParams = AblationParams()
     shards: ShardParams = ShardParams()
     quality: QualityParams = QualityParams()
@@ -128,6 +130,7 @@ class Params(Section):
             "dataset.votes": self.dataset.votes is not None,
             "pseudo.rounds": self.pseudo.rounds > 0,
             "ablation.enabled": self.ablation.enabled,
+            "predict.prior": self.predict.prior != "training",
             "train.targets": self.train.targets != "hard",
             "train.class_weights": self.train.class_weights != "none",
         }.items():

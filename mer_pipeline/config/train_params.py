@@ -1,4 +1,4 @@
-"""The sections `train` and `ablation` of params.yaml.
+"""The sections `train`, `predict` and `ablation` of params.yaml.
 
 They are apart from the modules of the heads, which import torch, because stages that do not train read them too. An
 entry of `train.heads` is therefore read here as a name, a kind and unchecked options. The class of the options is in
@@ -16,12 +16,14 @@ from pydantic import ConfigDict, Field, JsonValue, field_validator, model_valida
 
 from mer_pipeline.base.errors import did_you_mean
 from mer_pipeline.config.components import HEADS
+from mer_pipeline.config.head_entry import LATE, HeadEntry, check_entries, in_order, is_kind, without_late
+from mer_pipeline.config.head_entry import HeadName as HeadName
 from mer_pipeline.config.section import Count, Rate, Section, Seed, Strength, distinct
 
 VISUAL = "visual"  # the modality that train.visual merges encoders into
-HeadName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")]
 Range = tuple[Strength, Strength]
 RateRange = tuple[Rate, Rate]
+Prior = Literal["training", "em"]
 Value = bool | int | float | str  # a value of an option that is searched
 RENAMED = {name: f"ecmf.{name}" for name in ("modality_dropout", "attention_layers")}  # in `search.space`
 
@@ -39,21 +41,7 @@ class NetworkParams(Section):
     refit: bool = True  # then train anew for the best number of epochs, on the validation fold too
 
 
-class HeadEntry(Section):
-    """An entry of `train.heads`: the head's kind, if it differs from the head's name, and the head's own options."""
-
-    model_config = ConfigDict(extra="allow")
-    __pydantic_extra__: dict[str, JsonValue] = Field(init=False)
-
-    kind: str | None = None  # which code: a built-in kind, MODULE:CLASS or PATH.py:CLASS; absent: the head's name
-
-    @property
-    def options(self) -> dict[str, JsonValue]:
-        """The head's own options as they are given, unchecked; heads/make.py checks them."""
-        return dict(self.__pydantic_extra__)
-
-
-BY_DEFAULT = {"ecmf": HeadEntry(), "mertools": HeadEntry(), "logreg": HeadEntry()}
+BY_DEFAULT = {name: HeadEntry() for name in ("ecmf", "ecmf+late", "mertools", "logreg")}
 
 
 class SearchSpace(Section):
@@ -143,7 +131,8 @@ class TrainParams(NetworkParams, CrossValidationParams):
     # names of the encoders that the heads use, each one modality token; empty: all, in the order of params.yaml
     features: tuple[str, ...] = ()
     # the heads to train: a mapping from names to their own options (train.heads.NAME), or a list of names.
-    # Cross-validation selects one of them; ensemble is the mean of the heads that ensemble selection keeps
+    # Cross-validation selects one of them; ensemble is the mean of the heads that ensemble selection keeps, and
+    # HEAD+late the mean of HEAD and of logreg
     heads: Annotated[dict[HeadName, HeadEntry], Field(min_length=1)] = BY_DEFAULT
     single_modality: bool = True  # also train every head on each modality alone, for the report
     # encoders that read frames or faces. tokens: each is a modality; merged: all are one modality (`visual`)
@@ -164,11 +153,8 @@ class TrainParams(NetworkParams, CrossValidationParams):
     @field_validator("heads")
     @classmethod
     def _known(cls, heads: dict[HeadName, HeadEntry]) -> dict[HeadName, HeadEntry]:
-        for name, entry in heads.items():
-            kind = entry.kind or name
-            if ":" not in kind and not _is_kind(kind):
-                raise ValueError(f"there is no head '{kind}'{did_you_mean(kind, HEADS.names())}")
-        return _in_order(heads)
+        check_entries(heads)
+        return in_order(heads)
 
     @field_validator("features")
     @classmethod
@@ -180,6 +166,8 @@ class TrainParams(NetworkParams, CrossValidationParams):
         space = self.search.space.entries
         for name in space:
             head, dot, _ = name.partition(".")
+            if head.endswith(LATE):
+                raise ValueError(f"search.space.{name}: a combination has no options; those of its head are searched")
             if dot and not self.has(head):
                 raise ValueError(f"search.space.{name}: {self.unknown(head)}")
         if self.search.trials and not space:
@@ -192,8 +180,9 @@ class TrainParams(NetworkParams, CrossValidationParams):
         return self.model_copy(update={"search": SearchParams()})
 
     def has(self, head: HeadName) -> bool:
-        """Return whether there is a head of this name: either an entry of `heads` or the name of a kind."""
-        return head in self.heads or _is_kind(head)
+        """Return whether there is a head of this name: an entry of `heads` or a kind, with late fusion or without."""
+        own = without_late(head)
+        return own in self.heads or is_kind(own)
 
     def unknown(self, head: HeadName) -> str:
         """Return the message about a head that does not exist."""
@@ -205,31 +194,14 @@ class TrainParams(NetworkParams, CrossValidationParams):
 
     def with_heads(self, *names: HeadName) -> TrainParams:
         """Return the same params with only the named heads, each with its entry here."""
-        return self.model_copy(update={"heads": _in_order({name: self.entry(name) for name in names})})
+        return self.model_copy(update={"heads": in_order({name: self.entry(name) for name in names})})
 
     def with_options(self, head: HeadName, **options: JsonValue) -> TrainParams:
-        """Return the same params with some of a head's options changed."""
+        """Return the same params with some of a head's options changed; of a combination, those of its head."""
+        head = without_late(head)
         entry = self.entry(head)
         changed = HeadEntry.model_validate({"kind": entry.kind, **entry.options, **options})
-        return self.model_copy(update={"heads": _in_order({**self.heads, head: changed})})
-
-
-def _is_kind(name: str) -> bool:
-    return name in HEADS.built_in or name in HEADS.names()  # `names` is slower, because it reads entry points
-
-
-def _in_order(heads: Mapping[HeadName, HeadEntry]) -> dict[HeadName, HeadEntry]:
-    """Return the heads in a fixed order: built-in kinds in the order of their table, then the others by name.
-
-    The order in params.yaml must not count, because DVC does not notice when the keys of a mapping change places.
-    """
-    built_in = list(HEADS.built_in)
-
-    def rank(name: HeadName) -> tuple[int, HeadName]:
-        kind = heads[name].kind or name
-        return (built_in.index(kind) if kind in built_in else len(built_in), name)
-
-    return {name: heads[name] for name in sorted(heads, key=rank)}
+        return self.model_copy(update={"heads": in_order({**self.heads, head: changed})})
 
 
 @dataclass(frozen=True)
@@ -253,11 +225,19 @@ class EncoderNames:
     plain: tuple[str, ...] = ()
 
 
+class PredictParams(Section):
+    """The final predictions of the candidates and the pool."""
+
+    # training: probabilities as the heads give them; em: the prior shift, which corrects them to the shares that the
+    # classes have among the predicted clips. These are fitted without labels, by EM on calibrated probabilities
+    prior: Prior = "training"
+
+
 class AblationParams(Section):
     """The ablation: each variant changes one part of the system and leaves all else equal. No choice depends on it."""
 
     enabled: bool = False  # false: the stage writes an empty summary at once
-    head: HeadName = "ecmf"  # the reference, which is this head on all modalities
+    head: HeadName = "ecmf+late"  # the reference, which is this head on all modalities
     seeds: tuple[Seed, ...] = ()  # empty: the seeds of `train`, whose heads are then not trained again
 
     @field_validator("seeds")

@@ -8,7 +8,8 @@ H'' = LN(H' + FFN(H'))
 α   = softmax over present m of w·H''_m      the modality weights that are reported
 z   = Σ α_m H''_m + Σ β_m h_m                second residual, on the original representations
 logits = MLP(z)
-p   = the mean of softmax(logits) and of linear late fusion, or the first alone        third residual: late.py
+
+`ecmf` is this network alone; `ecmf+late` is its mean with linear late fusion (training/validated.py).
 """
 
 from __future__ import annotations
@@ -20,14 +21,14 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from mer_pipeline.config.section import Count, Rate
+from mer_pipeline.config.train_params import NetworkParams
 from mer_pipeline.heads.attention import Block
 from mer_pipeline.heads.base import Ablations
-from mer_pipeline.heads.late import LateFused, LateFusedParams
 from mer_pipeline.heads.layers import LayerNorm, Linear, Noise, drop, masked_softmax, parameter
 from mer_pipeline.heads.network import Network, NetworkHead, present_or_all
 
 
-class EcmfParams(LateFusedParams):
+class EcmfParams(NetworkParams):
     """ECMF's options: its attention, its residuals, and what it hides in training."""
 
     attention_layers: Annotated[int, Field(ge=0)] = 1  # 0: no token attends to another
@@ -87,22 +88,14 @@ def drop_modalities(mask: Tensor, noise: Noise) -> Tensor:
     return torch.where(kept.any(dim=2, keepdim=True), kept, mask)
 
 
-class EcmfAlone(NetworkHead):
+class Ecmf(NetworkHead):
     """ECMF's network, trained with AdamW."""
 
     Params = EcmfParams
     network_type = EcmfNetwork
     decoupled_decay = True
     rates = NetworkHead.rates | {"modality_dropout"}
-
-
-class Ecmf(LateFused):
-    """ECMF's network together with late fusion, or alone if `late_fusion` is false."""
-
-    Params = EcmfParams
-    network = EcmfAlone
     ablations: ClassVar[Ablations] = {
         "attention off": {"attention_layers": 0},  # α stays, but is computed from the tokens themselves
         "residual off": {"residual": False},
-        **LateFused.ablations,
     }

@@ -75,7 +75,6 @@ class LogReg(Head):
                 )
             self.linear += fit_linear(x[there], own.target, own.weight, [strength])
         self.pool = OpinionPool.fit(held_out, features.mask, train)
-        self.held_out, _ = self.pool.of(list(held_out), features.mask)
 
     def score(self, group: Features) -> Logits:
         """See `Head`. The modality weights are the pool's, normalised over the present modalities."""

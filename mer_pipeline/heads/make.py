@@ -12,6 +12,7 @@ import itertools
 import json
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 
 from pydantic import ValidationError
 from torch import nn
@@ -19,6 +20,7 @@ from torch import nn
 from mer_pipeline.base.errors import ParamsError, did_you_mean
 from mer_pipeline.base.target import Kind
 from mer_pipeline.config.components import HEADS
+from mer_pipeline.config.head_entry import LATE, late_fusion, without_late
 from mer_pipeline.config.train_params import HeadName, TrainParams, Value, check_entry
 from mer_pipeline.heads.base import Head
 from mer_pipeline.heads.module import head_of_module
@@ -32,6 +34,8 @@ def head_of(name: HeadName, train: TrainParams) -> HeadSpec:
         ParamsError: its kind is unknown, or one of its options is unknown or wrong.
         ComponentError: its code is not built in, and can't be imported or is not a valid head.
     """
+    if name.endswith(LATE):
+        return replace(head_of(without_late(name), train), name=name, late=head_of(late_fusion(train.heads), train))
     entry, where = train.entry(name), f"train.heads.{name}"
     kind = entry.kind or name
     head = _load(kind)
@@ -67,7 +71,8 @@ def check_heads(train: TrainParams, others: Mapping[str, HeadName], kind: Kind |
         ComponentError: `head_of` raises it.
     """
     for name in dict.fromkeys((*train.heads, *(others.values() if kind in ("class", None) else ()))):
-        _check_space(head_of(name, train), train)
+        for spec in head_of(name, train).trained:
+            _check_space(spec, train)
     if kind is not None:
         check_kind(train, kind)
 
@@ -79,13 +84,13 @@ def check_kind(train: TrainParams, kind: Kind) -> None:
         ParamsError: a head can't.
     """
     for name in train.heads:
-        spec = head_of(name, train)
-        if kind not in spec.head.kinds:
-            able = [one for one in HEADS.built_in if kind in _load(one).kinds]
-            raise ParamsError(
-                f"train.heads.{name}: head '{spec.kind}' cannot learn dataset.target '{kind}'; heads that can are "
-                f"{', '.join(able)}"
-            )
+        for spec in head_of(name, train).trained:
+            if kind not in spec.head.kinds:
+                able = [one for one in HEADS.built_in if kind in _load(one).kinds]
+                raise ParamsError(
+                    f"train.heads.{name}: head '{spec.kind}' cannot learn dataset.target '{kind}'; heads that can are "
+                    f"{', '.join(able)}"
+                )
 
 
 def _check_space(spec: HeadSpec, train: TrainParams) -> None:
@@ -133,9 +138,11 @@ def _own_options(head: type[Head]) -> list[str]:
 def _parts(train: TrainParams) -> list[HeadSpec]:
     """Return the heads that an ensemble may consist of: those of `train.heads`, or all built-in ones if there is none.
 
-    Heads that consist of other heads are left out.
+    A combination gives its two parts. An ensemble is left out.
     """
-    names = [name for name, entry in train.heads.items() if _is_single(entry.kind or name)]
+    late = [late_fusion(train.heads)] if any(name.endswith(LATE) for name in train.heads) else []
+    named = dict.fromkeys([*map(without_late, train.heads), *late])
+    names = [name for name in named if _is_single(train.entry(name).kind or name)]
     return [head_of(name, train) for name in names or filter(_is_usual, HEADS.built_in)]
 
 

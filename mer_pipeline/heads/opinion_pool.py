@@ -1,16 +1,16 @@
 """The opinion pool: a weighted product of the modalities' probabilities p_m that counts the prior once.
 
-    log p(c | x) = log p(c) + s Σ_m a_m e_m(c) + const,    a_m > 0, over the present modalities
+    log p(c | x) = b log p(c) + Σ_m a_m e_m(c) + const,    a_m > 0, over the present modalities; 0 <= b <= 1
     e_m(c)       = log p_m(c | x_m) - log p_m(c)           the evidence of modality m; p_m(c): shares of its own rows
 
 The classifier p_m is trained on the clips that have modality m. Their shares of the classes may differ from those of
 all clips, so its own prior is subtracted. For a class without a training row its evidence is 0 (linear.py). With
-s a_m = 1 the formula is Bayes' rule for modalities that are independent given the class.
+a_m = b = 1 the formula is Bayes' rule for modalities that are independent given the class.
 
-The weights are chosen on held-out evidence: a by cross-entropy, and then s by weighted F1, the measure by which the
-networks stop early. With few noisy labels the best cross-entropy is close to that of the prior, and the most frequent
-class would always be the most probable one. The factor s corrects this. It may make the pool overconfident, which the
-temperature of `calibration.py` corrects.
+The weights are chosen on held-out evidence: a by cross-entropy with b = 1, so that the pool is as sure as it is right,
+and then b by weighted F1, the measure by which the networks stop early. With few noisy labels the best a are close to
+0, and the most frequent class would be the most probable one of nearly all clips; a smaller b lets the evidence decide
+between classes. To multiply a by 1/b instead would give the same labels, but far too sure ones.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from scipy.optimize import minimize
 
 from mer_pipeline.base.modalities import Mask, Matrix
 from mer_pipeline.heads.base import NO_FOLD, Examples
-from mer_pipeline.heads.linear import log_shares, log_softmax
+from mer_pipeline.heads.linear import UNSEEN, log_shares, log_softmax
 from mer_pipeline.scores.confusion import Confusion, FloatArray
 
 FLOOR = 0.01  # the least weight: a clip that has only an uninformative modality is still predicted by it
-SHARPER = (1, 2, 4, 8, 16, 32, 64)  # the candidates for s
+PRIOR_WEIGHTS = (1.0, 0.5, 0.25, 0.125, 0.0)  # the candidates for b; of equal ones the first is taken
 
 
 @dataclass(frozen=True)
@@ -35,8 +35,9 @@ class OpinionPool:
     """A fitted opinion pool.
 
     Attributes:
-        prior: float32 (C,), the logarithm of each class's share of the training rows.
-        weights: float32 (M,), the weights s a_m.
+        prior: float32 (C,), b times the logarithm of each class's share of the training rows; UNSEEN for a class that
+            has none.
+        weights: float32 (M,), the weights a_m.
     """
 
     prior: Matrix
@@ -56,11 +57,9 @@ class OpinionPool:
         told = (held_out * mask.T[:, :, None])[:, held]
         weights = likeliest(told, train.target[held], train.weight[held], prior)
         pooled = np.einsum("m,mnc->nc", weights, told)
-        f1 = [
-            Confusion.of(train.label[held], (prior + s * pooled).argmax(axis=1), len(prior)).weighted_f1
-            for s in SHARPER
-        ]
-        return cls(prior, weights * np.float32(SHARPER[int(np.argmax(f1))]))
+        priors = [np.where(prior > UNSEEN + 1, np.float32(b) * prior, prior) for b in PRIOR_WEIGHTS]
+        f1 = [Confusion.of(train.label[held], (one + pooled).argmax(axis=1), len(prior)).weighted_f1 for one in priors]
+        return cls(priors[int(np.argmax(f1))], weights)
 
     def of(self, evidence: list[Matrix], mask: Mask) -> tuple[Matrix, Matrix]:
         """Pool the evidence of the modalities.

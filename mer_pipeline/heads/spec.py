@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 
 from pydantic import ConfigDict
 
+from mer_pipeline.config.head_entry import without_late
 from mer_pipeline.config.section import Section
 from mer_pipeline.config.train_params import CrossValidationParams, HeadName, SearchParams, Value
 from mer_pipeline.heads.base import Head
@@ -21,19 +22,31 @@ Space = dict[str, tuple[Value, ...]]
 
 @dataclass(frozen=True)
 class HeadSpec:
-    """The specification of a head.
+    """The specification of a head, or of a combination `HEAD+late`.
 
     Attributes:
         name: its name in params.yaml.
         kind: its kind, which names its class.
         head: its class.
         params: its params, an instance of the class's `Params`.
+        late: of a combination, the specification of late fusion; all else is that of the head before the "+".
     """
 
     name: HeadName
     kind: str
     head: type[Head]
     params: Section
+    late: HeadSpec | None = None
+
+    @property
+    def alone(self) -> HeadSpec:
+        """The specification of the head without late fusion."""
+        return replace(self, name=without_late(self.name), late=None)
+
+    @property
+    def trained(self) -> tuple[HeadSpec, ...]:
+        """The specifications of the heads that are trained for it: itself, or both parts of a combination."""
+        return (self,) if self.late is None else (self.alone, self.late)
 
     @property
     def parts(self) -> tuple[HeadSpec, ...]:
@@ -48,12 +61,14 @@ class HeadSpec:
         """
         options = self.params.model_dump(mode="json", exclude_defaults=True) if not self.parts else {}
         parts = [[part.name, *part.key] for part in self.parts]
-        return [self.kind, self.head.version, json.dumps(options, sort_keys=True), parts]
+        late = [] if self.late is None else [self.late.key]
+        return [self.kind, self.head.version, json.dumps(options, sort_keys=True), parts, *late]
 
     @property
     def code(self) -> tuple[type, ...]:
         """The classes whose code determines the trained head."""
-        return (*self.head.code(), *(kind for part in self.parts for kind in part.code))
+        late = () if self.late is None else self.late.code
+        return (*self.head.code(), *(kind for part in self.parts for kind in part.code), *late)
 
     def seeds(self, params: CrossValidationParams) -> tuple[int, ...]:
         """Return the seeds that it is trained with: only the first one if the head has no random choices."""
@@ -84,7 +99,7 @@ class HeadSpec:
 
     def _reads(self, name: str) -> bool:
         of, dot, option = name.rpartition(".")
-        return (of == self.name or not dot) and option in type(self.params).model_fields
+        return (of == without_late(self.name) or not dot) and option in type(self.params).model_fields
 
 
 class Parts(Section):

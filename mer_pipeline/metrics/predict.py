@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from mer_pipeline.metrics.base import Figures, MetricFile
-from mer_pipeline.metrics.scores import Calibration, ClassScore, Counts, GroupedScore, Score
+from mer_pipeline.metrics.scores import Baselines, Calibration, ClassScore, Counts, GroupedScore, Score
 from mer_pipeline.metrics.target import TargetTest
 
 
@@ -22,11 +22,15 @@ class CandidateScores(Figures):
         heads: the scores of the heads on all modalities, by name, as means over seeds.
         single: the scores of the heads on one modality, by the name of the modality and then of the head.
         selected: the scores of the selected head's final predictions.
+        baselines: what is had without looking at a clip.
+        unshifted: the scores of the selected head without the prior shift; None if there is no shift.
     """
 
     heads: dict[str, GroupedScore]
     single: dict[str, dict[str, Score]]
     selected: SelectedScore
+    baselines: Baselines
+    unshifted: GroupedScore | None
 
 
 class PredictMetrics(MetricFile):
@@ -38,6 +42,8 @@ class PredictMetrics(MetricFile):
         candidates: the number of candidates.
         pool: the number of clips of the pool.
         flagged: the number of clips that were predicted without any modality or without a head.
+        priors: the shares of the classes that the prior shift corrects to, by split and class; empty without a shift.
+        warnings: what a reviewer would ask about these scores (scores/warnings.py).
         target: the scores on the candidates where sets of classes or numbers are predicted; `test` is then None.
     """
 
@@ -48,4 +54,6 @@ class PredictMetrics(MetricFile):
     candidates: int
     pool: int
     flagged: int
+    priors: dict[str, dict[str, float]]
+    warnings: tuple[str, ...]
     target: TargetTest | None = None

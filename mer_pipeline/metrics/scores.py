@@ -22,7 +22,7 @@ class Interval(Figures):
 
 
 class Score(Figures):
-    """The scores of predicted labels.
+    """The scores of predictions: of the most probable classes, and of the probabilities as the head says them.
 
     Attributes:
         n: the number of clips.
@@ -30,6 +30,9 @@ class Score(Figures):
         macro_f1: the unweighted mean of the classes' F1, the mean over the seeds.
         uar: the unweighted average recall, the mean over the seeds.
         weighted_f1_sd: the standard deviation of the weighted F1 over the seeds (ddof 0).
+        log_loss: the cross-entropy in nats, the mean over the seeds.
+        ece: the expected calibration error, the mean over the seeds.
+        brier: the Brier score, from 0 to 2, the mean over the seeds.
     """
 
     n: int
@@ -37,6 +40,34 @@ class Score(Figures):
     macro_f1: float
     uar: float
     weighted_f1_sd: float
+    log_loss: float
+    ece: float
+    brier: float
+
+
+class Blind(Figures):
+    """The scores of predictions that look at no clip. Log loss and Brier score are None without probabilities."""
+
+    weighted_f1: float
+    macro_f1: float
+    uar: float
+    log_loss: float | None
+    brier: float | None
+
+
+class Baselines(Figures):
+    """What is had without looking at a clip, on the same clips as the scores beside it.
+
+    Attributes:
+        label: the most frequent class among the training labels.
+        majority: the scores of naming this class for every clip.
+        prior: the scores of drawing a class for every clip by its share of the training labels. F1 and UAR are those of
+            the expected counts; log loss and Brier score are those of the shares as probabilities.
+    """
+
+    label: str
+    majority: Blind
+    prior: Blind
 
 
 class GroupedScore(Score):
@@ -74,6 +105,8 @@ class Calibration(Figures):
         ece_if_calibrated: the mean expected calibration error of a calibrated head on as many clips.
         log_loss: the mean cross-entropy without the temperature, in nats.
         log_loss_tempered: the mean cross-entropy with the temperature, in nats.
+        brier: the Brier score without the temperature, from 0 to 2.
+        brier_tempered: the Brier score with the temperature.
         bins: the data of the reliability diagram without the temperature.
         bins_tempered: the data of the reliability diagram with the temperature.
     """
@@ -84,5 +117,7 @@ class Calibration(Figures):
     ece_if_calibrated: float
     log_loss: float
     log_loss_tempered: float
+    brier: float
+    brier_tempered: float
     bins: tuple[Bin, ...]
     bins_tempered: tuple[Bin, ...]

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from pydantic import ConfigDict
 
+from mer_pipeline.base.target import Kind
 from mer_pipeline.config.train_params import VISUAL, Value
 from mer_pipeline.metrics.base import Figures, MetricFile
-from mer_pipeline.metrics.scores import Calibration, ClassScore, Counts, GroupedScore, Score
+from mer_pipeline.metrics.scores import Baselines, Calibration, ClassScore, Counts, GroupedScore, Score
 from mer_pipeline.metrics.target import TargetScores
 
 
@@ -62,6 +63,13 @@ class FusedScores(HeadScores):
     search: SearchSummary | None
 
 
+class TrainBaselines(Figures):
+    """The baselines against the given labels, and against the true labels where they are known."""
+
+    given: Baselines
+    true: Baselines | None
+
+
 class LabelAgreement(Figures):
     """The share of the training clips whose label is the true one, before and after refinement."""
 
@@ -107,6 +115,8 @@ class TrainMetrics(TrainedRun):
         single: the scores of the heads on one modality, by the name of the modality and then of the head.
         labels: the number of labels that refinement changed, and their agreement with the true labels.
         pseudo: the number of clips that are trained on with a pseudo-label.
+        baselines: what is had without looking at a clip; None if nothing is trained, or no classes are predicted.
+        warnings: what a reviewer would ask about these scores (scores/warnings.py).
         target: the scores where sets of classes or numbers are predicted. `heads` and `single` are then empty, and
             `classes` has the names of what is predicted.
     """
@@ -126,7 +136,14 @@ class TrainMetrics(TrainedRun):
     single: dict[str, dict[str, HeadScores]]
     labels: LabelCounts
     pseudo: int
+    baselines: TrainBaselines | None
+    warnings: tuple[str, ...]
     target: TargetScores | None = None
+
+    @property
+    def kind(self) -> Kind:
+        """The kind of target."""
+        return "class" if self.target is None else self.target.kind
 
     @property
     def encoders(self) -> tuple[str, ...]:

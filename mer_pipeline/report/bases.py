@@ -17,7 +17,7 @@ from typing import Literal, TypeVar
 
 from mer_pipeline.metrics.predict import PredictMetrics
 from mer_pipeline.metrics.pseudo import PseudoMetrics
-from mer_pipeline.metrics.scores import GroupedScore, Score
+from mer_pipeline.metrics.scores import Baselines, GroupedScore, Score
 from mer_pipeline.metrics.train import TrainMetrics
 
 Basis = Literal["test", "given", "true"]
@@ -52,6 +52,18 @@ class Metrics:
             }
         order = {name: at for at, name in enumerate(self.train.modalities)}
         return {name: found[name] for name in sorted(found, key=lambda n: (order.get(n, len(order)), n)) if found[name]}
+
+    def blind(self, basis: Basis) -> Baselines | None:
+        """Return what is had on a basis without looking at a clip; None if there are no scores on it."""
+        if basis == "test":
+            return self.predict.test.baselines if self.predict and self.predict.test else None
+        found = self.train.baselines
+        return None if found is None else found.given if basis == "given" else found.true
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What a reviewer would ask about the scores."""
+        return (*self.train.warnings, *(self.predict.warnings if self.predict else ()))
 
     @property
     def basis(self) -> Basis:

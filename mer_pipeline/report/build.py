@@ -122,6 +122,7 @@ def render(
         groups=len({clip.group for clip in facts.clips.values()}),
         bases=views.bases(facts),
         heads=views.head_rows(facts),
+        blind=views.blind_rows(facts),
         remarks=views.remarks(facts),
         single=views.single_tables(facts),
         detail=views.detail(facts),

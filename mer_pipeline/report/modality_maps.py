@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from mer_pipeline.config.head_entry import without_late
 from mer_pipeline.report.collect import Facts
 
 
@@ -13,7 +14,7 @@ class ModalityMap:
     """The mean weight or importance of each modality, over all clips and over the clips of each predicted class.
 
     Attributes:
-        head: the name of the head.
+        head: the name of the head; of a combination, the name of the head whose weights it has.
         clips: the number of clips.
         source: which clips these are, as words for the page.
         classes: the name of each class and its number of clips.
@@ -36,13 +37,13 @@ def weights(facts: Facts) -> ModalityMap | None:
     Return None if no head has modality weights.
     """
     selected = facts.metrics.selected
-    ordered = sorted(facts.out_of_fold, key=lambda name: (name != selected, name != "ecmf", name))
+    ordered = sorted(facts.out_of_fold, key=lambda name: (name != selected, without_late(name) != "ecmf", name))
     sources = [(selected or "", "predicted clips", facts.predictions)]
     sources += [(name, "training clips, out-of-fold", facts.out_of_fold[name]) for name in ordered]
     for head, source, guesses in sources:
         weighted = [(guess.label, guess.weights) for _, guess in sorted(guesses.items()) if guess.weights]
         if weighted:
-            return _map_of(facts, head, source, weighted)
+            return _map_of(facts, without_late(head), source, weighted)
     return None
 
 

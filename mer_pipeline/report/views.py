@@ -10,7 +10,7 @@ from math import sqrt
 
 import numpy as np
 
-from mer_pipeline.metrics.scores import Calibration, ClassScore, Counts, GroupedScore, Interval, Score
+from mer_pipeline.metrics.scores import Blind, Calibration, ClassScore, Counts, GroupedScore, Interval, Score
 from mer_pipeline.metrics.train import SearchSummary
 from mer_pipeline.report.bases import BASES, Basis
 from mer_pipeline.report.collect import Facts, Refined
@@ -172,6 +172,18 @@ def head_rows(facts: Facts) -> tuple[HeadRow, ...]:
     return tuple(HeadRow(name, name == facts.metrics.selected, scores) for name, scores in found.items())
 
 
+def blind_rows(facts: Facts) -> tuple[tuple[str, dict[Basis, Blind]], ...]:
+    """Return the baselines by basis, with a name that says how they guess."""
+    found = {basis: blind for basis in bases(facts) if (blind := facts.metrics.blind(basis)) is not None}
+    if not found:
+        return ()
+    label = next(iter(found.values())).label
+    return (
+        (f"always {label}", {basis: blind.majority for basis, blind in found.items()}),
+        ("drawn by the classes' shares", {basis: blind.prior for basis, blind in found.items()}),
+    )
+
+
 def remarks(facts: Facts) -> tuple[str, ...]:
     """Return sentences about results in the table of heads that a reader may overlook."""
     said: list[str] = []
@@ -183,7 +195,7 @@ def remarks(facts: Facts) -> tuple[str, ...]:
             beaten.append(f"{_pair(linear, ours)} on {MEANING[basis]}")
     if beaten:
         said.append(
-            f"Logistic regression scores higher than the ECMF head: {'; '.join(beaten)}. "
+            f"Logistic regression scores higher than the ECMF network: {'; '.join(beaten)}. "
             "There the plain linear model is the one to beat."
         )
     test, selected = facts.metrics.fused("test"), facts.metrics.selected

@@ -3,6 +3,7 @@
 Of the clips that are predicted with a probability of 0.8, four in five should be right.
 
     ECE = sum_b |b| / n |accuracy(b) - confidence(b)|        over 10 bins b of equal width of the confidence max_c p_c
+    log loss = mean of -log p_y, Brier score = mean of sum_c (p_c - [c = y])^2       y: the label
     p_T = softmax(log p / T)                                 T > 1 corrects an overconfident head
 
 The temperature T minimises the cross-entropy on out-of-fold predictions (Guo et al. 2017, On Calibration of Modern
@@ -92,6 +93,21 @@ def log_loss(probabilities: Matrix, label: Indices) -> float:
     return float(-np.log(np.maximum(said, FLOOR)).mean()) if len(label) else 0.0
 
 
+def brier(probabilities: Matrix, label: Indices) -> float:
+    """Return the Brier score of probabilities, float32 (n, C), against labels, int64 (n,); 0 without clips.
+
+    It is the mean over the clips of the squared distance to the one-hot label, from 0 to 2 (Brier 1950).
+
+    Example:
+        >>> brier(np.array([[0.5, 0.5], [1.0, 0.0]]), np.array([0, 1]))
+        1.25
+    """
+    if not len(label):
+        return 0.0
+    truth = np.eye(probabilities.shape[1])[label]
+    return float(((probabilities.astype(np.float64) - truth) ** 2).sum(axis=1).mean())
+
+
 def reliability_table(probabilities: Matrix, label: Indices) -> tuple[Bin, ...]:
     """Return the data of a reliability diagram, with BINS bins of the confidence."""
     confidence, right = _confidence(probabilities), probabilities.argmax(axis=1) == label
@@ -137,6 +153,8 @@ def calibration(before: Matrix, after: Matrix, label: Indices, told: Mask) -> Ca
         ece_if_calibrated=round(ece_if_calibrated(after), 6),
         log_loss=round(log_loss(before, label), 6),
         log_loss_tempered=round(log_loss(after, label), 6),
+        brier=round(brier(before, label), 6),
+        brier_tempered=round(brier(after, label), 6),
         bins=reliability_table(before, label),
         bins_tempered=reliability_table(after, label),
     )

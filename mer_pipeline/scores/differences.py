@@ -20,6 +20,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from mer_pipeline.base.modalities import Matrix
 from mer_pipeline.metrics.ablation import Compared
 from mer_pipeline.scores.bootstrap import Units, resample
 from mer_pipeline.scores.confusion import Confusion, FloatArray, IntArray, weighted_f1
@@ -27,18 +28,18 @@ from mer_pipeline.scores.score import score
 
 
 def compare(
-    true: IntArray, reference: Sequence[IntArray], others: Sequence[Sequence[IntArray]], units: Units, classes: int
+    true: IntArray, reference: Sequence[Matrix], others: Sequence[Sequence[Matrix]], units: Units, classes: int
 ) -> list[Compared]:
     """Compare each of the other systems with the reference.
 
     Args:
         true: int64 (n,), the class indices to score against.
-        reference: one prediction, int64 (n,), per seed, or a single one for a system without random choices.
-        others: the predictions of each other system, for the same seeds or a single one.
+        reference: probabilities, float32 (n, C), per seed, or a single one for a system without random choices.
+        others: the probabilities of each other system, for the same seeds or a single one.
         units: the units of the n clips that the bootstrap draws.
         classes: the number of classes.
     """
-    systems = [reference, *others]
+    systems = [[one.argmax(axis=1) for one in system] for system in (reference, *others)]
     ends = np.cumsum([len(system) for system in systems])[:-1]
     resampled = weighted_f1(resample(true, [one for system in systems for one in system], units, classes))
     first, *drawn = np.split(resampled, ends)
@@ -50,7 +51,7 @@ def compare(
         low, high, p = test or (None, None, None)
         rows.append(
             Compared(
-                **dict(score(true, system, classes)),
+                **dict(score(true, system)),
                 difference=round(float(own.mean() - base.mean()), 6),
                 low=low,
                 high=high,

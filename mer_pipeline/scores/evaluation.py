@@ -53,10 +53,11 @@ def temper_told(probabilities: Matrix, by_prior: Mask, temperature: float) -> Ma
     return np.where(by_prior[:, None], probabilities, temper(probabilities, temperature))
 
 
-def final(
+def final_score(
     true: Indices,
-    probabilities: Matrix,
-    tempered: Matrix,
+    deciding: Matrix,
+    raw: Matrix,
+    written: Matrix,
     by_prior: Mask,
     groups: Sequence[str],
     classes: Sequence[str],
@@ -65,19 +66,19 @@ def final(
 
     Args:
         true: int64 (n,), the true class indices.
-        probabilities: float32 (n, C), without the temperature.
-        tempered: float32 (n, C), with the temperature.
+        deciding: float32 (n, C), the probabilities whose maximum is the label, which the scores are of.
+        raw: float32 (n, C), without the temperature.
+        written: float32 (n, C), with the temperature, and with the prior shift if there is one.
         by_prior: bool (n,), true where a clip got the training prior.
         groups: the group of each clip.
         classes: the C classes, in order.
     """
-    predicted = probabilities.argmax(axis=1)
-    confusion = Confusion.of(true, predicted, len(classes))
+    confusion = Confusion.of(true, deciding.argmax(axis=1), len(classes))
     return SelectedScore(
-        **dict(grouped_score(true, [predicted], len(classes), units_of(groups))),
+        **dict(grouped_score(true, [deciding], units_of(groups))),
         per_class=class_table(confusion, classes),
         confusion=count_table(confusion),
-        calibration=calibration(probabilities, tempered, true, ~by_prior),
+        calibration=calibration(raw, written, true, ~by_prior),
     )
 
 

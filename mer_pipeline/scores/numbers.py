@@ -36,7 +36,7 @@ def ccc(sums: Moments) -> FloatArray:
     Example:
         >>> each = moments(np.array([[1.0], [2.0], [3.0]]), np.array([[1.0], [2.0], [4.0]]))
         >>> ccc(each.sum(axis=0)).round(3).tolist()
-        [0.882]
+        [0.857]
     """
     mx, my, vx, vy, both = _central(sums)
     return _ratio(2 * both, vx + vy + (mx - my) ** 2)

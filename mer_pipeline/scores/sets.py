@@ -34,6 +34,8 @@ def average_precision(true: Mask, score: Matrix, weight: FloatArray | None = Non
         >>> float(average_precision(np.array([True, False, True]), np.array([0.9, 0.5, 0.5])).round(3))
         0.833
     """
+    if not len(score):
+        return np.zeros(() if weight is None else len(weight))
     order = np.argsort(-score, kind="stable")
     last = np.append(np.flatnonzero(np.diff(score[order])), len(score) - 1)  # the last clip of each distinct score
     weights = np.ones(len(score)) if weight is None else weight[..., order]

@@ -13,11 +13,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mer_pipeline.base.modalities import Features, load_features
+from mer_pipeline.base.modalities import Features, Matrix, load_features
 from mer_pipeline.base.runs import Progress, quiet
 from mer_pipeline.base.runtime import raise_if_stopped
 from mer_pipeline.config.project import Project
-from mer_pipeline.config.train_params import VISUAL, AblationParams
+from mer_pipeline.config.train_params import VISUAL, AblationParams, PredictParams
 from mer_pipeline.labels.votes import MISSING
 from mer_pipeline.metrics.ablation import AblationMetrics, Compared, Reference, Variant
 from mer_pipeline.metrics.scores import Score
@@ -26,8 +26,9 @@ from mer_pipeline.scores.bootstrap import Units, units_of
 from mer_pipeline.scores.confusion import IntArray
 from mer_pipeline.scores.differences import compare
 from mer_pipeline.scores.evaluation import read_groups
+from mer_pipeline.scores.prior_shift import shift_out_of_fold
 from mer_pipeline.scores.score import score
-from mer_pipeline.training.cross_validation import seeds_of
+from mer_pipeline.training.cross_validation import per_fold
 from mer_pipeline.training.head_cache import HeadCache
 from mer_pipeline.training.labels import read_labels
 from mer_pipeline.training.member import fixed_threads
@@ -36,11 +37,19 @@ from mer_pipeline.training.train import why_empty
 from mer_pipeline.training.variants import Setting, variants
 
 
-def ablate(params: AblationParams, task: Task, project: Project, cache: HeadCache, progress: Progress = quiet) -> str:
+def ablate(
+    params: AblationParams,
+    final: PredictParams,
+    task: Task,
+    project: Project,
+    cache: HeadCache,
+    progress: Progress = quiet,
+) -> str:
     """Run the stage, and return one line that sums up the result.
 
     Args:
         params: the head and the seeds of the reference.
+        final: whether its predictions get the prior shift.
         task: the classes, encoders and settings of training of the reference.
         project: the paths of the tables.
         cache: the head cache, which trains heads or finds them in the store.
@@ -49,7 +58,7 @@ def ablate(params: AblationParams, task: Task, project: Project, cache: HeadCach
     Raises:
         StageError: a table is missing or does not fit another.
     """
-    measured = measure_project(params, task, project, cache, progress)
+    measured = measure_project(params, final, task, project, cache, progress)
     if isinstance(measured, str):
         write_ablation(project, nothing_measured(measured))
         return f"ablation: nothing to measure: {measured}"
@@ -61,7 +70,12 @@ def ablate(params: AblationParams, task: Task, project: Project, cache: HeadCach
 
 
 def measure_project(
-    params: AblationParams, task: Task, project: Project, cache: HeadCache, progress: Progress = quiet
+    params: AblationParams,
+    final: PredictParams,
+    task: Task,
+    project: Project,
+    cache: HeadCache,
+    progress: Progress = quiet,
 ) -> AblationMetrics | str:
     """Measure as `ablate` does, but write nothing. Return the reason instead if nothing can be measured."""
     encoders, labels = task.encoders, read_labels(project, task.classes)
@@ -74,7 +88,7 @@ def measure_project(
     if not whole.mask[: len(labels.fold)].any():
         return "no labelled clip has any modality"
     train = task.train.model_copy(update={"seeds": params.seeds or task.train.seeds})
-    reference = Setting(params.head, whole.merged(encoders.merged, VISUAL), labels, train)
+    reference = Setting(params.head, whole.merged(encoders.merged, VISUAL), labels, train, final.prior)
     groups = read_groups(project.manifest, labels.clip_ids)
     with fixed_threads():
         return measure(reference, task, features, groups, cache, progress)
@@ -134,9 +148,9 @@ def measure(
     )
 
 
-def _predict(settings: Sequence[Setting], classes: int, cache: HeadCache, progress: Progress) -> list[list[IntArray]]:
-    """Return the out-of-fold predictions of each setting: one array of class indices, int64 (n,), per seed."""
-    total = sum(one.labels.folds * len(seeds_of(one.head, one.params)) for one in settings)
+def _predict(settings: Sequence[Setting], classes: int, cache: HeadCache, progress: Progress) -> list[Matrix]:
+    """Return the out-of-fold probabilities of each setting, float32 (S, n, C)."""
+    total = sum(one.labels.folds * per_fold(one.head, one.params) for one in settings)
     done = 0
 
     def tick() -> None:
@@ -148,7 +162,10 @@ def _predict(settings: Sequence[Setting], classes: int, cache: HeadCache, progre
     for one in settings:
         raise_if_stopped()
         validated = cache.cross_validate(one.head, one.features, one.labels, classes, one.params, tick)
-        predicted.append(list(validated.probabilities.argmax(axis=2)))
+        said, told = validated.probabilities, ~validated.by_prior
+        if one.prior == "em":
+            said = np.stack([shift_out_of_fold(each, one.labels.given, one.labels.fold, told) for each in said])
+        predicted.append(said)
     return predicted
 
 
@@ -162,7 +179,7 @@ class _Judged:
 
 
 def _judge(
-    label: IntArray, rows: IntArray, groups: Sequence[str], predicted: Sequence[Sequence[IntArray]], classes: int
+    label: IntArray, rows: IntArray, groups: Sequence[str], predicted: Sequence[Matrix], classes: int
 ) -> _Judged:
     """Score the reference, which is the first of `predicted`, on some clips, and compare the others with it.
 
@@ -170,9 +187,9 @@ def _judge(
         label: int64 (n,), the labels to score against.
         rows: the indices of the clips that are scored.
         groups: the group of each of the n clips.
-        predicted: for each system one prediction, int64 (n,), per seed.
+        predicted: for each system the probabilities, float32 (S, n, C).
         classes: the number of classes.
     """
     units, true = units_of([groups[i] for i in rows]), label[rows]
-    reference, *others = [[one[rows] for one in system] for system in predicted]
-    return _Judged(score(true, reference, classes), compare(true, reference, others, units, classes), units)
+    reference, *others = [list(system[:, rows]) for system in predicted]
+    return _Judged(score(true, reference), compare(true, reference, others, units, classes), units)

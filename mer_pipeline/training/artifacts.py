@@ -23,7 +23,7 @@ from safetensors.numpy import load_file, save_file
 from mer_pipeline.base.csv_files import write_csv as write_csv
 from mer_pipeline.base.errors import StageError
 from mer_pipeline.base.modalities import Matrix
-from mer_pipeline.base.target import Kind, Target, target_of
+from mer_pipeline.base.target import Kind, Target, outputs_column, target_of
 from mer_pipeline.config.project import CONFIG
 from mer_pipeline.config.section import Section
 from mer_pipeline.config.train_params import VISUAL, HeadName, TrainParams
@@ -31,8 +31,9 @@ from mer_pipeline.heads.make import head_of
 from mer_pipeline.heads.objective import Standard
 from mer_pipeline.heads.scaler import Scaler
 from mer_pipeline.heads.spec import HeadSpec
-from mer_pipeline.training.member import Member
+from mer_pipeline.training.member import Combination, Member
 
+OWN, LATE = "own/", "late/"  # the parts of a combination, before the names of their arrays
 FUSED = None  # stands for all modalities where otherwise the name of a single modality is given
 
 
@@ -82,8 +83,11 @@ def member_path(root: Path, modality: str | None, head: HeadName, seed: int, fol
     return parent / head / f"seed-{seed}_fold-{fold}.safetensors"
 
 
-def member_tensors(member: Member, names: Sequence[str]) -> dict[str, Matrix]:
+def member_tensors(member: Member | Combination, names: Sequence[str]) -> dict[str, Matrix]:
     """Return all learnt arrays of a member of these modalities, by name."""
+    if isinstance(member, Combination):
+        each = {OWN: member_tensors(member.own, names), LATE: member_tensors(member.late, names)}
+        return {f"{part}{name}": array for part, tensors in each.items() for name, array in tensors.items()}
     tensors = {"prior": member.prior}
     if member.standard is not None:
         tensors |= {"target.mean": member.standard.mean, "target.scale": member.standard.scale}
@@ -103,7 +107,7 @@ def member_from(
     classes: int,
     spec: HeadSpec,
     kind: Kind = "class",
-) -> Member:
+) -> Member | Combination:
     """Return the member that the arrays of `member_tensors` describe.
 
     Args:
@@ -118,26 +122,45 @@ def member_from(
         KeyError: an array is missing.
         RuntimeError: the arrays do not fit the head.
     """
+    if spec.late is None:
+        return _single(tensors, names, dims, classes, spec, kind)
+
+    def part(prefix: str, own: HeadSpec) -> Member:
+        mine = {name.removeprefix(prefix): array for name, array in tensors.items() if name.startswith(prefix)}
+        return _single(mine, names, dims, classes, own, kind)
+
+    return Combination(part(OWN, spec.alone), part(LATE, spec.late))
+
+
+def _single(
+    tensors: Mapping[str, Matrix],
+    names: Sequence[str],
+    dims: tuple[int, ...],
+    classes: int,
+    spec: HeadSpec,
+    kind: Kind,
+) -> Member:
+    """Do the same as `member_from` for a head that is no combination."""
     mean, inverse = ([tensors[f"scaler.{name}.{part}"] for name in names] for part in ("mean", "inverse"))
     learnt = {name.removeprefix("head."): tensor for name, tensor in tensors.items() if name.startswith("head.")}
     chosen = json.loads(tensors["chosen"].tobytes()) if "chosen" in tensors else {}
     built = None
     if learnt:
-        own = spec.with_values(chosen)
-        built = own.head(dims, classes, own.params)
+        adapted = spec.with_values(chosen)
+        built = adapted.head(dims, classes, adapted.params)
         built.restore(learnt)
     numbers = kind == "regression"
     standard = Standard(tensors["target.mean"], tensors["target.scale"]) if numbers else None
     return Member(Scaler(tuple(mean), tuple(inverse)), built, tensors["prior"], chosen, kind, standard)
 
 
-def save_member(path: Path, member: Member, names: Sequence[str]) -> None:
+def save_member(path: Path, member: Member | Combination, names: Sequence[str]) -> None:
     """Write a member of these modalities to a safetensors file."""
     path.parent.mkdir(parents=True, exist_ok=True)
     save_file(member_tensors(member, names), path)
 
 
-def load_member(path: Path, config: FusionConfig, modality: str | None, head: HeadName) -> Member:
+def load_member(path: Path, config: FusionConfig, modality: str | None, head: HeadName) -> Member | Combination:
     """Read a member that `save_member` wrote.
 
     Raises:
@@ -181,8 +204,3 @@ def predictions_schema(classes: int, *extra: pa.Field, kind: Kind = "class") -> 
             pa.field("weights", pa.list_(pa.float32())),
         ]
     )
-
-
-def outputs_column(kind: Kind) -> str:
-    """Return the name of the column with the numbers behind the predicted labels."""
-    return "values" if kind == "regression" else "probabilities"

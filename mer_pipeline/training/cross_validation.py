@@ -17,54 +17,26 @@ fold: they are never used for validation, never scored, and not counted in the p
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 
-from mer_pipeline.base.modalities import Features, Indices, Mask, Matrix
+from mer_pipeline.base.modalities import Features, Indices
 from mer_pipeline.config.train_params import CrossValidationParams, HeadName, TrainParams
-from mer_pipeline.heads.base import NO_FOLD, ComputeConfig, Epoch, Examples
+from mer_pipeline.heads.base import NO_FOLD, ComputeConfig, Examples
 from mer_pipeline.heads.make import head_of
 from mer_pipeline.heads.spec import HeadSpec
 from mer_pipeline.labels.judges import FINAL
 from mer_pipeline.labels.votes import MISSING
 from mer_pipeline.training.labels import Labels as Labels
 from mer_pipeline.training.labels import read_labels as read_labels
-from mer_pipeline.training.member import HERE, Member, Plan, fit_plans
-from mer_pipeline.training.search import Fold, FoldSearch, search
+from mer_pipeline.training.member import HERE, Plan, fit_plans
+from mer_pipeline.training.search import Fold, search
 from mer_pipeline.training.targets import as_asked
+from mer_pipeline.training.validated import Trained, Validated, combine
 
 PLAIN = CrossValidationParams()
 FEWEST_FOLDS = 3  # one fold is held out, one is voted on or scored, and one is learnt from
-
-
-@dataclass(frozen=True)
-class Trained:
-    """One trained member, with its seed, its scored fold and its training history."""
-
-    seed: int
-    fold: int
-    member: Member
-    history: list[Epoch]
-
-
-@dataclass(frozen=True)
-class Validated:
-    """The members of a head from S seeds and k folds, and their out-of-fold predictions for n clips.
-
-    Attributes:
-        members: the members, by seed and then by fold.
-        probabilities: float32 (S, n, C), out of fold; where numbers are predicted, the numbers.
-        weights: float32 (S, n, M), the modality weights.
-        by_prior: bool (n,), true where some member gave the training prior, because the clip lacks its modalities.
-        searches: the searches that chose the params, one per fold and at the end that of no fold; None without search.
-    """
-
-    members: list[Trained]
-    probabilities: Matrix
-    weights: Matrix
-    by_prior: Mask
-    searches: list[FoldSearch] | None = None
 
 
 def cross_validate(
@@ -94,6 +66,8 @@ def validate(
     compute: ComputeConfig = HERE,
 ) -> Validated:
     """Do the same as `cross_validate` for the specification of a head."""
+    if spec.late is not None:
+        return combine(*(validate(part, features, labels, classes, params, tick, compute) for part in spec.trained))
     seeds, n = spec.seeds(params), len(labels.fold)
     probabilities = np.zeros((len(seeds), n, classes), dtype=np.float32)
     weights = np.zeros((len(seeds), n, len(features.names)), dtype=np.float32)
@@ -134,9 +108,13 @@ def is_searched(spec: HeadSpec, labels: Labels, params: CrossValidationParams) -
 
 def members_of(name: HeadName, labels: Labels, params: TrainParams) -> int:
     """Return how many members `cross_validate` trains, including the k * k members of each trial of a search."""
-    k = labels.folds
-    spec = head_of(name, params)
-    return k * len(spec.seeds(params)) + (params.search.trials * k * k if is_searched(spec, labels, params) else 0)
+    k, spec = labels.folds, head_of(name, params)
+    return k * per_fold(name, params) + (params.search.trials * k * k if is_searched(spec, labels, params) else 0)
+
+
+def per_fold(name: HeadName, params: TrainParams) -> int:
+    """Return how many members are trained for each fold without a search: one for each seed of each trained head."""
+    return sum(len(one.seeds(params)) for one in head_of(name, params).trained)
 
 
 def seeds_of(name: HeadName, params: TrainParams) -> tuple[int, ...]:

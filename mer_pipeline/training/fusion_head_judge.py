@@ -30,7 +30,7 @@ from mer_pipeline.labels.votes import MISSING
 from mer_pipeline.tables.quarantine import write_problems
 from mer_pipeline.tables.rows import complete_row, digest, stage_schema
 from mer_pipeline.tables.shards import new_folder, shard_of, write_shard
-from mer_pipeline.training.cross_validation import FEWEST_FOLDS, Labels, seeds_of, without
+from mer_pipeline.training.cross_validation import FEWEST_FOLDS, Labels, per_fold, without
 from mer_pipeline.training.head_cache import HeadCache
 from mer_pipeline.training.member import fixed_threads
 from mer_pipeline.training.nested import ask_blind
@@ -158,7 +158,7 @@ def cast_votes(
 ) -> list[HeldOutVotes]:
     """Cross-validate with all folds and once without each fold; return the votes in the order of `data.held_out`."""
     params, classes = task.train, len(task.classes)
-    done, total = 0, (len(data.held_out) - 1) ** 2 * len(seeds_of(judge.head, params))
+    done, total = 0, (len(data.held_out) - 1) ** 2 * per_fold(judge.head, params)
 
     def tick() -> None:
         nonlocal done

@@ -31,10 +31,11 @@ from mer_pipeline.store.packs import PackSet
 from mer_pipeline.store.store import Store
 from mer_pipeline.tables.rows import complete_row, digest, stage_schema, to_table
 from mer_pipeline.training.artifacts import member_from, member_tensors
-from mer_pipeline.training.cross_validation import Trained, Validated, is_searched, members_of, validate
+from mer_pipeline.training.cross_validation import is_searched, members_of, validate
 from mer_pipeline.training.labels import Labels
 from mer_pipeline.training.member import HERE
 from mer_pipeline.training.search import FoldSearch
+from mer_pipeline.training.validated import Trained, Validated, combine
 
 SCHEMA = pa.schema([pa.field("blob", pa.binary())])  # the bytes that `_pack` returns
 # Settings of cross-validation that enter the key in another way: only those seeds that the head is trained with, and
@@ -79,6 +80,10 @@ class HeadCache:
         A result from the store calls `tick` as often as the training would. Without `search`, no params are searched.
         """
         spec = head_of(name, params)
+        if spec.late is not None:
+            parts = [part.name for part in spec.trained]
+            each = (self.cross_validate(part, features, labels, classes, params, tick, search=search) for part in parts)
+            return combine(*each)
         if not (search and is_searched(spec, labels, params)):
             params = params.as_they_stand
         if self._store is None:

@@ -87,6 +87,38 @@ class Member:
 
 
 @dataclass(frozen=True)
+class Combination:
+    """The mean of a member of a head and of the member of late fusion for the same fold.
+
+    Attributes:
+        own: the member of the head.
+        late: the member of late fusion.
+    """
+
+    own: Member
+    late: Member
+
+    @property
+    def chosen(self) -> Chosen:
+        """The params that a search chose for the head."""
+        return self.own.chosen
+
+    def predict(self, features: Features) -> Predicted:
+        """Predict any number of clips. The features are not standardised."""
+        return mean_of(self.own.predict(features), self.late.predict(features))
+
+
+def mean_of(own: Predicted, late: Predicted) -> Predicted:
+    """Return the mean of the probabilities of a head and of late fusion, with the modality weights of the head.
+
+    If only one of the two knows a modality of a clip, its prediction is taken alone.
+    """
+    share = np.float32(0.5) * (1 + late.by_prior.astype(np.float32) - own.by_prior.astype(np.float32))[:, None]
+    probabilities = share * own.probabilities + (1 - share) * late.probabilities
+    return Predicted(probabilities, own.weights, own.by_prior & late.by_prior)
+
+
+@dataclass(frozen=True)
 class Plan:
     """A member that is to be trained.
 

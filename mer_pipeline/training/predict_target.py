@@ -19,6 +19,7 @@ from mer_pipeline.base.clips import Row
 from mer_pipeline.base.csv_files import write_csv
 from mer_pipeline.base.modalities import Features, Mask, Matrix
 from mer_pipeline.base.runs import Progress
+from mer_pipeline.base.target import outputs_column
 from mer_pipeline.config.project import Project
 from mer_pipeline.config.train_params import HeadName
 from mer_pipeline.metrics.predict import PredictMetrics
@@ -28,7 +29,7 @@ from mer_pipeline.scores.importance import moves_left_out
 from mer_pipeline.scores.target import judge
 from mer_pipeline.tables.rows import to_table
 from mer_pipeline.tables.shards import write_table
-from mer_pipeline.training.artifacts import FUSED, FusionConfig, outputs_column, predictions_schema
+from mer_pipeline.training.artifacts import FUSED, FusionConfig, predictions_schema
 from mer_pipeline.training.member import fixed_threads
 from mer_pipeline.training.scorer import NO_MODALITY, Scorer, load_known
 
@@ -86,8 +87,11 @@ def predict_target(config: FusionConfig, project: Project, progress: Progress) -
         candidates=len(candidates),
         pool=len(rows) - len(candidates),
         flagged=sum(row["flag"] is not None for row in rows),
-        **({} if test is None else {"target": test}),
+        priors={},
+        warnings=(),
     )
+    if test is not None:
+        metrics = metrics.model_copy(update={"target": test})
     metrics.write(project.metrics("predict"))
     return f"predict: {len(candidates)} candidates and {len(rows) - len(candidates)} of the pool"
 

@@ -37,7 +37,7 @@ from mer_pipeline.labels.pseudo_summary import (
 from mer_pipeline.labels.pseudo_table import Decided, write_pseudo
 from mer_pipeline.labels.votes import MISSING
 from mer_pipeline.metrics.pseudo import HeldOutFold, PseudoMetrics, PseudoRound
-from mer_pipeline.training.cross_validation import Labels, seeds_of, without
+from mer_pipeline.training.cross_validation import Labels, per_fold, without
 from mer_pipeline.training.head_cache import HeadCache
 from mer_pipeline.training.member import fixed_threads
 from mer_pipeline.training.nested import Blind, ask_blind
@@ -117,7 +117,7 @@ def pseudo(
         return f"pseudo: nothing is taken: {why}"
     check_families(inputs, params)
     held_out = [FINAL, *range(inputs.labels.folds)]
-    members = inputs.labels.folds**2 * len(seeds_of(params.head, task.train))  # of one round
+    members = inputs.labels.folds**2 * per_fold(params.head, task.train)  # of one round
     done = 0
 
     def tick() -> None:

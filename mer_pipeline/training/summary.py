@@ -14,14 +14,24 @@ from mer_pipeline.base.csv_files import write_csv
 from mer_pipeline.config.project import Project
 from mer_pipeline.config.train_params import HeadName, TrainParams
 from mer_pipeline.labels.votes import MISSING
-from mer_pipeline.metrics.train import FusedScores, HeadScores, LabelAgreement, LabelCounts, SearchSummary, TrainMetrics
+from mer_pipeline.metrics.train import (
+    FusedScores,
+    HeadScores,
+    LabelAgreement,
+    LabelCounts,
+    SearchSummary,
+    TrainBaselines,
+    TrainMetrics,
+)
+from mer_pipeline.scores.baselines import baselines, shares_without_fold
 from mer_pipeline.scores.bootstrap import units_of
 from mer_pipeline.scores.evaluation import out_of_fold
 from mer_pipeline.scores.score import grouped_score, score
 from mer_pipeline.training.artifacts import FUSED
-from mer_pipeline.training.cross_validation import FEWEST_FOLDS, Validated
+from mer_pipeline.training.cross_validation import FEWEST_FOLDS
 from mer_pipeline.training.labels import Labels
 from mer_pipeline.training.search import FoldSearch
+from mer_pipeline.training.validated import Validated
 
 Results = dict[str | None, dict[HeadName, Validated]]  # by modality, FUSED (all modalities) first, then by head
 Fused = dict[HeadName, FusedScores]
@@ -33,13 +43,22 @@ def fused_scores(results: Results, labels: Labels, groups: Sequence[str], classe
     return {name: _fused(validated, labels, groups, classes) for name, validated in results.get(FUSED, {}).items()}
 
 
-def single_scores(results: Results, labels: Labels, classes: int) -> Single:
+def single_scores(results: Results, labels: Labels) -> Single:
     """Return the scores of each head on each modality alone."""
     return {
-        modality: {name: _alone(validated, labels, classes) for name, validated in heads.items()}
+        modality: {name: _alone(validated, labels) for name, validated in heads.items()}
         for modality, heads in results.items()
         if modality is not FUSED
     }
+
+
+def blind_scores(labels: Labels, classes: Sequence[str]) -> TrainBaselines:
+    """Return the baselines: those of each fold know the given labels of the other folds."""
+    prior, known = shares_without_fold(labels.given, labels.fold, len(classes)), labels.true != MISSING
+    return TrainBaselines(
+        given=baselines(labels.given, prior, classes),
+        true=baselines(labels.true[known], prior[known], classes) if known.any() else None,
+    )
 
 
 def select(heads: Fused) -> HeadName | None:
@@ -105,21 +124,19 @@ def write_plots(project: Project, results: Results, metrics: TrainMetrics) -> No
     )
 
 
-def _alone(validated: Validated, labels: Labels, classes: int) -> HeadScores:
-    predicted = list(validated.probabilities.argmax(axis=2))
-    known = labels.true != MISSING
-    true = score(labels.true[known], [one[known] for one in predicted], classes) if known.any() else None
-    return HeadScores(given=score(labels.given, predicted, classes), true=true)
+def _alone(validated: Validated, labels: Labels) -> HeadScores:
+    said, known = validated.probabilities, labels.true != MISSING
+    true = score(labels.true[known], list(said[:, known])) if known.any() else None
+    return HeadScores(given=score(labels.given, list(said)), true=true)
 
 
 def _fused(validated: Validated, labels: Labels, groups: Sequence[str], classes: Sequence[str]) -> FusedScores:
-    predicted, known = list(validated.probabilities.argmax(axis=2)), np.flatnonzero(labels.true != MISSING).tolist()
+    said, known = validated.probabilities, np.flatnonzero(labels.true != MISSING).tolist()
     true = None
     if known:
-        units = units_of([groups[i] for i in known])
-        true = grouped_score(labels.true[known], [one[known] for one in predicted], len(classes), units)
-    mean = validated.probabilities.mean(axis=0)
-    given = grouped_score(labels.given, predicted, len(classes), units_of(groups))
+        true = grouped_score(labels.true[known], list(said[:, known]), units_of([groups[i] for i in known]))
+    mean = said.mean(axis=0)
+    given = grouped_score(labels.given, list(said), units_of(groups))
     return FusedScores(
         given=given,
         true=true,

@@ -21,8 +21,8 @@ from mer_pipeline.scores.bootstrap import Units, units_of
 from mer_pipeline.scores.sets import best_thresholds, decided_out_of_fold
 from mer_pipeline.scores.target import judge
 from mer_pipeline.training.artifacts import FUSED
-from mer_pipeline.training.cross_validation import Validated
 from mer_pipeline.training.labels import Coded, Labels
+from mer_pipeline.training.validated import Validated
 
 
 def target_scores(
@@ -65,10 +65,11 @@ def select_by_figure(scores: TargetScores) -> HeadName | None:
 
 
 def constant_of(labels: Labels) -> tuple[float, ...] | None:
-    """Return the mean of the given labels as numbers; None for classes, or without labels."""
-    if labels.coded is None or not len(labels.given):
+    """Return the mean of the given labels as numbers, without labels what stands for nothing known; None for classes."""
+    if labels.coded is None:
         return None
-    return tuple(round(float(one), 6) for one in labels.coded.rows[labels.given].mean(axis=0, dtype=np.float64))
+    given = labels.coded.rows[labels.given] if len(labels.given) else labels.coded.target.unknown()[None]
+    return tuple(round(float(one), 6) for one in given.mean(axis=0, dtype=np.float64))
 
 
 def thresholds_of(validated: Validated, labels: Labels) -> tuple[float, ...] | None:

@@ -15,19 +15,21 @@ import pyarrow.parquet as pq
 from mer_pipeline.base.clips import Row
 from mer_pipeline.base.modalities import Features, load_features
 from mer_pipeline.base.runs import Progress, quiet
+from mer_pipeline.base.target import outputs_column
 from mer_pipeline.config.project import CONFIG, OUT_OF_FOLD, Project
 from mer_pipeline.config.train_params import VISUAL, TrainParams
-from mer_pipeline.heads.make import check_heads, check_kind
+from mer_pipeline.heads.make import check_heads, check_kind, head_of
 from mer_pipeline.heads.objective import FIGURES
 from mer_pipeline.metrics.train import TrainMetrics
+from mer_pipeline.scores.baselines import best_blind
 from mer_pipeline.scores.evaluation import read_groups
+from mer_pipeline.scores.warnings import about_copies, about_labels, about_score, with_warnings
 from mer_pipeline.tables.rows import to_table
 from mer_pipeline.tables.shards import new_folder, write_table
 from mer_pipeline.training.artifacts import (
     FUSED,
     FusionConfig,
     member_path,
-    outputs_column,
     predictions_schema,
     save_member,
 )
@@ -37,6 +39,7 @@ from mer_pipeline.training.labels import Labels, read_labels, read_target
 from mer_pipeline.training.member import fixed_threads
 from mer_pipeline.training.summary import (
     Results,
+    blind_scores,
     fused_scores,
     label_counts,
     search_note,
@@ -46,6 +49,7 @@ from mer_pipeline.training.summary import (
 )
 from mer_pipeline.training.target_scores import constant_of, select_by_figure, target_scores, thresholds_of
 from mer_pipeline.training.task import Task
+from mer_pipeline.training.validated import combine
 
 
 def train(task: Task, folds_asked: int, project: Project, cache: HeadCache, progress: Progress = quiet) -> str:
@@ -86,6 +90,13 @@ def train(task: Task, folds_asked: int, project: Project, cache: HeadCache, prog
     heads = fused_scores(results, labels, groups, classes) if of_classes else {}
     judged = None if of_classes else target_scores(results, labels, groups)
     selected = select(heads) if judged is None else select_by_figure(judged)
+    blind = blind_scores(labels, classes) if heads else None
+    warnings = about_labels(labels.given, groups, classes) if of_classes else []
+    if features is not None and selected is not None:
+        own = features.take(np.arange(len(labels.fold)))
+        warnings += about_copies(own, labels.fold, labels.clip_ids, "in another fold")
+        if blind is not None:
+            warnings += about_score(heads[selected].given, blind.given, f"{selected}, cross-validated")
     config = FusionConfig(
         classes=classes,
         modalities=task.modalities,
@@ -114,9 +125,11 @@ def train(task: Task, folds_asked: int, project: Project, cache: HeadCache, prog
         selected=selected,
         search_note=search_note(params, labels),
         heads=dict(heads.items()),
-        single=single_scores(results, labels, len(classes)) if judged is None else {},
+        single=single_scores(results, labels) if judged is None else {},
         labels=label_counts(labels),
         pseudo=len(labels.pseudo_ids),
+        baselines=blind,
+        warnings=tuple(warnings),
         empty=empty,
         **({} if judged is None else {"target": judged}),
     )
@@ -124,11 +137,16 @@ def train(task: Task, folds_asked: int, project: Project, cache: HeadCache, prog
     write_plots(project, results, metrics)
     if selected is None:
         return f"train: no head: {empty}"
-    value = heads[selected].given.weighted_f1 if judged is None else judged.heads[selected].given.figures[judged.main]
-    return (
+    if judged is not None:
+        value, constant = (of.given.figures[judged.main] for of in (judged.heads[selected], judged.constant))
+    else:
+        assert blind is not None
+        value, constant = heads[selected].given.weighted_f1, best_blind(blind.given)
+    line = (
         f"train: {len(params.heads)} heads on {len(labels.clip_ids)} clips; {selected} with {FIGURES[target.kind]} "
-        f"{value:.3f} out of fold"
+        f"{value:.3f} out of fold, {constant:.3f} without looking at a clip"
     )
+    return with_warnings(line, warnings)
 
 
 def why_empty(labels: Labels, note: str = "") -> str | None:
@@ -157,7 +175,9 @@ def _train_all(
 ) -> Results:
     sets = [FUSED, *(features.names if params.single_modality else ())]
     per_set = {True: params, False: params.as_they_stand}  # no search on single modalities, which only the report uses
-    total = sum(members_of(name, labels, per_set[one is FUSED]) for one in sets for name in params.heads)
+    specs = [head_of(name, params) for name in params.heads]
+    trained = list(dict.fromkeys(part.name for spec in specs for part in spec.trained))
+    total = sum(members_of(name, labels, per_set[one is FUSED]) for one in sets for name in trained)
     done = 0
 
     def tick() -> None:
@@ -168,9 +188,13 @@ def _train_all(
     results: Results = {}
     for modality in sets:
         chosen = features if modality is FUSED else features.only(modality)
-        results[modality] = {
+        known = {
             name: cache.cross_validate(name, chosen, labels, classes, params, tick, search=modality is FUSED)
-            for name in params.heads
+            for name in trained
+        }
+        results[modality] = {
+            spec.name: known[spec.name] if spec.late is None else combine(known[spec.alone.name], known[spec.late.name])
+            for spec in specs
         }
     return results
 

@@ -1,11 +1,13 @@
 """The variants of an ablation: a reference system with one part changed and all else equal.
 
     part       NAME                a part of the head is off, as its class describes in `ablations`
+               late fusion off     of a combination only the head is left
                enrichment off      the encoders of the enriched text are replaced by those of the plain words
                refinement off      training uses the given labels
                pseudo off          training uses no pseudo-labels
                soft targets off    training uses the labels and not the posteriors
                class weights off   every clip has the same weight
+               prior shift on      predictions get the prior shift; if they have it already, `prior shift off`
                visual merged       the encoders of pictures are one token; if they are one already, `visual tokens`
     without    without NAME        one modality is left out
     alone      NAME alone          only one modality is left
@@ -25,8 +27,9 @@ import numpy as np
 from pydantic import JsonValue
 
 from mer_pipeline.base.modalities import Features
+from mer_pipeline.config.head_entry import without_late
 from mer_pipeline.config.section import Section
-from mer_pipeline.config.train_params import VISUAL, HeadName, TrainParams
+from mer_pipeline.config.train_params import VISUAL, HeadName, Prior, TrainParams
 from mer_pipeline.heads.base import Head
 from mer_pipeline.heads.make import head_of
 from mer_pipeline.labels.votes import MISSING
@@ -36,12 +39,16 @@ from mer_pipeline.training.labels import Labels
 
 @dataclass(frozen=True)
 class Setting:
-    """All inputs of one cross-validation; `features` are those of `labels.all_ids`, not standardised."""
+    """All inputs of one cross-validation, and whether its predictions get the prior shift (`predict.prior`).
+
+    `features` are those of `labels.all_ids`, not standardised.
+    """
 
     head: HeadName
     features: Features
     labels: Labels
     params: TrainParams
+    prior: Prior = "training"
 
     def with_params(self, **changes: object) -> Setting:
         """Return the setting with these changes of `params`."""
@@ -52,10 +59,10 @@ class Setting:
         return replace(self, params=self.params.with_options(self.head, **options))
 
     @property
-    def trained(self) -> tuple[str, Section, TrainParams]:
-        """The head's kind and params, and the settings that all heads share. The head's name doesn't matter."""
-        spec = head_of(self.head, self.params)
-        return spec.kind, spec.params, self.params.model_copy(update={"heads": {}})
+    def trained(self) -> tuple[list[tuple[str, Section]], TrainParams]:
+        """What is trained, and the settings that all heads share. The head's name doesn't matter."""
+        parts = head_of(self.head, self.params).trained
+        return [(part.kind, part.params) for part in parts], self.params.model_copy(update={"heads": {}})
 
     def on(self, names: Sequence[str]) -> Setting:
         """Return the setting with only these modalities."""
@@ -64,7 +71,7 @@ class Setting:
     def equals(self, other: Setting) -> bool:
         """Return whether both would give the same result, provided that they are made from the same dataset."""
         return (
-            (self.trained, self.features.names) == (other.trained, other.features.names)
+            (self.trained, self.features.names, self.prior) == (other.trained, other.features.names, other.prior)
             and np.array_equal(self.labels.held_out, other.labels.held_out)
             and np.array_equal(self.labels.pseudo, other.labels.pseudo)
             and (self.params.targets == "hard" or (self.labels.posterior is None) == (other.labels.posterior is None))
@@ -92,6 +99,12 @@ def head_parts(head: type[Head]) -> dict[str, Part]:
     return {name: off(options) for name, options in head.ablations.items()}
 
 
+def late_fusion_off(system: Setting) -> Setting | None:
+    """Return the setting with the head of a combination alone; None if the head is no combination."""
+    alone = without_late(system.head)
+    return replace(system, head=alone) if alone != system.head else None
+
+
 def refinement_off(system: Setting) -> Setting | None:
     """Return the setting in which the heads of all folds are trained on the given labels."""
     labels = system.labels
@@ -113,6 +126,11 @@ def soft_targets_off(system: Setting) -> Setting | None:
 def class_weights_off(system: Setting) -> Setting | None:
     """Return the setting without class weights; None if there are none."""
     return system.with_params(class_weights="none") if system.params.class_weights != "none" else None
+
+
+def prior_other(system: Setting) -> Setting | None:
+    """Return the setting with the prior shift, or without it if it is on."""
+    return replace(system, prior="em" if system.prior == "training" else "training")
 
 
 def variants(
@@ -148,11 +166,13 @@ def variants(
 
     parts: dict[str, Part] = {
         **head_parts(head_of(reference.head, reference.params).head),
+        "late fusion off": late_fusion_off,
         "enrichment off": enrichment_off,
         "refinement off": refinement_off,
         "pseudo off": pseudo_off,
         "soft targets off": soft_targets_off,
         "class weights off": class_weights_off,
+        f"prior shift {'on' if reference.prior == 'training' else 'off'}": prior_other,
         f"visual {'tokens' if VISUAL in reference.features.names else 'merged'}": visual_other,
     }
 

@@ -21,7 +21,7 @@ from mer_pipeline.base.errors import MerError, StageError, UsageError
 from mer_pipeline.cli.compare import compare_runs
 from mer_pipeline.cli.score import score_files, score_text
 from mer_pipeline.config.project import Project
-from mer_pipeline.config.train_params import TrainParams
+from mer_pipeline.config.train_params import PredictParams, TrainParams
 from mer_pipeline.training.head_cache import HeadCache
 from mer_pipeline.training.predict import predict
 from mer_pipeline.training.train import train
@@ -59,7 +59,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("project")
     at = write(root, PLANTED)
     train(task_of(QUICK), 5, at, HeadCache(None))
-    predict(at)
+    predict(PredictParams(), at)
     write_csv(root / "test.csv", true_of("test"))
     write_csv(root / "train.csv", true_of("train"))
     return root

@@ -53,6 +53,7 @@ def test_it_is_made_of_the_heads_that_are_trained_or_of_all() -> None:
         return [part.name for part in head_of("ensemble", TrainParams(heads=heads)).parts]
 
     assert parts("ensemble", "logreg", "ecmf") == ["ecmf", "logreg"]
+    assert parts("ensemble", "ecmf+late", "ecmf", "mertools") == ["ecmf", "mertools", "logreg"]  # a combination's two
     assert parts("ensemble") == [name for name in heads_of() if name != "ensemble"]
 
 

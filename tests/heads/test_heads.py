@@ -32,7 +32,7 @@ from tests.planted import CLASSES, NAMES, Planted, heads_of, plant
 NETWORKS = [EcmfNetwork, MertoolsNetwork, ConcatNetwork, GatedNetwork, MeanLogitsNetwork]
 STRENGTHS = [1e-2, 1e-1]
 PARAMS = TrainParams(d=16, epochs=5, patience=5, lr=3e-3)
-PARAMS = PARAMS.with_options("ecmf", late_fusion_c=STRENGTHS).with_options("logreg", c=STRENGTHS)
+PARAMS = PARAMS.with_options("logreg", c=STRENGTHS)
 OWN = EcmfParams(d=16)  # all that the other networks read, too
 
 

@@ -1,8 +1,8 @@
-"""Linear late fusion: its pool counts the prior once, and ecmf is the mean of it and of a network."""
+"""Linear late fusion: its pool counts the prior once, and a combination is the mean of it and of another head."""
 
 from __future__ import annotations
 
-from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,17 +12,17 @@ from hypothesis import strategies as st
 from mer_pipeline.base.modalities import Features, Indices, Matrix
 from mer_pipeline.config.train_params import TrainParams
 from mer_pipeline.heads.base import Examples
-from mer_pipeline.heads.ecmf import Ecmf, EcmfAlone, EcmfParams
-from mer_pipeline.heads.late import misled
 from mer_pipeline.heads.linear import UNSEEN, fit_linear, log_shares, log_softmax
-from mer_pipeline.heads.logreg import LogReg, LogRegParams
-from mer_pipeline.heads.make import head_of
-from mer_pipeline.heads.opinion_pool import SHARPER, OpinionPool, likeliest
+from mer_pipeline.heads.opinion_pool import PRIOR_WEIGHTS, OpinionPool, likeliest
 from mer_pipeline.heads.strength import choose_strength
+from mer_pipeline.labels.votes import MISSING
+from mer_pipeline.scores.calibration import log_loss
 from mer_pipeline.scores.confusion import Confusion
-from mer_pipeline.training.cross_validation import cross_validate
-from mer_pipeline.training.member import fit_members, fixed_threads
-from tests.planted import Planted, with_strengths
+from mer_pipeline.training.artifacts import FUSED, FusionConfig, load_member, save_member
+from mer_pipeline.training.cross_validation import Labels, cross_validate, members_of
+from mer_pipeline.training.head_cache import HeadCache, key_of
+from mer_pipeline.training.member import Predicted, fixed_threads, mean_of
+from tests.planted import CLASSES, Planted, with_strengths
 from tests.training.test_cross_validation import features_of, labels_of
 
 PRIOR = np.array([0.6, 0.3, 0.1], dtype=np.float32)
@@ -66,19 +66,34 @@ def faint(rng: np.random.Generator, n: int, tells: float) -> tuple[Indices, Matr
     return label, np.log(p)[None] - np.log(PRIOR)
 
 
-def test_it_is_as_sure_as_the_metric_asks() -> None:
-    """Faint opinions leave the most frequent class the most probable of nearly all clips. The pool is sharper."""
+def test_it_is_as_sure_as_it_is_right_and_lets_faint_evidence_decide() -> None:
+    """Faint opinions leave the most frequent class the most probable of nearly all clips, so the prior counts less. The
+    evidence keeps the scale of the least log loss: far from as sure as the old rule made it, which scaled it by F1."""
     label, held_out = faint(np.random.default_rng(1), 400, 0.2)
     pool = OpinionPool.fit(held_out, np.ones((400, 1), bool), examples(label))
-    plain = likeliest(held_out, np.eye(3, dtype=np.float32)[label], np.ones(400, np.float32), pool.prior)
+    shares = log_shares(np.eye(3, dtype=np.float32)[label], np.ones(400, np.float32))
+    plain = likeliest(held_out, np.eye(3, dtype=np.float32)[label], np.ones(400, np.float32), shares)
     assert ((np.log(PRIOR) + held_out[0]).argmax(axis=1) == 0).mean() > 0.95
-    assert pool.weights[0] / plain[0] in SHARPER[1:]
+    assert np.array_equal(pool.weights, plain)
+    assert (pool.prior / shares)[0] in PRIOR_WEIGHTS[1:]
 
-    def f1(a: Matrix) -> float:
-        told = OpinionPool(pool.prior, a).of([held_out[0]], np.ones((400, 1), bool))[0]
-        return Confusion.of(label, told.argmax(axis=1), 3).weighted_f1
+    def said(prior: Matrix, a: Matrix) -> Matrix:
+        return np.exp(log_softmax(OpinionPool(prior, a).of([held_out[0]], np.ones((400, 1), bool))[0]))
 
-    assert f1(pool.weights) == max(f1(plain * np.float32(s)) for s in SHARPER) > f1(plain) + 0.03
+    f1 = {b: Confusion.of(label, said(b * shares, plain).argmax(axis=1), 3).weighted_f1 for b in PRIOR_WEIGHTS}
+    chosen = said(pool.prior, pool.weights)
+    assert Confusion.of(label, chosen.argmax(axis=1), 3).weighted_f1 == max(f1.values()) > f1[1.0] + 0.03
+    sharp = said(shares, 64 * plain)
+    assert log_loss(chosen, label) < log_loss(said(shares, plain), label) + 0.2 < log_loss(sharp, label) - 1
+
+
+def test_a_class_without_rows_stays_out_of_a_flat_prior() -> None:
+    """With b = 0 the classes that were seen are equally probable, and the other one is still impossible."""
+    label = np.arange(100) % 2
+    held_out = np.zeros((1, 100, 3), np.float32)
+    held_out[0, np.arange(100), label] = 0.01
+    pool = OpinionPool.fit(held_out, np.ones((100, 1), bool), examples(label))
+    assert pool.prior[2] == pytest.approx(UNSEEN)
 
 
 def test_a_class_without_rows_is_never_said() -> None:
@@ -135,95 +150,82 @@ def quick(params: TrainParams) -> TrainParams:
     return params.model_copy(update={"epochs": 4, "seeds": (0, 1)})
 
 
-def test_ecmf_is_the_mean_of_its_network_and_late_fusion(planted: Planted, quick: TrainParams) -> None:
-    """The network is what it is without late fusion, and so are the history and the weights."""
+def test_a_combination_is_the_mean_of_its_two_heads(planted: Planted, quick: TrainParams) -> None:
+    """Of the same members as theirs, for each seed and fold; the weights are the head's, and it has no history."""
     features, labels = features_of(planted), labels_of(planted)
     with fixed_threads():
-        both = cross_validate("ecmf", features, labels, 3, quick)
-        network = cross_validate("ecmf", features, labels, 3, quick.with_options("ecmf", late_fusion=False))
-        for one, other in zip(both.members, network.members, strict=True):
-            head = one.member.head
-            assert isinstance(head, Ecmf)
+        both, own, late = (
+            cross_validate(name, features, labels, 3, quick) for name in ("mertools+late", "mertools", "logreg")
+        )
+        for one, alone in zip(both.members, own.members, strict=True):
+            beside = next(other for other in late.members if other.fold == one.fold)
             scored = features.take(np.flatnonzero(labels.fold == one.fold))
-            each = [replace(one.member, head=part).predict(scored).probabilities for part in head.parts.values()]
-            found = one.member.predict(scored)
-            np.testing.assert_allclose(found.probabilities, np.mean(each, axis=0), atol=1e-6)
-            np.testing.assert_allclose(each[0], other.member.predict(scored).probabilities, atol=1e-6)
-            assert one.history == other.history
-    assert np.array_equal(both.weights, network.weights)
+            found, *each = (member.predict(scored) for member in (one.member, alone.member, beside.member))
+            mean = np.mean([part.probabilities for part in each], axis=0)
+            np.testing.assert_allclose(found.probabilities, mean, atol=1e-6)
+            assert np.array_equal(found.weights, each[0].weights)
+            assert (one.seed, one.fold, one.history) == (alone.seed, alone.fold, [])
+    np.testing.assert_allclose(both.probabilities, (own.probabilities + late.probabilities) / 2, atol=1e-6)
+    assert np.array_equal(both.weights, own.weights)
 
 
-def test_seeds_share_late_fusion(planted: Planted, quick: TrainParams, monkeypatch: pytest.MonkeyPatch) -> None:
-    """There is no chance in it: one for each fold."""
-    fitted, fit = [], LogReg.fit
+def test_where_only_one_of_both_knows_a_modality_it_decides_alone() -> None:
+    """The other one has nothing but the training prior to say; where neither knows one, both priors are averaged."""
+    said = np.array([[0.8, 0.2], [0.6, 0.4], [0.6, 0.4]], np.float32)
+    own = Predicted(said, np.ones((3, 1), np.float32), np.array([False, True, True]))
+    late = Predicted(1 - said, np.ones((3, 1), np.float32), np.array([False, False, True]))
+    found = mean_of(own, late)
+    np.testing.assert_allclose(found.probabilities, [[0.5, 0.5], [0.4, 0.6], [0.5, 0.5]], atol=1e-6)
+    assert found.by_prior.tolist() == [False, False, True]
 
-    def count(self: LogReg, features: Features, train: Examples) -> None:
-        fitted.append(len(train.rows))
-        fit(self, features, train)
 
-    monkeypatch.setattr(LogReg, "fit", count)
+def test_a_combination_is_kept_and_read_again(planted: Planted, quick: TrainParams, tmp_path: Path) -> None:
+    """A saved member says the same to the bit, and a cache that knows both heads trains nothing for it."""
+    features, labels = features_of(planted), labels_of(planted)
+    cache, ticks = HeadCache(str(tmp_path / "store")), list[int]()
     with fixed_threads():
-        cross_validate("ecmf", features_of(planted), labels_of(planted), 3, quick)
-    assert fitted == [(planted.fold[planted.fold >= 0] != fold).sum() for fold in range(5)]  # the validation one, too
+        for name in ("ecmf", "logreg"):
+            cache.cross_validate(name, features, labels, 3, quick)
+        first = cache.cross_validate("ecmf+late", features, labels, 3, quick, lambda: ticks.append(1))
+        plain = cross_validate("ecmf+late", features, labels, 3, quick)
+    assert len(ticks) == 5 * (2 + 1) == members_of("ecmf+late", labels, quick)
+    assert first.probabilities.tobytes() == plain.probabilities.tobytes()
+    member, path = first.members[3].member, tmp_path / "member.safetensors"
+    save_member(path, member, features.names)
+    config = FusionConfig(
+        classes=CLASSES, modalities=features.names, dims=features.dims, folds=5, params=quick, selected=None, empty=None
+    )
+    again = load_member(path, config, FUSED, "ecmf+late").predict(features)
+    assert again.probabilities.tobytes() == member.predict(features).probabilities.tobytes()
 
 
-OPINIONS = {  # of the network and of late fusion, where class 0 is right
-    "n": ([0.6, 0.4], [0.1, 0.9]),  # only the network is right, and their mean is not
-    "N": ([0.9, 0.1], [0.2, 0.8]),  # only the network, and their mean, too
-    "l": ([0.4, 0.6], [0.9, 0.1]),  # only late fusion, and their mean, too
-    "-": ([0.1, 0.9], [0.2, 0.8]),  # none
-}
+def test_a_combination_is_made_anew_where_one_of_its_heads_is_another(planted: Planted, quick: TrainParams) -> None:
+    """Its key has the options of both heads, and no others."""
+    features, labels = features_of(planted), labels_of(planted)
+
+    def key(params: TrainParams) -> str:
+        return key_of("ecmf+late", features, labels, 3, params)
+
+    assert key(quick.with_options("ecmf", residual=False)) != key(quick)
+    assert key(quick.with_options("logreg", c=[0.5])) != key(quick)
+    assert key(quick.with_options("gated")) == key(quick)
+    assert key_of("ecmf", features, labels, 3, quick.with_options("logreg", c=[0.5])) == key_of(
+        "ecmf", features, labels, 3, quick
+    )
 
 
-@pytest.mark.parametrize(
-    ("clips", "expected"),
-    [
-        ("n" * 10 + "-" * 50, True),
-        ("n" * 9 + "-" * 50, False),  # three standard errors are √9 times 3
-        ("n" * 17 + "l" * 3, True),  # 14 more of 20 that differ
-        ("n" * 16 + "l" * 4, False),
-        ("N" * 10, False),  # the mean loses nothing
-        ("N" * 9 + "n", True),
-        ("l" * 30, False),
-    ],
-)
-def test_late_fusion_is_left_out_where_it_evidently_misleads(clips: str, expected: bool) -> None:
-    """By the validation rows, which are the last of those that late fusion has learnt from."""
-    network, late = np.log(np.array([OPINIONS[clip] for clip in clips], dtype=np.float32)).transpose(1, 0, 2)
-    one, other = EcmfAlone((2,), 2, EcmfParams()), LogReg((2,), 2, LogRegParams())
-    one.validation, other.held_out = network + 7, np.concatenate([-late, late])
-    rows = np.arange(len(clips))
-    validation = Examples.of(rows, np.zeros_like(rows), np.zeros_like(rows), 2)
-    assert misled(one, other, validation) == expected
-    assert not misled(one, other, None)
-
-
-def test_what_late_fusion_says_of_a_watched_row_it_has_not_learnt_from_it() -> None:
-    """Labels that are drawn by lot are learnt by heart, and said right by chance where they are held out."""
-    rng = np.random.default_rng(0)
-    x, label = rng.normal(size=(100, 200)).astype(np.float32), np.arange(100) // 5 % 3
-    head = LogReg((200,), 3, LogRegParams(c=(10.0,)))
-    features = Features(("face",), (x,), np.ones((100, 1), bool))
-    head.fit(features, examples(label))
-    assert (head.score(features).values.argmax(axis=1) == label).mean() > 0.9
-    assert (head.held_out.argmax(axis=1) == label).mean() < 0.5
-
-
-def test_what_no_sum_of_opinions_can_say_is_left_to_the_network(params: TrainParams) -> None:
-    """Whether two modalities agree: either alone tells nothing. The saved head has no late fusion, and is the same."""
+def test_what_no_sum_of_opinions_can_say_late_fusion_leaves_to_the_network(params: TrainParams) -> None:
+    """Whether two modalities agree: either alone tells nothing. Late fusion knows that it does not know, so their mean
+    says what the network says."""
     rng = np.random.default_rng(0)
     sides = rng.choice([-1, 1], size=(400, 2))
     x = tuple((sides[:, [m]] * 2 + rng.normal(size=(400, 4)) * 0.5).astype(np.float32) for m in range(2))
-    features, y, fold = Features(("face", "voice"), x, np.ones((400, 2), bool)), sides.prod(axis=1), np.arange(400) % 4
-    every = Examples.of(np.arange(400), (y > 0).astype(np.int64), fold, 2)
-    train, validation = every.at(np.flatnonzero(fold < 3)), every.at(np.flatnonzero(fold == 3))
-    params = with_strengths(params, 1e-2, 1e-1).model_copy(update={"epochs": 40, "patience": 20})
+    features, y = Features(("face", "voice"), x, np.ones((400, 2), bool)), (sides.prod(axis=1) > 0).astype(np.int64)
+    fold = np.arange(400) % 4
+    held_out = np.where(fold == np.arange(4)[:, None], MISSING, y)
+    labels = Labels(tuple(f"{i:03}" for i in range(400)), fold, y, y, held_out, y)
+    params = with_strengths(params, 1e-2, 1e-1).model_copy(update={"epochs": 40, "patience": 20, "seeds": (0,)})
     with fixed_threads():
-        ((member, _),) = fit_members("ecmf", features, [(train, validation)], [0], 2, params)
-        assert isinstance(member.head, Ecmf)
-        assert set(member.head.parts) == {"network"}
-        again = Ecmf(features.dims, 2, head_of("ecmf", params).params)
-        again.restore(member.head.tensors())
-        said, same = (replace(member, head=head).predict(features).probabilities for head in (member.head, again))
-    assert (said.argmax(axis=1) == every.label).mean() > 0.9
-    assert np.array_equal(said, same)
+        late, both = (cross_validate(name, features, labels, 2, params) for name in ("logreg", "ecmf+late"))
+    assert np.abs(late.probabilities - 0.5).max() < 0.2
+    assert (both.probabilities[0].argmax(axis=1) == y).mean() > 0.9

@@ -17,7 +17,7 @@ from mer_pipeline.base.errors import ParamsError, UsageError
 from mer_pipeline.base.modalities import Features, load_features
 from mer_pipeline.config.params import parse_params
 from mer_pipeline.config.project import Project
-from mer_pipeline.config.train_params import VISUAL, AblationParams, EncoderNames, HeadName, TrainParams
+from mer_pipeline.config.train_params import VISUAL, AblationParams, EncoderNames, HeadName, PredictParams, TrainParams
 from mer_pipeline.heads.base import ComputeConfig, Examples, TrainingJob
 from mer_pipeline.heads.device_features import DeviceFeatures
 from mer_pipeline.heads.scaler import Scaler
@@ -157,7 +157,7 @@ def test_a_clip_alone_and_in_any_batch_has_the_same_bytes(
 def both(project: Project, params: TrainParams) -> None:
     """Train, then predict."""
     train(task_of(params, ENCODERS), 5, project, HeadCache(None))
-    predict(project)
+    predict(PredictParams(), project)
 
 
 def test_predict_loads_what_was_trained_on(
@@ -198,7 +198,7 @@ def test_a_part_of_another_length_is_an_error(
         table = pa.table({"clip_id": planted.clip_ids, "vector": vector, "valid": [True] * 100})
         write_table(at.features / name / "part-00000.parquet", table)
     with pytest.raises(UsageError, match="scene has 10 values a clip and the heads were trained on 12"):
-        predict(at)
+        predict(PredictParams(), at)
 
 
 def test_other_stages_see_the_same(planted: Planted, project: Callable[..., Project], merged: Features) -> None:
@@ -226,7 +226,7 @@ def test_the_ablation_has_the_other_one(
     quick = params.with_heads("ecmf").model_copy(update={"epochs": 2, "seeds": (0,), "visual": visual})
     seen = ENCODERS.merged
     encoders = EncoderNames(NAMES, ("voice",), seen, seen if visual == "merged" else (), plain=("voice",))
-    ablate(AblationParams(enabled=True), task_of(quick, encoders), at, HeadCache(None))
+    ablate(AblationParams(enabled=True), PredictParams(), task_of(quick, encoders), at, HeadCache(None))
     told = json.loads(at.metrics("ablation").read_text())
     tokens, one = list(NAMES), [VISUAL, "voice"]
     assert told["modalities"] == (one if visual == "merged" else tokens)

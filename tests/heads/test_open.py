@@ -19,7 +19,7 @@ from mer_pipeline.base.errors import Bug, ComponentError, ParamsError
 from mer_pipeline.base.modalities import Features
 from mer_pipeline.config import components
 from mer_pipeline.config.project import Project
-from mer_pipeline.config.train_params import SearchParams, SearchSpace, TrainParams
+from mer_pipeline.config.train_params import PredictParams, SearchParams, SearchSpace, TrainParams
 from mer_pipeline.heads.base import ComputeConfig, Examples
 from mer_pipeline.heads.make import check_heads, head_of
 from mer_pipeline.heads.mean_logits import MeanLogits
@@ -68,7 +68,7 @@ def test_the_recipe_goes_through_the_stages(
     check_heads(own, {})
     at = project(planted)
     train(task_of(own), 5, at, HeadCache(None))
-    predict(at)
+    predict(PredictParams(), at)
     found = json.loads(at.metrics("train").read_text())
     assert set(found["heads"]) == {"mine", "logreg"}
     assert set(json.loads(at.metrics("predict").read_text())["test"]["heads"]) == {"mine", "logreg"}

@@ -64,7 +64,7 @@ def test_what_a_writer_does_not_give_is_not_in_the_file(tmp_path: Path) -> None:
     off.write(tmp_path / "ablation.json")
     assert AblationMetrics.read(tmp_path / "ablation.json").reference is None
     with pytest.raises(ValueError, match="macro_f1"):
-        Score(n=1, weighted_f1=1.0, uar=1.0, weighted_f1_sd=0.0)  # type: ignore[call-arg]
+        Score(n=1, weighted_f1=1.0, uar=1.0, weighted_f1_sd=0.0, log_loss=0.0, ece=0.0, brier=0.0)  # type: ignore[call-arg]
 
 
 def test_an_absent_file_names_its_stage(tmp_path: Path) -> None:

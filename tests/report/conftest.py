@@ -18,8 +18,26 @@ from mer_pipeline.config.project import Project
 from mer_pipeline.datasets.adapter import MER_CLASSES
 from mer_pipeline.metrics.labels import FamilyPair, LabelMetrics, SourceTrust
 from mer_pipeline.metrics.predict import CandidateScores, PredictMetrics, SelectedScore
-from mer_pipeline.metrics.scores import Bin, Calibration, ClassScore, Counts, GroupedScore, Interval, Score
-from mer_pipeline.metrics.train import FusedScores, HeadScores, LabelAgreement, LabelCounts, OutOfFold, TrainMetrics
+from mer_pipeline.metrics.scores import (
+    Baselines,
+    Bin,
+    Blind,
+    Calibration,
+    ClassScore,
+    Counts,
+    GroupedScore,
+    Interval,
+    Score,
+)
+from mer_pipeline.metrics.train import (
+    FusedScores,
+    HeadScores,
+    LabelAgreement,
+    LabelCounts,
+    OutOfFold,
+    TrainBaselines,
+    TrainMetrics,
+)
 from mer_pipeline.tables.rows import complete_row, stage_schema, to_table
 from mer_pipeline.tables.shards import shard_of, write_shard, write_table
 
@@ -112,7 +130,16 @@ def speech(clip: int) -> bytes:
 
 def score(value: float, n: int, sd: float = 0.02) -> Score:
     """A score without an interval."""
-    return Score(n=n, weighted_f1=value, macro_f1=value - 0.03, uar=value - 0.02, weighted_f1_sd=sd)
+    return Score(
+        n=n, weighted_f1=value, macro_f1=value - 0.03, uar=value - 0.02, weighted_f1_sd=sd,
+        log_loss=2 - value, ece=0.1, brier=1.2 - value,
+    )  # fmt: skip
+
+
+def blind() -> Baselines:
+    """Six classes, of which the first is the most frequent."""
+    named = Blind(weighted_f1=0.073, macro_f1=0.05, uar=0.167, log_loss=None, brier=None)
+    return Baselines(label="neutral", majority=named, prior=named.model_copy(update={"log_loss": 1.79, "brier": 0.83}))
 
 
 def ranged(value: float, n: int, sd: float = 0.02, groups: int = 12) -> GroupedScore:
@@ -132,7 +159,7 @@ def calibrated(n: int) -> Calibration:
 
     return Calibration(
         n=n, ece=0.15, ece_tempered=0.023, ece_if_calibrated=0.061, log_loss=1.3, log_loss_tempered=0.9,
-        bins=bins(-0.1), bins_tempered=bins(0.03),
+        brier=0.7, brier_tempered=0.5, bins=bins(-0.1), bins_tempered=bins(0.03),
     )  # fmt: skip
 
 
@@ -342,6 +369,8 @@ class Maker:
             single=single if trained else {},
             labels=LabelCounts(changed=3 if trained else 0, agreement_with_true=agreement),
             pseudo=0,
+            baselines=TrainBaselines(given=blind(), true=blind() if truth else None) if trained else None,
+            warnings=("the class 'worried' has 4 labelled clips: its scores are chance",) if trained else (),
             selected="ecmf" if trained else None,
             empty=None if trained else "no clip has a label",
         )
@@ -365,9 +394,11 @@ class Maker:
                     confusion=confusion(3),
                     calibration=calibrated(n),
                 ),
+                baselines=blind(),
+                unshifted=None,
             )
         selected = "ecmf" if self.variant.labels else None
-        return PredictMetrics(selected=selected, test=test, candidates=n, pool=6, flagged=1)
+        return PredictMetrics(selected=selected, test=test, candidates=n, pool=6, flagged=1, priors={}, warnings=())
 
 
 @pytest.fixture

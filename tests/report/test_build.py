@@ -117,7 +117,9 @@ def test_headline_without_truth_is_out_of_fold_on_given_labels(project: Make) ->
 def test_a_linear_model_that_wins_is_named(project: Make) -> None:
     """logreg above ecmf is said in words, on the basis where it is so."""
     words = page_of(project()).words
-    assert "Logistic regression scores higher than the ECMF head: 70.2 against 68.4 on labelled training clips" in words
+    assert (
+        "Logistic regression scores higher than the ECMF network: 70.2 against 68.4 on labelled training clips" in words
+    )
     assert "5 folds were asked for; the groups of the data allow 4." in words
 
 
@@ -255,6 +257,40 @@ def test_what_predictions_rest_on_stands_beside_the_weights(project: Make) -> No
     assert "hidden from the ecmf head, over 30 predicted clips" in told[:300]
     for row in ("0.25 0.25", "– –", "-0.50 -0.50", "1.50 1.50"):
         assert row in told[:1200]
+
+
+def test_what_a_reviewer_would_ask_stands_below_the_result(project: Make) -> None:
+    """Above all tables, in whole sentences; a page without a head has none."""
+    words = page_of(project()).words
+    asked = words.index(
+        "A reviewer would ask about this: The class 'worried' has 4 labelled clips: its scores are chance."
+    )
+    assert words.index("weighted F1") < asked < words.index("Fusion heads")
+    assert "reviewer" not in page_of(project(labels=False)).words
+
+
+def test_log_loss_and_baselines_stand_beside_f1(project: Make) -> None:
+    """Of each head on each basis, and what is had without looking at a clip."""
+    words = page_of(project()).words
+    for row in (
+        "ecmf Cross-validated, given labels 36 68.4 65.4 66.4 1.316 10.0 0.516",
+        "always neutral Cross-validated, given labels 7.3 5.0 16.7 – – –",
+        "drawn by the classes' shares Test, true labels 7.3 5.0 16.7 1.790 – 0.830",
+    ):
+        assert row in words
+
+
+def test_weights_of_a_combination_are_called_its_heads(project: Make) -> None:
+    """Late fusion has a half of the say, and these weights are not its own."""
+    paths = project(truth=False)
+    train = json.loads(paths.metrics("train").read_text())
+    train["heads"]["ecmf+late"] = train["heads"]["ecmf"]
+    paths.metrics("train").write_text(json.dumps(train | {"selected": "ecmf+late"}))
+    paths.predictions.unlink()
+    assert (
+        "the ecmf head gave each modality, over 36 training clips, out-of-fold (a half of the selected head, ecmf+late;"
+        in (page_of(paths).words)
+    )
 
 
 def test_a_head_without_weights_is_replaced_by_name(project: Make) -> None:

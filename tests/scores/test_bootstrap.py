@@ -12,6 +12,7 @@ from mer_pipeline.scores.bootstrap import BLOCK, middle, resample, two_sided, un
 from mer_pipeline.scores.confusion import Confusion, accuracy, weighted_f1
 from mer_pipeline.scores.paired import paired
 from mer_pipeline.scores.score import grouped_score
+from tests.planted import sure
 
 
 def test_a_resample_is_whole_groups_drawn_with_replacement() -> None:
@@ -84,9 +85,9 @@ def test_a_head_that_is_always_right_has_no_interval() -> None:
     """And one of two seeds has that of their mean."""
     true = np.array([0, 1] * 10)
     groups = [f"g{i // 2}" for i in range(20)]
-    sure = grouped_score(true, [true], 2, units_of(groups))
-    assert sure.interval.plain() == {"low": 1.0, "high": 1.0, "over": "groups", "n": 10}
-    both = grouped_score(true, [true, 1 - true], 2, units_of(groups))
+    certain = grouped_score(true, [sure(true, 2)], units_of(groups))
+    assert certain.interval.plain() == {"low": 1.0, "high": 1.0, "over": "groups", "n": 10}
+    both = grouped_score(true, [sure(true, 2), sure(1 - true, 2)], units_of(groups))
     assert (both.weighted_f1, both.interval.low, both.interval.high) == (0.5, 0.5, 0.5)
 
 
@@ -95,9 +96,9 @@ def test_the_same_every_time() -> None:
     random = np.random.default_rng(0)
     true, predicted = random.integers(3, size=(2, 60))
     groups = np.array([f"g{g}" for g in random.integers(9, size=60)])
-    first = grouped_score(true, [predicted], 3, units_of(groups.tolist()))
+    first = grouped_score(true, [sure(predicted, 3)], units_of(groups.tolist()))
     order = random.permutation(60)
-    assert grouped_score(true[order], [predicted[order]], 3, units_of(groups[order].tolist())) == first
+    assert grouped_score(true[order], [sure(predicted[order], 3)], units_of(groups[order].tolist())) == first
 
 
 def test_two_sided() -> None:

@@ -16,6 +16,7 @@ from sklearn.metrics import (
 
 from mer_pipeline.scores.confusion import MEASURES, Confusion, class_f1, class_precision, class_recall
 from mer_pipeline.scores.score import class_table, score
+from tests.planted import sure
 
 PAIRS = st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3)), min_size=1, max_size=30)
 
@@ -67,12 +68,18 @@ def test_many_matrices_at_once_score_as_each_alone(classes: int) -> None:
 def test_a_score_is_the_mean_over_seeds() -> None:
     """With the population standard deviation beside it."""
     true = np.array([0, 1, 1, 0])
-    both = score(true, [true, 1 - true], 2)
-    assert both.plain() == {"n": 4, "weighted_f1": 0.5, "macro_f1": 0.5, "uar": 0.5, "weighted_f1_sd": 0.5}
-    assert score(true, [true], 2).weighted_f1_sd == 0
+    both = score(true, [0.8 * sure(one, 2) + 0.1 for one in (true, 1 - true)])
+    assert {key: value for key, value in both.plain().items() if key not in {"log_loss", "ece", "brier"}} == {
+        "n": 4, "weighted_f1": 0.5, "macro_f1": 0.5, "uar": 0.5, "weighted_f1_sd": 0.5,
+    }  # fmt: skip
+    assert both.log_loss == pytest.approx(-np.log(0.9 * 0.1) / 2, abs=1e-6)
+    assert both.ece == pytest.approx((0.1 + 0.9) / 2, abs=1e-6)
+    assert both.brier == pytest.approx((2 * 0.1**2 + 2 * 0.9**2) / 2, abs=1e-6)
+    assert score(true, [sure(true, 2)]).weighted_f1_sd == 0
 
 
 def test_no_clips_score_zero() -> None:
     """And not NaN."""
     nothing = np.zeros(0, dtype=np.int64)
-    assert score(nothing, [nothing], 3).weighted_f1 == 0
+    none = score(nothing, [sure(nothing, 3)])
+    assert (none.weighted_f1, none.log_loss, none.ece, none.brier) == (0, 0, 0, 0)

@@ -9,6 +9,7 @@ from scipy import stats
 from mer_pipeline.scores.bootstrap import units_of
 from mer_pipeline.scores.confusion import Confusion
 from mer_pipeline.scores.differences import compare, holm
+from tests.planted import sure
 
 CLASSES = 4
 
@@ -16,7 +17,7 @@ CLASSES = 4
 def made(rng: np.random.Generator, accuracy: np.ndarray, true: np.ndarray) -> np.ndarray:
     """Predictions that are right with this chance for each clip."""
     wrong = (true + rng.integers(1, CLASSES, len(true))) % CLASSES
-    return np.where(rng.random(len(true)) < accuracy, true, wrong)
+    return sure(np.where(rng.random(len(true)) < accuracy, true, wrong), CLASSES)
 
 
 def test_the_difference_is_that_of_the_means_over_seeds() -> None:
@@ -27,7 +28,7 @@ def test_the_difference_is_that_of_the_means_over_seeds() -> None:
     units = units_of([f"g{i % 9}" for i in range(90)])
     first = systems[0]
     better, single, same = compare(true, first, [*systems[1:], first], units, CLASSES)
-    f1 = [np.mean([Confusion.of(true, one, CLASSES).weighted_f1 for one in each]) for each in systems]
+    f1 = [np.mean([Confusion.of(true, one.argmax(axis=1), CLASSES).weighted_f1 for one in each]) for each in systems]
     for row, mean in ((better, f1[1]), (single, f1[2])):
         assert row.difference == pytest.approx(mean - f1[0], abs=1e-6)
         assert row.low < row.difference < row.high
@@ -41,7 +42,7 @@ def test_interval_and_p_agree_with_students_t() -> None:
     true = np.tile(np.arange(CLASSES), 100)
     a, b = (made(rng, (0.55 + shift + 0.08 * rng.normal(size=10))[group], true) for shift in (0, 0.1))
     (row,) = compare(true, [a], [[b]], units_of([f"g{g}" for g in group]), CLASSES)
-    right = [np.bincount(group, one == true) / 40 for one in (a, b)]
+    right = [np.bincount(group, one.argmax(axis=1) == true) / 40 for one in (a, b)]
     assert row.p == pytest.approx(stats.ttest_rel(*right).pvalue, rel=0.3)
     assert (row.p < 0.05) == (row.low > 0 or row.high < 0)
 
@@ -79,7 +80,7 @@ def test_a_lucky_seed_is_no_better_system() -> None:
 
 def test_one_unit_tells_no_doubt() -> None:
     """The difference stands without interval and p, and is in no family."""
-    (row,) = compare(np.array([0]), [np.array([0])], [[np.array([1])]], units_of(["a"]), 2)
+    (row,) = compare(np.array([0]), [sure(np.array([0]), 2)], [[sure(np.array([1]), 2)]], units_of(["a"]), 2)
     assert row.difference == -1
     assert {row.low, row.high, row.p, row.p_holm} == {None}
 

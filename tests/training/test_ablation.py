@@ -14,7 +14,7 @@ import pytest
 
 from mer_pipeline.base.runs import Progress, quiet
 from mer_pipeline.config.project import Project
-from mer_pipeline.config.train_params import AblationParams, HeadName, TrainParams
+from mer_pipeline.config.train_params import AblationParams, HeadName, PredictParams, TrainParams
 from mer_pipeline.scores.ablation_table import FIGURES
 from mer_pipeline.training import head_cache
 from mer_pipeline.training.ablation import ablate
@@ -31,7 +31,7 @@ encoders:
   face: {family: face-geometry, input: faces}
   voice: {family: logmel, input: audio}
 train:
-  {heads: {ecmf: {late_fusion_c: [0.01]}, logreg: {c: [0.01]}}, seeds: [0], d: 8, epochs: 3, patience: 3}
+  {heads: {ecmf: {}, ecmf+late: {}, logreg: {c: [0.01]}}, seeds: [0], d: 8, epochs: 3, patience: 3}
 """
 
 
@@ -39,7 +39,7 @@ def run(
     project: Project, params: TrainParams, head: HeadName = "ecmf", store: str | None = None, told: Progress = quiet
 ) -> dict[str, object]:
     """The stage's summary."""
-    ablate(AblationParams(enabled=True, head=head), task_of(params), project, HeadCache(store), told)
+    ablate(AblationParams(enabled=True, head=head), PredictParams(), task_of(params), project, HeadCache(store), told)
     found: dict[str, object] = json.loads(project.metrics("ablation").read_text())
     return found
 
@@ -73,7 +73,7 @@ def test_the_reference_is_the_train_stages_head(
     # Attention off, residual off, and one modality less, three times; nothing was refined here.
     assert [name.split()[0] for name in trained] == ["ecmf"] * 6
     assert len(set(trained)) == 4
-    assert ticks == [(i + 1, len(ticks)) for i in range(5 * (10 * 2 + 1))]
+    assert ticks == [(i + 1, len(ticks)) for i in range(5 * (11 * 2 + 1))]
     reference, rows = found["reference"], found["variants"]
     assert isinstance(reference, dict)
     assert isinstance(rows, dict)
@@ -160,7 +160,7 @@ def test_the_stages_script(planted: Planted, project: Callable[..., Project]) ->
     made = []
     for words in ((), ("--no-store",)):
         done = script(folder, *words, forked=bool(words))
-        assert done.stdout.startswith("ablation: 11 variants of ecmf, ")
+        assert done.stdout.startswith("ablation: 13 variants of ecmf+late, ")
         made.append([path.read_bytes() for path in files])
     assert made[0] == made[1]
     rows = list(csv.reader(files[1].open(encoding="utf-8", newline="")))

@@ -86,7 +86,6 @@ def test_the_watched_fold_is_the_next_one_and_is_not_trained_on(planted: Planted
 def test_early_stopping_keeps_the_best_watched_epoch(planted: Planted, params: TrainParams) -> None:
     """Training ends `patience` epochs after it; without refit the member scores that fold as its history says."""
     labels, features = labels_of(planted), features_of(planted)
-    params = params.with_options("ecmf", late_fusion=False)
     params = params.model_copy(update={"epochs": 60, "patience": 4, "seeds": (0,), "refit": False})
     with fixed_threads():
         for one in cross_validate("ecmf", features, labels, 3, params).members:

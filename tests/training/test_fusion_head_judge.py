@@ -29,9 +29,7 @@ from tests.training.test_cross_validation import features_of, labels_of
 
 OWN = FusionHeadParams(kind="fusion-head", input="features")
 C = [1e-2, 1e-1]
-SMALL = TrainParams(
-    d=16, epochs=6, patience=3, seeds=(0, 1), lr=3e-3, heads={"ecmf": {"late_fusion_c": C}, "logreg": {"c": C}}
-)
+SMALL = TrainParams(d=16, epochs=6, patience=3, seeds=(0, 1), lr=3e-3, heads={"ecmf": {}, "logreg": {"c": C}})
 
 
 def run(

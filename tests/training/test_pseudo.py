@@ -17,7 +17,7 @@ import pytest
 from mer_pipeline.base.errors import ParamsError, StageError
 from mer_pipeline.base.modalities import Features
 from mer_pipeline.config.project import Project
-from mer_pipeline.config.train_params import AblationParams, HeadName, TrainParams
+from mer_pipeline.config.train_params import AblationParams, HeadName, PredictParams, TrainParams
 from mer_pipeline.judges.judge import JudgeParams, vote_schema
 from mer_pipeline.judges.outside import OutsideParams
 from mer_pipeline.labels.pseudo import PseudoParams
@@ -35,9 +35,7 @@ from tests.planted import CLASSES, Planted, heads_of, plant, task_of, write
 from tests.training.test_cross_validation import bytes_of, features_of, labels_of
 
 C = [1e-2, 1e-1]
-SMALL = TrainParams(
-    d=16, epochs=6, patience=3, seeds=(0, 1), lr=3e-3, heads={"ecmf": {"late_fusion_c": C}, "logreg": {"c": C}}
-)
+SMALL = TrainParams(d=16, epochs=6, patience=3, seeds=(0, 1), lr=3e-3, heads={"ecmf": {}, "logreg": {"c": C}})
 ON = PseudoParams(rounds=2, min_precision=0.4, min_support=4)
 JUDGE = OutsideParams(kind="csv", input="judges/face.csv", family="face")
 
@@ -289,7 +287,7 @@ def test_the_ablation_takes_them_away(made: tuple[Planted, Made], tmp_path: Path
             shutil.copy(at.project.pseudo, project.pseudo)
         train(task_of(quick), 4, project, HeadCache(None))
         scores.append(json.loads(project.metrics("train").read_text())["heads"]["mertools"]["given"]["weighted_f1"])
-    ablate(AblationParams(enabled=True, head="mertools"), task_of(quick), project, HeadCache(None))
+    ablate(AblationParams(enabled=True, head="mertools"), PredictParams(), task_of(quick), project, HeadCache(None))
     told = json.loads(project.metrics("ablation").read_text())
     without = told["variants"]["pseudo off"]["given"]["weighted_f1"]
     assert [without, told["reference"]["given"]["weighted_f1"]] == scores

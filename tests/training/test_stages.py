@@ -16,7 +16,7 @@ import pytest
 
 from mer_pipeline.base.errors import StageError, UsageError
 from mer_pipeline.config.project import Project
-from mer_pipeline.config.train_params import TrainParams
+from mer_pipeline.config.train_params import PredictParams, TrainParams
 from mer_pipeline.scores.calibration import fit_temperature, temper
 from mer_pipeline.scores.confusion import Confusion
 from mer_pipeline.training.artifacts import load_config
@@ -26,14 +26,14 @@ from mer_pipeline.training.scorer import NO_MODALITY
 from mer_pipeline.training.train import train
 from tests.planted import CLASSES, NAMES, Planted, task_of
 
-SCORE = {"n", "weighted_f1", "macro_f1", "uar", "weighted_f1_sd"}
+SCORE = {"n", "weighted_f1", "macro_f1", "uar", "weighted_f1_sd", "log_loss", "ece", "brier"}
 DETAIL = {"per_class", "confusion", "calibration"}
 
 
 def both(project: Project, params: TrainParams) -> None:
     """Train, then predict."""
     train(task_of(params), 5, project, HeadCache(None))
-    predict(project)
+    predict(PredictParams(), project)
 
 
 def files(root: Path) -> dict[str, str]:
@@ -63,8 +63,9 @@ def test_files_are_those_of_the_contract(planted: Planted, project: Callable[...
     quick = quick.model_copy(update={"seeds": (0, 1), "single_modality": True})
     train(task_of(quick), 7, at, HeadCache(None), lambda done, total: ticks.append((done, total)))
     members = len(list(at.fusion.rglob("*.safetensors")))
-    assert members == (1 + 3) * 5 * (2 + 2 + 1)  # logreg has one seed
-    assert ticks == [(i + 1, members) for i in range(members)]
+    assert members == (1 + 3) * 5 * (2 + 2 + 2 + 1)  # logreg has one seed
+    trained = (1 + 3) * 5 * (2 + 2 + 1)  # nothing is trained for ecmf+late
+    assert ticks == [(i + 1, trained) for i in range(trained)]
     kinds = {path.suffix for path in at.fusion.rglob("*") if path.is_file()}
     assert kinds == {".safetensors", ".json", ".parquet"}  # no pickle
 
@@ -75,7 +76,7 @@ def test_files_are_those_of_the_contract(planted: Planted, project: Callable[...
     assert found["empty"] is None
     assert set(found["single"]) == set(NAMES)
     for scores in (found["heads"], *found["single"].values()):
-        assert set(scores) == {"ecmf", "mertools", "logreg"}
+        assert set(scores) == {"ecmf", "ecmf+late", "mertools", "logreg"}
         for score in scores.values():
             extra = {"interval"} if scores is found["heads"] else set()
             assert set(score["given"]) == set(score["true"]) == SCORE | extra
@@ -92,12 +93,14 @@ def test_files_are_those_of_the_contract(planted: Planted, project: Callable[...
     assert {row[0] for row in read_csv(at.plots("history"))[1:]} == {"ecmf", "mertools"}
 
     ticks.clear()
-    predict(at, lambda done, total: ticks.append((done, total)))
+    predict(PredictParams(), at, lambda done, total: ticks.append((done, total)))
     assert ticks[-1][0] == ticks[-1][1] == len(ticks)
     test = json.loads(at.metrics("predict").read_text())
     assert (test["candidates"], test["pool"], test["flagged"]) == (30, 10, 1)
     assert test["selected"] == found["selected"]
-    assert set(test["test"]) == {"heads", "single", "selected"}
+    assert set(test["test"]) == {"heads", "single", "selected", "baselines", "unshifted"}
+    assert test["test"]["unshifted"] is None
+    assert test["priors"] == {}
     assert set(test["test"]["selected"]) == SCORE | {"interval"} | DETAIL
     assert test["test"]["selected"]["n"] == 30
     confusion = read_csv(at.plots("confusion"))
@@ -170,7 +173,7 @@ def test_a_left_out_clip_changes_no_other_prediction(
     before = pq.read_table(at.predictions).to_pylist()
     manifest = pq.read_table(at.manifest)
     pq.write_table(manifest.take([*range(60), *range(63, 100, 3)]), at.manifest)
-    predict(at)
+    predict(PredictParams(), at)
     after = {row["clip_id"]: row for row in pq.read_table(at.predictions).to_pylist()}
     assert 0 < len(after) < len(before)
     assert all(after[row["clip_id"]] == row for row in before if row["clip_id"] in after)
@@ -213,7 +216,7 @@ def test_predictions_are_tempered_and_keep_their_labels(
     tempered, submitted = pq.read_table(at.predictions).to_pylist(), at.submission.read_bytes()
     place = at.fusion / "config.json"
     place.write_text(config.model_copy(update={"temperature": 1.0}).model_dump_json())
-    predict(at)
+    predict(PredictParams(), at)
     plain = pq.read_table(at.predictions).to_pylist()
     assert at.submission.read_bytes() == submitted
     assert [row["label"] for row in plain] == [row["label"] for row in tempered]

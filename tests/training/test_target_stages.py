@@ -16,7 +16,7 @@ from mer_pipeline.base.target import Kind
 from mer_pipeline.cli.summary import summarise
 from mer_pipeline.cli.target_scores import compare_target, compare_text, score_target, score_text
 from mer_pipeline.config.project import Project
-from mer_pipeline.config.train_params import TrainParams
+from mer_pipeline.config.train_params import PredictParams, TrainParams
 from mer_pipeline.labels.as_given import write_given_labels
 from mer_pipeline.metrics.train import TrainMetrics
 from mer_pipeline.report.build import build
@@ -34,8 +34,10 @@ KINDS = list(LINEAR)
 
 
 def params_of(kind: Kind) -> TrainParams:
-    """A network and the linear head."""
-    params = TrainParams(d=16, epochs=8, patience=4, seeds=(0, 1), lr=5e-3, heads=("mertools", LINEAR[kind]))
+    """A network, the linear head, and their mean."""
+    params = TrainParams(
+        d=16, epochs=8, patience=4, seeds=(0, 1), lr=5e-3, heads=("mertools", "mertools+late", LINEAR[kind])
+    )
     return params.with_options("binary", c=[0.1]) if kind == "multilabel" else params
 
 
@@ -48,7 +50,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Kind], Projec
         if kind not in done:
             at = write_target(tmp_path_factory.mktemp(kind), kind)
             train(task_of(params_of(kind)), 5, at, HeadCache(str(at.root / "store")))
-            predict(at)
+            predict(PredictParams(), at)
             done[kind] = at
         return done[kind]
 
@@ -66,7 +68,8 @@ def truth_csv(at: Project, kind: Kind) -> Path:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_metrics_stand_beside_a_constant(kind: Kind, trained: Callable[[Kind], Project]) -> None:
-    """Heads, single modalities and test have their figures; the best head out of fold is selected."""
+    """Heads, single modalities and test have their figures; the best head out of fold is selected, and a mean of two
+    heads is one of them."""
     at = trained(kind)
     found = TrainMetrics.read(at.metrics("train"))
     assert (found.heads, found.single, found.classes) == ({}, {}, TARGETS[kind].names)
@@ -77,6 +80,7 @@ def test_metrics_stand_beside_a_constant(kind: Kind, trained: Callable[[Kind], P
     constant = scores.constant.given.figures[scores.main]
     assert scores.heads[best].given.figures[scores.main] > constant + 0.3
     assert set(scores.single) == set(found.modalities)
+    assert set(scores.heads) == {"mertools", "mertools+late", LINEAR[kind]}
     test = json.loads(at.metrics("predict").read_text())["target"]
     assert set(test["heads"]) == set(scores.heads)
     assert test["selected"]["figures"][scores.main] > test["constant"]["figures"][scores.main] + 0.3
@@ -134,7 +138,7 @@ def test_twice_the_same_bytes_and_from_the_store(
     again = write_target(tmp_path, kind)
     for cache in (HeadCache(str(at.root / "store")), HeadCache(None)):
         train(task_of(params_of(kind)), 5, again, cache)
-        predict(again)
+        predict(PredictParams(), again)
         for path in (project_path for project_path in at.fusion.rglob("*") if project_path.is_file()):
             assert (again.fusion / path.relative_to(at.fusion)).read_bytes() == path.read_bytes(), path
         assert again.predictions.read_bytes() == at.predictions.read_bytes()
@@ -175,25 +179,22 @@ def test_mer_score_and_compare(kind: Kind, trained: Callable[[Kind], Project]) -
         score_target(target, truth, str(at.root / "short.csv"), None, at)
 
 
+@pytest.mark.parametrize(("count", "why"), [(60, "all labelled clips are in one fold"), (0, "there are no labelled")])
 @pytest.mark.parametrize("kind", KINDS)
-def test_without_a_head_nothing_is_known(kind: Kind, tmp_path: Path) -> None:
-    """The middle of each range, or equal probabilities, with a flag; no stage fails."""
-    at = write_target(tmp_path, kind)
-    config = load_config_of_nothing(at, kind)
-    assert config is None
-    rows = pq.read_table(at.predictions).to_pylist()
-    assert {row["flag"] for row in rows} == {"no head: all labelled clips are in one fold"}
-
-
-def load_config_of_nothing(at: Project, kind: Kind) -> str | None:
-    """Train and predict where all clips are of one fold; the head that is selected."""
-    folds = pq.read_table(at.folds)
-    one = pa.table({"clip_id": folds["clip_id"], "fold": pa.array([0] * len(folds), pa.int32())})
-    write_table(at.folds, one, {"note": "all labelled clips are in one fold", **TARGETS[kind].footer()})
-    write_given_labels(TARGETS[kind], at)
+def test_without_a_head_nothing_is_known(kind: Kind, count: int, why: str, tmp_path: Path) -> None:
+    """The middle of each range, or equal probabilities, with a flag; no stage fails, and the page is made."""
+    at, target = write_target(tmp_path, kind), TARGETS[kind]
+    clips = pq.read_table(at.folds)["clip_id"][:count]
+    folds = pa.table({"clip_id": clips, "fold": pa.array([0] * count, pa.int32())})
+    write_table(at.folds, folds, {"note": "all labelled clips are in one fold", **target.footer()})
+    write_given_labels(target, at)
     train(task_of(params_of(kind)), 5, at, HeadCache(None))
-    predict(at)
-    return load_config(at.fusion).selected
+    predict(PredictParams(), at)
+    assert load_config(at.fusion).selected is None
+    rows = pq.read_table(at.predictions).to_pylist()
+    assert all(row["flag"].startswith(f"no head: {why}") for row in rows)
+    assert {row["label"] for row in rows} == {target.label(target.unknown())}
+    assert "There is no head" in build(at, CLASSES).read_text(encoding="utf-8")
 
 
 def test_every_kind_has_a_linear_head_and_networks() -> None:

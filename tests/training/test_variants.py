@@ -10,11 +10,11 @@ import torch
 
 from mer_pipeline.base.modalities import Features
 from mer_pipeline.config.train_params import TrainParams
-from mer_pipeline.heads.ecmf import Ecmf, EcmfAlone
+from mer_pipeline.heads.ecmf import Ecmf
 from mer_pipeline.heads.make import head_of
 from mer_pipeline.labels.votes import MISSING
 from mer_pipeline.training.cross_validation import cross_validate
-from mer_pipeline.training.member import fixed_threads
+from mer_pipeline.training.member import Member, fixed_threads
 from mer_pipeline.training.variants import Setting, Variant, variants
 from tests.planted import DIMS, NAMES, plant
 from tests.training.test_cross_validation import features_of, labels_of
@@ -43,8 +43,8 @@ def test_the_rows_are_these(system: Setting) -> None:
     assert {name: one.kind for name, one in by_name(system).items()} == {
         "attention off": "part",
         "residual off": "part",
-        "late fusion off": "part",
         "refinement off": "part",
+        "prior shift on": "part",
         **{f"without {name}": "without" for name in NAMES},
         **{f"{name} alone": "alone" for name in NAMES},
         "mertools": "head",
@@ -61,6 +61,7 @@ def test_all_else_is_equal(system: Setting) -> None:
             other.features.names != system.features.names,
             other.params != system.params,
             not np.array_equal(other.labels.held_out, system.labels.held_out),
+            other.prior != system.prior,
         ].count(True) == 1, one.name
         assert np.array_equal(other.labels.given, system.labels.given)
         assert np.array_equal(other.labels.fold, system.labels.fold)
@@ -76,15 +77,14 @@ def test_modalities_are_dropped_and_alone(system: Setting) -> None:
     assert np.array_equal(alone.x[0], system.features.x[1])
 
 
-def trained(setting: Setting) -> EcmfAlone:
-    """One member's network."""
+def trained(setting: Setting) -> Ecmf:
+    """One member's head."""
     with fixed_threads():
         quick = setting.params.model_copy(update={"seeds": (0,), "epochs": 2})
         member = cross_validate("ecmf", setting.features, setting.labels, 3, quick).members[0].member
+    assert isinstance(member, Member)
     assert isinstance(member.head, Ecmf)
-    network = member.head.parts["network"]
-    assert isinstance(network, EcmfAlone)
-    return network
+    return member.head
 
 
 def test_without_attention_no_token_sees_another(system: Setting) -> None:
@@ -94,11 +94,16 @@ def test_without_attention_no_token_sees_another(system: Setting) -> None:
     assert whole.keys() - off.keys()
 
 
-def test_without_late_fusion_the_network_is_left(system: Setting) -> None:
-    """The same one."""
-    off = by_name(system)["late fusion off"].setting
-    alone, whole = trained(off).tensors(), trained(system).tensors()
-    assert all(np.array_equal(whole[name], alone[name]) for name in whole)
+def test_parts_of_a_combination_are_those_of_its_head_and_late_fusion(system: Setting) -> None:
+    """Options are switched off in its head; without late fusion the head is left, which is also a row of its own."""
+    rows = by_name(replace(system, head="ecmf+late"))
+    off = rows["attention off"].setting
+    assert off.head == "ecmf+late"
+    assert off.params.entry("ecmf").options == {"attention_layers": 0}
+    assert rows["late fusion off"].setting == system
+    assert "late fusion off" not in by_name(system)
+    both = {one.name: one for one in variants(replace(system, head="ecmf+late"), system.features, (), (), ("ecmf",))}
+    assert "late fusion off, ecmf" in both
 
 
 def test_without_the_residual_beta_is_not_there(system: Setting) -> None:
@@ -106,7 +111,7 @@ def test_without_the_residual_beta_is_not_there(system: Setting) -> None:
     off = by_name(system)["residual off"].setting
     head = trained(off)
     assert "beta" not in head.tensors()
-    whole = EcmfAlone(DIMS, 3, head_of("ecmf", system.params).params)
+    whole = Ecmf(DIMS, 3, head_of("ecmf", system.params).params)
     whole.restore({**head.tensors(), "beta": np.zeros(3, np.float32)})
     x = [torch.randn(1, 5, dim, generator=torch.Generator().manual_seed(1)) for dim in DIMS]
     mask = torch.ones(1, 5, 3, dtype=torch.bool)
