@@ -120,6 +120,8 @@ def set_target(params: CommentedMap, kind: Kind) -> list[str]:
     taken = list(params["judges"])
     params["judges"].clear()
     params["labels"]["method"] = "given"
+    params["pseudo"]["rounds"], params["ablation"]["enabled"] = 0, False
+    params["train"] |= {"targets": "hard", "class_weights": "none"}
     heads = params["train"]["heads"]
     if "logreg" in heads:
         heads.insert(list(heads).index("logreg"), LINEAR[kind], CommentedMap())

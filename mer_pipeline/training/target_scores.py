@@ -65,7 +65,7 @@ def select_by_figure(scores: TargetScores) -> HeadName | None:
 
 
 def constant_of(labels: Labels) -> tuple[float, ...] | None:
-    """Return the mean of the given labels as numbers, without labels what stands for nothing known; None for classes."""
+    """Return the mean of the given labels as numbers; None for classes. Without labels it is that nothing is known."""
     if labels.coded is None:
         return None
     given = labels.coded.rows[labels.given] if len(labels.given) else labels.coded.target.unknown()[None]
