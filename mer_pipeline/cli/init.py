@@ -217,7 +217,7 @@ def _story(profile: str, dataset: CommentedMap, data: Path) -> list[str]:
         absent = [key for key in SYNONYMS if key not in columns]
         lines.append(f"  described by {dataset['csv']}")
         lines.append(f"  columns: {', '.join(there)}; not there: {', '.join(absent) or 'none'}")
-        if "label" not in columns:
+        if "label" not in columns and "target" not in dataset:
             lines.append("  no label column: every clip is unlabelled (--column label=COLUMN)")
         if "group" not in columns:
             lines.append("  no speaker column: each clip counts as its own speaker (--column group=COLUMN)")

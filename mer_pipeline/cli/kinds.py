@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from math import ceil, floor
 from pathlib import Path
 
-from ruamel.yaml.comments import CommentedMap
+from ruamel.yaml.comments import CommentedMap, CommentedSeq
 
 from mer_pipeline.base.csv_files import clean, known, present, read_csv, read_header
 from mer_pipeline.base.errors import UsageError
@@ -39,7 +39,10 @@ def of_csv(kind: Kind, csv: Path, columns: Mapping[str, str]) -> CommentedMap:
     """
     if kind == "regression":
         values = find_numbers(csv, columns)
-        return CommentedMap(target=kind, values=CommentedMap({name: list(own) for name, own in values.items()}))
+        ranges = {name: CommentedSeq(own) for name, own in values.items()}
+        for own in ranges.values():
+            own.fa.set_flow_style()  # [-1, 1]
+        return CommentedMap(target=kind, values=CommentedMap(ranges))
     classes, delimiter = find_sets(csv, columns)
     return CommentedMap(target=kind, classes=classes, **({} if delimiter is None else {"delimiter": delimiter}))
 

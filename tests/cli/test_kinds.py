@@ -34,7 +34,7 @@ def init(csv: str, kind: Kind | None = None, profile: str = "starter") -> str:
 
 def test_numbers() -> None:
     """The usual columns are found, with a range that fits; labels are given, and the heads are those that can."""
-    said = init("name,emotion,Valence,arousal\na,happy,-0.5,3.5\nb,sad,0.25,1\nc,sad,,\n", "regression")
+    said = init("name,Valence,arousal\na,-0.5,3.5\nb,0.25,1\nc,,\n", "regression")
     params = load_params()
     assert params.dataset.predicts == Numbers(("Valence", "arousal"), ((-1, 1), (1, 5)))
     assert params.labels.method == "given"
@@ -42,6 +42,8 @@ def test_numbers() -> None:
     assert "logreg" not in params.train.heads
     assert "numbers: Valence from -1 to 1, arousal from 1 to 5; correct a range that is wrong" in said
     assert ["labelled", "2", "0", "0"] in [line.split() for line in said.splitlines()]
+    assert "Valence: [-1, 1]" in Path("params.yaml").read_text()
+    assert "every clip is unlabelled" not in said
     assert is_untouched(Path("params.yaml").read_text())
 
 
