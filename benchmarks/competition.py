@@ -63,7 +63,6 @@ CURVE_SEEDS = {100: 20, 200: 20, 400: 10, 800: 10, 1600: 6, 3000: 20, 7369: 3}
 SETTINGS = {
     "default": {},
     "d 256, lr 1e-4": {"d": 256, "lr": 1e-4},
-    "late fusion off": {"heads": {"ecmf": {"late_fusion": False}}},
 }
 SETTING_SEEDS = {96: 10, 300: 6}
 OFFICIAL = {
@@ -72,8 +71,10 @@ OFFICIAL = {
 }  # and each member validates on the fold that it leaves out
 SPOT_NS, SPOT_SEEDS = (1000, 4000), 4
 WORLDS: dict[str, Literal["flat", "overlap"] | None] = {"main": None, "flat": "flat", "overlap": "overlap"}
-MAIN_HEADS = [head for head in HEADS.built_in if head in ("ecmf", "mertools", "logreg")]
-SPOT_HEADS = [head for head in HEADS.built_in if head in ("ecmf", "mertools", "gated", "logreg")]
+COMBINED = ("ecmf+late", "mertools+late")
+HEADS_OF_ALL = [*HEADS.built_in, *COMBINED]
+MAIN_HEADS = [head for head in HEADS_OF_ALL if head in ("ecmf", "mertools", "logreg", *COMBINED)]
+SPOT_HEADS = [head for head in HEADS_OF_ALL if head in ("ecmf", "mertools", "gated", "logreg", *COMBINED)]
 SECTIONS = ("grid", "curve", "settings", "importance")
 
 
@@ -101,10 +102,10 @@ def plan(section: str) -> Iterator[Task]:
             for n, seeds in GRID_SEEDS.items():
                 for cell in GRID[n] if seed < seeds else ():
                     heads = (
-                        [head for head in HEADS.built_in if head != "ensemble"] if cell in OTHERS_AT[n] else MAIN_HEADS
+                        [head for head in HEADS_OF_ALL if head != "ensemble"] if cell in OTHERS_AT[n] else MAIN_HEADS
                     )
                     if cell == MIDDLE and seed < ENSEMBLE_SEEDS[n]:
-                        heads = list(HEADS.built_in)
+                        heads = list(HEADS_OF_ALL)
                     yield Task("main", "default", n, *cell, seed, tuple(heads))
                     if n <= page.FEW:
                         yield Task("main", page.OFFICIAL, n, *cell, seed, ("mertools",))
@@ -117,7 +118,7 @@ def plan(section: str) -> Iterator[Task]:
         for seed in range(max(SETTING_SEEDS.values())):
             for n, seeds in SETTING_SEEDS.items():
                 for name in SETTINGS if seed < seeds else ():
-                    yield Task("main", name, n, *MIDDLE, seed, ("ecmf", "mertools"))
+                    yield Task("main", name, n, *MIDDLE, seed, ("ecmf", "ecmf+late", "mertools"))
     else:
         for seed in range(SPOT_SEEDS):
             for n in SPOT_NS:
@@ -226,7 +227,7 @@ def read(path: Path) -> Figures:
         return {
             Key(world, setting, int(n), float(noise), float(missing), int(seed), head, measure): float(value)
             for world, setting, n, noise, missing, seed, head, measure, value, code in list(csv.reader(file))[1:]
-            if head in (*HEADS.built_in, "exact") and code == code_of_head(head)
+            if head in (*HEADS_OF_ALL, "exact") and code == code_of_head(head)
         }
 
 
@@ -295,7 +296,7 @@ def compose(figures: Figures) -> str:
         believed=max(figures_of, default=float("nan")),
         middle=f"{MIDDLE[0]:.0%} wrong labels, {MIDDLE[1]:.0%} missing",
     )  # fmt: skip
-    heads = list(HEADS.built_in)
+    heads = list(HEADS_OF_ALL)
     parts: dict[str, Callable[[], str]] = {
         "unimodal": unimodal,
         "goals": lambda: page.goals(results, [(n, *cell) for n in GRID for cell in GRID[n]], SPOT_NS),

@@ -13,6 +13,7 @@ import os
 import platform
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -23,6 +24,7 @@ from mer_pipeline.heads.base import ComputeConfig
 from mer_pipeline.heads.make import head_of
 from mer_pipeline.labels.votes import MISSING
 from mer_pipeline.scores.bootstrap import RESAMPLES, Units, resample
+from mer_pipeline.scores.calibration import brier, expected_calibration_error, log_loss
 from mer_pipeline.scores.confusion import Confusion, weighted_f1
 from mer_pipeline.training.cross_validation import Labels, cross_validate
 from mer_pipeline.training.member import fixed_threads
@@ -38,11 +40,21 @@ SETTINGS = {
     "default": TrainParams(seeds=(0, 1)),
     "quick": TrainParams(d=256, lr=1e-4, epochs=40, patience=40, seeds=(0, 1)),
 }
-COMPARED: dict[str, Sequence[HeadName]] = {"default": list(HEADS.built_in), "quick": ("ecmf", "mertools", "logreg")}
-for title in tuple(SETTINGS):  # the network alone
-    SETTINGS[f"{title}, late fusion off"] = SETTINGS[title].with_options("ecmf", late_fusion=False)
-    COMPARED[f"{title}, late fusion off"] = ("ecmf", "mertools", "logreg")
+COMBINED = ("ecmf+late", "mertools+late")
+COMPARED: dict[str, Sequence[HeadName]] = {
+    "default": [*HEADS.built_in, *COMBINED],
+    "quick": ("ecmf", "mertools", "logreg", *COMBINED),
+}
 Ints = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Figures:
+    """Weighted F1, that of each resample of speakers, and log loss, ECE and Brier score of the mean over seeds."""
+
+    f1: float
+    resamples: NDArray[np.float64]
+    probabilities: tuple[float, float, float]
 
 
 def read(path: Path) -> tuple[Features, Labels, Ints, int]:
@@ -80,7 +92,7 @@ def main() -> None:
     parser.add_argument("--features", type=Path, required=True)
     parser.add_argument("--out", type=Path, default=HERE / "heads.md")
     parser.add_argument(
-        "--without", choices=list(HEADS.built_in), nargs="*", default=[], help="heads that are left out"
+        "--without", choices=[*HEADS.built_in, *COMBINED], nargs="*", default=[], help="heads that are left out"
     )
     parser.add_argument("--through-pipeline", action="store_true", help="only show that the real stages load the same")
     args = parser.parse_args()
@@ -92,9 +104,9 @@ def main() -> None:
         return
     compute, sections, started = ComputeConfig(workers=os.cpu_count() or 1), [], time.perf_counter()
     compared = {title: [name for name in heads if name not in args.without] for title, heads in COMPARED.items()}
-    known: dict[tuple[HeadName, str, str], tuple[float, NDArray[np.float64]]] = {}
+    known: dict[tuple[HeadName, str, str], Figures] = {}
     for title, params in SETTINGS.items():
-        found: dict[tuple[HeadName, str], tuple[float, NDArray[np.float64]]] = {}
+        found: dict[tuple[HeadName, str], Figures] = {}
         sets = {**{name: features.only(name) for name in features.names}, "fused": features}
         for name in compared[title]:
             for which, chosen in sets.items():
@@ -107,10 +119,12 @@ def main() -> None:
                 if key not in known:
                     with fixed_threads():
                         validated = cross_validate(name, chosen, labels, classes, own, compute=compute)
-                    predicted = validated.probabilities.mean(axis=0).argmax(axis=1)
-                    known[key] = resampled(predicted, labels.given, speaker, classes)
+                    said = validated.probabilities.mean(axis=0)
+                    measures = (log_loss, expected_calibration_error, brier)
+                    each = tuple(measure(said, labels.given) for measure in measures)
+                    known[key] = Figures(*resampled(said.argmax(axis=1), labels.given, speaker, classes), each)
                 found[name, which] = known[key]
-                print(title, name, which, round(found[name, which][0], 4), flush=True)
+                print(title, name, which, round(found[name, which].f1, 4), flush=True)
         sections += section(title, params, found, compared[title], list(sets))
     minutes = (time.perf_counter() - started) / 60
     page = "\n".join([
@@ -133,7 +147,7 @@ def main() -> None:
 def section(
     title: str,
     params: TrainParams,
-    found: Mapping[tuple[HeadName, str], tuple[float, NDArray[np.float64]]],
+    found: Mapping[tuple[HeadName, str], Figures],
     heads: Sequence[HeadName],
     sets: list[str],
 ) -> list[str]:
@@ -142,22 +156,26 @@ def section(
     def cell(name: HeadName, which: str) -> str:
         if (name, which) not in found:
             return "–"
-        f1, resamples = found[name, which]
-        return f"{f1:.3f} {interval(resamples)}"
+        return f"{found[name, which].f1:.3f} {interval(found[name, which].resamples)}"
 
     def less(ours: HeadName, name: HeadName) -> str:
         if ours == name or ours not in heads:
             return "–"
-        (one, one_drawn), (other, other_drawn) = found[ours, "fused"], found[name, "fused"]
-        return f"{one - other:+.3f} {interval(one_drawn - other_drawn, '+')}"
+        one, other = found[ours, "fused"], found[name, "fused"]
+        return f"{one.f1 - other.f1:+.3f} {interval(one.resamples - other.resamples, '+')}"
 
     rows = [f"| `{name}` | " + " | ".join(cell(name, which) for which in sets) + " |" for name in heads]
     pairs = [f"| `{name}` | {less('ecmf', name)} | {less('ensemble', name)} |" for name in heads if name != "ecmf"]
+    losses = [
+        f"| `{name}` | {' | '.join(f'{value:.3f}' for value in found[name, 'fused'].probabilities)} |" for name in heads
+    ]
     return [
         f"## Setting `{title}`", "",
         f"d {params.d}, lr {params.lr:g}, at most {params.epochs} epochs, patience {params.patience}, "
         f"{len(params.seeds)} seeds; one for single modalities and for the ensemble, which trains many.", "",
         f"| head | {' | '.join(sets)} |", f"|---|{'---|' * len(sets)}", *rows, "",
+        "Probabilities on all modalities, of which less is better:", "",
+        "| probabilities of | log loss | ECE | Brier score |", "|---|---|---|---|", *losses, "",
         "The column's head minus the row's, both on all modalities, paired over the same resamples of speakers:", "",
         "| against | `ecmf` | `ensemble` |", "|---|---|---|", *pairs, "",
     ]  # fmt: skip

@@ -15,7 +15,7 @@ from itertools import chain
 from pathlib import Path
 
 from mer_pipeline.metrics.predict import CandidateScores, PredictMetrics
-from mer_pipeline.metrics.scores import Calibration, Score
+from mer_pipeline.metrics.scores import Blind, Calibration, Score
 from mer_pipeline.metrics.train import HeadScores, TrainMetrics
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -46,8 +46,10 @@ def heads_table() -> list[str]:
             found[name][title][0] = cells[-1]
         for name, less, _ in _rows(page, f"## Setting `{title}`", "| against |"):
             found[name][title][1] = less
-        alone = _rows(page, f"## Setting `{title}, late fusion off`", "| head |")[0]
-        found[f"{alone[0]}, its network alone"][title][0] = alone[-1]
+        off = f"## Setting `{title}, late fusion off`"  # of pages from before `ecmf` was the network alone
+        if off in page:
+            alone = _rows(page, off, "| head |")[0]
+            found[f"{alone[0]}, its network alone"][title][0] = alone[-1]
     header = " | ".join(f"{column} | `ecmf` minus it" for column in columns.values())
     return _table(f"head | {header}", [[name, *chain.from_iterable(each.values())] for name, each in found.items()])
 
@@ -99,7 +101,7 @@ def ablation_table() -> list[str]:
     found: dict[str, list[str]] = defaultdict(lambda: [""] * 6)
     for at, title in enumerate(("## Real features", "## The demo split")):
         for name, *cells in _rows(_page("ablation"), title, "| variant |"):
-            found[name][3 * at : 3 * at + 3] = cells
+            found[name][3 * at : 3 * at + 3] = cells[:3]
     header = "variant | real features | minus all of it | p | demo split, true labels | minus all of it | p"
     return _table(header, [[name, *cells] for name, cells in found.items()])
 
@@ -131,7 +133,8 @@ def copied(page: str, section: str, begin: str) -> list[str]:
 def demo_table() -> list[str]:
     """Heads on all modalities, and the best head on each alone: of metrics/."""
     train, test = _demo()
-    header = "weighted F1 | out of fold, given labels | out of fold, true | test, true (mean ± sd over seeds)"
+    columns = ("F1, given labels", "log loss", "ECE", "Brier", "F1, true", "F1, test (mean ± sd over seeds)")
+    header = " | ".join(["head", *columns, "log loss", "ECE", "Brier"])
     rows = []
     for name, of in train.heads.items():
         rows.append(_scores(f"{name} (selected)" if name == train.selected else name, of, test.heads[name]))
@@ -140,6 +143,14 @@ def demo_table() -> list[str]:
         name = max(each, key=lambda head: each[head].given.weighted_f1)  # as `train` selects: never by the test
         mixed = ", mixed" if modality in train.mixed else ""
         rows.append(_scores(f"{modality} alone ({name}{mixed})", each[name], test.single[modality][name]))
+    if train.baselines is not None:
+        given, true = train.baselines.given, train.baselines.true
+        for title, one, other, tested in (
+            (f"always {given.label}", given.majority, true and true.majority, test.baselines.majority),
+            ("drawn by the shares", given.prior, true and true.prior, test.baselines.prior),
+        ):
+            f1 = f"{other.weighted_f1:.3f}" if other else ""
+            rows.append([title, *_blind(one), f1, *_blind(tested)])
     return _table(header, rows)
 
 
@@ -209,7 +220,14 @@ def _demo() -> tuple[TrainMetrics, CandidateScores]:
 
 def _scores(title: str, fold: HeadScores, test: Score) -> list[str]:
     true = "" if fold.true is None else f"{fold.true.weighted_f1:.3f}"
-    return [title, f"{fold.given.weighted_f1:.3f}", true, f"{test.weighted_f1:.3f} ± {test.weighted_f1_sd:.3f}"]
+    given, tested = ([f"{value:.3f}" for value in (of.log_loss, of.ece, of.brier)] for of in (fold.given, test))
+    f1 = f"{test.weighted_f1:.3f} ± {test.weighted_f1_sd:.3f}"
+    return [title, f"{fold.given.weighted_f1:.3f}", *given, true, f1, *tested]
+
+
+def _blind(of: Blind) -> list[str]:
+    loss, brier = ("" if value is None else f"{value:.3f}" for value in (of.log_loss, of.brier))
+    return [f"{of.weighted_f1:.3f}", loss, "", brier]
 
 
 def _calibration(title: str, temperature: float, of: Calibration) -> list[str]:
