@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cache
 from itertools import product
 from pathlib import Path
@@ -25,6 +26,7 @@ from mer_pipeline.heads.ridge import Ridge, RidgeParams, choose_penalty, fit_rid
 from mer_pipeline.scores.numbers import ccc, moments
 from mer_pipeline.training.artifacts import FusionConfig, load_member, save_member
 from mer_pipeline.training.cross_validation import Validated, cross_validate, split
+from mer_pipeline.training.head_cache import key_of
 from mer_pipeline.training.member import Member, fit_members, fixed_threads
 from tests.planted import DIMS, NAMES, Planted, heads_of
 from tests.planted_targets import TARGETS, labels_of, plant_target
@@ -187,6 +189,30 @@ def test_a_loaded_member_is_the_saved_one(kind: Kind, name: HeadName, tmp_path: 
         loaded.predict(planted.features).probabilities.tobytes()
         == member.predict(planted.features).probabilities.tobytes()
     )
+
+
+def test_numbers_are_standardised_on_the_training_rows() -> None:
+    """On these alone: neither the validation fold nor the scored one has a part in mean and scale."""
+    planted, labels = plant_target("regression")
+    own = labels_of("regression", planted, labels)
+    for one in known("regression", "mertools").members:
+        train, validation = split(own, one.fold, True, 2)
+        assert validation is not None
+        standard = one.member.standard
+        assert standard is not None
+        np.testing.assert_allclose(standard.mean, train.target.mean(axis=0), rtol=1e-5)
+        np.testing.assert_allclose(standard.scale, train.target.std(axis=0), rtol=1e-5)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_labels_mean_is_in_the_key(kind: Kind) -> None:
+    """Other numbers behind the same indices are another training; for classes the key has no such part."""
+    planted, labels = plant_target(kind)
+    own, features = labels_of(kind, planted, labels), planted.features.take(np.flatnonzero(planted.fold >= 0))
+    assert own.coded is not None
+    other = replace(own, coded=replace(own.coded, rows=own.coded.rows[::-1].copy()))
+    keys = {key_of("mertools", features, one, 3, params_of(kind)) for one in (own, other, replace(own, coded=None))}
+    assert len(keys) == 3
 
 
 def test_noise_is_told_from_nothing() -> None:
