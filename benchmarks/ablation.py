@@ -95,8 +95,8 @@ def main() -> None:
         "# What each part is worth", "",
         f"{datetime.now(UTC):%Y-%m-%d}, `python benchmarks/ablation.py --features {args.features.name}`: one part "
         f"of `{REFERENCE}` changed, all else equal; out of fold, seeds {', '.join(map(str, SEEDS))} (the sd divides "
-        f"by their number). Intervals and p, over {real.over} and seeds: docs/method.md. {os.cpu_count()} cores, Python "
-        f"{platform.python_version()}, torch {torch.__version__}.", "",
+        f"by their number). Intervals and p, over {real.over} and seeds: docs/method.md. {os.cpu_count()} cores, "
+        f"Python {platform.python_version()}, torch {torch.__version__}.", "",
         f"## Real features\n\n{args.features.name}, {FOLDS} folds of whole speakers, {real.units} of them; d 64, "
         "the shipped settings. There is no text, so there is nothing enriched; the labels are as they were played.", "",
         *table(real, "given"),

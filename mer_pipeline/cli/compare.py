@@ -23,10 +23,11 @@ from mer_pipeline.cli.answers import (
     read_truth,
 )
 from mer_pipeline.cli.diff import WORKSPACE
-from mer_pipeline.cli.score import about_interval, measure_title
+from mer_pipeline.cli.score import about_blind, about_interval, blind_to, measure_title
 from mer_pipeline.cli.target_scores import compare_target, show, target_here
 from mer_pipeline.config.project import Project
 from mer_pipeline.metrics.base import Figures
+from mer_pipeline.metrics.scores import Baselines
 from mer_pipeline.scores.paired import Difference, Paired, paired
 
 
@@ -40,6 +41,7 @@ class Compared(Figures):
         without_label: the number of clips of both sides without a label to score against.
         classes: the classes, in order.
         paired: the scores of both sides and their differences.
+        baselines: what is had without looking at a clip, by one who knows how frequent each class is.
     """
 
     a: str
@@ -50,6 +52,7 @@ class Compared(Figures):
     without_label: int
     classes: tuple[str, ...]
     paired: Paired
+    baselines: Baselines
 
 
 def compare_runs(
@@ -110,6 +113,7 @@ def compare_runs(
         without_label=len(both) - len(names),
         classes=classes,
         paired=paired(true, said_a, said_b, [group_of.get(name, name) for name in names], classes),
+        baselines=blind_to(true, classes),
     )
 
 
@@ -148,6 +152,7 @@ def compare_text(found: Compared) -> str:
     ]
     lines += [_line(measure_title(name), row, wide) for name, row in of.scores.items()]
     lines += about_interval(of.resamples, of.units, of.over, of.caveat)
+    lines += about_blind(found.baselines)
     lines += ["", "F1 of each class"] + [_line(name, row, wide) for name, row in of.per_class.items()]
     right = of.right
     lines += [

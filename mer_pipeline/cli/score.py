@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from mer_pipeline.base.errors import UsageError
-from mer_pipeline.base.modalities import Matrix
+from mer_pipeline.base.modalities import Indices, Matrix
 from mer_pipeline.cli.answers import (
     Answers,
     classes_of,
@@ -130,7 +130,7 @@ def score_files(truth: Path, predictions: str | None, head: str | None, project:
         ece=None if said is None else round(expected_calibration_error(said, true), 6),
         log_loss=None if said is None else round(log_loss(said, true), 6),
         brier=None if said is None else round(brier(said, true), 6),
-        baselines=baselines(true, np.tile(shares(true, len(classes)), (len(true), 1)), classes),
+        baselines=blind_to(true, classes),
     )
 
 
@@ -144,12 +144,7 @@ def score_text(found: Scored) -> str:
     if found.ece is not None and found.log_loss is not None and found.brier is not None:
         loss = f"log loss {found.log_loss:.3f} nats, Brier score {found.brier:.3f}"
         lines += [f"calibration error {found.ece:.3f}, {loss}", ""]
-    blind = found.baselines
-    lines += [
-        f"without looking at a clip: weighted F1 {blind.majority.weighted_f1:.3f} by naming '{blind.label}' always, "
-        f"{blind.prior.weighted_f1:.3f} by drawing each as often as it is true (log loss {blind.prior.log_loss:.3f})",
-        "",
-    ]
+    lines += [*about_blind(found.baselines), ""]
     wide = max(5, *(len(name) for name in found.classes))
     lines.append(f"{'class':<{wide}}  precision  recall     F1  95 %            clips")
     for name, row in found.per_class.items():
@@ -178,6 +173,19 @@ def about_interval(resamples: int, units: int, over: str, caveat: str) -> list[s
     """Return lines that explain the intervals in brackets."""
     note = [f"note: {caveat}"] if caveat else []
     return [f"[ ]: the middle 95 % of {resamples} resamples of {units} {over}", *note]
+
+
+def about_blind(blind: Baselines) -> list[str]:
+    """Return lines about what is had without looking at a clip."""
+    return [
+        f"without looking at a clip: weighted F1 {blind.majority.weighted_f1:.3f} by naming '{blind.label}' always, "
+        f"{blind.prior.weighted_f1:.3f} by drawing each as often as it is true (log loss {blind.prior.log_loss:.3f})"
+    ]
+
+
+def blind_to(true: Indices, classes: tuple[str, ...]) -> Baselines:
+    """Return the baselines of one who knows how frequent each class is among the true labels, int64 (n,)."""
+    return baselines(true, np.tile(shares(true, len(classes)), (len(true), 1)), classes)
 
 
 def run_score(truth: Path, predictions: str | None, head: str | None, project: Project, *, json_wanted: bool) -> None:
