@@ -71,9 +71,9 @@ def test_the_reference_is_the_train_stages_head(
     trained.clear()
     found = run(at, quick, store=store, told=lambda done, total: ticks.append((done, total)))
     # Attention off, residual off, and one modality less, three times; nothing was refined here.
-    assert [name.split()[0] for name in trained] == ["ecmf"] * 6
+    assert [name.split()[0] for name in trained] == ["ecmf"] * 5  # and nothing for the prior shift
     assert len(set(trained)) == 4
-    assert ticks == [(i + 1, len(ticks)) for i in range(5 * (11 * 2 + 1))]
+    assert ticks == [(i + 1, len(ticks)) for i in range(5 * (10 * 2 + 1))]
     reference, rows = found["reference"], found["variants"]
     assert isinstance(reference, dict)
     assert isinstance(rows, dict)
@@ -160,7 +160,7 @@ def test_the_stages_script(planted: Planted, project: Callable[..., Project]) ->
     made = []
     for words in ((), ("--no-store",)):
         done = script(folder, *words, forked=bool(words))
-        assert done.stdout.startswith("ablation: 13 variants of ecmf+late, ")
+        assert done.stdout.startswith("ablation: 12 variants of ecmf+late, ")
         made.append([path.read_bytes() for path in files])
     assert made[0] == made[1]
     rows = list(csv.reader(files[1].open(encoding="utf-8", newline="")))

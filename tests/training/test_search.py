@@ -247,10 +247,10 @@ def test_through_the_stages(
         member = load_member(path, config, FUSED, "ecmf")
         assert member.chosen == chosen
         assert json.loads(load_file(path)["chosen"].tobytes()) == chosen
-        assert load_file(path)["head.network.embedding"].shape[-1] == chosen["d"]
+        assert load_file(path)["head.embedding"].shape[-1] == chosen["d"]
     alone = load_file(member_path(done.fusion, "voice", "ecmf", 0, 0))
     assert "chosen" not in alone
-    assert alone["head.network.embedding"].shape[-1] == params.d
+    assert alone["head.embedding"].shape[-1] == params.d
 
 
 def test_without_draws_nothing_changes(project: Callable[..., Project], params: TrainParams) -> None:

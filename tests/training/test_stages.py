@@ -279,6 +279,26 @@ def test_labels_of_other_folds_are_an_error(
         train(task_of(quick), 5, at, HeadCache(None))
 
 
+def test_a_prior_shift_corrects_candidates_and_pool_each_by_its_own_shares(
+    planted: Planted, project: Callable[..., Project], quick: TrainParams
+) -> None:
+    """Written probabilities have the shares that EM has found; the clip without a modality keeps the training prior,
+    and the score without the shift is the one that stands there otherwise."""
+    at = project(planted)
+    both(at, quick.with_heads("logreg"))
+    plain, before = json.loads(at.metrics("predict").read_text()), pq.read_table(at.predictions).to_pylist()
+    predict(PredictParams(prior="em"), at)
+    found, rows = json.loads(at.metrics("predict").read_text()), pq.read_table(at.predictions).to_pylist()
+    assert set(found["priors"]) == {"test", "pool"}
+    for split, shares in found["priors"].items():
+        own = [row["probabilities"] for row in rows if row["split"] == split and row["flag"] is None]
+        assert [shares[name] for name in CLASSES] == pytest.approx(np.mean(own, axis=0), abs=2e-3)
+    assert rows[-1]["probabilities"] == before[-1]["probabilities"]
+    assert [row["probabilities"] for row in rows[:-1]] != [row["probabilities"] for row in before[:-1]]
+    assert found["test"]["unshifted"]["weighted_f1"] == plain["test"]["selected"]["weighted_f1"]
+    assert found["test"]["heads"] == plain["test"]["heads"]
+
+
 def test_features_of_another_length_are_an_error(
     planted: Planted, project: Callable[..., Project], quick: TrainParams
 ) -> None:
@@ -289,6 +309,6 @@ def test_features_of_another_length_are_an_error(
     other = project(replace(planted, features=shorter), name="shorter")
     shutil.copytree(at.fusion, other.fusion)
     with pytest.raises(UsageError, match="the heads were trained on") as caught:
-        predict(other)
+        predict(PredictParams(), other)
     assert caught.value.exit_code == 2
     assert not other.predictions.exists()
