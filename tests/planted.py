@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
+from mer_pipeline.base.kind import Kind
 from mer_pipeline.base.modalities import Features
-from mer_pipeline.base.target import Kind
 from mer_pipeline.config.components import HEADS
 from mer_pipeline.config.project import Project
 from mer_pipeline.config.train_params import EncoderNames, HeadName, TrainParams

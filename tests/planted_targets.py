@@ -8,8 +8,9 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
+from mer_pipeline.base.kind import Kind
 from mer_pipeline.base.modalities import Features
-from mer_pipeline.base.target import ClassSets, Kind, Numbers, Target
+from mer_pipeline.base.target import ClassSets, Numbers, Target
 from mer_pipeline.config.project import Project
 from mer_pipeline.labels.as_given import write_given_labels
 from mer_pipeline.labels.pseudo_table import write_pseudo

@@ -15,15 +15,15 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import isfinite
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mer_pipeline.base.csv_files import check_label, clean, known, present, read_label
 from mer_pipeline.base.errors import DatasetError
+from mer_pipeline.base.kind import Kind
 
-Kind = Literal["class", "multilabel", "regression"]
 Values = NDArray[np.float32]
 Range = tuple[float, float]
 
@@ -268,11 +268,6 @@ def target_of(footer: Mapping[str, str], classes: Sequence[str]) -> Target:
     if told["kind"] == ClassSets.kind:
         return ClassSets(names)
     return Numbers(names, tuple((low, high) for low, high in told["ranges"]))
-
-
-def outputs_column(kind: Kind) -> str:
-    """Return the name of the column with the numbers behind predicted labels."""
-    return "values" if kind == "regression" else "probabilities"
 
 
 def why_no_classes(names: Sequence[str]) -> str:

@@ -13,7 +13,8 @@ from mer_pipeline.base.atomic import replacing
 from mer_pipeline.base.clips import SPLITS
 from mer_pipeline.base.csv_files import known, read_header
 from mer_pipeline.base.errors import ComponentError, DatasetError, UsageError, did_you_mean
-from mer_pipeline.base.target import PART, Kind, Target
+from mer_pipeline.base.kind import Kind
+from mer_pipeline.base.target import PART, Target
 from mer_pipeline.cli.columns import SYNONYMS, Ask, ask_terminal, find_classes, find_columns
 from mer_pipeline.cli.kinds import check_single, of_csv, set_target
 from mer_pipeline.cli.language import Language, find_language, set_language

@@ -16,7 +16,8 @@ from ruamel.yaml.comments import CommentedMap, CommentedSeq
 
 from mer_pipeline.base.csv_files import clean, known, present, read_csv, read_header
 from mer_pipeline.base.errors import UsageError
-from mer_pipeline.base.target import Kind, Range, is_number
+from mer_pipeline.base.kind import Kind
+from mer_pipeline.base.target import Range, is_number
 from mer_pipeline.cli.columns import order_classes
 
 DIMENSIONS = ("valence", "arousal", "dominance", "intensity", "sentiment")  # columns that usually hold numbers

@@ -13,7 +13,8 @@ from typing import ClassVar, Literal
 from pydantic import Field, field_validator, model_validator
 
 from mer_pipeline.base.csv_files import clean, hidden
-from mer_pipeline.base.target import PART, Classes, ClassSets, Kind, Numbers, Target, why_no_classes
+from mer_pipeline.base.kind import Kind
+from mer_pipeline.base.target import PART, Classes, ClassSets, Numbers, Target, why_no_classes
 from mer_pipeline.config.choice import Choice
 from mer_pipeline.config.components import ADAPTERS
 from mer_pipeline.config.section import Section

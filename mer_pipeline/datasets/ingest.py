@@ -22,6 +22,7 @@ from mer_pipeline.base.clips import GIVEN, GIVEN_FACES, MANIFEST_SCHEMA, SPLITS,
 from mer_pipeline.base.errors import DatasetError
 from mer_pipeline.base.runs import Progress, quiet
 from mer_pipeline.base.runtime import Runtime
+from mer_pipeline.base.target import Target
 from mer_pipeline.config.project import Project
 from mer_pipeline.datasets.adapter import DatasetParams, make_adapter
 from mer_pipeline.datasets.duplicates import DigestContent, alike, copies, notes_on
@@ -67,10 +68,24 @@ def list_dataset(params: DatasetParams) -> Listing:
     for name in params.truth:
         add_truth(listing, root / name, params.predicts)
     add_groups(listing, params.group_pattern, params.order_pattern)
+    _check_labels(listing, params.predicts)
     listing.note_unread()
     given = [Vote(e.clip_id, GIVEN, "human", e.label) for e in listing.entries.values() if e.label is not None]
     listing.votes = sorted([*given, *listing.votes], key=lambda vote: (vote.clip_id, vote.source != GIVEN, vote.source))
     return listing
+
+
+def _check_labels(listing: Listing, target: Target) -> None:
+    """Check that an adapter, which may be a user's own, gives labels of the target.
+
+    Raises:
+        DatasetError: a label is of another target.
+    """
+    if target.kind != "class":
+        for name, label in (*((e.clip_id, e.label) for e in listing.entries.values()), *listing.truth.items()):
+            if label is not None:
+                cells = zip(target.columns("label"), target.cells(label), strict=False)
+                target.read(dict(cells), "label", f"the adapter's label of '{name}'")
 
 
 @dataclass(frozen=True)

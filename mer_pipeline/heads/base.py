@@ -16,8 +16,8 @@ import numpy as np
 import torch
 from pydantic import JsonValue
 
+from mer_pipeline.base.kind import Kind
 from mer_pipeline.base.modalities import Features, Indices, Matrix
-from mer_pipeline.base.target import Kind
 from mer_pipeline.config.section import Section
 from mer_pipeline.heads.scaler import Scaler
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from mer_pipeline.base.target import Kind
+from mer_pipeline.base.kind import Kind
 
 LEAST = 1e-6  # keeps the CCC of a batch of equal rows finite
 

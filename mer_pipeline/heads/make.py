@@ -18,7 +18,7 @@ from pydantic import ValidationError
 from torch import nn
 
 from mer_pipeline.base.errors import ParamsError, did_you_mean
-from mer_pipeline.base.target import Kind
+from mer_pipeline.base.kind import Kind
 from mer_pipeline.config.components import HEADS
 from mer_pipeline.config.head_entry import LATE, late_fusion, without_late
 from mer_pipeline.config.train_params import HeadName, TrainParams, Value, check_entry

@@ -16,8 +16,8 @@ from typing import Self
 
 import numpy as np
 
+from mer_pipeline.base.kind import Kind
 from mer_pipeline.base.modalities import Matrix
-from mer_pipeline.base.target import Kind
 from mer_pipeline.heads.linear import log_softmax
 from mer_pipeline.scores.confusion import Confusion, IntArray
 from mer_pipeline.scores.numbers import ccc, moments

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import ConfigDict
 
-from mer_pipeline.base.target import Kind
+from mer_pipeline.base.kind import Kind
 from mer_pipeline.config.train_params import VISUAL, Value
 from mer_pipeline.metrics.base import Figures, MetricFile
 from mer_pipeline.metrics.scores import Baselines, Calibration, ClassScore, Counts, GroupedScore, Score

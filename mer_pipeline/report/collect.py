@@ -13,7 +13,7 @@ from pathlib import Path
 
 from mer_pipeline.base.clips import Row
 from mer_pipeline.base.errors import StageError
-from mer_pipeline.base.target import outputs_column
+from mer_pipeline.base.kind import outputs_column
 from mer_pipeline.config.project import Project
 from mer_pipeline.metrics.ablation import AblationMetrics
 from mer_pipeline.metrics.labels import LabelMetrics

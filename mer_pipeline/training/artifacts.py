@@ -22,8 +22,9 @@ from safetensors.numpy import load_file, save_file
 
 from mer_pipeline.base.csv_files import write_csv as write_csv
 from mer_pipeline.base.errors import StageError
+from mer_pipeline.base.kind import Kind, outputs_column
 from mer_pipeline.base.modalities import Matrix
-from mer_pipeline.base.target import Kind, Target, outputs_column, target_of
+from mer_pipeline.base.target import Target, target_of
 from mer_pipeline.config.project import CONFIG
 from mer_pipeline.config.section import Section
 from mer_pipeline.config.train_params import VISUAL, HeadName, TrainParams

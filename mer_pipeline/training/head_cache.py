@@ -18,9 +18,9 @@ import pyarrow as pa
 from safetensors.numpy import load, save
 
 from mer_pipeline.base.errors import ReadOnlyStore
+from mer_pipeline.base.kind import Kind
 from mer_pipeline.base.modalities import Features
 from mer_pipeline.base.runtime import INTRA_OP_THREADS, Runtime
-from mer_pipeline.base.target import Kind
 from mer_pipeline.config.train_params import CrossValidationParams, HeadName, TrainParams
 from mer_pipeline.heads.base import ComputeConfig, Epoch
 from mer_pipeline.heads.make import head_of

@@ -9,8 +9,9 @@ import numpy as np
 import pyarrow.parquet as pq
 
 from mer_pipeline.base.errors import StageError
+from mer_pipeline.base.kind import Kind
 from mer_pipeline.base.modalities import Indices, Matrix
-from mer_pipeline.base.target import Kind, Target, target_of
+from mer_pipeline.base.target import Target, target_of
 from mer_pipeline.config.project import Project
 from mer_pipeline.heads.base import Examples
 from mer_pipeline.heads.objective import figure

@@ -14,9 +14,9 @@ import torch
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from mer_pipeline.base import numerics
+from mer_pipeline.base.kind import Kind
 from mer_pipeline.base.modalities import Features, Mask, Matrix
 from mer_pipeline.base.runtime import INTRA_OP_THREADS
-from mer_pipeline.base.target import Kind
 from mer_pipeline.config.train_params import HeadName, TrainParams, Value
 from mer_pipeline.heads.base import GROUP, NO_FOLD, ComputeConfig, Epoch, Examples, Head, TrainingJob
 from mer_pipeline.heads.groups import groups

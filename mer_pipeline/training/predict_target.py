@@ -17,9 +17,9 @@ import pyarrow.parquet as pq
 
 from mer_pipeline.base.clips import Row
 from mer_pipeline.base.csv_files import write_csv
+from mer_pipeline.base.kind import outputs_column
 from mer_pipeline.base.modalities import Features, Mask, Matrix
 from mer_pipeline.base.runs import Progress
-from mer_pipeline.base.target import outputs_column
 from mer_pipeline.config.project import Project
 from mer_pipeline.config.train_params import HeadName
 from mer_pipeline.metrics.predict import PredictMetrics

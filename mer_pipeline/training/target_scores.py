@@ -13,7 +13,7 @@ from typing import Literal
 import numpy as np
 
 from mer_pipeline.base.modalities import Indices, Mask, Matrix
-from mer_pipeline.base.target import Numbers
+from mer_pipeline.base.target import Numbers, Target
 from mer_pipeline.config.train_params import HeadName
 from mer_pipeline.labels.votes import MISSING
 from mer_pipeline.metrics.target import MAIN, TargetPair, TargetScores
@@ -78,6 +78,14 @@ def thresholds_of(validated: Validated, labels: Labels) -> tuple[float, ...] | N
         return None
     found = best_thresholds(labels.coded.rows[labels.given], validated.probabilities.mean(axis=0))
     return tuple(round(float(one), 6) for one in found)
+
+
+def out_of_fold_labels(target: Target, probabilities: Matrix, labels: Labels) -> list[str]:
+    """Return out-of-fold predictions, float32 (n, C), as labels. Thresholds of sets are chosen without a clip's fold."""
+    said = probabilities
+    if labels.coded is not None and labels.kind == "multilabel":
+        said = decided_out_of_fold(labels.coded.rows[labels.given], probabilities, labels.fold).astype(np.float32)
+    return [target.label(row) for row in said]
 
 
 def _pair(coded: Coded, labels: Labels, predicted: Sequence[Matrix], groups: Sequence[str] | None) -> TargetPair:

@@ -13,9 +13,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from mer_pipeline.base.clips import Row
+from mer_pipeline.base.kind import outputs_column
 from mer_pipeline.base.modalities import Features, load_features
 from mer_pipeline.base.runs import Progress, quiet
-from mer_pipeline.base.target import outputs_column
 from mer_pipeline.config.project import CONFIG, OUT_OF_FOLD, Project
 from mer_pipeline.config.train_params import VISUAL, TrainParams
 from mer_pipeline.heads.make import check_heads, check_kind, head_of
@@ -47,7 +47,13 @@ from mer_pipeline.training.summary import (
     single_scores,
     write_plots,
 )
-from mer_pipeline.training.target_scores import constant_of, select_by_figure, target_scores, thresholds_of
+from mer_pipeline.training.target_scores import (
+    constant_of,
+    out_of_fold_labels,
+    select_by_figure,
+    target_scores,
+    thresholds_of,
+)
 from mer_pipeline.training.task import Task
 from mer_pipeline.training.validated import combine
 
@@ -205,13 +211,13 @@ def _write_fusion(out: Path, config: FusionConfig, results: Results, labels: Lab
     rows: list[Row] = []
     for name, validated in results.get(FUSED, {}).items():
         probabilities, weights = validated.probabilities.mean(axis=0), validated.weights.mean(axis=0)
-        least = thresholds_of(validated, labels)
+        texts = out_of_fold_labels(target, probabilities, labels)
         rows += [
             {
                 "clip_id": clip_id,
                 "fold": int(labels.fold[i]),
                 "head": name,
-                "label": target.label(probabilities[i], least),
+                "label": texts[i],
                 outputs_column(target.kind): probabilities[i],
                 "weights": None if validated.by_prior[i] else weights[i],
             }

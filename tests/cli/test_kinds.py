@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from mer_pipeline.base.errors import UsageError
-from mer_pipeline.base.target import ClassSets, Kind, Numbers
+from mer_pipeline.base.kind import Kind
+from mer_pipeline.base.target import ClassSets, Numbers
 from mer_pipeline.cli.init import write_params
 from mer_pipeline.cli.profiles import is_untouched
 from mer_pipeline.config.params import load_params

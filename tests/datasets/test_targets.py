@@ -9,8 +9,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from mer_pipeline.base.errors import DatasetError
+from mer_pipeline.base.kind import Kind
 from mer_pipeline.base.runtime import Runtime
-from mer_pipeline.base.target import ClassSets, Kind, Numbers, Target, target_of
+from mer_pipeline.base.target import ClassSets, Numbers, Target, target_of
 from mer_pipeline.config.project import Project
 from mer_pipeline.datasets.adapter import DATASET, DatasetParams
 from mer_pipeline.datasets.folds import FoldParams, make_folds
@@ -83,6 +84,22 @@ def test_folds_keep_groups_and_shares(kind: Kind) -> None:
     assert shares.max() < 0.35
     assert make_folds(clips[::-1], FoldParams(n=4), (), target) == folds
     assert make_folds(clips, FoldParams(n=4, seed=1), (), target) != folds
+
+
+def test_an_adapter_that_knows_classes_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its labels are refused where numbers are predicted, and do as sets of one class."""
+    (tmp_path / "components").mkdir()
+    monkeypatch.chdir(tmp_path)
+    text = (
+        "from mer_pipeline.datasets.adapter import Adapter\nfrom mer_pipeline.datasets.listing import Entry, Listing\n"
+    )
+    text += "class Own(Adapter):\n    def listing(self):\n"
+    text += "        return Listing(entries={'a': Entry('a', split='train', label='sad')})\n"
+    (tmp_path / "components/own_labels.py").write_text(text)
+    section = {"adapter": "components/own_labels.py:Own", "root": str(tmp_path), "csv": "x", "classes": CLASSES}
+    assert labels(DATASET.parse({**section, "target": "multilabel"})) == {"a": "sad"}
+    with pytest.raises(DatasetError, match="the adapter's label of 'a': column 'valence' must be a number, not 'sad'"):
+        list_dataset(DATASET.parse({**section, "target": "regression", "values": {"valence": [0, 1]}}))
 
 
 def test_too_few_for_folds() -> None:

@@ -14,9 +14,9 @@ from sklearn.linear_model import Ridge as Reference
 from torch import nn
 
 from mer_pipeline.base.errors import ParamsError
+from mer_pipeline.base.kind import Kind
 from mer_pipeline.base.modalities import Features
-from mer_pipeline.base.target import Kind
-from mer_pipeline.config.train_params import HeadName, TrainParams
+from mer_pipeline.config.train_params import HeadName, SearchParams, SearchSpace, TrainParams
 from mer_pipeline.heads.base import Examples
 from mer_pipeline.heads.binary import Binary
 from mer_pipeline.heads.logreg import LogReg, LogRegParams
@@ -213,6 +213,20 @@ def test_what_labels_mean_is_in_the_key(kind: Kind) -> None:
     other = replace(own, coded=replace(own.coded, rows=own.coded.rows[::-1].copy()))
     keys = {key_of("mertools", features, one, 3, params_of(kind)) for one in (own, other, replace(own, coded=None))}
     assert len(keys) == 3
+
+
+def test_a_search_is_judged_by_the_figure_of_the_kind() -> None:
+    """The first trial has the settings of params: its value is the CCC of the plain cross-validation."""
+    planted, labels = plant_target("regression")
+    own, features = labels_of("regression", planted, labels), planted.features.take(np.arange(60))
+    plain = params_of("regression").model_copy(update={"epochs": 2})
+    space = SearchSpace(lr=(1e-4, 1e-2))
+    asked = plain.model_copy(update={"search": SearchParams(trials=2, batch=2, space=space)})
+    with fixed_threads():
+        expected = cross_validate("mertools", features, own, 2, plain)
+        found = cross_validate("mertools", features, own, 2, asked)
+    assert found.searches is not None
+    assert found.searches[-1].values[0] == pytest.approx(own.figure(np.arange(60), expected.probabilities[0]), abs=1e-6)
 
 
 def test_noise_is_told_from_nothing() -> None:

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from mer_pipeline.base.errors import UsageError
-from mer_pipeline.base.target import Kind
+from mer_pipeline.base.kind import Kind
 from mer_pipeline.cli.summary import summarise
 from mer_pipeline.cli.target_scores import compare_target, compare_text, score_target, score_text
 from mer_pipeline.config.project import Project
@@ -126,7 +126,10 @@ def test_out_of_fold_rows_are_what_was_scored(trained: Callable[[Kind], Project]
     said = np.array([row["probabilities"] for row in rows], dtype=np.float32)
     scores = TrainMetrics.read(at.metrics("train")).target
     assert scores is not None
-    assert scores.heads["binary"].given.figures["map"] == pytest.approx(mean_average_precision(true, said), abs=1e-6)
+    figures = scores.heads["binary"].given.figures
+    assert figures["map"] == pytest.approx(mean_average_precision(true, said), abs=1e-6)
+    decided = np.stack([target.vector(row["label"]) for row in rows])
+    assert figures["exact"] == pytest.approx((decided == true).all(axis=1).mean(), abs=1e-6)
 
 
 @pytest.mark.parametrize("kind", KINDS)
