@@ -81,7 +81,7 @@ def thresholds_of(validated: Validated, labels: Labels) -> tuple[float, ...] | N
 
 
 def out_of_fold_labels(target: Target, probabilities: Matrix, labels: Labels) -> list[str]:
-    """Return out-of-fold predictions, float32 (n, C), as labels. Thresholds of sets are chosen without a clip's fold."""
+    """Return out-of-fold predictions, float32 (n, C), as labels; a set's thresholds are chosen without its fold."""
     said = probabilities
     if labels.coded is not None and labels.kind == "multilabel":
         said = decided_out_of_fold(labels.coded.rows[labels.given], probabilities, labels.fold).astype(np.float32)
