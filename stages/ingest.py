@@ -18,7 +18,7 @@ def main() -> str:
     """List the dataset's clips, check their files, and write the tables that all other stages start from."""
     params = load_params()
     check_locked(checkpoints(params))
-    check_heads(params.train, params.heads_elsewhere)
+    check_heads(params.train, params.heads_elsewhere, params.dataset.target)
     read = IngestParams(params.dataset, params.folds, params.shards, params.quality)
     return ingest(read, Project(), load_runtime(), progress_bar("ingest"))
 

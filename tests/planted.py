@@ -8,9 +8,12 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
+from mer_pipeline.base.kind import Kind
 from mer_pipeline.base.modalities import Features
+from mer_pipeline.config.components import HEADS
 from mer_pipeline.config.project import Project
-from mer_pipeline.config.train_params import EncoderNames, TrainParams
+from mer_pipeline.config.train_params import EncoderNames, HeadName, TrainParams
+from mer_pipeline.heads.make import head_of
 from mer_pipeline.labels.audit import label_table
 from mer_pipeline.labels.pseudo_table import write_pseudo
 from mer_pipeline.labels.refined import LabelParams
@@ -53,6 +56,11 @@ def plant(seed: int = 0, labelled: int = 60, others: int = 40, folds: int = 5) -
     return Planted(Features(NAMES, tuple(x), mask), tuple(f"c{i:03d}" for i in range(n)), fold, true, given, split)
 
 
+def heads_of(kind: Kind = "class") -> list[HeadName]:
+    """The built-in heads that learn a kind of target."""
+    return [name for name in HEADS.built_in if kind in head_of(name, TrainParams()).head.kinds]
+
+
 def sure(label: np.ndarray, classes: int) -> np.ndarray:
     """Probabilities of one for these classes, as a head says them that is sure."""
     return np.eye(classes, dtype=np.float32)[label]
@@ -72,7 +80,7 @@ def write(root: Path, planted: Planted, labelled: bool = True, truth: bool = Tru
     """Write a planted dataset into the project in `root`; without labels, or without truth, where asked for."""
     project = Project(root)
     for m, encoder in enumerate(planted.features.names):
-        _write_features(project.features / encoder, planted, m)
+        write_features(project.features / encoder, planted, m)
     schema = pa.schema([(name, pa.string()) for name in ("clip_id", "group", "split", "label")])
     given = [CLASSES[c] for c in planted.given]
     split = [s if labelled or s != "train" else "pool" for s in planted.split]
@@ -104,7 +112,7 @@ def write(root: Path, planted: Planted, labelled: bool = True, truth: bool = Tru
     return project
 
 
-def _write_features(folder: Path, planted: Planted, m: int) -> None:
+def write_features(folder: Path, planted: Planted, m: int) -> None:
     """Two shards, in an order of their own; of the absent rows every other one is there but not valid."""
     x, mask = planted.features.x[m], planted.features.mask[:, m]
     schema = stage_schema(pa.schema([pa.field("vector", pa.list_(pa.float32(), x.shape[1]))]))

@@ -120,6 +120,8 @@ LAYERS = [
     "base.mkl",
     "base.numerics",
     "base.csv_files",
+    "base.kind",
+    "base.target",
     "config.section",
     "config.components",
     "config.choice",

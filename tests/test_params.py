@@ -89,6 +89,12 @@ def test_profiles_state_every_section(name: str) -> None:
         assert set(options) == HEADS.load(head).Params.model_fields.keys() - TrainParams.model_fields.keys()
 
 
+DATA = {"root": "d", "csv": "d"}
+VALENCE = {"target": "regression", "values": {"valence": [-1, 1]}}
+GIVEN = {"labels": {"method": "given"}}
+CSV = {"kind": "csv", "input": "v.csv", "family": "x"}
+
+
 @pytest.mark.outcome("an unknown key", "the key, and the nearest known one")
 @pytest.mark.outcome("a value of a wrong type", "the key, and what it should be")
 @pytest.mark.outcome("an unknown encoder", "the nearest known family")
@@ -188,6 +194,22 @@ def test_profiles_state_every_section(name: str) -> None:
         ({"dataset": {"root": "x", "csv": "x", "group_pattern": "("}}, "is not a regular expression"),
         ({"dataset": {"root": "x", "csv": "x", "group_pattern": "s"}}, "needs a (group)"),
         ({"dataset": {"root": "x", "csv": "x", "classes": ["a", "a"]}}, "different class names"),
+        ({"dataset": {**DATA, "classes": ["sad", "0.35"]}}, "'0.35' is a number with a fraction and no name of a"),
+        ({"dataset": {**DATA, "classes": [str(n) for n in range(21)]}}, "21 numbers are more than codes of classes"),
+        ({"dataset": {**DATA, "target": "regression"}}, "needs the columns with numbers and their ranges"),
+        ({"dataset": {**DATA, "values": {"valence": [0, 1]}}}, "they are for dataset.target 'regression'"),
+        ({"dataset": {**DATA, **VALENCE, "values": {"valence": [1, 0]}}}, "values.valence: the first of [low, high]"),
+        ({"dataset": {**DATA, "target": "multilabel", "classes": ["a;b", "c"]}}, "'a;b' has ';' or the delimiter"),
+        ({"dataset": {**DATA, "target": "numbers"}}, "'dataset.target': adapter 'mer2025' takes 'class', 'multilabel'"),
+        ({"dataset": {**DATA, **VALENCE}}, "labels.method: 'human-anchored' estimates one class a clip; with "
+         "dataset.target 'regression' set it to given"),
+        ({"dataset": {**DATA, **VALENCE}, **GIVEN, "judges": {"v": CSV}},
+         "judges.v: a judge votes for one class a clip; with dataset.target 'regression' take it out"),
+        ({"dataset": {**DATA, "target": "multilabel", "votes": "v.csv"}, **GIVEN}, "dataset.votes: it is for one"),
+        ({"dataset": {**DATA, **VALENCE}, **GIVEN, "ablation": {"enabled": True}}, "ablation.enabled: it is for one"),
+        ({"dataset": {**DATA, **VALENCE}, **GIVEN, "train": {"targets": "posterior"}}, "train.targets: it is for one"),
+        ({"dataset": {**DATA, **VALENCE}, **GIVEN, "predict": {"prior": "em"}}, "predict.prior: it is for one class"),
+        ({"dataset": {**DATA, **VALENCE}, **GIVEN, "train": {"class_weights": "balanced"}}, "train.class_weights: it"),
     ],
 )  # fmt: skip
 def test_bad_params_are_one_sentence_with_the_remedy(section: dict[str, object], says: str) -> None:

@@ -39,7 +39,8 @@ class Answers:
         given: the label of each clip to score against; empty if the side has none.
         groups: the group of each clip; empty if they are not known.
         classes: the classes, in order; empty if they are not known.
-        probabilities: the probabilities of each clip, in the order of the classes; empty if there are none.
+        probabilities: the probabilities of each clip, in the order of the classes; where numbers are predicted, the
+            numbers; empty if there are none.
     """
 
     title: str
@@ -149,7 +150,7 @@ def _of_csv(path: Path) -> Answers:
 
 def _of_parquet(path: Path, head: str | None) -> Answers:
     with _file(path).parquet() as file:
-        extra = [name for name in ("head", "probabilities") if name in file.schema_arrow.names]
+        extra = [name for name in ("head", "probabilities", "values") if name in file.schema_arrow.names]
     rows = _rows(_file(path), ("clip_id", "label", *extra))
     heads = sorted({str(row["head"]) for row in rows if row.get("head") is not None})
     if head is not None or len(heads) > 1:
@@ -160,8 +161,8 @@ def _of_parquet(path: Path, head: str | None) -> Answers:
     if len(labels) < len(rows):
         names = [str(row["clip_id"]) for row in rows]
         raise UsageError(f"{path}: '{next(n for n in labels if names.count(n) > 1)}' stands there twice; keep one row")
-    said = {str(row["clip_id"]): row["probabilities"] for row in rows if isinstance(row.get("probabilities"), list)}
-    return Answers(title, labels, probabilities=said)  # type: ignore[arg-type]
+    said = {str(row["clip_id"]): _numbers(row) for row in rows}
+    return Answers(title, labels, probabilities={name: own for name, own in said.items() if own is not None})
 
 
 def _fusion(folder: Path) -> Tables:
@@ -185,9 +186,9 @@ def _of_run(tables: Tables, head: str | None) -> Answers:
         manifest = _table(tables, "manifest", ("clip_id", "group", "label"))
         groups = _column(manifest, "group")
         given = _column([row for row in manifest if row["label"] is not None], "label")
-    said = {str(row["clip_id"]): row["probabilities"] for row in rows}
+    said = {str(row["clip_id"]): _numbers(row) or [] for row in rows}
     title = f"{tables.title}, {head}, out of fold"
-    return Answers(title, _column(rows, "label"), given, groups, run.classes, said)  # type: ignore[arg-type]
+    return Answers(title, _column(rows, "label"), given, groups, run.classes, said)
 
 
 def _of_test(tables: Tables, head: str | None) -> Answers:
@@ -197,10 +198,10 @@ def _of_test(tables: Tables, head: str | None) -> Answers:
     rows = _table(tables, "predictions", ("clip_id", "split", "label", "probabilities"))
     rows = [row for row in rows if row["split"] == "test"]
     truth = _column(_table(tables, "truth", ("clip_id", "label")), "label")
-    said = {str(row["clip_id"]): row["probabilities"] for row in rows}
+    said = {str(row["clip_id"]): _numbers(row) or [] for row in rows}
     run, groups = _trained_run(tables), _column(_table(tables, "manifest", ("clip_id", "group")), "group")
     title = f"{tables.title}, {run.selected}, test candidates"
-    return Answers(title, _column(rows, "label"), truth, groups, run.classes, said)  # type: ignore[arg-type]
+    return Answers(title, _column(rows, "label"), truth, groups, run.classes, said)
 
 
 def _of_head(rows: list[Row], head: str, heads: Sequence[str], where: str) -> list[Row]:
@@ -221,8 +222,16 @@ def _table(tables: Tables, name: str, columns: Sequence[str]) -> list[Row]:
     return [row for part in tables.tables[name] for row in _rows(part, columns)]
 
 
+def _numbers(row: Row) -> list[float] | None:
+    """Return the numbers behind a predicted label: probabilities, or the numbers of a regression."""
+    found = row.get("probabilities", row.get("values"))
+    return found if isinstance(found, list) else None
+
+
 def _rows(part: Part, columns: Sequence[str]) -> list[Row]:
     with part.parquet() as file:
+        if "values" in file.schema_arrow.names:  # predicted numbers stand in the place of probabilities
+            columns = ["values" if name == "probabilities" else name for name in columns]
         for column in columns:
             if column not in file.schema_arrow.names:
                 raise StageError(f"{part.path} has no column '{column}', so it holds no predictions of this project")

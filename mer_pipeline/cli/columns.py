@@ -5,11 +5,11 @@ from __future__ import annotations
 import sys
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
-from math import isfinite
 from pathlib import Path
 
 from mer_pipeline.base.csv_files import clean, present, read_csv, read_header
 from mer_pipeline.base.errors import DatasetError, UsageError, did_you_mean
+from mer_pipeline.base.target import is_number, why_no_classes
 from mer_pipeline.datasets.adapter import MER_CLASSES
 
 # What people call the columns, most usual first.
@@ -84,10 +84,13 @@ def find_classes(csv: Path, column: str, *, ask: Ask, numbers: bool) -> list[str
     """
     cells = (row[column] for row in read_csv(csv, (column,), unique=None))
     counts = Counter(clean(text) for cell in cells if (text := present(cell)) is not None)
-    if not numbers and (found := [label for label in sorted(counts) if _is_number(label)]):
+    if numbers and (why := why_no_classes(sorted(counts))):
+        raise UsageError(f"{csv}: column '{column}': {why} (mer init: --target regression)")
+    if not numbers and (found := [label for label in sorted(counts) if is_number(label)]):
         raise UsageError(
             f"{csv}: column '{column}' has numbers ({', '.join(found[:SHOWN])}), and a number is no name of a class: "
-            "name another column with --column label=COLUMN, or say --target classes if they are codes of classes"
+            "name another column with --column label=COLUMN, say --target classes if they are codes of classes, or "
+            "--target regression if numbers are to be predicted"
         )
     for spellings in _alike(counts):
         kept = max(spellings, key=lambda label: (label in MER_CLASSES, counts[label]))
@@ -118,13 +121,6 @@ def _alike(labels: Collection[str]) -> list[list[str]]:
     for label in sorted(labels):
         by_case.setdefault(label.casefold(), []).append(label)
     return [spellings for spellings in by_case.values() if len(spellings) > 1]
-
-
-def _is_number(label: str) -> bool:
-    try:
-        return isfinite(float(label))
-    except ValueError:
-        return False
 
 
 def _find(header: Sequence[str], names: Sequence[str]) -> str | None:

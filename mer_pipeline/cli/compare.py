@@ -24,6 +24,7 @@ from mer_pipeline.cli.answers import (
 )
 from mer_pipeline.cli.diff import WORKSPACE
 from mer_pipeline.cli.score import about_blind, about_interval, blind_to, measure_title
+from mer_pipeline.cli.target_scores import compare_target, show, target_here
 from mer_pipeline.config.project import Project
 from mer_pipeline.metrics.base import Figures
 from mer_pipeline.metrics.scores import Baselines
@@ -179,5 +180,8 @@ def run_compare(
     json_wanted: bool,
 ) -> None:
     """Compare two sides, and print the result. The arguments are those of `compare_runs`."""
+    if (target := target_here(project)) is not None:
+        show(compare_target(target, (a, b), (head, against), truth, project, test=test), json_wanted=json_wanted)
+        return
     found = compare_runs(a, b, head, against, truth, test, project)
     print(json.dumps(found.plain(), indent=1, ensure_ascii=False) if json_wanted else printable(compare_text(found)))

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from ruamel.yaml.comments import CommentedMap
 
 from mer_pipeline.base.atomic import replacing
 from mer_pipeline.base.clips import SPLITS
-from mer_pipeline.base.csv_files import known
+from mer_pipeline.base.csv_files import known, read_header
 from mer_pipeline.base.errors import ComponentError, DatasetError, UsageError, did_you_mean
+from mer_pipeline.base.kind import Kind
+from mer_pipeline.base.target import PART, Target
 from mer_pipeline.cli.columns import SYNONYMS, Ask, ask_terminal, find_classes, find_columns
+from mer_pipeline.cli.kinds import check_single, of_csv, set_target
 from mer_pipeline.cli.language import Language, find_language, set_language
 from mer_pipeline.cli.profiles import (
     PROFILES,
@@ -50,6 +53,7 @@ def write_params(
     columns: Mapping[str, str] | None = None,
     ask: Ask = ask_terminal,
     numbers: bool = False,
+    kind: Kind | None = None,
     media: bool = True,
     language: Language | None = None,
     llm: bool = True,
@@ -64,6 +68,7 @@ def write_params(
         columns: columns of the CSV, by meaning, that are called otherwise.
         ask: whether spellings of a label that differ by case only are one class.
         numbers: whether a number may be a class.
+        kind: the kind of target; None: a class, unless the labels look like another kind, which is then an error.
         media: whether there are media files.
         language: of the words; None: it is found in the transcripts.
         llm: whether a language model may write the context; else rules do, and no judge reads its scores.
@@ -81,9 +86,10 @@ def write_params(
         raise UsageError(f"{PARAMS} was edited; keep a copy and run `mer init` again with --force")
     params = read_profile(profile)
     taken = [] if llm else without_language_model(params)
-    dataset = _of_adapter(data) if csv is None and media else None
+    dataset = _of_adapter(data, kind) if csv is None and media else None
     if dataset is None:
-        dataset = _of_folder(data, csv, columns or {}, ask=ask, numbers=numbers, media=media)
+        dataset = _of_folder(data, csv, columns or {}, ask=ask, numbers=numbers, media=media, kind=kind)
+    told = set_target(params, kind or "class")
     params["dataset"] = dataset
     checked = parse_params(plain(params), str(PARAMS))  # what is written must be readable
     listing = list_dataset(checked.dataset)  # and so must the clips
@@ -94,7 +100,7 @@ def write_params(
     checked = parse_params(plain(params), str(PARAMS))
     from mer_pipeline.heads.make import check_heads  # loads torch
 
-    check_heads(checked.train, checked.heads_elsewhere)
+    check_heads(checked.train, checked.heads_elsewhere, checked.dataset.target)
     with replacing(PARAMS, durable=True) as temporary:
         temporary.write_text(text_of(params), encoding="utf-8")
     enrich = checked.enrich
@@ -102,7 +108,8 @@ def write_params(
     return "\n".join(
         [
             *_story(profile, dataset, data),
-            *_counts(listing, checked.dataset.classes),
+            *told,
+            *_counts(listing, checked.dataset.predicts),
             *words,
             *(
                 [f"  no language model: rules write the context; taken out of judges: {', '.join(taken)}"]
@@ -116,7 +123,7 @@ def write_params(
     )
 
 
-def _of_adapter(data: Path) -> CommentedMap | None:
+def _of_adapter(data: Path, kind: Kind | None) -> CommentedMap | None:
     """The section `dataset` of a layout that is surely the folder's; None where it is none of the known ones."""
     for adapter in ADAPTERS.names():
         try:
@@ -126,14 +133,25 @@ def _of_adapter(data: Path) -> CommentedMap | None:
         if found.fits(data):
             root, classes = _portable(data), list(found.Params.model_fields["classes"].default)
             dataset = CommentedMap(adapter=adapter, root=root, csv=root, classes=classes)
-            if truth := [name for name in found.truths if (data / name).is_file()]:
+            if kind is not None and kind != "class":
+                dataset.update(of_csv(kind, data / str(getattr(found, "train", "")), {"label": "discrete"}))
+            needed = {*dataset.get("values", ("discrete",))}
+            there = [name for name in found.truths if (data / name).is_file()]
+            if truth := [name for name in there if needed <= {*read_header(data / name)}]:
                 dataset["truth"] = truth
             return dataset
     return None
 
 
 def _of_folder(
-    data: Path, csv: Path | None, named: Mapping[str, str], *, ask: Ask, numbers: bool, media: bool
+    data: Path,
+    csv: Path | None,
+    named: Mapping[str, str],
+    *,
+    ask: Ask,
+    numbers: bool,
+    media: bool,
+    kind: Kind | None,
 ) -> CommentedMap:
     """The section `dataset` of a plain folder."""
     csv, root, classes = csv or find_csv(data), _portable(data), list(MER_CLASSES)
@@ -143,7 +161,12 @@ def _of_folder(
     if csv is not None:
         columns = find_columns(csv, named)
         dataset["columns"] = CommentedMap(columns)
-        if "label" in columns:
+        if kind is not None and kind != "class":
+            dataset.update(of_csv(kind, csv, columns))
+            classes = dataset.get("classes", classes)
+        elif "label" in columns:
+            if kind is None:
+                check_single(csv, columns["label"])
             classes = find_classes(csv, columns["label"], ask=ask, numbers=numbers)
     dataset["classes"] = classes
     return dataset
@@ -195,10 +218,13 @@ def _story(profile: str, dataset: CommentedMap, data: Path) -> list[str]:
         absent = [key for key in SYNONYMS if key not in columns]
         lines.append(f"  described by {dataset['csv']}")
         lines.append(f"  columns: {', '.join(there)}; not there: {', '.join(absent) or 'none'}")
-        if "label" not in columns:
+        if "label" not in columns and "target" not in dataset:
             lines.append("  no label column: every clip is unlabelled (--column label=COLUMN)")
         if "group" not in columns:
             lines.append("  no speaker column: each clip counts as its own speaker (--column group=COLUMN)")
+    if "values" in dataset:
+        ranges = ", ".join(f"{name} from {low:g} to {high:g}" for name, (low, high) in dataset["values"].items())
+        return [*lines, f"  numbers: {ranges}; correct a range that is wrong in dataset.values"]
     lines.append(f"  classes: {', '.join(dataset['classes'])}")
     for name in dataset["classes"]:
         if known(name) is None:
@@ -208,12 +234,14 @@ def _story(profile: str, dataset: CommentedMap, data: Path) -> list[str]:
     return lines
 
 
-def _counts(listing: Listing, classes: Sequence[str]) -> list[str]:
+def _counts(listing: Listing, target: Target) -> list[str]:
     """Clips of each class and split, and what is to be known of single ones."""
-    unlabelled = "no label"
-    counts = Counter(
-        (entry.label or listing.truth.get(name, unlabelled), entry.split) for name, entry in listing.entries.items()
-    )
+    unlabelled, counts = "no label", Counter[tuple[str, str]]()
+    classes = ("labelled",) if target.kind == "regression" else target.names
+    for clip_id, entry in listing.entries.items():
+        label = entry.label or listing.truth.get(clip_id)
+        own = [unlabelled] if label is None else classes if target.kind == "regression" else label.split(PART)
+        counts.update((name, entry.split) for name in ([label] if target.kind == "class" and label else own))
     wide = max(len(name) for name in (*classes, unlabelled))
     lines = [f"  {'clips':<{wide}}" + "".join(f"{split:>8}" for split in SPLITS)]
     for name in (*classes, unlabelled):

@@ -43,7 +43,8 @@ def init(
         bool | None, typer.Option("--yes/--no", help="Merge labels that differ by case only, without asking; or don't.")
     ] = None,
     target: Annotated[
-        Literal["classes"] | None, typer.Option(help="classes: labels that are numbers are codes of classes.")
+        Literal["class", "classes", "multilabel", "regression"] | None,
+        typer.Option(help="What is predicted; default: class. classes: labels that are numbers are codes of classes."),
     ] = None,
     media: Annotated[bool, typer.Option("--media/--no-media", help="Whether there are media files.")] = True,
     language: Annotated[
@@ -69,6 +70,7 @@ def init(
             columns=named,
             ask=ask,
             numbers=numbers,
+            kind="class" if target == "classes" else target,
             media=media,
             language=language,
             llm=llm,

@@ -77,7 +77,7 @@ def make_plan(project: Project) -> list[StagePlan]:
     params, runtime = load_params(), load_runtime()
     from mer_pipeline.heads.make import check_heads  # imported here because it imports torch
 
-    check_heads(params.train, params.heads_elsewhere)
+    check_heads(params.train, params.heads_elsewhere, params.dataset.target)
     stages = ask_dvc(project)
     tables: dict[str, Parts | None] = {}
     ahead = None

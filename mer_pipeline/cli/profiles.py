@@ -13,6 +13,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap
 from ruamel.yaml.error import YAMLError
 
+from mer_pipeline.cli.kinds import LINEAR, set_target
 from mer_pipeline.cli.language import LANGUAGES, set_language
 from mer_pipeline.cli.release import BASELINE, OPENFACE, set_best, set_detected
 from mer_pipeline.config.components import JUDGES
@@ -76,6 +77,7 @@ def is_untouched(text: str) -> bool:
         after = _after_dataset(written)
         enrich, faces = written["enrich"], written["faces"]
         language, backend, adapter = enrich["language"], enrich["backend"], written["dataset"]["adapter"]
+        kind = written["dataset"].get("target", "class")
     except (YAMLError, KeyError, TypeError):
         return False
     for name in profile_names():
@@ -92,6 +94,8 @@ def is_untouched(text: str) -> bool:
             params["faces"] = CommentedMap(OPENFACE)
         if backend == TEMPLATE:
             without_language_model(params)
+        if kind in LINEAR:
+            set_target(params, kind)
         if after == _after_dataset(params):
             return True
     return False

@@ -22,6 +22,7 @@ from mer_pipeline.cli.answers import (
     read_truth,
     some,
 )
+from mer_pipeline.cli.target_scores import score_target, show, target_here
 from mer_pipeline.config.project import Project
 from mer_pipeline.metrics.base import Figures
 from mer_pipeline.metrics.scores import Baselines, ClassScore, Counts
@@ -189,6 +190,9 @@ def blind_to(true: Indices, classes: tuple[str, ...]) -> Baselines:
 
 def run_score(truth: Path, predictions: str | None, head: str | None, project: Project, *, json_wanted: bool) -> None:
     """Score predictions, and print the result. The arguments are those of `score_files`."""
+    if (target := target_here(project)) is not None:
+        show(score_target(target, truth, predictions, head, project), json_wanted=json_wanted)
+        return
     found = score_files(truth, predictions, head, project)
     print(json.dumps(found.plain(), indent=1, ensure_ascii=False) if json_wanted else printable(score_text(found)))
 

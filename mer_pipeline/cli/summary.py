@@ -6,6 +6,7 @@ from mer_pipeline.base.errors import StageError
 from mer_pipeline.config.project import Project
 from mer_pipeline.metrics.predict import PredictMetrics
 from mer_pipeline.metrics.scores import Blind, Score
+from mer_pipeline.metrics.target import TargetScores
 from mer_pipeline.metrics.train import TrainMetrics
 
 
@@ -33,6 +34,8 @@ def summarise(project: Project) -> str:
 
 def _figures(train: TrainMetrics, predict: PredictMetrics) -> list[str]:
     """Return the table of the heads and baselines, and the warnings."""
+    if train.target is not None:
+        return _target_figures(train, train.target, predict)
     test, blind = predict.test, train.baselines
     cells = {
         f"{'*' if name == train.selected else ' '} {name}": [
@@ -65,3 +68,22 @@ def _scores(of: Score) -> str:
 def _blind(of: Blind) -> str:
     loss, brier = ("-" if value is None else f"{value:.3f}" for value in (of.log_loss, of.brier))
     return f"{of.weighted_f1:>6.3f}{loss:>10}{'-':>7}{brier:>7}"
+
+
+def _target_figures(train: TrainMetrics, found: TargetScores, predict: PredictMetrics) -> list[str]:
+    test, title = predict.target, "CCC" if found.main == "ccc" else "mAP"
+    lines = [f"{title:<11} (mean over seeds)   cross-validation, given labels   test, true labels"]
+    for name, scores in found.heads.items():
+        mark = "*" if name == train.selected else " "
+        lines.append(_line(mark, name, scores.given.figures, test.heads[name].figures if test else None, found.main))
+    lines.append(
+        _line(" ", "constant", found.constant.given.figures, test.constant.figures if test else None, found.main)
+    )
+    lines.append("  * selected by cross-validation; constant: the mean of the given labels for every clip")
+    warnings = [f"Warning: {one}." for one in (*train.warnings, *predict.warnings)]
+    return [*lines, "", *([*warnings, ""] if warnings else [])]
+
+
+def _line(mark: str, name: str, given: dict[str, float], test: dict[str, float] | None, main: str) -> str:
+    tested = f"{test[main]:.3f}" if test else "-"
+    return f"  {mark} {name:<12} {given[main]:>28.3f} {tested:>26}"

@@ -224,6 +224,8 @@ HEADS: Registry[Head | Module] = Registry(
         "mean-logits": "mer_pipeline.heads.mean_logits:MeanLogits",
         "logreg": "mer_pipeline.heads.logreg:LogReg",
         "ensemble": "mer_pipeline.heads.ensemble:Ensemble",
+        "binary": "mer_pipeline.heads.binary:Binary",
+        "ridge": "mer_pipeline.heads.ridge:Ridge",
     },
 )
 

@@ -19,7 +19,8 @@ from mer_pipeline.config.components import HEADS
 from mer_pipeline.config.section import Section
 
 LATE = "+late"  # the end of a combination's name
-LATE_FUSION = "logreg"  # the head that is late fusion
+LATE_FUSION = "logreg"  # the head that is late fusion of classes
+OTHER_LATE = frozenset({"binary", "ridge"})  # the kinds of late fusion of sets of classes and of numbers
 HeadName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]*(\+late)?$")]
 
 
@@ -27,7 +28,8 @@ class HeadEntry(Section):
     """An entry of `train.heads`: the head's kind, if it differs from the head's name, and the head's own options.
 
     The entry `HEAD+late`, such as `ecmf+late`, is a combination: the mean of the probabilities of HEAD and of late
-    fusion, which is the head `logreg`. It has no options, because both heads have theirs in their own entries.
+    fusion, which is the head `logreg` (for other targets `binary` or `ridge`). It has no options, because both heads
+    have theirs in their own entries.
     """
 
     model_config = ConfigDict(extra="allow")
@@ -60,6 +62,18 @@ def kind_of(name: HeadName, heads: Entries) -> str:
     return heads.get(own, HeadEntry()).kind or own
 
 
+def late_fusion(heads: Entries) -> HeadName:
+    """Return the head that is late fusion in all combinations.
+
+    It is an entry of a kind that learns another target than classes, if there is one, and else `logreg`.
+
+    Example:
+        >>> late_fusion({"ecmf": HeadEntry(), "ridge": HeadEntry()}), late_fusion({})
+        ('ridge', 'logreg')
+    """
+    return next((name for name in heads if kind_of(name, heads) in OTHER_LATE), LATE_FUSION)
+
+
 def is_kind(name: str) -> bool:
     """Return whether a head of this kind is built in or installed."""
     return name in HEADS.built_in or name in HEADS.names()  # `names` is slower, because it reads entry points
@@ -74,7 +88,7 @@ def check_entries(heads: Entries) -> None:
     """
     for name, entry in heads.items():
         own, kind = without_late(name), kind_of(name, heads)
-        if name != own and kind == LATE_FUSION:
+        if name != own and kind in {LATE_FUSION, *OTHER_LATE}:
             raise ValueError(f"'{name}': '{own}' is late fusion already; name '{own}' alone")
         if name != own and entry != HeadEntry():
             raise ValueError(

@@ -97,6 +97,7 @@ class Params(Section):
                     f"judges.{name}: enrich.backend '{self.enrich.backend}' gives no scores; "
                     f"take judges.{name} out, or let a language model write the context"
                 )
+        self._check_target()
         if VISUAL in self.encoders:
             raise ValueError(f"encoders: '{VISUAL}' is what train.visual merges encoders into; take another name")
         if "given" in self.judges:
@@ -114,6 +115,27 @@ class Params(Section):
             if name not in self.encoders:
                 raise ValueError(f"train.features: unknown encoder '{name}'{did_you_mean(name, self.encoders)}")
         return self
+
+    def _check_target(self) -> None:
+        """Check that sections which only know classes are off where sets of classes or numbers are predicted."""
+        kind = self.dataset.target
+        if kind == "class":
+            return
+        one = f"with dataset.target '{kind}'"
+        if self.labels.method != "given":
+            raise ValueError(f"labels.method: '{self.labels.method}' estimates one class a clip; {one} set it to given")
+        for name in self.judges:
+            raise ValueError(f"judges.{name}: a judge votes for one class a clip; {one} take it out")
+        for where, on in {
+            "dataset.votes": self.dataset.votes is not None,
+            "pseudo.rounds": self.pseudo.rounds > 0,
+            "ablation.enabled": self.ablation.enabled,
+            "predict.prior": self.predict.prior != "training",
+            "train.targets": self.train.targets != "hard",
+            "train.class_weights": self.train.class_weights != "none",
+        }.items():
+            if on:
+                raise ValueError(f"{where}: it is for one class a clip; {one} leave it out")
 
     @property
     def encoder_names(self) -> EncoderNames:

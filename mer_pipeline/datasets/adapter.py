@@ -10,9 +10,11 @@ from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import ClassVar, Literal
 
-from pydantic import field_validator
+from pydantic import Field, field_validator, model_validator
 
 from mer_pipeline.base.csv_files import clean, hidden
+from mer_pipeline.base.kind import Kind
+from mer_pipeline.base.target import PART, Classes, ClassSets, Numbers, Target, why_no_classes
 from mer_pipeline.config.choice import Choice
 from mer_pipeline.config.components import ADAPTERS
 from mer_pipeline.config.section import Section
@@ -30,7 +32,12 @@ class DatasetParams(Section):
     # the CSV that describes the clips, in root or elsewhere, if the adapter reads one; otherwise the same as root,
     # because DVC watches both paths and both must exist
     csv: str
+    # what is predicted for a clip. class: one of the classes; multilabel: a set of them; regression: numbers
+    target: Kind = "class"
     classes: tuple[str, ...] = MER_CLASSES  # in the order that all tables and matrices have; neutral is usually first
+    # regression: the columns with numbers, each with its lowest and highest possible number, as in valence: [-1, 1]
+    values: dict[str, tuple[float, float]] = Field(default_factory=dict)
+    delimiter: str = PART  # multilabel: what parts the classes in a cell; not used with one column of 0 and 1 per class
     group_pattern: str | None = None  # a regex on the clip's name whose first group is the speaker or scene
     order_pattern: str | None = None  # a regex whose first group is the utterance's number within its speaker or scene
     # CSV of other annotators' votes (name,source,family,label; for a crowd also worker or count), relative to root
@@ -48,6 +55,39 @@ class DatasetParams(Section):
                     f"{name!r} is empty, has blanks around it, control characters, or accents apart from their letters"
                 )
         return classes
+
+    @model_validator(mode="after")
+    def _fits_target(self) -> DatasetParams:
+        if self.target == "class" and (why := why_no_classes(self.classes)):
+            raise ValueError(f"classes: {why} and name the column in dataset.values")
+        if (self.target == "regression") != bool(self.values):
+            raise ValueError(
+                "values: dataset.target 'regression' needs the columns with numbers and their ranges, e.g. "
+                "{valence: [-1, 1]}"
+                if self.target == "regression"
+                else f"values: they are for dataset.target 'regression' and not '{self.target}'"
+            )
+        for name, (low, high) in self.values.items():
+            if not low < high:
+                raise ValueError(f"values.{name}: the first of [low, high] must be below the second")
+        if self.target == "multilabel":
+            if not self.delimiter.strip() and self.delimiter != " ":
+                raise ValueError("delimiter: it must be a character that no class has")
+            for name in self.classes:
+                if PART in name or self.delimiter in name:
+                    raise ValueError(
+                        f"classes: '{name}' has '{PART}' or the delimiter, which part the classes of a clip"
+                    )
+        return self
+
+    @property
+    def predicts(self) -> Target:
+        """What is predicted for a clip."""
+        if self.target == "multilabel":
+            return ClassSets(self.classes, self.delimiter)
+        if self.target == "regression":
+            return Numbers(tuple(self.values), tuple(self.values.values()))
+        return Classes(self.classes)
 
     @field_validator("votes", "truth")
     @classmethod

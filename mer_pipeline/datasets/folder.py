@@ -4,6 +4,9 @@ anything/below/it.mp4                    a clip with the name "anything/below/it
 video/a.mp4 and audio/a.wav              one clip with the name "a"
 CSV: name[,label][,split][,group][,order][,transcript][,fps][,duration]; params.yaml may name the columns otherwise
 
+The column label holds one class, or for `target: multilabel` several. Instead of it, `multilabel` may have one column
+of 0 and 1 for each class. For `target: regression` the columns in `dataset.values` hold the numbers.
+
 With `dataset.media: false` no media file is looked for, and the names in the CSV are the clips. This is for features
 that were made elsewhere, and for transcripts without media.
 """
@@ -17,7 +20,7 @@ from math import isfinite
 from pathlib import Path, PurePosixPath
 
 from mer_pipeline.base.clips import SPLITS
-from mer_pipeline.base.csv_files import known, present, read_csv, read_label
+from mer_pipeline.base.csv_files import known, present, read_csv, read_header
 from mer_pipeline.base.errors import DatasetError, did_you_mean
 from mer_pipeline.config.section import Section
 from mer_pipeline.datasets.adapter import Adapter, DatasetParams
@@ -101,12 +104,16 @@ def _add_csv(listing: Listing, params: FolderParams, path: Path) -> None:
     names = _Names(listing)
     # If params.yaml names a column, the CSV must have it. Without the speakers, for instance, scores would be too high.
     asked = {columns.name, *(getattr(columns, key) for key in columns.model_fields_set)}
+    target, header = params.predicts, read_header(path)
+    if target.kind != "class" and not {columns.label, *target.names}.isdisjoint(header):
+        # A clip without a label needs no cells, but a file with some of the columns lacks the others by mistake.
+        asked |= {*(target.names if columns.label not in header else target.columns(columns.label))}
     for row in read_csv(path, sorted(asked), unique=columns.name):
         name = names.find(row[columns.name], path)
         if not params.media:
             listing.entries[name] = Entry(name)  # added here, so that `update` makes no note of a missing file
         where = f"{path}, '{name}'"
-        label = read_label(row.get(columns.label), params.classes, where)
+        label = target.read(row, columns.label, where)
         split = known(row.get(columns.split)) or ("train" if label is not None else "pool")
         if split not in SPLITS:
             raise DatasetError(f"{where}: unknown split '{split}'{did_you_mean(split, SPLITS)}")

@@ -1,5 +1,9 @@
 """Folds for cross-validation: stratified by label, with all clips of a group in one fold. They are stored as a table.
 
+    class         StratifiedGroupKFold of scikit-learn
+    multilabel    iterative stratification: each fold gets its share of the clips of every class (Sechidis et al. 2011)
+    regression    the same with the quantiles of each dimension in place of the classes
+
 The same clips, number of folds and seed always give the same folds.
 """
 
@@ -12,8 +16,10 @@ from dataclasses import dataclass
 from typing import Annotated
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import Field
 
+from mer_pipeline.base.target import Target
 from mer_pipeline.config.section import Section, Seed
 
 
@@ -40,7 +46,10 @@ class Folds:
 
 
 def make_folds(
-    clips: Sequence[tuple[str, str, str]], params: FoldParams, copies: Sequence[Sequence[str]] = ()
+    clips: Sequence[tuple[str, str, str]],
+    params: FoldParams,
+    copies: Sequence[Sequence[str]] = (),
+    target: Target | None = None,
 ) -> Folds:
     """Deal labelled clips into folds; a pure function of its arguments.
 
@@ -48,6 +57,7 @@ def make_folds(
         clips: (clip_id, label, group) of each.
         params: number wanted and seed.
         copies: sets of clips that are the same; they stay together, and so do their groups.
+        target: what the labels are; None: each is one class.
 
     Example:
         >>> clips = [(f"clip{i}", "happy" if i % 2 else "sad", f"speaker{i // 2}") for i in range(8)]
@@ -64,10 +74,11 @@ def make_folds(
     clip_ids = [clip_id for clip_id, _, _ in ordered]
     given = [group for _, _, group in ordered]
     groups, joins = _join(given, clip_ids, copies)
-    most = max(Counter(labels).values(), default=0)
     notes = []
     if not ordered:
         return Folds({}, 0, "there are no labelled clips")
+    strata = None if target is None or target.kind == "class" else target.strata(labels)
+    most = int(strata.sum(axis=0).max()) if strata is not None else max(Counter(labels).values())
     if most < 2 or len(set(_join(clip_ids, clip_ids, copies)[0])) < 2:
         note = f"{len(ordered)} labelled clips and no class with two different ones: cross-validation is impossible"
         return Folds({clip_id: 0 for clip_id, _, _ in ordered}, 1, note)
@@ -87,6 +98,9 @@ def make_folds(
         parted = f" ({before} before copies were joined)" if before > there else ""
         why = f"no class has more than {most} clips" if most < there else f"there are {there} {units}{parted}"
         notes.append(f"{n} folds instead of {params.n}: {why}")
+    if strata is not None:
+        dealt = _deal(strata, groups, n, params.seed)
+        return Folds(dict(zip(clip_ids, dealt, strict=True)), n, "; ".join(notes))
     splitter = StratifiedGroupKFold(n, shuffle=True, random_state=params.seed)
     fold_of: dict[str, int] = {}
     with warnings.catch_warnings():
@@ -95,6 +109,38 @@ def make_folds(
         for fold, (_, held_out) in enumerate(splitter.split(np.zeros(len(ordered)), labels, groups)):
             fold_of.update({ordered[at][0]: fold for at in held_out})
     return Folds(fold_of, n, "; ".join(notes))
+
+
+def _deal(strata: NDArray[np.bool_], groups: Sequence[str], n: int, seed: int) -> list[int]:
+    """Deal groups into n folds so that each fold has its share of every stratum, and of all clips.
+
+    A group goes to the fold after which the shares differ least between the folds; groups whose strata are the most
+    uneven are dealt first, and groups that are alike in the order of the seed.
+
+    Args:
+        strata: bool (n, S), the strata that each clip is in.
+        groups: the group of each clip.
+        n: the number of folds.
+        seed: of the order of the groups.
+
+    Returns:
+        The fold of each clip.
+    """
+    names, of = np.unique(groups, return_inverse=True)
+    each = np.concatenate([strata, np.ones((len(strata), 1), dtype=bool)], axis=1)
+    counts = np.zeros((len(names), each.shape[1]))
+    np.add.at(counts, of, each)
+    whole = np.maximum(counts.sum(axis=0), 1)
+    order = np.random.default_rng(seed).permutation(len(names))
+    order = order[np.argsort(-counts[order].std(axis=1), kind="stable")]
+    dealt, fold_of = np.zeros((n, counts.shape[1])), np.zeros(len(names), dtype=np.int64)
+    for group in order:
+        # The sum of squares is least where the group fills what a fold lacks of rare strata, which count as much as
+        # frequent ones. Only the terms of the fold that the group goes to differ between the folds.
+        rises = (((dealt + counts[group]) / whole) ** 2 - (dealt / whole) ** 2).sum(axis=1)
+        fold_of[group] = int(rises.argmin())
+        dealt[fold_of[group]] += counts[group]
+    return [int(fold) for fold in fold_of[of]]
 
 
 def joined(sets: Iterable[Iterable[str]]) -> list[list[str]]:

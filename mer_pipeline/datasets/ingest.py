@@ -22,6 +22,7 @@ from mer_pipeline.base.clips import GIVEN, GIVEN_FACES, MANIFEST_SCHEMA, SPLITS,
 from mer_pipeline.base.errors import DatasetError
 from mer_pipeline.base.runs import Progress, quiet
 from mer_pipeline.base.runtime import Runtime
+from mer_pipeline.base.target import Target
 from mer_pipeline.config.project import Project
 from mer_pipeline.datasets.adapter import DatasetParams, make_adapter
 from mer_pipeline.datasets.duplicates import DigestContent, alike, copies, notes_on
@@ -65,8 +66,9 @@ def list_dataset(params: DatasetParams) -> Listing:
     if params.votes is not None:
         add_votes(listing, root / params.votes, params.classes)
     for name in params.truth:
-        add_truth(listing, root / name, params.classes)
+        add_truth(listing, root / name, params.predicts)
     add_groups(listing, params.group_pattern, params.order_pattern)
+    _check_labels(listing, params.predicts)
     listing.note_unread()
     given = [Vote(e.clip_id, GIVEN, "human", e.label) for e in listing.entries.values() if e.label is not None]
     listing.votes = sorted(
@@ -74,6 +76,19 @@ def list_dataset(params: DatasetParams) -> Listing:
         key=lambda vote: (vote.clip_id, vote.source != GIVEN, vote.source, vote.worker or "", vote.label),
     )
     return listing
+
+
+def _check_labels(listing: Listing, target: Target) -> None:
+    """Check that an adapter, which may be a user's own, gives labels of the target.
+
+    Raises:
+        DatasetError: a label is of another target.
+    """
+    if target.kind != "class":
+        for name, label in (*((e.clip_id, e.label) for e in listing.entries.values()), *listing.truth.items()):
+            if label is not None:
+                cells = zip(target.columns("label"), target.cells(label), strict=False)
+                target.read(dict(cells), "label", f"the adapter's label of '{name}'")
 
 
 @dataclass(frozen=True)
@@ -145,7 +160,8 @@ def ingest(
     check_quality("ingest", broken, len(rows), params.quality, quarantine)
 
     labelled = [(e.clip_id, e.label, e.group or e.clip_id) for e in entries if e.label is not None]
-    dealt = make_folds(labelled, params.folds, same)
+    target = params.dataset.predicts
+    dealt = make_folds(labelled, params.folds, same, target)
     counts = Counter(entry.split for entry in entries)
     manifest = to_table(rows, manifest_schema(entries))
     write_table(project.manifest, manifest)
@@ -156,7 +172,7 @@ def ingest(
     true_rows = [{"clip_id": k, "label": v} for k, v in sorted(listing.truth.items())]
     write_table(project.truth, to_table(true_rows, TRUTH_SCHEMA))
     fold_rows = [{"clip_id": k, "fold": v} for k, v in sorted(dealt.of.items())]
-    write_table(project.folds, to_table(fold_rows, FOLD_SCHEMA), {"note": dealt.note})
+    write_table(project.folds, to_table(fold_rows, FOLD_SCHEMA), {"note": dealt.note, **target.footer()})
     metrics = IngestMetrics(
         clips={split: counts[split] for split in SPLITS},
         groups=len({entry.group for entry in entries}),

@@ -13,8 +13,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 
 from mer_pipeline.base.clips import GIVEN, Clip
-from mer_pipeline.base.csv_files import check_label, clean, known, read_csv, read_label
+from mer_pipeline.base.csv_files import check_label, clean, known, read_csv
 from mer_pipeline.base.errors import DatasetError
+from mer_pipeline.base.target import Target
 
 
 @dataclass(frozen=True)
@@ -207,14 +208,16 @@ def _count(cell: str | None, path: Path) -> int | None:
     return int(text)
 
 
-def add_truth(listing: Listing, path: Path, classes: Sequence[str]) -> None:
+def add_truth(listing: Listing, path: Path, target: Target) -> None:
     """Read true labels, which are for evaluation only, from a CSV with the columns name and discrete.
+
+    For numbers, the CSV has the column of each dimension instead of discrete.
 
     Raises:
         DatasetError: as for `read_csv`; or if a label is unknown.
     """
-    for row in read_csv(path, ("name", "discrete")):
-        label = read_label(row["discrete"], classes, f"{path}, '{row['name']}'")
+    for row in read_csv(path, ("name", *target.columns("discrete"))):
+        label = target.read(row, "discrete", f"{path}, '{row['name']}'")
         if row["name"] in listing.entries and label is not None:
             listing.truth[row["name"]] = label
 

@@ -17,7 +17,7 @@ from typing import ClassVar
 
 from pydantic import model_validator
 
-from mer_pipeline.base.csv_files import check_label, clean, present, read_csv
+from mer_pipeline.base.csv_files import clean, present, read_csv
 from mer_pipeline.base.errors import DatasetError
 from mer_pipeline.datasets.adapter import Adapter, DatasetParams
 from mer_pipeline.datasets.listing import Listing, Note, add_media
@@ -88,8 +88,11 @@ class Mer2025(Adapter):
         add_media(listing, videos, sounds, faces)
         found = set(listing.entries)
         if train.exists():
-            for row in read_csv(train, ("name", "discrete")):
-                label = check_label(row["discrete"], self.params.classes, f"{train}, '{row['name']}'")
+            target = self.params.predicts
+            for row in read_csv(train, ("name", *target.columns("discrete"))):
+                label = target.read(row, "discrete", f"{train}, '{row['name']}'")
+                if label is None:
+                    raise DatasetError(f"{train}, '{row['name']}': a training clip needs a label")
                 listing.update(row["name"], train.name, split="train", label=label)
         if candidates.exists():
             for row in read_csv(candidates, ("name",)):

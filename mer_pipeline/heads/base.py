@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from pydantic import JsonValue
 
+from mer_pipeline.base.kind import Kind
 from mer_pipeline.base.modalities import Features, Indices, Matrix
 from mer_pipeline.config.section import Section
 from mer_pipeline.heads.scaler import Scaler
@@ -36,6 +37,8 @@ class Examples:
         fold: int64 (n,), the fold of each clip; NO_FOLD for a clip that is never held out.
         target: float32 (n, C), the distribution over the classes that is learnt for each clip.
         weight: float32 (n,), the weight of each clip in the loss, 1 on average.
+        kind: the kind of target. For sets of classes, `target` is 0 and 1; for numbers, it is the numbers, which are
+            standardised in a training job. `label` then says only which clips have the same label.
     """
 
     rows: Indices
@@ -43,6 +46,7 @@ class Examples:
     fold: Indices
     target: Matrix
     weight: Matrix
+    kind: Kind = "class"
 
     @classmethod
     def of(cls, rows: Indices, label: Indices, fold: Indices, classes: int) -> Examples:
@@ -51,7 +55,8 @@ class Examples:
 
     def at(self, keep: Indices) -> Examples:
         """Return the examples at these indices."""
-        return Examples(self.rows[keep], self.label[keep], self.fold[keep], self.target[keep], self.weight[keep])
+        rows, label, fold = self.rows[keep], self.label[keep], self.fold[keep]
+        return Examples(rows, label, fold, self.target[keep], self.weight[keep], self.kind)
 
     def and_(self, other: Examples) -> Examples:
         """Return these examples followed by the others."""
@@ -61,6 +66,7 @@ class Examples:
             np.concatenate([self.fold, other.fold]),
             np.concatenate([self.target, other.target]),
             np.concatenate([self.weight, other.weight]),
+            self.kind,
         )
 
 
@@ -116,7 +122,8 @@ class Logits:
     """The result of a head for n clips.
 
     Attributes:
-        values: float32 (n, C), log-probabilities up to a constant per row.
+        values: float32 (n, C), log-probabilities up to a constant per row; for the other kinds of target, what
+            `meaning` of objective.py takes.
         weights: float32 (n, M), the modality weights.
     """
 
@@ -134,6 +141,7 @@ class Head(ABC):
         seeded: whether the seed matters. If not, one seed is enough.
         searched: whether `train.search` chooses values for it.
         uses_validation: whether it needs a validation fold for early stopping. If not, it learns from that fold too.
+        kinds: the kinds of target that it can learn.
         version: a number to raise when the default of an option changes, because options with their default value are
             not part of the key of the head cache.
     """
@@ -143,6 +151,7 @@ class Head(ABC):
     seeded: ClassVar[bool] = True
     searched: ClassVar[bool] = False
     uses_validation: ClassVar[bool] = True
+    kinds: ClassVar[frozenset[Kind]] = frozenset({"class"})
     version: ClassVar[int] = 1
     params: Section
 

@@ -1,7 +1,8 @@
 """Early stopping: decide when the training of a network ends, and which of its weights are kept.
 
-The best epoch is the one with the highest weighted F1 on the validation fold; among equal ones, the one with the lowest
-cross-entropy there, because on twenty clips F1 often stays the same while the head still learns. Training ends
+The best epoch is the one with the highest figure on the validation fold (objective.py: weighted F1, mAP or CCC); among
+equal ones, the one with the lowest loss there, because on twenty clips F1 often stays the same while the head still
+learns. Training ends
 `patience` epochs after the best epoch. Without a validation fold, training ends after `patience` epochs and the last
 weights are kept.
 """
@@ -15,7 +16,7 @@ import torch
 from mer_pipeline.base.modalities import Matrix
 from mer_pipeline.config.train_params import NetworkParams
 from mer_pipeline.heads.base import Epoch, Examples, TrainingJob
-from mer_pipeline.scores.confusion import Confusion
+from mer_pipeline.heads.objective import figure
 
 
 @dataclass(frozen=True)
@@ -23,16 +24,15 @@ class ValidationScore:
     """The score of one epoch on the validation rows.
 
     Attributes:
-        value: weighted F1 and the negative mean cross-entropy; a larger tuple is better.
+        value: the figure of the kind of target and the negative mean loss; a larger tuple is better.
     """
 
     value: tuple[float, float]
 
     @classmethod
-    def of(cls, examples: Examples, logits: Matrix, cross_entropy: float, classes: int) -> ValidationScore:
-        """Return the score of these logits (n, C) on the examples; `cross_entropy` is the mean over the examples."""
-        f1 = Confusion.of(examples.label, logits.argmax(axis=1), classes).weighted_f1
-        return cls((f1, -cross_entropy))
+    def of(cls, examples: Examples, logits: Matrix, loss: float) -> ValidationScore:
+        """Return the score of these logits (n, C) on the examples; `loss` is the mean over the examples."""
+        return cls((figure(examples.kind, examples.label, examples.target, logits), -loss))
 
 
 @dataclass

@@ -18,8 +18,9 @@ from pydantic import ValidationError
 from torch import nn
 
 from mer_pipeline.base.errors import ParamsError, did_you_mean
+from mer_pipeline.base.kind import Kind
 from mer_pipeline.config.components import HEADS
-from mer_pipeline.config.head_entry import LATE, LATE_FUSION, without_late
+from mer_pipeline.config.head_entry import LATE, late_fusion, without_late
 from mer_pipeline.config.train_params import HeadName, TrainParams, Value, check_entry
 from mer_pipeline.heads.base import Head
 from mer_pipeline.heads.module import head_of_module
@@ -34,7 +35,7 @@ def head_of(name: HeadName, train: TrainParams) -> HeadSpec:
         ComponentError: its code is not built in, and can't be imported or is not a valid head.
     """
     if name.endswith(LATE):
-        return replace(head_of(without_late(name), train), name=name, late=head_of(LATE_FUSION, train))
+        return replace(head_of(without_late(name), train), name=name, late=head_of(late_fusion(train.heads), train))
     entry, where = train.entry(name), f"train.heads.{name}"
     kind = entry.kind or name
     head = _load(kind)
@@ -54,21 +55,42 @@ def head_of(name: HeadName, train: TrainParams) -> HeadSpec:
     return HeadSpec(name, kind, head, params)
 
 
-def check_heads(train: TrainParams, others: Mapping[str, HeadName]) -> None:
+def check_heads(train: TrainParams, others: Mapping[str, HeadName], kind: Kind | None = "class") -> None:
     """Check the options of all heads, those of `train` and those that other settings name.
 
     Args:
         train: the section `train`.
-        others: further heads, by the name of the setting that names them.
+        others: further heads, by the name of the setting that names them. They only serve classes, and are not looked
+            at for another kind of target.
+        kind: the kind of target that the heads of `train` must be able to learn; None: it is not known yet.
 
     Raises:
-        ParamsError: `head_of` raises it; or an entry of the search space names no option of the head, is neither a
-            valid range nor valid choices, lacks the present value, or has values that can't be combined.
+        ParamsError: `head_of` raises it; or a head can't learn the kind of target; or an entry of the search space
+            names no option of the head, is neither a valid range nor valid choices, lacks the present value, or has
+            values that can't be combined.
         ComponentError: `head_of` raises it.
     """
-    for name in dict.fromkeys((*train.heads, *others.values())):
+    for name in dict.fromkeys((*train.heads, *(others.values() if kind in ("class", None) else ()))):
         for spec in head_of(name, train).trained:
             _check_space(spec, train)
+    if kind is not None:
+        check_kind(train, kind)
+
+
+def check_kind(train: TrainParams, kind: Kind) -> None:
+    """Check that the heads of `train` can learn a kind of target.
+
+    Raises:
+        ParamsError: a head can't.
+    """
+    for name in train.heads:
+        for spec in head_of(name, train).trained:
+            if kind not in spec.head.kinds:
+                able = [one for one in HEADS.built_in if kind in _load(one).kinds]
+                raise ParamsError(
+                    f"train.heads.{name}: head '{spec.kind}' cannot learn dataset.target '{kind}'; heads that can are "
+                    f"{', '.join(able)}"
+                )
 
 
 def _check_space(spec: HeadSpec, train: TrainParams) -> None:
@@ -118,10 +140,15 @@ def _parts(train: TrainParams) -> list[HeadSpec]:
 
     A combination gives its two parts. An ensemble is left out.
     """
-    late = [LATE_FUSION] if any(name.endswith(LATE) for name in train.heads) else []
+    late = [late_fusion(train.heads)] if any(name.endswith(LATE) for name in train.heads) else []
     named = dict.fromkeys([*map(without_late, train.heads), *late])
     names = [name for name in named if _is_single(train.entry(name).kind or name)]
-    return [head_of(name, train) for name in names or filter(_is_single, HEADS.built_in)]
+    return [head_of(name, train) for name in names or filter(_is_usual, HEADS.built_in)]
+
+
+def _is_usual(kind: str) -> bool:
+    """Return whether a built-in head is one that learns classes and does not consist of other heads."""
+    return _is_single(kind) and "class" in _load(kind).kinds
 
 
 def _is_single(kind: str) -> bool:

@@ -8,10 +8,12 @@
     mask      bool (n, M), true where a clip has the modality
     returns   logits (n, C); or logits and modality weights (n, M), which are reported. No row may depend on another.
 
-`train` and `eval` are called as usual, so layers such as `nn.Dropout` work. The optimiser is AdamW, and the loss is
-cross-entropy. Standardisation, order of the rows, early stopping and refit are those of the built-in networks. Options
-of the head are the fields of a class `Params` derived from NetworkParams. Its rows of the ablation table are in
-`ablations` (base.py).
+`classes` is the number of values that are predicted for a clip, which are classes or numbers (objective.py).
+
+`train` and `eval` are called as usual, so layers such as `nn.Dropout` work. The optimiser is AdamW, and the loss that
+of the kind of target (losses.py). Standardisation, order of the rows, early stopping and refit are those of the
+built-in networks. Options of the head are the fields of a class `Params` derived from NetworkParams. Its rows of the
+ablation table are in `ablations` (base.py).
 
 The seed of a member decides its weights and all random numbers that its module draws from torch, so it does not depend
 on other members. Torch's generator is shared by all threads, so members can't be trained at once. The built-in networks
@@ -39,6 +41,8 @@ from mer_pipeline.config.train_params import NetworkParams
 from mer_pipeline.heads.base import GROUP, ComputeConfig, Epoch, Examples, Head, Logits, TrainingJob
 from mer_pipeline.heads.device_features import DeviceFeatures
 from mer_pipeline.heads.early_stopping import Progress, ValidationScore
+from mer_pipeline.heads.losses import disagreement, row_losses
+from mer_pipeline.heads.objective import ALL_KINDS
 
 log = logging.getLogger(__name__)
 
@@ -48,6 +52,7 @@ class ModuleHead(Head):
 
     Params = NetworkParams
     searched = True
+    kinds = ALL_KINDS
     module_type: ClassVar[type[nn.Module]]
     params: NetworkParams
     module: nn.Module
@@ -143,8 +148,10 @@ class ModuleHead(Head):
         for at in batches(torch.randperm(len(rows), generator=progress.order), progress.params.batch_size):
             x, mask = on_device.batch(rows[None, at].to(device))
             logits, _ = self.call(module, [matrix[0] for matrix in x], mask[0])
-            each = nn.functional.cross_entropy(logits, target[at].to(device), reduction="none")
-            loss = (each * weight[at].to(device)).mean()
+            values, own, share = logits[None], target[at].to(device)[None], weight[at].to(device)
+            loss = (row_losses(train.kind, values, own)[0] * share).mean()
+            if train.kind == "regression":
+                loss = loss + disagreement(values, own, share[None])[0]
             optimiser.zero_grad()
             with self.own_faults():
                 loss.backward()  # type: ignore[no-untyped-call]
@@ -165,8 +172,8 @@ class ModuleHead(Head):
                 x, mask = on_device.batch(at[None].to(device))
                 said.append(self.call(module, [matrix[0] for matrix in x], mask[0])[0])
         logits = torch.cat(said).cpu()
-        loss = nn.functional.cross_entropy(logits, torch.from_numpy(examples.target))
-        return ValidationScore.of(examples, logits.numpy(), float(loss), self.classes)
+        loss = row_losses(examples.kind, logits[None], torch.from_numpy(examples.target)[None]).mean()
+        return ValidationScore.of(examples, logits.numpy(), float(loss))
 
     def score(self, group: Features) -> Logits:
         """See `Head`."""

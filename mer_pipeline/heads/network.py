@@ -17,6 +17,7 @@ from mer_pipeline.config.train_params import NetworkParams
 from mer_pipeline.heads.base import ComputeConfig, Epoch, Head, Logits, TrainingJob
 from mer_pipeline.heads.early_stopping import Progress
 from mer_pipeline.heads.layers import Noise
+from mer_pipeline.heads.objective import ALL_KINDS
 from mer_pipeline.heads.stack import train_networks
 
 STACK_VALUES = 2**21  # the most parameters of a stack on a CPU: a larger one doesn't fit its caches and saves nothing
@@ -53,6 +54,7 @@ class NetworkHead(Head):
 
     Params = NetworkParams
     searched = True
+    kinds = ALL_KINDS
     rates: ClassVar[frozenset[str]] = frozenset({"lr", "weight_decay", "dropout"})
     params: NetworkParams
     network_type: ClassVar[type[Network]]

@@ -24,6 +24,7 @@ from mer_pipeline.heads.base import GROUP, Examples, TrainingJob
 from mer_pipeline.heads.device_features import DeviceFeatures
 from mer_pipeline.heads.early_stopping import Progress, ValidationScore
 from mer_pipeline.heads.layers import ALIGNED, Noise
+from mer_pipeline.heads.losses import batch_losses, row_losses
 
 STREAM = 1_000_003  # the distance between the seeds for the dropout of two epochs
 
@@ -146,7 +147,7 @@ def train_networks(
     *,
     decoupled_decay: bool,
 ) -> list[Progress]:
-    """Train each network on its job by cross-entropy. Each network gets its weights after the best epoch.
+    """Train each network on its job by the loss of its kind of target. It gets its weights after the best epoch.
 
     Args:
         networks: one network per job, all of one shape.
@@ -199,7 +200,7 @@ def _epoch(stack: Stack, on_device: DeviceFeatures, members: Sequence[Progress],
     total = torch.zeros(len(members), device=device)
     for part, filled in zip(batches, batches.filled.T, strict=True):
         logits, _ = stack.network(*on_device.batch(batches.rows[:, part]), noise)
-        losses = (_cross_entropy(logits, batches.target[:, part]) * batches.weight[:, part]).sum(dim=1)
+        losses = batch_losses(each[0].kind, logits, batches.target[:, part], batches.weight[:, part])
         stack.step(losses, filled.nonzero().flatten().tolist())
         total += losses.detach() * filled.to(device)
     return [loss / len(one.rows) for loss, one in zip(total.tolist(), each, strict=True)]
@@ -219,17 +220,11 @@ def _validate(
     with torch.no_grad():
         for part in batches:
             logits, _ = stack.network(*on_device.batch(batches.rows[:, part]))
-            losses.append(_cross_entropy(logits, batches.target[:, part]))
+            losses.append(row_losses(members[0].job.train.kind, logits, batches.target[:, part]))
             said.append(logits)
     loss, told = torch.cat(losses, dim=1).cpu(), torch.cat(said, dim=1).cpu().numpy()
     seen: list[ValidationScore | None] = []
     for k, examples in enumerate(each):
         n = len(examples.rows)
-        seen.append(ValidationScore.of(examples, told[k, :n], float(loss[k, :n].mean()), classes) if n else None)
+        seen.append(ValidationScore.of(examples, told[k, :n], float(loss[k, :n].mean())) if n else None)
     return seen
-
-
-def _cross_entropy(logits: Tensor, target: Tensor) -> Tensor:
-    """Return the cross-entropy of each row, (K, n), for logits and target distributions (K, n, C)."""
-    rows = nn.functional.cross_entropy(logits.flatten(0, 1), target.flatten(0, 1), reduction="none")
-    return rows.view(target.shape[:2])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from mer_pipeline.metrics.base import Figures, MetricFile
 from mer_pipeline.metrics.scores import Baselines, Calibration, ClassScore, Counts, GroupedScore, Score
+from mer_pipeline.metrics.target import TargetTest
 
 
 class SelectedScore(GroupedScore):
@@ -43,6 +44,7 @@ class PredictMetrics(MetricFile):
         flagged: the number of clips that were predicted without any modality or without a head.
         priors: the shares of the classes that the prior shift corrects to, by split and class; empty without a shift.
         warnings: what a reviewer would ask about these scores (scores/warnings.py).
+        target: the scores on the candidates where sets of classes or numbers are predicted; `test` is then None.
     """
 
     STAGE = "predict"
@@ -54,3 +56,4 @@ class PredictMetrics(MetricFile):
     flagged: int
     priors: dict[str, dict[str, float]]
     warnings: tuple[str, ...]
+    target: TargetTest | None = None

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from pydantic import ConfigDict
 
+from mer_pipeline.base.kind import Kind
 from mer_pipeline.config.train_params import VISUAL, Value
 from mer_pipeline.metrics.base import Figures, MetricFile
 from mer_pipeline.metrics.scores import Baselines, Calibration, ClassScore, Counts, GroupedScore, Reliability, Score
+from mer_pipeline.metrics.target import TargetScores
 
 
 class HeadScores(Figures):
@@ -122,8 +124,10 @@ class TrainMetrics(TrainedRun):
         single: the scores of the heads on one modality, by the name of the modality and then of the head.
         labels: the number of labels that refinement changed, and their agreement with the true labels.
         pseudo: the number of clips that are trained on with a pseudo-label.
-        baselines: what is had without looking at a clip; None if nothing is trained.
+        baselines: what is had without looking at a clip; None if nothing is trained, or no classes are predicted.
         warnings: what a reviewer would ask about these scores (scores/warnings.py).
+        target: the scores where sets of classes or numbers are predicted. `heads` and `single` are then empty, and
+            `classes` has the names of what is predicted.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -143,6 +147,12 @@ class TrainMetrics(TrainedRun):
     pseudo: int
     baselines: TrainBaselines | None
     warnings: tuple[str, ...]
+    target: TargetScores | None = None
+
+    @property
+    def kind(self) -> Kind:
+        """The kind of target."""
+        return "class" if self.target is None else self.target.kind
 
     @property
     def encoders(self) -> tuple[str, ...]:

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 
-from jinja2 import Environment, StrictUndefined
+from jinja2 import Environment, FunctionLoader, StrictUndefined
 from markupsafe import Markup
 
 from mer_pipeline.base.atomic import atomic_write
@@ -28,6 +28,7 @@ from mer_pipeline.report.ablation import forests
 from mer_pipeline.report.collect import STAGES, Facts, collect
 from mer_pipeline.report.gallery import KINDS, Card, gallery
 from mer_pipeline.report.sources import footer, parts, sha256
+from mer_pipeline.report.target import target_view
 from mer_pipeline.report.trust import trust
 
 GALLERY = 24  # the most clips that the gallery shows, by default
@@ -103,9 +104,12 @@ def render(
     """
     here = files(__package__)
     style = here.joinpath("style.css").read_text(encoding="utf-8")
-    engine = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    loader = FunctionLoader(lambda name: here.joinpath(name).read_text(encoding="utf-8"))
+    engine = Environment(
+        loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
     engine.filters.update(pct=_pct, points=_points, heat=_heat, cap=_capital)
-    return engine.from_string(here.joinpath("template.html.jinja").read_text(encoding="utf-8")).render(
+    return engine.get_template("template.html.jinja").render(
         title=title,
         style=Markup(style),  # the only text that is not escaped; it is part of this package
         policy=POLICY.format(style=csp_hash(style)),
@@ -122,6 +126,7 @@ def render(
         remarks=views.remarks(facts),
         single=views.single_tables(facts),
         detail=views.detail(facts),
+        target=target_view(facts),
         weights=modality_maps.weights(facts),
         importance=modality_maps.importance(facts),
         labels=views.labels(facts),

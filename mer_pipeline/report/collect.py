@@ -13,6 +13,7 @@ from pathlib import Path
 
 from mer_pipeline.base.clips import Row
 from mer_pipeline.base.errors import StageError
+from mer_pipeline.base.kind import outputs_column
 from mer_pipeline.config.project import Project
 from mer_pipeline.metrics.ablation import AblationMetrics
 from mer_pipeline.metrics.labels import LabelMetrics
@@ -43,7 +44,7 @@ class Guess:
     Attributes:
         head: the name of the head.
         label: the predicted class.
-        probabilities: the probability of each class.
+        probabilities: the probability of each class; where numbers are predicted, the numbers.
         weights: the weight of each modality, None for an absent one; empty if the head has none.
         importance: the importance of each modality, None for an absent one; empty if it was not measured.
         flag: a remark on an unusual prediction.
@@ -138,7 +139,8 @@ def collect(project: Project, classes: Sequence[str]) -> Facts:
         StageError: a required file is missing, or a file does not have the form that the stages write.
     """
     train = TrainMetrics.read(project.metrics("train"))
-    if train.classes != tuple(classes):
+    kind = train.kind
+    if kind != "regression" and train.classes != tuple(classes):
         raise StageError(
             f"{project.metrics('train')} is about the classes {', '.join(train.classes)}, params.yaml names "
             f"{', '.join(classes)}; {REMEDY}"
@@ -153,17 +155,17 @@ def collect(project: Project, classes: Sequence[str]) -> Facts:
     )
     known = set(clips)
     return Facts(
-        classes=tuple(classes),
+        classes=train.classes,
         metrics=metrics,
         clips=clips,
         truth={
             str(row["clip_id"]): str(row["label"])
             for row in read_rows(project.truth, ["clip_id", "label"])
-            if row["clip_id"] in known and row["label"] in classes
+            if row["clip_id"] in known and (kind != "class" or row["label"] in classes)
         },
         labels=_labels(project.labels, known),
-        predictions={i: g for i, g in _predictions(project.predictions, len(classes)) if i in known},
-        out_of_fold=_out_of_fold(project.out_of_fold, len(classes), known),
+        predictions=_predictions(project.predictions, train, known),
+        out_of_fold=_out_of_fold(project.out_of_fold, train, known),
         coverage=coverage,
         problems=problems,
         lacking=lacking,
@@ -207,21 +209,22 @@ def _labels(path: Path, known: set[str]) -> dict[str, Refined]:
     return {row.clip_id: row for row in sorted(rows, key=lambda row: row.clip_id)}
 
 
-def _predictions(path: Path, classes: int) -> list[tuple[str, Guess]]:
-    columns = ["clip_id", "head", "label", "probabilities", "weights", "importance", "flag"]
-    return [(str(row["clip_id"]), _guess(row, classes, path)) for row in read_rows(path, columns)]
+def _predictions(path: Path, train: TrainMetrics, known: set[str]) -> dict[str, Guess]:
+    rows = read_rows(path, ["clip_id", "head", "label", outputs_column(train.kind), "weights", "importance", "flag"])
+    return {str(row["clip_id"]): _guess(row, train, path) for row in rows if row["clip_id"] in known}
 
 
-def _out_of_fold(path: Path, classes: int, known: set[str]) -> dict[str, dict[str, Guess]]:
+def _out_of_fold(path: Path, train: TrainMetrics, known: set[str]) -> dict[str, dict[str, Guess]]:
     found: dict[str, dict[str, Guess]] = {}
-    for row in read_rows(path, ["clip_id", "head", "label", "probabilities", "weights"]):
+    for row in read_rows(path, ["clip_id", "head", "label", outputs_column(train.kind), "weights"]):
         if row["clip_id"] in known:
-            found.setdefault(str(row["head"]), {})[str(row["clip_id"])] = _guess(row, classes, path)
+            found.setdefault(str(row["head"]), {})[str(row["clip_id"])] = _guess(row, train, path)
     return found
 
 
-def _guess(row: Row, classes: int, path: Path) -> Guess:
-    probabilities = tuple(value or 0.0 for value in numbers(row["probabilities"]))
+def _guess(row: Row, train: TrainMetrics, path: Path) -> Guess:
+    classes = len(train.classes)
+    probabilities = tuple(value or 0.0 for value in numbers(row[outputs_column(train.kind)]))
     if probabilities and len(probabilities) != classes:
         raise StageError(f"{path} has {len(probabilities)} probabilities for {classes} classes; {REMEDY}")
     head, label, flag = text(row["head"]) or "", text(row["label"]) or "", text(row.get("flag"))

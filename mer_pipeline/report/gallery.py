@@ -13,6 +13,7 @@ from hashlib import blake2b
 from itertools import zip_longest
 
 from mer_pipeline.base.clips import Row
+from mer_pipeline.base.target import PART
 from mer_pipeline.config.project import Project
 from mer_pipeline.report.collect import Facts, Guess, number, numbers, text
 from mer_pipeline.report.pictures import outline, thumbnail
@@ -96,7 +97,8 @@ def clips_to_show(facts: Facts, size: int) -> list[str]:
 def kinds_of(facts: Facts, clip_id: str) -> tuple[str, ...]:
     """Return the kinds of a clip as keys of KINDS; there is at least one."""
     guess, answer = facts.guess(clip_id), facts.answer(clip_id)
-    verdict = ("right" if guess.label == answer else "wrong") if guess and answer else "open"
+    judged = guess and answer and _ranges(facts) is None  # a number is hardly ever exactly right
+    verdict = ("right" if guess.label == answer else "wrong") if guess and judged else "open"
     refined = facts.labels.get(clip_id)
     odd = clip_id in facts.lacking or (guess is not None and guess.flag is not None)
     return (verdict, *(["changed"] if refined and refined.changed else []), *(["odd"] if odd else []))
@@ -177,7 +179,17 @@ def _probabilities(facts: Facts, guess: Guess | None) -> tuple[Bar, ...]:
     if guess is None:
         return ()
     pairs = zip(facts.classes, guess.probabilities, strict=False)
-    return tuple(Bar(name, value, min(1.0, max(0.0, value)), name == guess.label) for name, value in pairs)
+    if (ranges := _ranges(facts)) is not None:
+        parts = zip(pairs, ranges, strict=False)
+        return tuple(Bar(name, value, (value - low) / (high - low)) for (name, value), (low, high) in parts)
+    said = set(guess.label.split(PART))
+    return tuple(Bar(name, value, min(1.0, max(0.0, value)), name in said) for name, value in pairs)
+
+
+def _ranges(facts: Facts) -> tuple[tuple[float, float], ...] | None:
+    """Return the ranges of the numbers that are predicted; None where classes are."""
+    found = facts.metrics.train.target
+    return None if found is None else found.ranges
 
 
 def _weights(facts: Facts, guess: Guess | None) -> tuple[Bar, ...]:

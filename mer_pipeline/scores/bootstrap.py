@@ -11,7 +11,7 @@ together get the same draws, so their differences are paired. The seed of the dr
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -99,6 +99,16 @@ def resample(
         own = _own(at, units.of, units.count, width)
         counts = np.concatenate([_times(random, units.count, rows) @ own for rows in _blocks(resamples)])
     return np.moveaxis(counts.astype(np.int64).reshape(resamples, len(predictions), classes, classes), 0, 1)
+
+
+def times_drawn(units: Units, resamples: int = RESAMPLES, seed: int = SEED) -> Iterator[FloatArray]:
+    """Yield how often each unit is drawn, float64 (rows, G), in blocks of resamples.
+
+    This is for scores that are no functions of the confusion matrix. All calls get the same draws.
+    """
+    random = np.random.default_rng(seed)
+    for rows in _blocks(resamples):
+        yield _times(random, units.count, rows)
 
 
 def middle(values: FloatArray) -> tuple[float, float]:

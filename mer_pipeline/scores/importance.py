@@ -6,6 +6,9 @@ The class c is the predicted one, or the label if labels are given. A positive v
 a negative one that it speaks against c, and an absent modality has 0. If two modalities carry the same information,
 both have low importance, because each one replaces the other when that is hidden. Importance is measured because the
 modality weights α of a head don't show what a prediction depends on (docs/method.md).
+
+Where sets of classes or numbers are predicted, there is no single predicted class. The importance is then how far the
+probabilities or the numbers move, the mean absolute difference over the classes or dimensions (`moves_left_out`).
 """
 
 from __future__ import annotations
@@ -40,3 +43,16 @@ def leave_one_out(predict: Callable[[Features], Matrix], features: Features, lab
         left.append(predict(Features(features.names, features.x, mask))[rows, of])
     logs = np.log(np.maximum(np.stack([whole[rows, of], *left], axis=1), FLOOR))
     return np.asarray(logs[:, :1] - logs[:, 1:], dtype=np.float32)
+
+
+def moves_left_out(predict: Callable[[Features], Matrix], features: Features) -> Matrix:
+    """Return how far the outputs of each clip move when each modality is hidden, float32 (n, M), never negative.
+
+    The arguments are those of `leave_one_out`; `predict` may return numbers.
+    """
+    whole, moves = predict(features), []
+    for m in range(len(features.names)):
+        mask = features.mask.copy()
+        mask[:, m] = False
+        moves.append(np.abs(predict(Features(features.names, features.x, mask)) - whole).mean(axis=1))
+    return np.asarray(np.stack(moves, axis=1), dtype=np.float32)

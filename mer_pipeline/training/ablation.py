@@ -28,8 +28,9 @@ from mer_pipeline.scores.differences import compare
 from mer_pipeline.scores.evaluation import read_groups
 from mer_pipeline.scores.prior_shift import shift_out_of_fold
 from mer_pipeline.scores.score import score
-from mer_pipeline.training.cross_validation import per_fold, read_labels
+from mer_pipeline.training.cross_validation import per_fold
 from mer_pipeline.training.head_cache import HeadCache
+from mer_pipeline.training.labels import read_labels
 from mer_pipeline.training.member import fixed_threads
 from mer_pipeline.training.task import Task
 from mer_pipeline.training.train import why_empty

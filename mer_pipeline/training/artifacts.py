@@ -22,11 +22,14 @@ from safetensors.numpy import load_file, save_file
 
 from mer_pipeline.base.csv_files import write_csv as write_csv
 from mer_pipeline.base.errors import StageError
+from mer_pipeline.base.kind import Kind, outputs_column
 from mer_pipeline.base.modalities import Matrix
+from mer_pipeline.base.target import Target, target_of
 from mer_pipeline.config.project import CONFIG
 from mer_pipeline.config.section import Section
 from mer_pipeline.config.train_params import VISUAL, HeadName, TrainParams
 from mer_pipeline.heads.make import head_of
+from mer_pipeline.heads.objective import Standard
 from mer_pipeline.heads.scaler import Scaler
 from mer_pipeline.heads.spec import HeadSpec
 from mer_pipeline.training.member import Combination, Member
@@ -47,6 +50,19 @@ class FusionConfig(Section):
     selected: HeadName | None
     temperature: float = 1.0  # of the selected head's probabilities; out_of_fold.parquet does not use it
     empty: str | None
+    target: dict[str, str] = Field(default_factory=dict)  # `Target.footer`; not written for classes, which have none
+    thresholds: tuple[float, ...] | None = None  # of the classes of a set; not written for other kinds
+    constant: tuple[float, ...] | None = None  # the mean of the given labels as numbers; not written for classes
+
+    @property
+    def predicts(self) -> Target:
+        """What is predicted."""
+        return target_of(self.target, self.classes)
+
+    def text(self) -> str:
+        """Return the content of config.json. Without a target of its own, it is that of older versions."""
+        unset = {name for name in ("target", "thresholds", "constant") if not getattr(self, name)}
+        return self.model_dump_json(indent=2, exclude=unset) + "\n"
 
     @property
     def encoders(self) -> dict[str, int]:
@@ -74,6 +90,8 @@ def member_tensors(member: Member | Combination, names: Sequence[str]) -> dict[s
         each = {OWN: member_tensors(member.own, names), LATE: member_tensors(member.late, names)}
         return {f"{part}{name}": array for part, tensors in each.items() for name, array in tensors.items()}
     tensors = {"prior": member.prior}
+    if member.standard is not None:
+        tensors |= {"target.mean": member.standard.mean, "target.scale": member.standard.scale}
     for name, mean, inverse in zip(names, member.scaler.mean, member.scaler.inverse, strict=True):
         tensors |= {f"scaler.{name}.mean": mean, f"scaler.{name}.inverse": inverse}
     if member.head is not None:
@@ -89,6 +107,7 @@ def member_from(
     dims: tuple[int, ...],
     classes: int,
     spec: HeadSpec,
+    kind: Kind = "class",
 ) -> Member | Combination:
     """Return the member that the arrays of `member_tensors` describe.
 
@@ -96,25 +115,31 @@ def member_from(
         tensors: the arrays by name.
         names: the names of the modalities.
         dims: the number of values of each modality.
-        classes: the number of classes.
+        classes: the number of classes, or of numbers.
         spec: the head.
+        kind: the kind of target.
 
     Raises:
         KeyError: an array is missing.
         RuntimeError: the arrays do not fit the head.
     """
     if spec.late is None:
-        return _single(tensors, names, dims, classes, spec)
+        return _single(tensors, names, dims, classes, spec, kind)
 
     def part(prefix: str, own: HeadSpec) -> Member:
         mine = {name.removeprefix(prefix): array for name, array in tensors.items() if name.startswith(prefix)}
-        return _single(mine, names, dims, classes, own)
+        return _single(mine, names, dims, classes, own, kind)
 
     return Combination(part(OWN, spec.alone), part(LATE, spec.late))
 
 
 def _single(
-    tensors: Mapping[str, Matrix], names: Sequence[str], dims: tuple[int, ...], classes: int, spec: HeadSpec
+    tensors: Mapping[str, Matrix],
+    names: Sequence[str],
+    dims: tuple[int, ...],
+    classes: int,
+    spec: HeadSpec,
+    kind: Kind,
 ) -> Member:
     """Do the same as `member_from` for a head that is no combination."""
     mean, inverse = ([tensors[f"scaler.{name}.{part}"] for name in names] for part in ("mean", "inverse"))
@@ -125,7 +150,9 @@ def _single(
         adapted = spec.with_values(chosen)
         built = adapted.head(dims, classes, adapted.params)
         built.restore(learnt)
-    return Member(Scaler(tuple(mean), tuple(inverse)), built, tensors["prior"], chosen)
+    numbers = kind == "regression"
+    standard = Standard(tensors["target.mean"], tensors["target.scale"]) if numbers else None
+    return Member(Scaler(tuple(mean), tuple(inverse)), built, tensors["prior"], chosen, kind, standard)
 
 
 def save_member(path: Path, member: Member | Combination, names: Sequence[str]) -> None:
@@ -144,7 +171,8 @@ def load_member(path: Path, config: FusionConfig, modality: str | None, head: He
     names = config.modalities if modality is FUSED else (modality,)
     try:
         sizes = tuple(dims[name] for name in names)
-        return member_from(load_file(path), names, sizes, len(config.classes), head_of(head, config.params))
+        spec, kind = head_of(head, config.params), config.predicts.kind
+        return member_from(load_file(path), names, sizes, len(config.classes), spec, kind)
     except (OSError, SafetensorError, KeyError, RuntimeError) as error:
         raise StageError(f"{path} is no member of this fusion ({error}); run `dvc repro train`") from None
 
@@ -161,10 +189,11 @@ def load_config(root: Path) -> FusionConfig:
         raise StageError(f"{root / CONFIG} cannot be read ({error}); run `dvc repro train`") from None
 
 
-def predictions_schema(classes: int, *extra: pa.Field) -> pa.Schema:
+def predictions_schema(classes: int, *extra: pa.Field, kind: Kind = "class") -> pa.Schema:
     """Return the common columns of out_of_fold.parquet and data/predictions.parquet.
 
-    They are clip_id, the columns in `extra`, and then the head's name, label, probabilities and modality weights.
+    They are clip_id, the columns in `extra`, and then the head's name, label, probabilities and modality weights. Where
+    numbers are predicted, the column `values` stands in place of `probabilities`.
     """
     return pa.schema(
         [
@@ -172,7 +201,7 @@ def predictions_schema(classes: int, *extra: pa.Field) -> pa.Schema:
             *extra,
             pa.field("head", pa.string()),
             pa.field("label", pa.string(), nullable=False),
-            pa.field("probabilities", pa.list_(pa.float32(), classes), nullable=False),
+            pa.field(outputs_column(kind), pa.list_(pa.float32(), classes), nullable=False),
             pa.field("weights", pa.list_(pa.float32())),
         ]
     )

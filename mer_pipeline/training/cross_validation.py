@@ -16,22 +16,20 @@ fold: they are never used for validation, never scored, and not counted in the p
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
-import pyarrow.parquet as pq
 
-from mer_pipeline.base.errors import StageError
-from mer_pipeline.base.modalities import Features, Indices, Matrix
-from mer_pipeline.config.project import Project
+from mer_pipeline.base.modalities import Features, Indices
 from mer_pipeline.config.train_params import CrossValidationParams, HeadName, TrainParams
 from mer_pipeline.heads.base import NO_FOLD, ComputeConfig, Examples
 from mer_pipeline.heads.make import head_of
 from mer_pipeline.heads.spec import HeadSpec
 from mer_pipeline.labels.judges import FINAL
-from mer_pipeline.labels.pseudo_table import read_pseudo
 from mer_pipeline.labels.votes import MISSING
+from mer_pipeline.training.labels import Labels as Labels
+from mer_pipeline.training.labels import read_labels as read_labels
 from mer_pipeline.training.member import HERE, Plan, fit_plans
 from mer_pipeline.training.search import Fold, search
 from mer_pipeline.training.targets import as_asked
@@ -39,90 +37,6 @@ from mer_pipeline.training.validated import Trained, Validated, combine
 
 PLAIN = CrossValidationParams()
 FEWEST_FOLDS = 3  # one fold is held out, one is voted on or scored, and one is learnt from
-
-
-@dataclass(frozen=True)
-class Labels:
-    """The labels of n labelled clips in k folds, and of m clips of the pool, as int64 class indices.
-
-    Attributes:
-        clip_ids: the ids of the labelled clips, sorted.
-        fold: int64 (n,), the fold of each clip, from 0 to k - 1.
-        given: int64 (n,), the given labels.
-        final: int64 (n,), the labels refined with all votes.
-        held_out: int64 (k, n), at [f] the labels refined without fold f; MISSING on the clips of fold f.
-        true: int64 (n,), the true labels, MISSING where they are not known.
-        pseudo_ids: the ids of the m clips of the pool. In features, their rows follow those of the labelled clips.
-        pseudo: int64 (k, m), at [f] the pseudo-labels for the head that is scored on fold f, MISSING where none.
-        posterior: float32 (k + 1, n, C), the posteriors of the refinement: at [f] without fold f, with zeros on the
-            clips of fold f, and at [FINAL] with all votes. None if nothing was refined.
-    """
-
-    clip_ids: tuple[str, ...]
-    fold: Indices
-    given: Indices
-    final: Indices
-    held_out: Indices
-    true: Indices
-    pseudo_ids: tuple[str, ...] = ()
-    pseudo: Indices = field(default_factory=lambda: np.zeros((0, 0), dtype=np.int64))
-    posterior: Matrix | None = None
-
-    @property
-    def all_ids(self) -> tuple[str, ...]:
-        """The ids of all clips whose features are needed, in the order of the rows of the features."""
-        return self.clip_ids + self.pseudo_ids
-
-    @property
-    def folds(self) -> int:
-        """The number k of folds."""
-        return len(self.held_out)
-
-
-def read_labels(project: Project, classes: Sequence[str], *, truth: bool = True, pseudo: bool = True) -> Labels:
-    """Read the labels and folds, with the true labels and the pseudo-labels on request.
-
-    Args:
-        project: the paths of the tables.
-        classes: the classes, in order.
-        truth: whether to read the true labels.
-        pseudo: whether to read the pseudo-labels.
-
-    Raises:
-        StageError: the tables of labels, folds and pseudo-labels do not fit each other.
-    """
-    index = {label: c for c, label in enumerate(classes)}
-    table = pq.read_table(project.folds)
-    fold_of: dict[str, int] = dict(zip(table["clip_id"].to_pylist(), table["fold"].to_pylist(), strict=True))
-    clip_ids = sorted(fold_of)
-    position = {clip_id: i for i, clip_id in enumerate(clip_ids)}
-    k = max(fold_of.values(), default=-1) + 1
-    given = np.full(len(clip_ids), MISSING, dtype=np.int64)
-    refined = np.full((k + 1, len(clip_ids)), MISSING, dtype=np.int64)  # the last row is FINAL
-    posterior = np.zeros((*refined.shape, len(classes)), dtype=np.float32)
-    table = pq.read_table(project.labels, columns=["clip_id", "held_out_fold", "given", "label", "posterior"])
-    said = table["posterior"].combine_chunks().flatten().to_numpy().reshape(-1, len(classes))
-    for row, q in zip(table.drop_columns("posterior").to_pylist(), said, strict=True):
-        if row["clip_id"] in position and FINAL <= row["held_out_fold"] < k:
-            i = position[row["clip_id"]]
-            given[i] = index[row["given"]]
-            refined[row["held_out_fold"], i] = index[row["label"]]
-            posterior[row["held_out_fold"], i] = q
-    fold = np.array([fold_of[clip_id] for clip_id in clip_ids], dtype=np.int64)
-    if ((refined[:k] == MISSING) != (fold == np.arange(k)[:, None])).any() or (refined[FINAL] == MISSING).any():
-        raise StageError(
-            f"{project.labels} was not made from {project.folds}: their clips differ; run `dvc repro labels`"
-        )
-    true_of: dict[str, str] = {}
-    if truth:
-        known = pq.read_table(project.truth)
-        true_of = dict(zip(known["clip_id"].to_pylist(), known["label"].to_pylist(), strict=True))
-    true = np.array([index[true_of[c]] if c in true_of else MISSING for c in clip_ids], dtype=np.int64)
-    found = Labels(tuple(clip_ids), fold, given, refined[FINAL], refined[:k], true, posterior=posterior)
-    if not pseudo:
-        return found
-    ids, taken = read_pseudo(project.pseudo, k, classes)
-    return replace(found, pseudo_ids=ids, pseudo=taken)
 
 
 def cross_validate(
@@ -162,7 +76,7 @@ def validate(
     searches = None
     if is_searched(spec, labels, params):
         asked = problems(spec, labels, classes, params)
-        searches = search(spec, features, labels.given, asked, classes, params, compute, tick)
+        searches = search(spec, features, labels.figure, asked, classes, params, compute, tick)
     own = [spec if searches is None else searches[f].apply(spec) for f in range(labels.folds)]
     plans = [Plan(splits[f], seed, own[f]) for seed in seeds for f in range(labels.folds)]
     fitted = iter(fit_plans(features, plans, classes, compute, tick))
@@ -177,6 +91,8 @@ def validate(
             predicted = member.predict(features.take(scored))
             probabilities[s, scored], weights[s, scored] = predicted.probabilities, predicted.weights
             by_prior[scored] |= predicted.by_prior
+    if labels.coded is not None:
+        probabilities = labels.coded.target.bounded(probabilities)
     return Validated(members, probabilities, weights, by_prior, searches)
 
 
@@ -219,12 +135,13 @@ def split(
         params: `targets` and `class_weights` are used.
     """
     others = np.flatnonzero(labels.fold != f)
-    own = Examples.of(others, labels.held_out[f, others], labels.fold[others], classes)
+    own = labels.examples(others, labels.held_out[f, others], labels.fold[others], classes)
     posterior = None if labels.posterior is None else labels.posterior[f]
     learnt = as_asked(own.and_(_pseudo(labels, f, classes)), posterior, params)
     beside = learnt.fold == (f + 1) % labels.folds
     train, validation = learnt.at(np.flatnonzero(~beside)), learnt.at(np.flatnonzero(beside))
-    if uses_validation and labels.folds > 2 and np.isin(validation.label, train.label[train.fold != NO_FOLD]).all():
+    met = labels.kind != "class" or np.isin(validation.label, train.label[train.fold != NO_FOLD]).all()
+    if uses_validation and labels.folds > 2 and met:
         return train, validation
     return learnt, None
 
@@ -243,7 +160,7 @@ def without(labels: Labels, held_out: int) -> tuple[Indices, Labels]:
     if posterior is not None:
         posterior = np.tile(posterior[held_out, rows], (len(folds) + 1, 1, 1))
     names = tuple(labels.clip_ids[i] for i in rows)
-    return rows, Labels(names, fold, given, learnt, seen, unknown, posterior=posterior)
+    return rows, Labels(names, fold, given, learnt, seen, unknown, posterior=posterior, coded=labels.coded)
 
 
 def problems(spec: HeadSpec, labels: Labels, classes: int, params: CrossValidationParams) -> list[list[Fold]]:
@@ -271,4 +188,4 @@ def _pseudo(labels: Labels, f: int, classes: int) -> Examples:
     """Return the clips of the pool with a pseudo-label for the head of fold f; they belong to no fold."""
     label = labels.pseudo[f] if labels.pseudo_ids else np.zeros(0, dtype=np.int64)
     taken = np.flatnonzero(label != MISSING)
-    return Examples.of(len(labels.fold) + taken, label[taken], np.full_like(taken, NO_FOLD), classes)
+    return labels.examples(len(labels.fold) + taken, label[taken], np.full_like(taken, NO_FOLD), classes)

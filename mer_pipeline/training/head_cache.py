@@ -18,6 +18,7 @@ import pyarrow as pa
 from safetensors.numpy import load, save
 
 from mer_pipeline.base.errors import ReadOnlyStore
+from mer_pipeline.base.kind import Kind
 from mer_pipeline.base.modalities import Features
 from mer_pipeline.base.runtime import INTRA_OP_THREADS, Runtime
 from mer_pipeline.config.train_params import CrossValidationParams, HeadName, TrainParams
@@ -30,7 +31,8 @@ from mer_pipeline.store.packs import PackSet
 from mer_pipeline.store.store import Store
 from mer_pipeline.tables.rows import complete_row, digest, stage_schema, to_table
 from mer_pipeline.training.artifacts import member_from, member_tensors
-from mer_pipeline.training.cross_validation import Labels, is_searched, members_of, validate
+from mer_pipeline.training.cross_validation import is_searched, members_of, validate
+from mer_pipeline.training.labels import Labels
 from mer_pipeline.training.member import HERE
 from mer_pipeline.training.search import FoldSearch
 from mer_pipeline.training.validated import Trained, Validated, combine
@@ -98,7 +100,7 @@ class HeadCache:
                 pack_set.open_for_writing()  # marks the pack set as in use
             for _ in range(members_of(name, labels, params)):
                 tick()
-            return _unpack(table["blob"][0].as_py(), spec, features, classes)
+            return _unpack(table["blob"][0].as_py(), spec, features, classes, labels.kind)
         validated = validate(spec, features, labels, classes, params, tick, self._compute)
         row = complete_row(
             f"{name} on {'+'.join(features.names)}", key, {"blob": _pack(validated, features)}, None, SCHEMA
@@ -132,8 +134,11 @@ def head_fingerprint(spec: HeadSpec, device: str) -> Fingerprint:
 def key_of(name: HeadName, features: Features, labels: Labels, classes: int, params: TrainParams) -> str:
     """Return the digest of everything except the code that determines a cross-validation without a search."""
     spec, settings = head_of(name, params), CrossValidationParams.model_fields.keys() - TOLD
+    coded = labels.coded
+    other = {} if coded is None else {"target": coded.target.footer(), "rows": coded.rows}  # classes have older keys
     return digest(
         {
+            **other,
             "head": json.dumps(spec.key),
             "seeds": list(spec.seeds(params)),
             "names": features.names,
@@ -158,12 +163,12 @@ def _pack(validated: Validated, features: Features) -> bytes:
     return save({key: np.ascontiguousarray(a) for key, a in arrays.items()} | {"members": _text(json.dumps(histories))})
 
 
-def _unpack(blob: bytes, spec: HeadSpec, features: Features, classes: int) -> Validated:
+def _unpack(blob: bytes, spec: HeadSpec, features: Features, classes: int, kind: Kind) -> Validated:
     arrays = load(blob)
     members = []
     for at, (seed, fold, history) in enumerate(json.loads(arrays["members"].tobytes())):
         own = {key.removeprefix(f"{at}/"): array for key, array in arrays.items() if key.startswith(f"{at}/")}
-        member = member_from(own, features.names, features.dims, classes, spec)
+        member = member_from(own, features.names, features.dims, classes, spec, kind)
         members.append(Trained(seed, fold, member, [Epoch(*values) for values in history]))
     searches = None
     if "searches" in arrays:

@@ -7,20 +7,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from mer_pipeline.base import numerics
+from mer_pipeline.base.kind import Kind
 from mer_pipeline.base.modalities import Features, Mask, Matrix
 from mer_pipeline.base.runtime import INTRA_OP_THREADS
 from mer_pipeline.config.train_params import HeadName, TrainParams, Value
 from mer_pipeline.heads.base import GROUP, NO_FOLD, ComputeConfig, Epoch, Examples, Head, TrainingJob
 from mer_pipeline.heads.groups import groups
-from mer_pipeline.heads.linear import log_softmax
 from mer_pipeline.heads.make import head_of
+from mer_pipeline.heads.objective import Standard, meaning
 from mer_pipeline.heads.scaler import Scaler
 from mer_pipeline.heads.spec import HeadSpec
 
@@ -33,7 +34,7 @@ class Predicted:
     """A member's predictions for n clips.
 
     Attributes:
-        probabilities: float32 (n, C).
+        probabilities: float32 (n, C); where numbers are predicted, the numbers.
         weights: float32 (n, M), the modality weights; zeros for absent modalities.
         by_prior: bool (n,), true where a clip has no modality that the member knows, so that it gets the prior.
     """
@@ -50,14 +51,18 @@ class Member:
     Attributes:
         scaler: the standardisation, fitted on the training rows.
         head: the trained head; None if no training row has a modality that varies.
-        prior: float32 (C,), the training prior.
+        prior: float32 (C,), the training prior: the shares of the classes, or the mean of the numbers.
         chosen: the params that a search chose for it instead of those in params.yaml.
+        kind: the kind of target.
+        standard: the standardisation of the numbers, fitted on the training rows; None if no numbers are predicted.
     """
 
     scaler: Scaler
     head: Head | None
     prior: Matrix
     chosen: Chosen = field(default_factory=dict)
+    kind: Kind = "class"
+    standard: Standard | None = None
 
     def predict(self, features: Features) -> Predicted:
         """Predict any number of clips, in groups of GROUP. The features are not standardised."""
@@ -75,7 +80,8 @@ class Member:
         if self.head is not None:
             by_prior = np.asarray(~scaled.mask.any(axis=1))
             said = self.head.score(scaled)
-            probabilities[~by_prior] = np.exp(log_softmax(said.values))[~by_prior]
+            outputs = meaning(self.kind, said.values)
+            probabilities[~by_prior] = (outputs if self.standard is None else self.standard.undo(outputs))[~by_prior]
             weights[~by_prior] = said.weights[~by_prior]
         return Predicted(probabilities[:n], weights[:n], by_prior[:n])
 
@@ -181,9 +187,9 @@ def fit_plans(
     for start in starts:
         if len(start.train.rows):
             head, history = next(fitted)
-            members.append((Member(start.scaler, head, start.prior), history))
+            members.append((start.member(head), history))
         else:
-            members.append((Member(start.scaler, None, start.prior), []))
+            members.append((start.member(None), []))
             tick()
     return members
 
@@ -196,19 +202,35 @@ class Start:
     validation: Examples | None
     scaler: Scaler
     prior: Matrix
+    standard: Standard | None
+
+    def member(self, head: Head | None) -> Member:
+        """Return the member with this head."""
+        return Member(self.scaler, head, self.prior, kind=self.train.kind, standard=self.standard)
 
 
 def _start(features: Features, train: Examples, validation: Examples | None, classes: int) -> Start:
-    """Fit the scaler and the prior, and leave out the examples without any modality, which only the prior counts."""
+    """Fit the scaler, the prior and the standardisation of numbers, on the training examples alone.
+
+    Examples without any modality are left out. Only the prior and the standardisation count them.
+    """
     scaler = Scaler.fit(features.take(train.rows))
     held = train.at(np.flatnonzero(train.fold != NO_FOLD))  # pseudo-labels don't show how frequent a class is
-    prior = np.bincount(held.label, minlength=classes).astype(np.float32) / np.float32(len(held.label))
+    standard = None
+    if train.kind == "class":
+        prior = np.bincount(held.label, minlength=classes).astype(np.float32) / np.float32(len(held.label))
+    else:
+        prior = held.target.mean(axis=0, dtype=np.float64).astype(np.float32)
+    if train.kind == "regression":
+        standard = Standard.fit(train.target)
+        train = replace(train, target=standard.apply(train.target))
+        validation = validation and replace(validation, target=standard.apply(validation.target))
 
     def telling(examples: Examples) -> Examples:
         return examples.at(np.flatnonzero((features.mask[examples.rows] & scaler.known).any(axis=1)))
 
     seen = None if validation is None else telling(validation)
-    return Start(telling(train), seen if seen is not None and len(seen.rows) else None, scaler, prior)
+    return Start(telling(train), seen if seen is not None and len(seen.rows) else None, scaler, prior, standard)
 
 
 @contextmanager

@@ -17,8 +17,8 @@ import numpy as np
 
 from mer_pipeline.base.modalities import Features, Mask, Matrix
 from mer_pipeline.config.train_params import HeadName, TrainParams
-from mer_pipeline.training.cross_validation import Labels
 from mer_pipeline.training.head_cache import HeadCache, key_of
+from mer_pipeline.training.labels import Labels
 
 
 @dataclass(frozen=True)

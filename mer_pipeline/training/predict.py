@@ -12,7 +12,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -20,11 +19,10 @@ import pyarrow.parquet as pq
 
 from mer_pipeline.base.clips import Row
 from mer_pipeline.base.csv_files import write_csv
-from mer_pipeline.base.errors import UsageError
-from mer_pipeline.base.modalities import Features, Indices, Mask, Matrix, load_features
+from mer_pipeline.base.modalities import Features, Indices, Mask, Matrix
 from mer_pipeline.base.runs import Progress, quiet
 from mer_pipeline.config.project import Project
-from mer_pipeline.config.train_params import VISUAL, PredictParams
+from mer_pipeline.config.train_params import PredictParams
 from mer_pipeline.metrics.predict import CandidateScores, PredictMetrics
 from mer_pipeline.scores.baselines import baselines, shares
 from mer_pipeline.scores.bootstrap import units_of
@@ -39,9 +37,8 @@ from mer_pipeline.tables.rows import to_table
 from mer_pipeline.tables.shards import write_table
 from mer_pipeline.training.artifacts import FUSED, FusionConfig, load_config, predictions_schema
 from mer_pipeline.training.member import fixed_threads
-from mer_pipeline.training.scorer import OutOfFold, Scorer, read_out_of_fold
-
-NO_MODALITY = "no modality: training prior"
+from mer_pipeline.training.predict_target import predict_target
+from mer_pipeline.training.scorer import NO_MODALITY, OutOfFold, Scorer, load_known, read_out_of_fold
 
 
 @dataclass(frozen=True)
@@ -145,6 +142,8 @@ def predict(params: PredictParams, project: Project, progress: Progress = quiet)
         UsageError: the vectors of a modality have another length than those that the heads were trained on.
     """
     config = load_config(project.fusion)
+    if config.predicts.kind != "class":
+        return predict_target(config, project, progress)
     clips = Clips.read(project, config.classes)
     n, classes, test, warnings = len(clips.ids), len(config.classes), None, list[str]()
     equal = np.full((n, classes), 1 / classes, dtype=np.float32)
@@ -153,7 +152,7 @@ def predict(params: PredictParams, project: Project, progress: Progress = quiet)
     importance: list[list[float | None] | None] = [None] * n
     flags: list[str | None] = [f"no head: {config.empty}"] * n
     if config.selected is not None:
-        selected, features = config.selected, _load(project, config, clips.ids)
+        selected, features = config.selected, load_known(project, config, clips.ids)
         with fixed_threads():
             scorer = Scorer(project.fusion, config, progress, scored=bool(len(clips.known)))
             chosen = scorer(FUSED, selected, features)
@@ -212,22 +211,6 @@ def predict(params: PredictParams, project: Project, progress: Progress = quiet)
     return with_warnings(f"predict: {len(candidates)} candidates and {metrics.pool} of the pool", warnings)
 
 
-def _load(project: Project, config: FusionConfig, clip_ids: Sequence[str]) -> Features:
-    """Return the features of some clips as the heads read them."""
-    features = load_features(project.features, tuple(config.encoders), clip_ids)
-    _check_dims(features, config, project.features)
-    return features.merged(tuple(config.merged), VISUAL)
-
-
-def _check_dims(features: Features, config: FusionConfig, root: Path) -> None:
-    for (name, trained), found in zip(config.encoders.items(), features.dims, strict=True):
-        if found != trained:
-            raise UsageError(
-                f"{root / name} has {found} values a clip and the heads were trained on {trained}; "
-                "train them again with `dvc repro`"
-            )
-
-
 def _score(scorer: Scorer, features: Features, clips: Clips, final: Final) -> CandidateScores:
     """Return the scores on the candidates whose true label is known."""
     at, true, classes = clips.known, clips.true, scorer.config.classes
@@ -252,7 +235,7 @@ def _warnings(
     """Return what a reviewer would ask about the scores on the candidates."""
     given = np.array([clips.given[clip_id] for clip_id in labelled.clip_ids], dtype=np.int64)
     out_of_fold = grouped_score(given, [labelled.probabilities], units_of(clips.groups(labelled.clip_ids)))
-    seen, judged = _load(project, config, labelled.clip_ids), [clips.ids[i] for i in clips.known]
+    seen, judged = load_known(project, config, labelled.clip_ids), [clips.ids[i] for i in clips.known]
     both = seen.and_(features.take(clips.known))
     side = np.repeat([0, 1], [len(seen), len(judged)])
     return [

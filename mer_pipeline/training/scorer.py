@@ -9,15 +9,18 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 
-from mer_pipeline.base.modalities import Features, Indices, Mask, Matrix
+from mer_pipeline.base.errors import UsageError
+from mer_pipeline.base.modalities import Features, Indices, Mask, Matrix, load_features
 from mer_pipeline.base.runs import Progress
-from mer_pipeline.config.project import OUT_OF_FOLD
-from mer_pipeline.config.train_params import HeadName
+from mer_pipeline.config.project import OUT_OF_FOLD, Project
+from mer_pipeline.config.train_params import VISUAL, HeadName
 from mer_pipeline.metrics.scores import GroupedScore, Score
 from mer_pipeline.scores.bootstrap import units_of
 from mer_pipeline.scores.score import grouped_score, score
 from mer_pipeline.training.artifacts import FUSED, FusionConfig, load_member, member_path
 from mer_pipeline.training.cross_validation import seeds_of
+
+NO_MODALITY = "no modality: training prior"
 
 
 @dataclass(frozen=True)
@@ -25,7 +28,7 @@ class Ensemble:
     """The predictions of all members of one head for n clips.
 
     Attributes:
-        probabilities: float32 (S, n, C), for each seed the mean over the folds.
+        probabilities: float32 (S, n, C), for each seed the mean over the folds; where numbers are predicted, these.
         weights: float32 (n, M), the mean modality weights over seeds and folds.
         by_prior: bool (n,), true where every member gave the training prior.
     """
@@ -77,7 +80,7 @@ class Scorer:
                 by_prior &= said.by_prior
                 self.done += 1
                 self.progress(self.done, self.total)
-        return Ensemble(probabilities, weights, by_prior)
+        return Ensemble(self.config.predicts.bounded(probabilities), weights, by_prior)
 
     def scores(
         self, features: Features, true: Indices, groups: Sequence[str]
@@ -94,6 +97,23 @@ class Scorer:
         fused = {head: grouped_score(true, said(FUSED, head), units) for head in heads}
         alone = [modality for modality in self.sets if modality is not FUSED]
         return fused, {one: {head: score(true, said(one, head)) for head in heads} for one in alone}
+
+
+def load_known(project: Project, config: FusionConfig, clip_ids: Sequence[str]) -> Features:
+    """Return the features of these clips as the trained heads know them.
+
+    Raises:
+        StageError: a table of features can't be read.
+        UsageError: the vectors of a modality have another length than those that the heads were trained on.
+    """
+    features = load_features(project.features, tuple(config.encoders), clip_ids)
+    for (name, trained), found in zip(config.encoders.items(), features.dims, strict=True):
+        if found != trained:
+            raise UsageError(
+                f"{project.features / name} has {found} values a clip and the heads were trained on {trained}; "
+                "train them again with `dvc repro`"
+            )
+    return features.merged(tuple(config.merged), VISUAL)
 
 
 def read_out_of_fold(root: Path, config: FusionConfig) -> OutOfFold:

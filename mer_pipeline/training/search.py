@@ -3,7 +3,8 @@
     search of fold f    uses the other k - 1 folds; each is scored in turn by members that were trained on the rest
     search of no fold   uses all k folds in the same way: the usual search, whose best score is too optimistic
 
-A trial is one set of settings. Its value is the weighted F1 on the given labels over all folds of its search. The
+A trial is one set of settings. Its value is the weighted F1 on the given labels over all folds of its search, or the
+figure of another kind of target (heads/objective.py). The
 members that are scored on fold f are trained with the best trial of the search of fold f, so the choice does not depend
 on fold f. The best value of the search of no fold exceeds the head's nested score by the optimism, because the best of
 many trials fits these clips partly by luck.
@@ -20,11 +21,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mer_pipeline.base.modalities import Features, Indices
+from mer_pipeline.base.modalities import Features, Indices, Matrix
 from mer_pipeline.config.train_params import CrossValidationParams, Value
 from mer_pipeline.heads.base import ComputeConfig, Examples
 from mer_pipeline.heads.spec import HeadSpec
-from mer_pipeline.scores.confusion import Confusion
 from mer_pipeline.training.member import Chosen, Plan, fit_plans
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ class FoldSearch:
 def search(
     spec: HeadSpec,
     features: Features,
-    given: Indices,
+    value_of: Callable[[Indices, Matrix], float],
     problems: Sequence[Sequence[Fold]],
     classes: int,
     params: CrossValidationParams,
@@ -83,7 +83,7 @@ def search(
     Args:
         spec: the head with the settings of params.yaml.
         features: the features of all clips, not standardised.
-        given: int64 (n,), the labels that trials are scored on.
+        value_of: the score of predictions (r, C) for the clips at these r indices, on the given labels.
         problems: the folds of each search.
         classes: the number of classes.
         params: the seeds, of which the first is used, and the section `search`.
@@ -110,9 +110,8 @@ def search(
                 predicted = []
                 for fold in folds:
                     member, _ = next(fitted)
-                    predicted.append(member.predict(features.take(fold.scored)).probabilities.argmax(axis=1))
-                true = given[np.concatenate([fold.scored for fold in folds])]
-                value = Confusion.of(true, np.concatenate(predicted), classes).weighted_f1
+                    predicted.append(member.predict(features.take(fold.scored)).probabilities)
+                value = value_of(np.concatenate([fold.scored for fold in folds]), np.concatenate(predicted))
                 sampler.tell(trial, value)
                 found.trials.append(values)
                 found.values.append(value)

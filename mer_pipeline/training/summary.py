@@ -31,7 +31,8 @@ from mer_pipeline.scores.confusion import Confusion, accuracy
 from mer_pipeline.scores.evaluation import out_of_fold
 from mer_pipeline.scores.score import grouped_score, score
 from mer_pipeline.training.artifacts import FUSED
-from mer_pipeline.training.cross_validation import FEWEST_FOLDS, Labels
+from mer_pipeline.training.cross_validation import FEWEST_FOLDS
+from mer_pipeline.training.labels import Labels
 from mer_pipeline.training.search import FoldSearch
 from mer_pipeline.training.validated import Validated
 
@@ -97,7 +98,7 @@ def search_note(params: TrainParams, labels: Labels) -> str:
 def label_counts(labels: Labels, classes: int) -> LabelCounts:
     """Return how many labels refinement changed, and how often the labels before and after it are right."""
     known, agreement = labels.true != MISSING, None
-    if known.any():
+    if known.any() and labels.kind == "class":
         true = labels.true[known]
         before, after = (Confusion.of(true, column[known], classes) for column in (labels.given, labels.final))
         posterior = None if labels.posterior is None else labels.posterior[FINAL][known]
@@ -114,11 +115,12 @@ def label_counts(labels: Labels, classes: int) -> LabelCounts:
 def write_plots(project: Project, results: Results, metrics: TrainMetrics) -> None:
     """Write heads.csv, with a score for each head and set of modalities, and history.csv, with each member's epochs."""
     table: dict[str, Mapping[str, HeadScores]] = {"all": metrics.heads, **metrics.single}
-    write_csv(
-        project.plots("heads"),
-        ("head", "features", "weighted_f1"),
-        [(name, set_, of.given.weighted_f1) for set_, scores in table.items() for name, of in scores.items()],
-    )
+    rows = [(name, set_, of.given.weighted_f1) for set_, scores in table.items() for name, of in scores.items()]
+    figure = "weighted_f1"
+    if (judged := metrics.target) is not None:
+        sets, figure = {"all": judged.heads, **judged.single}, judged.main
+        rows = [(name, set_, of.given.figures[figure]) for set_, scores in sets.items() for name, of in scores.items()]
+    write_csv(project.plots("heads"), ("head", "features", figure), rows)
     write_csv(
         project.plots("history"),
         ("head", "seed", "fold", "epoch", "train_loss", "validation_f1"),

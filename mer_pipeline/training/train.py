@@ -13,11 +13,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from mer_pipeline.base.clips import Row
+from mer_pipeline.base.kind import outputs_column
 from mer_pipeline.base.modalities import Features, load_features
 from mer_pipeline.base.runs import Progress, quiet
 from mer_pipeline.config.project import CONFIG, OUT_OF_FOLD, Project
 from mer_pipeline.config.train_params import VISUAL, TrainParams
-from mer_pipeline.heads.make import check_heads, head_of
+from mer_pipeline.heads.make import check_heads, check_kind, head_of
+from mer_pipeline.heads.objective import FIGURES
 from mer_pipeline.metrics.train import TrainMetrics
 from mer_pipeline.scores.baselines import best_blind
 from mer_pipeline.scores.evaluation import read_groups
@@ -31,8 +33,9 @@ from mer_pipeline.training.artifacts import (
     predictions_schema,
     save_member,
 )
-from mer_pipeline.training.cross_validation import Labels, members_of, read_labels
+from mer_pipeline.training.cross_validation import members_of
 from mer_pipeline.training.head_cache import HeadCache
+from mer_pipeline.training.labels import Labels, read_labels, read_target
 from mer_pipeline.training.member import fixed_threads
 from mer_pipeline.training.summary import (
     Results,
@@ -43,6 +46,13 @@ from mer_pipeline.training.summary import (
     select,
     single_scores,
     write_plots,
+)
+from mer_pipeline.training.target_scores import (
+    constant_of,
+    out_of_fold_labels,
+    select_by_figure,
+    target_scores,
+    thresholds_of,
 )
 from mer_pipeline.training.task import Task
 from mer_pipeline.training.validated import combine
@@ -63,8 +73,10 @@ def train(task: Task, folds_asked: int, project: Project, cache: HeadCache, prog
         ComponentError: a head that is not built in can't be imported or is not a valid head.
         StageError: a table is missing or does not fit another.
     """
-    params, classes, encoders = task.train, task.classes, task.encoders
-    check_heads(params, {})
+    check_heads(task.train, {}, None)
+    target = read_target(project, task.classes)
+    params, classes, encoders = task.train, target.names, task.encoders
+    check_kind(params, target.kind)
     labels = read_labels(project, classes)
     # The code that made the folds has noted in the table why there are fewer than asked for, or none.
     note = (pq.read_schema(project.folds).metadata or {}).get(b"mer.note", b"").decode()
@@ -80,14 +92,17 @@ def train(task: Task, folds_asked: int, project: Project, cache: HeadCache, prog
         with fixed_threads():
             results = _train_all(features, labels, len(classes), params, cache, progress)
     groups = read_groups(project.manifest, labels.clip_ids)
-    heads = fused_scores(results, labels, groups, classes)
-    selected = select(heads)
+    of_classes = target.kind == "class"
+    heads = fused_scores(results, labels, groups, classes) if of_classes else {}
+    judged = None if of_classes else target_scores(results, labels, groups)
+    selected = select(heads) if judged is None else select_by_figure(judged)
     blind = blind_scores(labels, classes) if heads else None
-    warnings = about_labels(labels.given, groups, classes)
-    if features is not None and selected is not None and blind is not None:
+    warnings = about_labels(labels.given, groups, classes) if of_classes else []
+    if features is not None and selected is not None:
         own = features.take(np.arange(len(labels.fold)))
         warnings += about_copies(own, labels.fold, labels.clip_ids, "in another fold")
-        warnings += about_score(heads[selected].given, blind.given, f"{selected}, cross-validated")
+        if blind is not None:
+            warnings += about_score(heads[selected].given, blind.given, f"{selected}, cross-validated")
     config = FusionConfig(
         classes=classes,
         modalities=task.modalities,
@@ -96,8 +111,11 @@ def train(task: Task, folds_asked: int, project: Project, cache: HeadCache, prog
         folds=labels.folds,
         params=params,
         selected=selected,
-        temperature=heads[selected].out_of_fold.temperature if selected is not None else 1.0,
+        temperature=heads[selected].out_of_fold.temperature if selected in heads else 1.0,
         empty=empty,
+        target=target.footer(),
+        thresholds=None if selected is None else thresholds_of(results[FUSED][selected], labels),
+        constant=constant_of(labels),
     )
     _write_fusion(project.fusion, config, results, labels)
     metrics = TrainMetrics(
@@ -113,20 +131,26 @@ def train(task: Task, folds_asked: int, project: Project, cache: HeadCache, prog
         selected=selected,
         search_note=search_note(params, labels),
         heads=dict(heads.items()),
-        single=single_scores(results, labels),
+        single=single_scores(results, labels) if judged is None else {},
         labels=label_counts(labels, len(classes)),
         pseudo=len(labels.pseudo_ids),
         baselines=blind,
         warnings=tuple(warnings),
         empty=empty,
+        **({} if judged is None else {"target": judged}),
     )
     metrics.write(project.metrics("train"))
     write_plots(project, results, metrics)
-    if selected is None or blind is None:
+    if selected is None:
         return f"train: no head: {empty}"
+    if judged is not None:
+        value, constant = (of.given.figures[judged.main] for of in (judged.heads[selected], judged.constant))
+    else:
+        assert blind is not None
+        value, constant = heads[selected].given.weighted_f1, best_blind(blind.given)
     line = (
-        f"train: {len(heads)} heads on {len(labels.clip_ids)} clips; {selected} with weighted F1 "
-        f"{heads[selected].given.weighted_f1:.3f} out of fold, {best_blind(blind.given):.3f} without looking at a clip"
+        f"train: {len(params.heads)} heads on {len(labels.clip_ids)} clips; {selected} with {FIGURES[target.kind]} "
+        f"{value:.3f} out of fold, {constant:.3f} without looking at a clip"
     )
     return with_warnings(line, warnings)
 
@@ -182,24 +206,26 @@ def _train_all(
 
 
 def _write_fusion(out: Path, config: FusionConfig, results: Results, labels: Labels) -> None:
-    schema = predictions_schema(len(config.classes), pa.field("fold", pa.int32(), nullable=False))
+    target, fold = config.predicts, pa.field("fold", pa.int32(), nullable=False)
+    schema = predictions_schema(len(config.classes), fold, kind=target.kind)
     rows: list[Row] = []
     for name, validated in results.get(FUSED, {}).items():
         probabilities, weights = validated.probabilities.mean(axis=0), validated.weights.mean(axis=0)
+        texts = out_of_fold_labels(target, probabilities, labels)
         rows += [
             {
                 "clip_id": clip_id,
                 "fold": int(labels.fold[i]),
                 "head": name,
-                "label": config.classes[int(probabilities[i].argmax())],
-                "probabilities": probabilities[i],
+                "label": texts[i],
+                outputs_column(target.kind): probabilities[i],
                 "weights": None if validated.by_prior[i] else weights[i],
             }
             for i, clip_id in enumerate(labels.clip_ids)
         ]
     rows.sort(key=lambda row: (str(row["head"]), str(row["clip_id"])))
     with new_folder(out) as folder:
-        (folder / CONFIG).write_text(config.model_dump_json(indent=2) + "\n", encoding="utf-8")
+        (folder / CONFIG).write_text(config.text(), encoding="utf-8")
         write_table(folder / OUT_OF_FOLD, to_table(rows, schema), {"stage": "train"})
         for modality, heads in results.items():
             names = config.modalities if modality is FUSED else (modality,)

@@ -34,7 +34,7 @@ from mer_pipeline.heads.base import Head
 from mer_pipeline.heads.make import head_of
 from mer_pipeline.labels.votes import MISSING
 from mer_pipeline.metrics.ablation import Kind
-from mer_pipeline.training.cross_validation import Labels
+from mer_pipeline.training.labels import Labels
 
 
 @dataclass(frozen=True)

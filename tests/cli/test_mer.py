@@ -344,9 +344,12 @@ def test_init_takes_no_number_for_a_class(project: Path) -> None:
     with pytest.raises(UsageError, match=r"column 'label' has numbers \(0, 1.5\).*--target classes"):
         init("name,label\na,0\nb,1.5\n")
     done = mer("init", "--data", "clips", "--target", "classes", cwd=project)
+    assert (done.returncode, "set dataset.target: regression" in done.stderr) == (2, True)  # no code is 1.5
+    (project / "clips/labels.csv").write_text("name,label\na,0\nb,2\n")
+    done = mer("init", "--data", "clips", "--target", "classes", cwd=project)
     assert done.returncode == 0, done.stderr
     assert "profile starter," in done.stdout  # the default
-    assert load_params().dataset.classes == ("0", "1.5")
+    assert load_params().dataset.classes == ("0", "2")
 
 
 def test_init_and_classes_that_look_like_nothing(project: Path) -> None:

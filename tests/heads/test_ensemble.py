@@ -7,7 +7,6 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from mer_pipeline.config.components import HEADS
 from mer_pipeline.config.train_params import HeadName, TrainParams
 from mer_pipeline.heads.base import Examples, TrainingJob
 from mer_pipeline.heads.ensemble import Ensemble
@@ -18,7 +17,7 @@ from mer_pipeline.heads.selection import keep
 from mer_pipeline.training.cross_validation import cross_validate
 from mer_pipeline.training.head_cache import key_of
 from mer_pipeline.training.member import HERE, fixed_threads
-from tests.planted import CLASSES, Planted
+from tests.planted import CLASSES, Planted, heads_of
 from tests.training.test_cross_validation import bytes_of, features_of, labels_of
 
 
@@ -55,7 +54,7 @@ def test_it_is_made_of_the_heads_that_are_trained_or_of_all() -> None:
 
     assert parts("ensemble", "logreg", "ecmf") == ["ecmf", "logreg"]
     assert parts("ensemble", "ecmf+late", "ecmf", "mertools") == ["ecmf", "mertools", "logreg"]  # a combination's two
-    assert parts("ensemble") == [name for name in HEADS.built_in if name != "ensemble"]
+    assert parts("ensemble") == [name for name in heads_of() if name != "ensemble"]
 
 
 @pytest.mark.parametrize("name", ["ecmf", "concat"])

@@ -14,7 +14,6 @@ from hypothesis.extra.numpy import arrays
 
 from mer_pipeline.base.errors import StageError
 from mer_pipeline.base.modalities import Features
-from mer_pipeline.config.components import HEADS
 from mer_pipeline.config.train_params import HeadName, TrainParams
 from mer_pipeline.heads.base import Examples
 from mer_pipeline.heads.concat import ConcatNetwork
@@ -28,7 +27,7 @@ from mer_pipeline.heads.network import Network
 from mer_pipeline.heads.opinion_pool import likeliest
 from mer_pipeline.training.artifacts import FUSED, FusionConfig, load_member, save_member
 from mer_pipeline.training.member import Member, fit_members, fixed_threads
-from tests.planted import CLASSES, NAMES, Planted, plant
+from tests.planted import CLASSES, NAMES, Planted, heads_of, plant
 
 NETWORKS = [EcmfNetwork, MertoolsNetwork, ConcatNetwork, GatedNetwork, MeanLogitsNetwork]
 STRENGTHS = [1e-2, 1e-1]
@@ -61,7 +60,7 @@ def one_hot(label: np.ndarray, classes: int) -> np.ndarray:
     return np.eye(classes, dtype=np.float32)[label]
 
 
-@pytest.fixture(params=list(HEADS.built_in))
+@pytest.fixture(params=heads_of())
 def member(request: pytest.FixtureRequest) -> Member:
     """Each head's."""
     return known(request.param)
@@ -98,7 +97,7 @@ def test_a_clip_alone_and_in_any_batch_has_the_same_bytes(member: Member, plante
         assert alone.probabilities.tobytes() == whole.probabilities[i : i + 1].tobytes()
 
 
-@pytest.mark.parametrize("name", HEADS.built_in)
+@pytest.mark.parametrize("name", heads_of())
 def test_fitting_twice_gives_the_same_bytes(name: HeadName, planted: Planted) -> None:
     """Whatever was drawn from torch's global generator in between, which training leaves as it was."""
     one = known(name)
@@ -116,7 +115,7 @@ def test_fitting_twice_gives_the_same_bytes(name: HeadName, planted: Planted) ->
         assert (other != one.predict(planted.features).probabilities).any()
 
 
-@pytest.mark.parametrize("name", HEADS.built_in)
+@pytest.mark.parametrize("name", heads_of())
 def test_a_loaded_member_is_the_saved_one(name: HeadName, planted: Planted, tmp_path: Path) -> None:
     """Same predictions to the bit, same bytes when saved again, and a torn file is one clear error."""
     member = known(name)

@@ -15,7 +15,6 @@ import torch
 
 from mer_pipeline.base.errors import ParamsError, UsageError
 from mer_pipeline.base.modalities import Features, load_features
-from mer_pipeline.config.components import HEADS
 from mer_pipeline.config.params import parse_params
 from mer_pipeline.config.project import Project
 from mer_pipeline.config.train_params import VISUAL, AblationParams, EncoderNames, HeadName, PredictParams, TrainParams
@@ -34,7 +33,7 @@ from mer_pipeline.training.member import fit_members, fixed_threads
 from mer_pipeline.training.predict import predict
 from mer_pipeline.training.pseudo_inputs import read_pseudo_inputs
 from mer_pipeline.training.train import train
-from tests.planted import CLASSES, DIMS, NAMES, Planted, task_of
+from tests.planted import CLASSES, DIMS, NAMES, Planted, heads_of, task_of
 from tests.training.test_cross_validation import bytes_of, features_of, labels_of
 
 PARTS = ("face", "scene")  # in whatever order: columns are in token order
@@ -115,7 +114,7 @@ def test_minibatches_are_what_the_scaler_makes(merged: Features, params: TrainPa
 
 
 @pytest.mark.parametrize("workers", [1, 2])
-@pytest.mark.parametrize("name", HEADS.built_in)
+@pytest.mark.parametrize("name", heads_of())
 def test_a_member_of_a_stack_is_the_member_trained_alone(name: HeadName, workers: int, params: TrainParams) -> None:
     """To the bit, at sizes that are no round numbers."""
     rng = np.random.default_rng(0)
@@ -134,7 +133,7 @@ def test_a_member_of_a_stack_is_the_member_trained_alone(name: HeadName, workers
     assert all(np.isfinite(tensor).all() for one, _ in together for tensor in one.head.tensors().values())  # type: ignore[union-attr]
 
 
-@pytest.mark.parametrize("name", HEADS.built_in)
+@pytest.mark.parametrize("name", heads_of())
 def test_a_clip_alone_and_in_any_batch_has_the_same_bytes(
     name: HeadName, planted: Planted, merged: Features, params: TrainParams
 ) -> None:

@@ -18,7 +18,6 @@ from pydantic import ValidationError
 from mer_pipeline.base.errors import Bug, ComponentError, ParamsError
 from mer_pipeline.base.modalities import Features
 from mer_pipeline.config import components
-from mer_pipeline.config.components import HEADS
 from mer_pipeline.config.project import Project
 from mer_pipeline.config.train_params import PredictParams, SearchParams, SearchSpace, TrainParams
 from mer_pipeline.heads.base import ComputeConfig, Examples
@@ -32,7 +31,7 @@ from mer_pipeline.training.member import Member, fit_members, fixed_threads
 from mer_pipeline.training.predict import predict
 from mer_pipeline.training.train import train
 from mer_pipeline.training.variants import Setting, variants
-from tests.planted import CLASSES, NAMES, Planted, plant, task_of
+from tests.planted import CLASSES, NAMES, Planted, heads_of, plant, task_of
 from tests.recipes import recipes
 from tests.training.test_cross_validation import bytes_of, features_of, labels_of
 
@@ -448,8 +447,8 @@ def test_a_head_need_be_no_network(lab: Callable[..., str], planted: Planted, pa
 
 def test_the_built_in_heads_are_in_the_table_alone(params: TrainParams) -> None:
     """Every one loads, has options of its own class, and stands for itself."""
-    check_heads(params, {name: name for name in HEADS.built_in})
-    for name in HEADS.built_in:
+    check_heads(params, {name: name for name in heads_of()})
+    for name in heads_of():
         head = head_of(name, params)
         assert (head.name, head.kind) == (name, name)
         assert head.head.__doc__

@@ -10,7 +10,6 @@ import torch
 from torch import Tensor, nn
 
 from mer_pipeline.base.modalities import Features
-from mer_pipeline.config.components import HEADS
 from mer_pipeline.config.train_params import HeadName, TrainParams
 from mer_pipeline.heads.attention import Attention
 from mer_pipeline.heads.base import ComputeConfig, Examples
@@ -19,10 +18,10 @@ from mer_pipeline.heads.make import head_of
 from mer_pipeline.heads.mertools import MertoolsNetwork
 from mer_pipeline.training.cross_validation import split
 from mer_pipeline.training.member import Member, Plan, fit_members, fit_plans, fixed_threads
-from tests.planted import CLASSES, Planted, plant
+from tests.planted import CLASSES, Planted, heads_of, plant
 from tests.training.test_cross_validation import bytes_of, features_of, labels_of
 
-NETWORK_HEADS = [name for name in HEADS.built_in if head_of(name, TrainParams()).head.searched]
+NETWORK_HEADS = [name for name in heads_of() if head_of(name, TrainParams()).head.searched]
 CPU = torch.device("cpu")
 
 

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 
 from mer_pipeline.base.modalities import Features
-from mer_pipeline.config.components import HEADS
 from mer_pipeline.config.train_params import HeadName, TrainParams
 from mer_pipeline.heads.base import ComputeConfig, TrainingJob
 from mer_pipeline.heads.ecmf import Ecmf
@@ -19,7 +18,7 @@ from mer_pipeline.labels.votes import MISSING
 from mer_pipeline.scores.confusion import Confusion
 from mer_pipeline.training.cross_validation import Labels, cross_validate, split
 from mer_pipeline.training.member import Member, fixed_threads
-from tests.planted import CLASSES, Planted, plant, with_strengths
+from tests.planted import CLASSES, Planted, heads_of, plant, with_strengths
 
 
 def labels_of(planted: Planted) -> Labels:
@@ -44,7 +43,7 @@ def bytes_of(member: Member) -> dict[str, bytes]:
     return {"prior": member.prior.tobytes(), **scaler, **{k: v.tobytes() for k, v in member.head.tensors().items()}}
 
 
-@pytest.mark.parametrize("name", HEADS.built_in)
+@pytest.mark.parametrize("name", heads_of())
 def test_the_scored_fold_does_not_influence_its_head(name: HeadName, planted: Planted, params: TrainParams) -> None:
     """Other given labels and other features on fold 2: its member is the same to the bit, others are not.
     Its strength is chosen from two."""
@@ -111,7 +110,7 @@ def test_the_scaler_sees_training_rows_only(planted: Planted, params: TrainParam
     np.testing.assert_allclose(member.prior, np.bincount(labels.given[rows], minlength=3) / len(rows), atol=1e-6)
 
 
-@pytest.mark.parametrize("name", HEADS.built_in)
+@pytest.mark.parametrize("name", heads_of())
 def test_two_folds_and_lone_classes_still_train(name: HeadName, params: TrainParams) -> None:
     """Nothing is validation then: training takes `patience` epochs on all that is not scored."""
     two = plant(labelled=24, others=5, folds=2)
@@ -130,7 +129,7 @@ def test_two_folds_and_lone_classes_still_train(name: HeadName, params: TrainPar
         assert np.isfinite(cross_validate(name, features_of(lone), labels, 3, params).probabilities).all()
 
 
-@pytest.mark.parametrize("name", HEADS.built_in)
+@pytest.mark.parametrize("name", heads_of())
 def test_a_modality_that_nobody_has_gives_the_prior(name: HeadName, planted: Planted, params: TrainParams) -> None:
     """Alone it has no head; beside others it has no weight."""
     labels, features = labels_of(planted), features_of(planted)
@@ -149,7 +148,7 @@ def test_heads_learn(planted: Planted, params: TrainParams) -> None:
     labels, features = labels_of(planted), features_of(planted)
     params = params.model_copy(update={"epochs": 40, "patience": 20, "lr": 1e-2, "dropout": 0.1, "seeds": (0,)})
     with fixed_threads():
-        for name in HEADS.built_in:
+        for name in heads_of():
             predicted = cross_validate(name, features, labels, len(CLASSES), params).probabilities.argmax(axis=2)
             assert (predicted == labels.true).mean() > 0.7
 

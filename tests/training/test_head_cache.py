@@ -8,12 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mer_pipeline.config.components import HEADS
 from mer_pipeline.config.train_params import HeadName, TrainParams
 from mer_pipeline.training import head_cache
 from mer_pipeline.training.head_cache import HeadCache
 from mer_pipeline.training.member import fixed_threads
-from tests.planted import Planted
+from tests.planted import Planted, heads_of
 from tests.training.test_cross_validation import bytes_of, features_of, labels_of
 
 
@@ -31,7 +30,7 @@ def trained(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return names
 
 
-@pytest.mark.parametrize("name", HEADS.built_in)
+@pytest.mark.parametrize("name", heads_of())
 def test_the_second_time_is_the_first_to_the_bit(
     name: HeadName, planted: Planted, params: TrainParams, tmp_path: Path, trained: list[str]
 ) -> None:

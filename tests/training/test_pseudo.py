@@ -16,7 +16,6 @@ import pytest
 
 from mer_pipeline.base.errors import ParamsError, StageError
 from mer_pipeline.base.modalities import Features
-from mer_pipeline.config.components import HEADS
 from mer_pipeline.config.project import Project
 from mer_pipeline.config.train_params import AblationParams, HeadName, PredictParams, TrainParams
 from mer_pipeline.judges.judge import JudgeParams, vote_schema
@@ -32,7 +31,7 @@ from mer_pipeline.training.head_cache import HeadCache, key_of
 from mer_pipeline.training.member import fixed_threads
 from mer_pipeline.training.pseudo import Others, pseudo
 from mer_pipeline.training.train import train
-from tests.planted import CLASSES, Planted, plant, task_of, write
+from tests.planted import CLASSES, Planted, heads_of, plant, task_of, write
 from tests.training.test_cross_validation import bytes_of, features_of, labels_of
 
 C = [1e-2, 1e-1]
@@ -246,7 +245,7 @@ def test_twice_the_same_bytes(made: tuple[Planted, Made], tmp_path: Path) -> Non
         assert again.metrics == at.metrics
 
 
-@pytest.mark.parametrize("name", HEADS.built_in)
+@pytest.mark.parametrize("name", heads_of())
 def test_pseudo_rows_are_trained_on_and_nothing_else(name: HeadName, planted: Planted, params: TrainParams) -> None:
     """Never validation, scored or counted in a prior; each fold's head sees its own, and the key covers them."""
     whole, labels = planted.features.take(np.arange(70)), with_pseudo(planted)

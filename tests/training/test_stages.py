@@ -22,7 +22,8 @@ from mer_pipeline.scores.calibration import fit_temperature, temper
 from mer_pipeline.scores.confusion import Confusion
 from mer_pipeline.training.artifacts import load_config
 from mer_pipeline.training.head_cache import HeadCache
-from mer_pipeline.training.predict import NO_MODALITY, predict
+from mer_pipeline.training.predict import predict
+from mer_pipeline.training.scorer import NO_MODALITY
 from mer_pipeline.training.train import train
 from tests.planted import CLASSES, NAMES, Planted, task_of
 

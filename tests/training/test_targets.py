@@ -9,7 +9,6 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from mer_pipeline.config.components import HEADS
 from mer_pipeline.config.project import Project
 from mer_pipeline.config.train_params import HeadName, TrainParams
 from mer_pipeline.heads.base import NO_FOLD
@@ -18,7 +17,7 @@ from mer_pipeline.labels.votes import MISSING
 from mer_pipeline.training.cross_validation import Labels, cross_validate, read_labels, split, without
 from mer_pipeline.training.head_cache import key_of
 from mer_pipeline.training.member import fixed_threads
-from tests.planted import CLASSES, Planted
+from tests.planted import CLASSES, Planted, heads_of
 from tests.training.test_cross_validation import bytes_of, features_of, labels_of
 
 SOFT = ("posterior", "smoothed")
@@ -68,7 +67,7 @@ def test_targets_are_made_without_the_scored_fold(labels: Labels, params: TrainP
 
 
 @pytest.mark.parametrize("how", SOFT)
-@pytest.mark.parametrize("name", HEADS.built_in)
+@pytest.mark.parametrize("name", heads_of())
 def test_only_its_own_posteriors_reach_a_head(
     name: HeadName, how: str, planted: Planted, labels: Labels, params: TrainParams
 ) -> None:
@@ -138,7 +137,7 @@ def test_balanced_classes_weigh_the_same(planted: Planted, params: TrainParams, 
         assert (flat.weight == 1).all()
 
 
-@pytest.mark.parametrize("name", HEADS.built_in)
+@pytest.mark.parametrize("name", heads_of())
 def test_weights_change_what_is_learnt(name: HeadName, planted: Planted, params: TrainParams) -> None:
     """A rare class is said more often where it counts as much as the others."""
     labels, features = labels_of(planted), features_of(planted)
