@@ -221,6 +221,8 @@ HEADS: Registry[Head | Module] = Registry(
         "gated": "mer_pipeline.heads.gated:Gated",
         "mean-logits": "mer_pipeline.heads.mean_logits:MeanLogits",
         "logreg": "mer_pipeline.heads.logreg:LogReg",
+        "joint": "mer_pipeline.heads.joint:Joint",
+        "anchored": "mer_pipeline.heads.anchored:Anchored",
         "ensemble": "mer_pipeline.heads.ensemble:Ensemble",
     },
 )
