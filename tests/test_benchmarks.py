@@ -69,3 +69,25 @@ def test_what_a_benchmark_imports_is_there(path: Path) -> None:
             is_package = hasattr(module, "__path__")
             gone += [name for name in names if not is_package or importlib.util.find_spec(name) is None]
     assert gone == []
+
+
+def test_the_panel_scores_everybody_out_of_fold_on_the_same_clips(tmp_path: Path) -> None:
+    """Labels that are drawn by lot are learnt by heart, and nobody is above chance by more than luck; what was measured
+    is kept, and what was not is a dash."""
+    from benchmarks import panel
+    from benchmarks.panel_sets import draw, whole
+
+    rng = np.random.default_rng(0)
+    features = whole(voice=rng.normal(size=(150, 40)).astype(np.float32))
+    draws = [draw(features, rng.integers(3, size=150), [f"s{i // 15}" for i in range(150)])]
+    names = ("LogisticRegressionCV", "joint")
+    found = panel.measure("lot", draws, names, tmp_path, compute=True)
+    again = panel.measure("lot", draws, (*names, "ecmf"), tmp_path, compute=False)
+    assert set(again.said) == set(names)
+    for name in names:
+        np.testing.assert_allclose(found.said[name].sum(axis=1), 1, atol=1e-5)
+        assert np.array_equal(found.said[name], again.said[name])
+    f1, resamples = again.f1(names)
+    assert max(f1) < 0.45
+    assert resamples.shape[0] == 2
+    assert "| lot | 150 |" in "\n".join(panel.page({"lot": again}))

@@ -223,6 +223,8 @@ HEADS: Registry[Head | Module] = Registry(
         "gated": "mer_pipeline.heads.gated:Gated",
         "mean-logits": "mer_pipeline.heads.mean_logits:MeanLogits",
         "logreg": "mer_pipeline.heads.logreg:LogReg",
+        "joint": "mer_pipeline.heads.joint:Joint",
+        "anchored": "mer_pipeline.heads.anchored:Anchored",
         "ensemble": "mer_pipeline.heads.ensemble:Ensemble",
         "binary": "mer_pipeline.heads.binary:Binary",
         "ridge": "mer_pipeline.heads.ridge:Ridge",

@@ -25,14 +25,16 @@ class ValidationScore:
 
     Attributes:
         value: the figure of the kind of target and the negative mean loss; a larger tuple is better.
+        logits: float32 (n, C), of the validation rows.
     """
 
     value: tuple[float, float]
+    logits: Matrix
 
     @classmethod
     def of(cls, examples: Examples, logits: Matrix, loss: float) -> ValidationScore:
         """Return the score of these logits (n, C) on the examples; `loss` is the mean over the examples."""
-        return cls((figure(examples.kind, examples.label, examples.target, logits), -loss))
+        return cls((figure(examples.kind, examples.label, examples.target, logits), -loss), logits)
 
 
 @dataclass

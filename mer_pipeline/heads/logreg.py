@@ -36,7 +36,14 @@ class LogRegParams(Section):
 
 
 class LogReg(Head):
-    """Regularised late fusion: one logistic regression per modality, joined by an opinion pool."""
+    """Regularised late fusion: one logistic regression per modality, joined by an opinion pool.
+
+    Attributes:
+        linear: the logistic regressions.
+        pool: the opinion pool.
+        held_out: float32 (n, C), what the pool says of the n training rows by held-out evidence, as the logarithms of
+            probabilities up to a constant per row; the training prior for rows of NO_FOLD. Not kept with the head.
+    """
 
     Params = LogRegParams
     seeded = False
@@ -75,6 +82,7 @@ class LogReg(Head):
                 )
             self.linear += fit_linear(x[there], own.target, own.weight, [strength])
         self.pool = OpinionPool.fit(held_out, features.mask, train)
+        self.held_out, _ = self.pool.of(list(held_out), features.mask)
 
     def score(self, group: Features) -> Logits:
         """See `Head`. The modality weights are the pool's, normalised over the present modalities."""

@@ -50,6 +50,7 @@ class NetworkHead(Head):
         network_type: the class of the network.
         decoupled_decay: true for AdamW, false for Adam.
         network: the network.
+        validation: float32 (n, C), the logits of the validation rows at the best epoch; None without a validation fold.
     """
 
     Params = NetworkParams
@@ -60,6 +61,7 @@ class NetworkHead(Head):
     network_type: ClassVar[type[Network]]
     decoupled_decay: ClassVar[bool]
     network: Network
+    validation: Matrix | None = None
 
     @classmethod
     def fit_all(
@@ -88,6 +90,7 @@ class NetworkHead(Head):
             again: dict[int, TrainingJob] = {}
             for i, one, network in zip(stack, told, fresh, strict=True):
                 histories[i] = one.history
+                heads[i].validation = None if one.best is None else one.best.logits
                 if heads[i].params.refit and jobs[i].validation is not None:
                     heads[i].network, again[i] = network, one.whole()
             if again:

@@ -226,5 +226,6 @@ def _validate(
     seen: list[ValidationScore | None] = []
     for k, examples in enumerate(each):
         n = len(examples.rows)
-        seen.append(ValidationScore.of(examples, told[k, :n], float(loss[k, :n].mean())) if n else None)
+        own = told[k, :n].copy()  # a view would keep the logits of all members in memory
+        seen.append(ValidationScore.of(examples, own, float(loss[k, :n].mean())) if n else None)
     return seen
