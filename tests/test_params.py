@@ -201,7 +201,7 @@ CSV = {"kind": "csv", "input": "v.csv", "family": "x"}
         ({"dataset": {**DATA, **VALENCE, "values": {"valence": [1, 0]}}}, "values.valence: the first of [low, high]"),
         ({"dataset": {**DATA, "target": "multilabel", "classes": ["a;b", "c"]}}, "'a;b' has ';' or the delimiter"),
         ({"dataset": {**DATA, "target": "numbers"}}, "'dataset.target': adapter 'mer2025' takes 'class', 'multilabel'"),
-        ({"dataset": {**DATA, **VALENCE}}, "labels.method: 'human-anchored' estimates one class a clip; with "
+        ({"dataset": {**DATA, **VALENCE}}, "labels.method: 'consensus' estimates one class a clip; with "
          "dataset.target 'regression' set it to given"),
         ({"dataset": {**DATA, **VALENCE}, **GIVEN, "judges": {"v": CSV}},
          "judges.v: a judge votes for one class a clip; with dataset.target 'regression' take it out"),
