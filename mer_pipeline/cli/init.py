@@ -209,15 +209,18 @@ def _story(profile: str, dataset: CommentedMap, data: Path) -> list[str]:
 
 
 def _counts(listing: Listing, classes: Sequence[str]) -> list[str]:
-    """Clips of each class and split, and what is to be known of single ones."""
-    unlabelled = "no label"
+    """Clips of each class and split, apart from those without a file, and what is to be known of single ones."""
+    unlabelled, absent = "no label", "no file"
+    without = listing.without_file
     counts = Counter(
-        (entry.label or listing.truth.get(name, unlabelled), entry.split) for name, entry in listing.entries.items()
+        (absent if name in without else entry.label or listing.truth.get(name, unlabelled), entry.split)
+        for name, entry in listing.entries.items()
     )
-    wide = max(len(name) for name in (*classes, unlabelled))
+    rows = [*classes, unlabelled, *([absent] if without else [])]
+    wide = max(map(len, rows))
     lines = [f"  {'clips':<{wide}}" + "".join(f"{split:>8}" for split in SPLITS)]
-    for name in (*classes, unlabelled):
-        lines.append(f"  {name:<{wide}}" + "".join(f"{counts[name, split]:>8}" for split in SPLITS))
+    for row in rows:
+        lines.append(f"  {row:<{wide}}" + "".join(f"{counts[row, split]:>8}" for split in SPLITS))
     kinds = Counter(note.kind for note in listing.notes)
     first = {note.kind: f"('{note.clip_id}'): {note.message}" for note in reversed(listing.notes)}
     return lines + [f"  {count} times {kind}, the first {first[kind]}" for kind, count in sorted(kinds.items())]

@@ -46,6 +46,11 @@ class Entry:
     fps: float | None = None
     duration: float | None = None
 
+    @property
+    def has_file(self) -> bool:
+        """Whether there is any file of the clip: a video, a sound or an array of faces."""
+        return not self.video is self.audio is self.faces is None
+
 
 def media_of(clip: Clip, root: Path) -> list[Path]:
     """Return the video and the sound file of a listed clip, as far as there are any.
@@ -100,6 +105,12 @@ class Listing:
     notes: list[Note] = field(default_factory=list)
     unread: dict[str, str] = field(default_factory=dict)  # films and sounds whose containers are not read, name to path
 
+    @property
+    def without_file(self) -> frozenset[str]:
+        """The clips that have no file; empty where no clip has one, because none is looked for then."""
+        absent = frozenset(name for name, entry in self.entries.items() if not entry.has_file)
+        return absent if len(absent) < len(self.entries) else frozenset()
+
     def update(self, clip_id: str, where: str, **changes: str | float | None) -> bool:
         """Set fields of a clip's entry.
 
@@ -118,7 +129,7 @@ class Listing:
             entry = self.entries[clip_id] = Entry(clip_id)
             self.notes.append(Note(clip_id, "NoFile", f"{where} names this clip and {self.why_not(clip_id)}"))
         self.entries[clip_id] = replace(entry, **changes)  # type: ignore[arg-type]  # keywords are Entry's fields
-        return not entry.video is entry.audio is entry.faces is None
+        return entry.has_file
 
     def why_not(self, clip_id: str) -> str:
         """Why a clip has no file, after "and"."""

@@ -299,15 +299,16 @@ def put_clips(project: Path, names: str) -> None:
     "`mer init` say how many there are and how to convert them",
 )
 def test_init_counts(project: Path) -> None:
-    """Clips of each class and split, and what is noted, before anything runs."""
+    """Clips of each class and split, apart from those without a file, and what is noted, before anything runs."""
     put_clips(project, "abcde")
     (project / "clips/f.flv").write_bytes(b"")
-    said = init("name,label,split\na,sad,\nb,sad,\nc,happy,\nd,happy,test\nx,,\n")
+    said = init("name,label,split\na,sad,\nb,sad,\nc,happy,\nd,happy,test\nx,sad,\n")
     lines = [line.split() for line in said.splitlines()]
     assert ["clips", "train", "test", "pool"] in lines
     assert ["happy", "1", "1", "0"] in lines
     assert ["sad", "2", "0", "0"] in lines
-    assert ["no", "label", "0", "0", "2"] in lines
+    assert ["no", "label", "0", "0", "1"] in lines
+    assert ["no", "file", "1", "0", "0"] in lines
     assert "1 times NoFile, the first ('x'): clips.csv names this clip and there is no such file" in said
     assert (
         "1 files of other kinds (1 .flv) are not read: convert such files, as with `ffmpeg -i 'f.flv' 'f.mp4'`" in said
@@ -356,6 +357,10 @@ def test_init_and_classes_that_look_like_nothing(project: Path) -> None:
     assert "'none' counts as a class; if it means no label, empty those cells" in said
     assert load_params().dataset.classes == ("NA", "none", "null")
     assert ["no", "label", "0", "0", "1"] in [line.split() for line in said.splitlines()]
+    assert "no file" not in said
+    assert ["none", "1", "0", "0"] in [
+        line.split() for line in init("name,label\na,none\nb,NA\n", media=False).splitlines()
+    ]
 
 
 def test_init_refuses_what_cannot_work(project: Path) -> None:
