@@ -30,6 +30,7 @@ from mer_pipeline.config.params import parse_params
 from mer_pipeline.config.project import Project
 from mer_pipeline.config.steps import checkpoints
 from mer_pipeline.datasets.adapter import MER_CLASSES
+from mer_pipeline.datasets.folds import FoldParams, make_folds
 from mer_pipeline.datasets.ingest import list_dataset
 from mer_pipeline.datasets.listing import Listing
 from mer_pipeline.enrich.backend import LanguageModelParams
@@ -103,6 +104,7 @@ def write_params(
         [
             *_story(profile, dataset, data),
             *_counts(listing, checked.dataset.classes),
+            *_folds(listing, checked.folds),
             *words,
             *(
                 [f"  no language model: rules write the context; taken out of judges: {', '.join(taken)}"]
@@ -224,6 +226,13 @@ def _counts(listing: Listing, classes: Sequence[str]) -> list[str]:
     kinds = Counter(note.kind for note in listing.notes)
     first = {note.kind: f"('{note.clip_id}'): {note.message}" for note in reversed(listing.notes)}
     return lines + [f"  {count} times {kind}, the first {first[kind]}" for kind, count in sorted(kinds.items())]
+
+
+def _folds(listing: Listing, params: FoldParams) -> list[str]:
+    """What the speakers make of the folds, if a score must be read with care; copies of clips are not known yet."""
+    entries = listing.entries.values()
+    note = make_folds([(e.clip_id, e.label, e.group or e.clip_id) for e in entries if e.label is not None], params).note
+    return [f"  folds: {note}"] if note else []
 
 
 def _pretrained(checkpoints: Checkpoints) -> list[str]:

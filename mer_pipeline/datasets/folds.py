@@ -94,7 +94,21 @@ def make_folds(
         warnings.filterwarnings("ignore", "The least populated class")
         for fold, (_, held_out) in enumerate(splitter.split(np.zeros(len(ordered)), labels, groups)):
             fold_of.update({ordered[at][0]: fold for at in held_out})
+    if lopsided := _lopsided(groups, units):
+        notes.append(lopsided)
     return Folds(fold_of, n, "; ".join(notes))
+
+
+def _lopsided(groups: Sequence[str], units: str) -> str:
+    """What is to be known where one group has more than two thirds of the clips: few are left to learn from."""
+    (group, count), *_ = Counter(groups).most_common(1)
+    others = len(groups) - count
+    if units != "groups" or count <= 2 * others:
+        return ""
+    return (
+        f"group '{group}' has {count} of the {len(groups)} labelled clips, and heads that are scored on it learn from "
+        f"the other {others} at most: the scores say little"
+    )
 
 
 def joined(sets: Iterable[Iterable[str]]) -> list[list[str]]:

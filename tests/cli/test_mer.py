@@ -315,6 +315,16 @@ def test_init_counts(project: Path) -> None:
     )
 
 
+@pytest.mark.outcome("one group with most of the clips", "`mer init`")
+def test_init_says_what_the_speakers_make_of_the_folds(project: Path) -> None:
+    """A score that will say little is known before anything runs; where all is well, there is no word of folds."""
+    put_clips(project, "abcdefghijkl")
+    rows = [(name, "happy" if at // 2 % 2 else "sad") for at, name in enumerate("abcdefghijkl")]
+    said = init("name,label,speaker\n" + "".join(f"{n},{label},{n if n > 'j' else 'anna'}\n" for n, label in rows))
+    assert "  folds: 3 folds instead of 5: there are 3 groups; group 'anna' has 10 of the 12 labelled clips" in said
+    assert "folds:" not in init("name,label\n" + "".join(f"{n},{label}\n" for n, label in rows))
+
+
 def test_init_merges_what_differs_by_case_after_asking(project: Path) -> None:
     """Into the usual spelling; otherwise both stay; where nobody can answer, nothing is written."""
     put_clips(project, "abcde")
