@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
+from typing import Literal, get_args
 
 from mer_pipeline.base.clips import GIVEN, Clip
 from mer_pipeline.base.csv_files import check_label, clean, read_csv, read_label
@@ -73,18 +74,22 @@ class Vote:
     label: str
 
 
+NoteKind = Literal["Copies", "Layout", "NoClip", "NoFile", "NotRead"]
+NOTES: frozenset[str] = frozenset(get_args(NoteKind))  # what is in the quarantine of ingest and is no failure
+
+
 @dataclass(frozen=True)
 class Note:
     """Something about a clip that a person should know. It does not stop the stage.
 
     Attributes:
         clip_id: the clip.
-        kind: one word, such as "NoFile".
+        kind: one word.
         message: one sentence.
     """
 
     clip_id: str
-    kind: str
+    kind: NoteKind
     message: str
 
 
