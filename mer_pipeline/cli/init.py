@@ -33,6 +33,7 @@ from mer_pipeline.config.params import parse_params
 from mer_pipeline.config.project import Project
 from mer_pipeline.config.steps import checkpoints
 from mer_pipeline.datasets.adapter import MER_CLASSES
+from mer_pipeline.datasets.folds import FoldParams, make_folds
 from mer_pipeline.datasets.ingest import list_dataset
 from mer_pipeline.datasets.listing import Listing
 from mer_pipeline.enrich.backend import LanguageModelParams
@@ -110,6 +111,7 @@ def write_params(
             *_story(profile, dataset, data),
             *told,
             *_counts(listing, checked.dataset.predicts),
+            *_folds(listing, checked.folds, checked.dataset.predicts),
             *words,
             *(
                 [f"  no language model: rules write the context; taken out of judges: {', '.join(taken)}"]
@@ -235,20 +237,37 @@ def _story(profile: str, dataset: CommentedMap, data: Path) -> list[str]:
 
 
 def _counts(listing: Listing, target: Target) -> list[str]:
-    """Clips of each class and split, and what is to be known of single ones."""
-    unlabelled, counts = "no label", Counter[tuple[str, str]]()
+    """Clips of each class and split, apart from those without a file, and what is to be known of single ones."""
+    unlabelled, absent, counts = "no label", "no file", Counter[tuple[str, str]]()
     classes = ("labelled",) if target.kind == "regression" else target.names
+    without = listing.without_file
     for clip_id, entry in listing.entries.items():
         label = entry.label or listing.truth.get(clip_id)
-        own = [unlabelled] if label is None else classes if target.kind == "regression" else label.split(PART)
-        counts.update((name, entry.split) for name in ([label] if target.kind == "class" and label else own))
-    wide = max(len(name) for name in (*classes, unlabelled))
+        if clip_id in without:
+            own = [absent]
+        elif label is None:
+            own = [unlabelled]
+        elif target.kind == "class":
+            own = [label]
+        else:
+            own = list(classes) if target.kind == "regression" else label.split(PART)
+        counts.update((name, entry.split) for name in own)
+    rows = [*classes, unlabelled, *([absent] if without else [])]
+    wide = max(map(len, rows))
     lines = [f"  {'clips':<{wide}}" + "".join(f"{split:>8}" for split in SPLITS)]
-    for name in (*classes, unlabelled):
-        lines.append(f"  {name:<{wide}}" + "".join(f"{counts[name, split]:>8}" for split in SPLITS))
+    for row in rows:
+        lines.append(f"  {row:<{wide}}" + "".join(f"{counts[row, split]:>8}" for split in SPLITS))
     kinds = Counter(note.kind for note in listing.notes)
     first = {note.kind: f"('{note.clip_id}'): {note.message}" for note in reversed(listing.notes)}
     return lines + [f"  {count} times {kind}, the first {first[kind]}" for kind, count in sorted(kinds.items())]
+
+
+def _folds(listing: Listing, params: FoldParams, target: Target) -> list[str]:
+    """What the speakers make of the folds, if a score must be read with care; copies of clips are not known yet."""
+    entries = listing.entries.values()
+    labelled = [(e.clip_id, e.label, e.group or e.clip_id) for e in entries if e.label is not None]
+    note = make_folds(labelled, params, target=target).note
+    return [f"  folds: {note}"] if note else []
 
 
 def _pretrained(checkpoints: Checkpoints) -> list[str]:

@@ -41,7 +41,8 @@ def problems(stage: str | None = None) -> list[Row]:
 
 
 def list_text(rows: Iterable[Row]) -> str:
-    """Return a text with one line per clip."""
+    """Return a text with one line per clip, and what can be done."""
+    rows = list(rows)
     lines = [
         f"{row['stage']:<16} {row['clip_id']:<24} {row['error']:<14} {row['message']}"
         + (f" (a bug; traceback: {LOGS})" if row.get("traceback") else "")
@@ -49,7 +50,12 @@ def list_text(rows: Iterable[Row]) -> str:
     ]
     if not lines:
         return "The quarantine is empty: every stage could do every clip."
-    return "\n".join([*lines, f"{len(lines)} in all; `mer quarantine retry STAGE` tries a stage's clips again"])
+    remedies = []
+    if any(row["stage"] == "ingest" for row in rows):
+        remedies.append("mend what ingest names in the files or the CSVs, then run `dvc repro`")
+    if any(row["stage"] != "ingest" for row in rows):
+        remedies.append("`mer quarantine retry STAGE` tries a stage's clips again")
+    return "\n".join([*lines, f"{len(lines)} in all; {'; '.join(remedies)}"])
 
 
 def retry(stage: str, clip_ids: Iterable[str]) -> str:

@@ -28,10 +28,11 @@ def ask_dvc(project: Project) -> Stages:
     """Return all stages of a project.
 
     Raises:
-        StageError: DVC reports an error.
+        StageError: another DVC command is at work in the project, or DVC reports an error.
     """
     import networkx
     from dvc.exceptions import DvcException
+    from dvc.lock import LockError
     from dvc.repo import Repo
 
     try:
@@ -40,6 +41,10 @@ def ask_dvc(project: Project) -> Stages:
             order = tuple(stage.addressing for stage in networkx.dfs_postorder_nodes(graph))
             upstream = {stage.addressing: [up.addressing for up in graph.successors(stage)] for stage in graph}
             status = repo.status()
+    except LockError:
+        raise StageError(
+            "another DVC command is at work in this project, such as `dvc repro`; run this again when it has ended"
+        ) from None
     except DvcException as error:
         raise StageError(f"DVC cannot say what is stale: {error}") from None
     return Stages(order, upstream, {name: _reasons(entries) for name, entries in status.items() if name in upstream})

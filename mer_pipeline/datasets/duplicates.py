@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Final
 
 import pyarrow as pa
 
@@ -21,7 +22,7 @@ from mer_pipeline.datasets.listing import Entry, Note, media_of
 from mer_pipeline.media.container import MAX_SECONDS
 from mer_pipeline.media.content import pictures_digest, sound_digests
 
-KIND = "Copies"  # of the notes
+KIND: Final = "Copies"  # of the notes
 
 
 class DigestContent(Transform[Row]):

@@ -108,6 +108,8 @@ def make_folds(
         warnings.filterwarnings("ignore", "The least populated class")
         for fold, (_, held_out) in enumerate(splitter.split(np.zeros(len(ordered)), labels, groups)):
             fold_of.update({ordered[at][0]: fold for at in held_out})
+    if lopsided := _lopsided(groups, units):
+        notes.append(lopsided)
     return Folds(fold_of, n, "; ".join(notes))
 
 
@@ -141,6 +143,18 @@ def _deal(strata: NDArray[np.bool_], groups: Sequence[str], n: int, seed: int) -
         fold_of[group] = int(rises.argmin())
         dealt[fold_of[group]] += counts[group]
     return [int(fold) for fold in fold_of[of]]
+
+
+def _lopsided(groups: Sequence[str], units: str) -> str:
+    """What is to be known where one group has more than two thirds of the clips: few are left to learn from."""
+    (group, count), *_ = Counter(groups).most_common(1)
+    others = len(groups) - count
+    if units != "groups" or count <= 2 * others:
+        return ""
+    return (
+        f"group '{group}' has {count} of the {len(groups)} labelled clips, and heads that are scored on it learn from "
+        f"the other {others} at most: the scores say little"
+    )
 
 
 def joined(sets: Iterable[Iterable[str]]) -> list[list[str]]:

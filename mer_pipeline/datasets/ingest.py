@@ -184,9 +184,10 @@ def ingest(
     )
     metrics.write(project.metrics("ingest"))
     split = ", ".join(f"{counts[name]} {name}" for name in SPLITS)
-    seen = f" (see {quarantine})" if broken or notes else ""
+    absent = f", {len(listing.without_file)} of them without a file" if listing.without_file else ""
+    seen = " (`mer quarantine list ingest`)" if broken or notes else ""
     unread = f"; {about_unread(listing.unread)}" if listing.unread else ""
-    return f"ingest: {len(rows)} clips ({split}); {len(broken)} broken; {len(notes)} notes{seen}{unread}"
+    return f"ingest: {len(rows)} clips ({split}){absent}; {len(broken)} broken; {len(notes)} notes{seen}{unread}"
 
 
 def manifest_schema(entries: Sequence[Entry]) -> pa.Schema:

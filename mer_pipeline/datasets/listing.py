@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
+from typing import Literal, get_args
 
 from mer_pipeline.base.clips import GIVEN, Clip
 from mer_pipeline.base.csv_files import check_label, clean, known, read_csv
@@ -47,6 +48,11 @@ class Entry:
     fps: float | None = None
     duration: float | None = None
 
+    @property
+    def has_file(self) -> bool:
+        """Whether there is any file of the clip: a video, a sound or an array of faces."""
+        return not self.video is self.audio is self.faces is None
+
 
 def media_of(clip: Clip, root: Path) -> list[Path]:
     """Return the video and the sound file of a listed clip, as far as there are any.
@@ -77,18 +83,22 @@ class Vote:
     count: int | None = None
 
 
+NoteKind = Literal["Copies", "Layout", "NoClip", "NoFile", "NotRead"]
+NOTES: frozenset[str] = frozenset(get_args(NoteKind))  # what is in the quarantine of ingest and is no failure
+
+
 @dataclass(frozen=True)
 class Note:
     """Something about a clip that a person should know. It does not stop the stage.
 
     Attributes:
         clip_id: the clip.
-        kind: one word, such as "NoFile".
+        kind: one word.
         message: one sentence.
     """
 
     clip_id: str
-    kind: str
+    kind: NoteKind
     message: str
 
 
@@ -109,6 +119,12 @@ class Listing:
     notes: list[Note] = field(default_factory=list)
     unread: dict[str, str] = field(default_factory=dict)  # films and sounds whose containers are not read, name to path
 
+    @property
+    def without_file(self) -> frozenset[str]:
+        """The clips that have no file; empty where no clip has one, because none is looked for then."""
+        absent = frozenset(name for name, entry in self.entries.items() if not entry.has_file)
+        return absent if len(absent) < len(self.entries) else frozenset()
+
     def update(self, clip_id: str, where: str, **changes: str | float | None) -> bool:
         """Set fields of a clip's entry.
 
@@ -127,7 +143,7 @@ class Listing:
             entry = self.entries[clip_id] = Entry(clip_id)
             self.notes.append(Note(clip_id, "NoFile", f"{where} names this clip and {self.why_not(clip_id)}"))
         self.entries[clip_id] = replace(entry, **changes)  # type: ignore[arg-type]  # keywords are Entry's fields
-        return not entry.video is entry.audio is entry.faces is None
+        return entry.has_file
 
     def why_not(self, clip_id: str) -> str:
         """Why a clip has no file, after "and"."""

@@ -15,6 +15,7 @@ from mer_pipeline.base.clips import Row
 from mer_pipeline.base.errors import StageError
 from mer_pipeline.base.kind import outputs_column
 from mer_pipeline.config.project import Project
+from mer_pipeline.datasets.listing import NOTES
 from mer_pipeline.metrics.ablation import AblationMetrics
 from mer_pipeline.metrics.labels import LabelMetrics
 from mer_pipeline.metrics.predict import PredictMetrics
@@ -76,12 +77,17 @@ class Refined:
 
 @dataclass(frozen=True)
 class Problem:
-    """A row of the quarantine: a clip that failed in a stage, with its error."""
+    """A row of the quarantine: a clip that failed in a stage, with its error, or a note of ingest."""
 
     stage: str
     clip_id: str
     error: str
     message: str
+
+    @property
+    def failed(self) -> bool:
+        """Whether the clip failed; a note is no failure."""
+        return self.stage != "ingest" or self.error not in NOTES
 
 
 @dataclass(frozen=True)
@@ -252,8 +258,14 @@ def _coverage(
     failed = Counter(problem.stage for problem in problems)
     found: list[Coverage] = []
     lacking: dict[str, tuple[str, ...]] = {}
+    without_file: set[str] = set()
     for problem in problems:
-        lacking[problem.clip_id] = (*lacking.get(problem.clip_id, ()), f"{problem.stage} failed: {problem.message}")
+        if not problem.failed and problem.error != "NoFile":
+            continue
+        if not problem.failed:
+            without_file.add(problem.clip_id)
+        what = f"{problem.stage} failed" if problem.failed else "its file"
+        lacking[problem.clip_id] = (*lacking.get(problem.clip_id, ()), f"{what}: {problem.message}")
     for stage in (*STAGES, *(f"features/{name}" for name in encoders)):
         rows = read_rows(project.table(stage), ["clip_id", "valid", "reason"])
         skipped = [row for row in rows if not row["valid"]]
@@ -266,6 +278,8 @@ def _coverage(
         if stage in ("frames", "faces", "audio", "transcript") and len(skipped) < len(rows):
             for row in skipped:
                 clip_id = str(row["clip_id"])
+                if clip_id in without_file and stage != "transcript":
+                    continue  # it has neither picture nor sound, which is said already
                 lacking[clip_id] = (*lacking.get(clip_id, ()), f"{stage}: {text(row['reason']) or 'nothing'}")
     return tuple(found), lacking
 

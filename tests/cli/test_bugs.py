@@ -126,6 +126,7 @@ def test_a_bug_that_few_clips_meet_is_listed_as_one(project: Path, monkeypatch: 
     monkeypatch.chdir(project)
     lines = list_text(problems("mine")).splitlines()
     assert len([line for line in lines if line.endswith("'spoken' (a bug; traceback: .mer/logs)")]) == 4
+    assert lines[-1] == "4 in all; `mer quarantine retry STAGE` tries a stage's clips again"
 
 
 @pytest.mark.outcome(

@@ -299,19 +299,30 @@ def put_clips(project: Path, names: str) -> None:
     "`mer init` say how many there are and how to convert them",
 )
 def test_init_counts(project: Path) -> None:
-    """Clips of each class and split, and what is noted, before anything runs."""
+    """Clips of each class and split, apart from those without a file, and what is noted, before anything runs."""
     put_clips(project, "abcde")
     (project / "clips/f.flv").write_bytes(b"")
-    said = init("name,label,split\na,sad,\nb,sad,\nc,happy,\nd,happy,test\nx,,\n")
+    said = init("name,label,split\na,sad,\nb,sad,\nc,happy,\nd,happy,test\nx,sad,\n")
     lines = [line.split() for line in said.splitlines()]
     assert ["clips", "train", "test", "pool"] in lines
     assert ["happy", "1", "1", "0"] in lines
     assert ["sad", "2", "0", "0"] in lines
-    assert ["no", "label", "0", "0", "2"] in lines
+    assert ["no", "label", "0", "0", "1"] in lines
+    assert ["no", "file", "1", "0", "0"] in lines
     assert "1 times NoFile, the first ('x'): clips.csv names this clip and there is no such file" in said
     assert (
         "1 files of other kinds (1 .flv) are not read: convert such files, as with `ffmpeg -i 'f.flv' 'f.mp4'`" in said
     )
+
+
+@pytest.mark.outcome("one group with most of the clips", "`mer init`")
+def test_init_says_what_the_speakers_make_of_the_folds(project: Path) -> None:
+    """A score that will say little is known before anything runs; where all is well, there is no word of folds."""
+    put_clips(project, "abcdefghijkl")
+    rows = [(name, "happy" if at // 2 % 2 else "sad") for at, name in enumerate("abcdefghijkl")]
+    said = init("name,label,speaker\n" + "".join(f"{n},{label},{n if n > 'j' else 'anna'}\n" for n, label in rows))
+    assert "  folds: 3 folds instead of 5: there are 3 groups; group 'anna' has 10 of the 12 labelled clips" in said
+    assert "folds:" not in init("name,label\n" + "".join(f"{n},{label}\n" for n, label in rows))
 
 
 def test_init_merges_what_differs_by_case_after_asking(project: Path) -> None:
@@ -359,6 +370,10 @@ def test_init_and_classes_that_look_like_nothing(project: Path) -> None:
     assert "'none' counts as a class; if it means no label, empty those cells" in said
     assert load_params().dataset.classes == ("NA", "none", "null")
     assert ["no", "label", "0", "0", "1"] in [line.split() for line in said.splitlines()]
+    assert "no file" not in said
+    assert ["none", "1", "0", "0"] in [
+        line.split() for line in init("name,label\na,none\nb,NA\n", media=False).splitlines()
+    ]
 
 
 def test_init_refuses_what_cannot_work(project: Path) -> None:

@@ -91,3 +91,15 @@ def test_the_note_says_why_there_are_fewer_folds(
     assert (
         folds.n == len(set(folds.of.values())) == (int(note.split(" folds instead")[0][-1]) if "instead" in note else 5)
     )
+
+
+@pytest.mark.outcome("one group with most of the clips", "say how few clips are left to learn from where it is scored")
+def test_a_group_with_most_of_the_clips_is_named() -> None:
+    """A head that is scored on its fold has seen few clips; two thirds of the clips are not too many."""
+    clips = pair(12, ["anna"] * 9 + ["ben", "carl", "dora"])
+    note = make_folds(clips, FoldParams(n=4)).note
+    assert note == (
+        "group 'anna' has 9 of the 12 labelled clips, and heads that are scored on it learn from the other 3 at most: "
+        "the scores say little"
+    )
+    assert make_folds(pair(12, ["anna"] * 8 + ["ben", "carl", "dora", "emil"]), FoldParams(n=4)).note == ""

@@ -9,6 +9,7 @@ from mer_pipeline.base.clips import MANIFEST_SCHEMA, Clip, Row
 from mer_pipeline.base.errors import TooManyFailed
 from mer_pipeline.base.outcome import Outcome
 from mer_pipeline.base.runtime import Runtime
+from mer_pipeline.cli.quarantine import list_text, problems
 from mer_pipeline.config.project import Project
 from mer_pipeline.datasets import probe
 from mer_pipeline.datasets.folder import FolderParams
@@ -40,7 +41,7 @@ def go(tmp_path: Path, make_film: Callable[..., Path], monkeypatch: pytest.Monke
 
 def test_tables(go: Callable[..., str]) -> None:
     """Every clip has a manifest row and a row of subtitles; the broken one is in the quarantine as well."""
-    assert go() == "ingest: 4 clips (3 train, 0 test, 1 pool); 1 broken; 0 notes (see data/quarantine/ingest.parquet)"
+    assert go() == "ingest: 4 clips (3 train, 0 test, 1 pool); 1 broken; 0 notes (`mer quarantine list ingest`)"
     table = pq.read_table("data/manifest.parquet")
     assert table.schema.equals(MANIFEST_SCHEMA)
     rows = {row["clip_id"]: row for row in table.to_pylist()}
@@ -61,6 +62,16 @@ def test_twice_is_the_same_bytes(go: Callable[..., str]) -> None:
     before = {path: path.read_bytes() for path in Path("data").rglob("*.parquet")}
     go()
     assert {path: path.read_bytes() for path in Path("data").rglob("*.parquet")} == before
+
+
+def test_clips_without_a_file_are_said_apart(go: Callable[..., str]) -> None:
+    """They are among the clips, and the line says how many of them have no file; the quarantine says what to do."""
+    with Path("clips.csv").open("a") as csv:
+        csv.write("ghost,sad,s3,\n")
+    assert go().startswith("ingest: 5 clips (4 train, 0 test, 1 pool), 1 of them without a file; 1 broken; 1 notes (")
+    said = list_text(problems("ingest"))
+    assert said.endswith("2 in all; mend what ingest names in the files or the CSVs, then run `dvc repro`")
+    assert "retry" not in said, "no row of ingest is kept that could be tried again"
 
 
 def test_too_many_broken_files_stop_it(go: Callable[..., str]) -> None:

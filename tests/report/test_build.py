@@ -19,6 +19,7 @@ from mer_pipeline.metrics.train import SearchSummary
 from mer_pipeline.report.build import build
 from mer_pipeline.report.collect import collect
 from mer_pipeline.report.gallery import clips_to_show
+from mer_pipeline.tables.quarantine import problem_row, write_problems
 from tests.conftest import rows_of
 
 Make = Callable[..., Project]
@@ -207,6 +208,26 @@ def test_same_inputs_same_bytes(project: Make) -> None:
     assert [file.name for file in paths.report.parent.iterdir()] == ["index.html"]
 
 
+def test_a_note_of_ingest_is_no_failure(project: Make) -> None:
+    """A clip without a file lacks one thing, its file, and copies lack nothing; no clip counts as quarantined."""
+    paths = project(quarantine=False)
+    ghost = next(clip for clip, lacks in collect(paths, MER_CLASSES).lacking.items() if lacks[0].startswith("faces"))
+    told = [(ghost, "NoFile", "clips.csv names this clip"), ("train_0001", "Copies", "copies of one clip")]
+    rows = [problem_row(clip, kind, message, "0") for clip, kind, message in told]
+    write_problems(paths.quarantine("ingest"), rows)
+    facts = collect(paths, MER_CLASSES)
+    assert [lack for lack in facts.lacking[ghost] if "subtitle" not in lack] == ["its file: clips.csv names this clip"]
+    assert "train_0001" not in facts.lacking
+    words = page_of(paths).words
+    assert "Quarantined 0" in words
+    assert "Notes of ingest Clip Stage" in words
+    assert "No clip is in quarantine" in words
+    write_problems(paths.quarantine("ingest"), [*rows, problem_row(ghost, "BadInput", "torn", "0")])
+    words = page_of(paths).words
+    assert "Quarantined 1" in words
+    assert "Quarantined clips and notes of ingest Clip" in words
+
+
 def test_the_gallery_is_a_mix(project: Make) -> None:
     """Wrong, right, changed and odd clips are all among the chosen, none twice."""
     facts = collect(project(), MER_CLASSES)
@@ -317,15 +338,20 @@ def test_a_head_without_weights_is_replaced_by_name(project: Make) -> None:
 
 @pytest.mark.outcome("fewer groups than folds", "and the report says why")
 @pytest.mark.outcome("all clips of one group", "and the report says that the score tells nothing about new speakers")
+@pytest.mark.outcome("one group with most of the clips", "the report name it")
 @pytest.mark.parametrize(
     ("groups", "says"),
-    [(1, "the scores say nothing about others"), (3, "3 folds instead of 5: there are 3 groups")],
+    [
+        ([0] * 12, "the scores say nothing about others"),
+        ([at % 3 for at in range(12)], "3 folds instead of 5: there are 3 groups"),
+        ([*range(4), *[0] * 20], "group 's0' has 21 of the 24 labelled clips"),
+    ],
 )
-def test_what_is_special_about_the_folds_is_said(project: Make, groups: int, says: str) -> None:
+def test_what_is_special_about_the_folds_is_said(project: Make, groups: list[int], says: str) -> None:
     """All clips of one speaker, or of few: a reader must know before believing a score."""
     paths = project()
     place = paths.metrics("train")
-    note = make_folds([(f"c{at}", "sad", f"s{at % groups}") for at in range(12)], FoldParams(n=5)).note
+    note = make_folds([(f"c{at}", "sad", f"s{group}") for at, group in enumerate(groups)], FoldParams(n=5)).note
     assert says in note
     place.write_text(json.dumps({**json.loads(place.read_text()), "folds_note": note}))
     assert note in page_of(paths).words
