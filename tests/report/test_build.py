@@ -433,11 +433,15 @@ def test_intervals_over_clips_are_said_to_be(project: Make) -> None:
 
 
 def test_calibration_is_drawn(project: Make) -> None:
-    """A dot per bin with clips, before and after, at its confidence and share right; and the figures in a table."""
+    """A dot per bin with clips, before and after, at its confidence and share right; and the figures in a table.
+
+    The last dot is of another picture: what refinement believed of the training labels.
+    """
     page = page_of(project())
-    dots = [a for tag, a in page.tags if tag == "circle"]
+    *dots, posterior = [a for tag, a in page.tags if tag == "circle"]
     assert [dot["class"] for dot in dots] == ["before"] * 2 + ["after"] * 2
     assert [(dot["cx"], dot["cy"]) for dot in dots[2:]] == [("180.0", "228.0"), ("340.0", "68.0")]
+    assert (posterior["cx"], posterior["cy"]) == ("340.0", "40.0")
     assert "as the head says them 15.0 1.300 tempered 2.3 0.900 if it were calibrated 6.1" in page.words
     assert "their log-probabilities are divided by 1.62" in page.words
     assert "24 test candidates, compared with their true labels, by how sure it is" in page.words
