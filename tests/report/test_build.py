@@ -442,7 +442,7 @@ def test_calibration_is_drawn(project: Make) -> None:
     assert [dot["class"] for dot in dots] == ["before"] * 2 + ["after"] * 2
     assert [(dot["cx"], dot["cy"]) for dot in dots[2:]] == [("180.0", "228.0"), ("340.0", "68.0")]
     assert (posterior["cx"], posterior["cy"]) == ("340.0", "40.0")
-    assert "as the head says them 15.0 1.300 tempered 2.3 0.900 if it were calibrated 6.1" in page.words
+    assert "as the head says them 15.0 1.300 0.700 tempered 2.3 0.900 0.500 if it were calibrated 6.1" in page.words
     assert "their log-probabilities are divided by 1.62" in page.words
     assert "24 test candidates, compared with their true labels, by how sure it is" in page.words
     assert "Given labels are noisy, so a head" not in page.words
