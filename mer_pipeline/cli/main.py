@@ -196,8 +196,8 @@ def predict(
 
     if as_json and as_csv:
         raise UsageError("--json and --csv are two forms of one result; give one of them")
-    # Most of the time until the first answer is that of imports, and a third of that is the search for garbage.
-    gc.set_threshold(100_000, 50, 100)
+    if len(files) <= 100:  # they leave little garbage, and the search for it would take a second of the first answer
+        gc.disable()
     from mer_pipeline.base.runtime import Stopped, stop_on_signals
     from mer_pipeline.cli.predict import run_predict
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
@@ -87,7 +88,7 @@ def _print_table(rows: Sequence[Told]) -> None:
         said = [f"{name} {share:.2f}" for name, share in ranked] or ["-", "-"]
         cells = [row["file"], *said, row["rests_on"] or "-", row["transcript"] or "-"]
         table.add_row(*(Text(printable(cell)) for cell in cells))
-    console = Console()
+    console = Console(width=None if sys.stdout.isatty() else 10_000)  # in a file or a pipe, a file has one line
     console.print(table)
     for row in rows:
         if row["problem"] is not None:

@@ -6,9 +6,12 @@ import csv
 import io
 import json
 import os
+import re
+import shlex
 import shutil
 import subprocess
 import sys
+import wave
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -88,6 +91,15 @@ def copies(project: Path, tmp_path: Path) -> dict[str, Path]:
     return found
 
 
+def sound(path: Path, loudness: float) -> Path:
+    """Half a second of a tone as 16-bit WAV."""
+    samples = loudness * np.sin(2 * np.pi * 200 * np.arange(8000) / 16_000)
+    with wave.open(str(path), "wb") as file:
+        file.setparams((1, 2, 16_000, len(samples), "NONE", ""))
+        file.writeframes((samples * 32767).astype("<i2").tobytes())
+    return path
+
+
 def said_in(name: str) -> str:
     """The words of a clip."""
     return f"{SAID[CLIPS[name]]} {name}"
@@ -162,7 +174,7 @@ def test_a_bad_file_has_a_line_with_its_reason(copies: dict[str, Path], tmp_path
     (tmp_path / "noise.mp4").write_bytes(b"no film")
     (tmp_path / "list.txt").touch()
     (tmp_path / "old.wmv").touch()
-    silent = film(tmp_path / "silent.wav", frames=0, seconds=0.5, loudness=0.0)
+    silent = sound(tmp_path / "silence.wav", 0.0)
     bad = [tmp_path / name for name in ("noise.mp4", "list.txt", "old.wmv", "gone.mp4")]
     found = predict([*bad, tmp_path, silent, good])
     assert found["label"].is_null().to_list() == [True] * 6 + [False]
@@ -207,6 +219,21 @@ def test_the_command_prints_a_line_per_file(project: Path, copies: dict[str, Pat
     assert line.split()[:2] == [f"clips/{name}.mp4", predict(path)["label"][0]]
     assert none.split() == ["gone.mp4", "-", "-", "-", "-"]
     assert problem == "gone.mp4: there is no such file"
+
+
+def test_the_commands_of_the_docs_run(project: Path, copies: dict[str, Path], tmp_path: Path) -> None:
+    """Those of docs/predict.md, with a film and a sound of these names."""
+    page = (ROOT / "docs/predict.md").read_text(encoding="utf-8")
+    shutil.copy(next(iter(copies.values())), tmp_path / "holiday.mp4")
+    sound(tmp_path / "interview.wav", 0.3)
+    (block,) = re.findall(r"```bash\n(.*?)```", page, re.S)
+    commands = [shlex.split(line) for line in block.splitlines()]
+    assert len(commands) == 3
+    for _, name, *words in commands:
+        assert name == "predict"
+        files = [str(tmp_path / word) if (tmp_path / word).exists() else word for word in words]
+        done = own_command(project, *files)
+        assert (done.returncode, "holiday.mp4" in done.stdout) == (0, True), done.stdout + done.stderr
 
 
 def test_dvc_is_not_loaded(project: Path) -> None:
