@@ -227,4 +227,6 @@ def _changed(now: Path, trained: Path) -> list[str]:
     if not part.is_file():
         return []
     before, after = (json.loads(provenance_of(one).get("parts", "{}")) for one in (part, now / shard_name(0)))
+    if not before:  # no step made this table then
+        return ["all"]
     return [name for name in changed_parts(before, after) if not name.startswith(OF_MACHINE)]

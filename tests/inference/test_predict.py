@@ -20,9 +20,14 @@ import polars as pl
 import pytest
 
 import mer_pipeline
-from mer_pipeline.base.errors import UsageError
+from mer_pipeline.base.errors import CheckpointError, UsageError
+from mer_pipeline.config.params import load_params
 from mer_pipeline.config.project import Project
+from mer_pipeline.config.steps import checkpoints
 from mer_pipeline.inference.predict import predict
+from mer_pipeline.models.lock import lock_models
+from mer_pipeline.models.tiny import make_tiny
+from mer_pipeline.store.store import Store
 from tests.conftest import film
 from tests.forks import python
 
@@ -264,6 +269,28 @@ def test_it_is_said_where_params_are_not_those_of_the_trained_run(
     predict(f"clips/{ASKED[0]}.mp4")
     (message,) = caplog.messages
     assert "(params.n of frames)" in message
+
+
+def test_words_are_heard_and_a_language_model_is_asked_where_params_say_so(params: Path, tmp_path: Path) -> None:
+    """By the recogniser and the backend of params.yaml, both from checkpoints here."""
+    folders = {name: make_tiny(kind, tmp_path / kind) for name, kind in (("heard", "whisper-words"), ("asked", "chat"))}
+    shutil.copytree(ROOT / "prompts", params.parent / "prompts", dirs_exist_ok=True)
+    more = f"""
+transcript: {{backend: whisper, checkpoint: "dir:{folders["heard"]}", logprob_threshold: -1000.0,
+  no_speech_threshold: 1.0, compression_ratio_threshold: 1000.0, language: en}}
+enrich: {{backend: transformers, model: "dir:{folders["asked"]}", max_tokens: 8}}
+"""
+    params.write_text(PARAMS + more, encoding="utf-8")
+    new = film(tmp_path / "new.mp4", frames=5, tone=250.0)
+    with pytest.raises(CheckpointError, match="mer models lock"):
+        predict(new)
+    lock_models(checkpoints(load_params()))
+    (row,) = predict(new).to_dicts()
+    assert row["transcript"]
+    assert row["problem"] is None
+    assert row["importance"]["words"] is not None
+    assert set(Store("store").transforms()) >= {"heard", "prompts", "replies"}
+    assert predict(new, text={new: "Well."})["transcript"].to_list() == ["Well."]
 
 
 @pytest.mark.parametrize(
