@@ -9,12 +9,8 @@ from mer_pipeline.config.project import Project
 from mer_pipeline.config.steps import heard
 from mer_pipeline.models.lock import check_locked, checkpoints_of
 from mer_pipeline.stage.main import stage
-from mer_pipeline.stage.rows import run_step
-from mer_pipeline.tables.quarantine import write_problems
-from mer_pipeline.tables.rows import stage_schema
-from mer_pipeline.tables.shards import write_no_rows
-from mer_pipeline.tables.transcript import write_transcript
-from mer_pipeline.text.transcribe import Transcribe
+from mer_pipeline.stage.rows import StepRunner
+from mer_pipeline.stage.transcribe import transcribe
 
 import typer
 
@@ -22,17 +18,9 @@ import typer
 @stage
 def main() -> str:
     """Take the subtitles, and recognise the words of clips that have none if params.yaml names a recogniser."""
-    params, project = load_params(), Project()
+    params = load_params()
     check_locked(checkpoints_of(transcript=params.transcript.used))
-    lines = []
-    if params.transcript.backend == "none":
-        write_no_rows(project.table("heard"), stage_schema(Transcribe.schema), params.shards)
-        write_problems(project.quarantine("heard"), [])
-    else:
-        lines.append(run_step(heard(params), project, params.shards, params.quality))
-    subtitles, words, out = (project.table(name) for name in ("subtitles", "heard", "transcript"))
-    spoken = write_transcript(subtitles, words, out, params.shards)
-    return "\n".join([*lines, f"transcribe: {spoken} clips have words"])
+    return transcribe(params.transcript, heard(params), StepRunner(Project(), params.shards, params.quality))
 
 
 if __name__ == "__main__":

@@ -49,6 +49,7 @@ def run(
     quality: QualityParams,
     runtime: Runtime,
     progress: Progress = quiet,
+    record: bool = True,
 ) -> Summary:
     """Get all rows of a transform, from the store or by computing them, and write them as shards.
 
@@ -61,6 +62,7 @@ def run(
         quality: how many clips may fail.
         runtime: the settings of this machine, with its store and its engine.
         progress: called as clips are computed.
+        record: whether `mer runs` and `mer plan` are to know of this run.
 
     Returns:
         What the run did.
@@ -104,7 +106,8 @@ def run(
     summary.seconds = time.perf_counter() - started
     summary.bytes_out = sum(path.stat().st_size for path in out.iterdir())
     summary.bytes_store, summary.set_aside = cache.written, dict(cache.set_aside)
-    remember_run(summary)
+    if record:
+        remember_run(summary)
     return summary
 
 

@@ -185,6 +185,33 @@ def people(
 
 
 @app.command()
+def predict(
+    files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Films and sounds; each is one clip.")],
+    text: Annotated[str | None, typer.Option(help="What is said in the file, where there is one file.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
+    as_csv: Annotated[bool, typer.Option("--csv", help="Print the result as CSV.")] = False,
+) -> None:
+    """Predict any films and sounds with the trained heads. If a file has a problem, say which, and exit with 1."""
+    import gc
+
+    from mer_pipeline.base.errors import UsageError
+
+    if as_json and as_csv:
+        raise UsageError("--json and --csv are two forms of one result; give one of them")
+    if len(files) <= 100:  # they leave little garbage, and the search for it would take a second of the first answer
+        gc.disable()
+    from mer_pipeline.base.runtime import Stopped, stop_on_signals
+    from mer_pipeline.cli.predict import run_predict
+
+    stop_on_signals()
+    try:
+        raise typer.Exit(run_predict(files, text, "json" if as_json else "csv" if as_csv else "table"))
+    except Stopped as stop:
+        print("stopped; what was computed is in the store: run the same command to go on", file=sys.stderr)
+        raise typer.Exit(stop.exit_code) from None
+
+
+@app.command()
 def score(
     truth: Annotated[Path, typer.Argument(help="CSV with columns name and discrete; empty labels do not count.")],
     predictions: Annotated[

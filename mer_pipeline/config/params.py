@@ -5,8 +5,8 @@ names a component has the class of that component (`choice.py`).
 
 Nothing in params.yaml depends on the machine, so the same params give the same values everywhere. The workers, the
 device, the batch size and the storage root are settings in `.mer.toml` (`runtime.py`). An unknown key is an error that
-names the nearest known one. Only `stages/` and `cli/` use a whole `Params`; other code gets only the section that it
-needs.
+names the nearest known one. Only `stages/`, `inference/` and `cli/` use a whole `Params`; other code gets only the
+section that it needs.
 """
 
 from __future__ import annotations

@@ -28,7 +28,7 @@ from mer_pipeline.datasets.adapter import DatasetParams, make_adapter
 from mer_pipeline.datasets.duplicates import DigestContent, alike, copies, notes_on
 from mer_pipeline.datasets.folds import FoldParams, make_folds
 from mer_pipeline.datasets.listing import Entry, Listing, Vote, about_unread, add_groups, add_truth, add_votes
-from mer_pipeline.datasets.probe import KINDS, ProbeMedia, known_files, look
+from mer_pipeline.datasets.probe import KINDS, PLACE, ProbeMedia, known_files, look
 from mer_pipeline.media.container import UNREAD
 from mer_pipeline.metrics.ingest import IngestMetrics
 from mer_pipeline.tables.quarantine import QualityParams, check_quality, problem_row, write_problems
@@ -144,10 +144,33 @@ def ingest(
         DatasetError: if the folder or a CSV is wrong; nothing is written then.
         TooManyFailed: if the share of clips with broken files is larger than `quality.max_failed`.
     """
-    listing = list_dataset(params.dataset)
+    return ingest_listing(list_dataset(params.dataset), params, project, runtime, progress)
+
+
+def ingest_listing(
+    listing: Listing,
+    params: IngestParams,
+    project: Project,
+    runtime: Runtime,
+    progress: Progress = quiet,
+    place: str = PLACE,
+) -> str:
+    """Do all of `ingest` but list the dataset, whose listing is given.
+
+    Args:
+        listing: the clips. Paths of their files are relative to `params.dataset.root`.
+        params, project, runtime, progress: as for `ingest`.
+        place: as for `look`.
+
+    Returns:
+        As `ingest`.
+
+    Raises:
+        TooManyFailed: as for `ingest`.
+    """
     entries, root = [listing.entries[name] for name in sorted(listing.entries)], Path(params.dataset.root)
-    probed, failures = look(ProbeMedia(root), entries, root, runtime, progress)
-    content, _ = look(DigestContent(root), alike(entries, probed), root, runtime, quiet)
+    probed, failures = look(ProbeMedia(root), entries, root, runtime, progress, place)
+    content, _ = look(DigestContent(root), alike(entries, probed), root, runtime, quiet, place)
     same = copies(entries, probed, content)
     listing.notes += notes_on(same, listing.entries, listing.truth)
     nothing: Row = dict.fromkeys(ProbeMedia.schema.names)

@@ -112,7 +112,12 @@ class ProbeMedia(Transform[Row]):
 
 
 def look(
-    transform: Transform[Row], entries: Sequence[Entry], root: Path, runtime: Runtime, progress: Progress
+    transform: Transform[Row],
+    entries: Sequence[Entry],
+    root: Path,
+    runtime: Runtime,
+    progress: Progress,
+    place: str = PLACE,
 ) -> tuple[dict[str, Row], dict[str, Row]]:
     """Compute the rows of a transform over files that are new or altered, and look up those of the others.
 
@@ -122,6 +127,7 @@ def look(
         root: the folder of the dataset.
         runtime: the settings of this machine.
         progress: is told how many files have been read.
+        place: the folder in which the rows are stored.
 
     Returns:
         The rows of the transform by clip; and the failures by clip, as rows of PROBLEM_SCHEMA. A failure has other
@@ -130,7 +136,9 @@ def look(
     Raises:
         Bug: as for `run`.
     """
-    cache = RowCache(Store(PLACE), transform, "any", flush_s=runtime.store.flush_s)
+    if not entries:
+        return {}, {}
+    cache = RowCache(Store(place), transform, "any", flush_s=runtime.store.flush_s)
     keys, by_name = _keys(entries, root), {entry.clip_id: entry for entry in entries}
 
     def clips_of(keys: Keys, wanted: Collection[str]) -> Iterator[Clip]:

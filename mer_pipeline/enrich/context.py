@@ -37,8 +37,15 @@ class Neighbours:
     after: tuple[str, ...] = ()
 
 
-def write_context(params: EnrichParams, project: Project) -> str:
+def write_context(params: EnrichParams, project: Project, population: Project | None = None) -> str:
     """Write the table `cue_words` from the measures, the transcripts and the manifest.
+
+    Args:
+        params: the language, and the number of neighbours.
+        project: the project with the tables.
+        population: the project whose clips say what is usual for all clips; None: `project`. With another one, a clip
+            is described as a clip of a new speaker in that project's dataset would be, and other clips of `project`
+            that are not of its group do not change its words.
 
     Returns:
         A sentence on the groups that have too few clips to be compared with their own habit; "" if there are none.
@@ -46,12 +53,17 @@ def write_context(params: EnrichParams, project: Project) -> str:
     measures = read_folder(project.table("cues")).to_pylist()
     transcripts = read_folder(project.table("transcript"), ["clip_id", "zh", "en"]).to_pylist()
     manifest = read_parquet(project.manifest, ["clip_id", "group", "order"]).to_pylist()
-    write_table(project.table("cue_words"), context_of(measures, transcripts, manifest, params))
+    usual = None if population is None else read_folder(population.table("cues")).to_pylist()
+    write_table(project.table("cue_words"), context_of(measures, transcripts, manifest, params, usual))
     return note_small(measures, _group_of(manifest))
 
 
 def context_of(
-    measures: Sequence[Row], transcripts: Sequence[Row], manifest: Sequence[Row], params: EnrichParams
+    measures: Sequence[Row],
+    transcripts: Sequence[Row],
+    manifest: Sequence[Row],
+    params: EnrichParams,
+    population: Sequence[Row] | None = None,
 ) -> pa.Table:
     """Make the table `cue_words`: one row for every clip that has measures or a place in its group, sorted by clip_id.
 
@@ -60,8 +72,9 @@ def context_of(
         transcripts: rows with clip_id, zh and en.
         manifest: rows with clip_id, group and order.
         params: the language, and the number of neighbours.
+        population: as in `cue_words`.
     """
-    words = cue_words(measures, _group_of(manifest), params.language)
+    words = cue_words(measures, _group_of(manifest), params.language, population)
     # Each neighbour is quoted in one language only: that of the prompt if it has words in it, or else the other.
     first, second = ("zh", "en") if params.language == "zh" else ("en", "zh")
     spoken = {str(row["clip_id"]): str(row[first] or row[second]) for row in transcripts if row[first] or row[second]}

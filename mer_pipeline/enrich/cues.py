@@ -167,7 +167,9 @@ def _face(faces: Faces) -> dict[str, float | None]:
     }
 
 
-def cue_words(measures: Sequence[Row], group_of: Mapping[str, str], language: str) -> dict[str, list[str]]:
+def cue_words(
+    measures: Sequence[Row], group_of: Mapping[str, str], language: str, population: Sequence[Row] | None = None
+) -> dict[str, list[str]]:
     """Put the measures of each clip into words, by comparison with the habit of its group.
 
     A clip of a group with too few clips is compared with all clips, and its words begin with a note of that.
@@ -176,12 +178,15 @@ def cue_words(measures: Sequence[Row], group_of: Mapping[str, str], language: st
         measures: rows of the table `cues`.
         group_of: the group of each clip.
         language: "en" or "zh".
+        population: rows of the table `cues` of all clips that a clip of a small group is compared with; None: those of
+            `measures`.
 
     Returns:
         For each clip its cue words, in a fixed order. Clips without measures are not in it.
     """
     valid = [row for row in measures if row["valid"]]
-    groups, usual = _groups(valid, group_of), _habits(valid)
+    groups = _groups(valid, group_of)
+    usual = _habits(valid if population is None else [row for row in population if row["valid"]])
     small = {group for group, rows in groups.items() if len(rows) < MIN_GROUP}
     habits = {group: usual if group in small else _habits(rows) for group, rows in groups.items()}
     words = {}

@@ -13,7 +13,7 @@ probabilities or the numbers move, the mean absolute difference over the classes
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -34,14 +34,32 @@ def leave_one_out(predict: Callable[[Features], Matrix], features: Features, lab
     Returns:
         float32 (n, M), in nats.
     """
-    whole, rows = predict(features), np.arange(len(features))
-    of = whole.argmax(axis=1) if label is None else label
-    left = []
+    return importance([predict(seen) for seen in hidden(features)], label)
+
+
+def hidden(features: Features) -> list[Features]:
+    """Return the features as they are, and once without each of the M modalities: M + 1 in all."""
+    every = [features]
     for m in range(len(features.names)):
         mask = features.mask.copy()
         mask[:, m] = False
-        left.append(predict(Features(features.names, features.x, mask))[rows, of])
-    logs = np.log(np.maximum(np.stack([whole[rows, of], *left], axis=1), FLOOR))
+        every.append(Features(features.names, features.x, mask))
+    return every
+
+
+def importance(said: Sequence[Matrix], label: Indices | None = None) -> Matrix:
+    """Return the importance of each modality from the probabilities for the features of `hidden`.
+
+    Args:
+        said: float32 (n, C), M + 1 times, as `hidden` orders them.
+        label: as in `leave_one_out`.
+
+    Returns:
+        float32 (n, M), in nats.
+    """
+    whole, rows = said[0], np.arange(len(said[0]))
+    of = whole.argmax(axis=1) if label is None else label
+    logs = np.log(np.maximum(np.stack([one[rows, of] for one in said], axis=1), FLOOR))
     return np.asarray(logs[:, :1] - logs[:, 1:], dtype=np.float32)
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
 from mer_pipeline.base.run import run
-from mer_pipeline.base.runtime import load_runtime
+from mer_pipeline.base.runtime import Runtime, load_runtime
 from mer_pipeline.config.project import Project
 from mer_pipeline.config.steps import Step
 from mer_pipeline.stage.progress import progress_bar
@@ -15,35 +16,53 @@ from mer_pipeline.tables.quarantine import QualityParams
 from mer_pipeline.tables.shards import ShardParams, read_folder
 
 
-def run_step(step: Step, project: Project, shards: ShardParams, quality: QualityParams) -> str:
-    """Make a step's table.
+@dataclass(frozen=True)
+class StepRunner:
+    """Makes the tables of steps in one project.
 
-    Args:
-        step: the step.
+    Attributes:
         project: the project with the tables.
-        shards: the number of shards of the table.
+        shards: the number of shards of each table.
         quality: how many clips may fail.
-
-    Returns:
-        One line that says what the run did.
-
-    Raises:
-        MerError: as in `run`, or an error when the step's transform is made.
+        runtime: the settings of this machine.
+        record: whether `mer runs` and `mer plan` are to know of the runs.
     """
-    transform = step.make()
-    places = {source.table: project.table(source.table) for source in transform.sources}
-    note = transform.note(partial(_clip_ids, places[transform.sources[0].table]))
-    summary = run(
-        transform,
-        places,
-        project.table(step.table),
-        project.quarantine(step.name),
-        shards=shards,
-        quality=quality,
-        runtime=load_runtime(),
-        progress=progress_bar(step.name),
-    )
-    return f"{summary}; {note}" if note else str(summary)
+
+    project: Project
+    shards: ShardParams
+    quality: QualityParams
+    runtime: Runtime = field(default_factory=load_runtime)
+    record: bool = True
+
+    def __call__(self, step: Step) -> str:
+        """Make a step's table.
+
+        Returns:
+            One line that says what the run did.
+
+        Raises:
+            MerError: as in `run`, or an error when the step's transform is made.
+        """
+        transform = step.make()
+        places = {source.table: self.project.table(source.table) for source in transform.sources}
+        note = transform.note(partial(_clip_ids, places[transform.sources[0].table]))
+        summary = run(
+            transform,
+            places,
+            self.project.table(step.table),
+            self.project.quarantine(step.name),
+            shards=self.shards,
+            quality=self.quality,
+            runtime=self.runtime,
+            progress=progress_bar(step.name),
+            record=self.record,
+        )
+        return f"{summary}; {note}" if note else str(summary)
+
+
+def run_step(step: Step, project: Project, shards: ShardParams, quality: QualityParams) -> str:
+    """Make a step's table with the settings of this machine. The arguments are those of `StepRunner`."""
+    return StepRunner(project, shards, quality)(step)
 
 
 def _clip_ids(place: Path) -> frozenset[str]:

@@ -1,0 +1,1 @@
+"""Predictions for files that are no clips of the dataset."""
