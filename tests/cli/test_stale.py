@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -14,18 +16,17 @@ from mer_pipeline.config.project import Project
 def test_a_run_that_is_going_on_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """While another DVC command works on a file, no list of processes is shown, and no advice to delete its lock."""
     from dvc.fs import LocalFileSystem
-    from dvc.repo import Repo
     from dvc.rwlock import rwlock
 
     (tmp_path / "in.txt").write_text("a")
     (tmp_path / "dvc.yaml").write_text("stages:\n  copy: {cmd: cp in.txt out.txt, deps: [in.txt], outs: [out.txt]}\n")
-    repo = Repo.init(str(tmp_path), no_scm=True)
+    subprocess.run([sys.executable, "-m", "dvc", "init", "-q", "--no-scm"], cwd=tmp_path, check=True)
     monkeypatch.chdir(tmp_path)
     project = Project(tmp_path)
     assert ask_dvc(project).order == ("copy",)
     files = LocalFileSystem()
     with (
-        rwlock(str(repo.tmp_dir), files, "dvc repro", [], [str(tmp_path / "out.txt")], False),
+        rwlock(str(tmp_path / ".dvc/tmp"), files, "dvc repro", [], [str(tmp_path / "out.txt")], False),
         pytest.raises(StageError, match=r"^another DVC command is at work in this project.* when it has ended$"),
     ):
         ask_dvc(project)

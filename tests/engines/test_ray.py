@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import logging
 import os
+import socket
 import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pyarrow as pa
@@ -32,17 +34,29 @@ MANIFEST = pa.schema([pa.field("clip_id", pa.string(), nullable=False), pa.field
 
 
 @pytest.fixture(scope="module")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def cluster() -> Iterator[str]:
     """The address of a cluster of four CPUs, on this machine."""
-    place = tmp_path_factory.mktemp("ray")
+    place = tempfile.mkdtemp(prefix="ray-")  # a short path: the cluster's sockets lie in it
     port = 20_000 + os.getpid() % 10_000
-    words = ["--head", "--num-cpus=4", f"--port={port}", "--include-dashboard=false", "--disable-usage-stats"]
-    environment = os.environ | {"RAY_TMPDIR": str(place)[:60]}
-    subprocess.run(
-        [sys.executable, "-m", "ray.scripts.scripts", "start", *words], check=True, env=environment, capture_output=True
+    words = [
+        "--head",
+        "--block",
+        f"--port={port}",
+        "--num-cpus=4",
+        "--include-dashboard=false",
+        "--disable-usage-stats",
+    ]
+    started = subprocess.Popen(
+        [sys.executable, "-m", "ray.scripts.scripts", "start", *words],
+        env=os.environ | {"RAY_TMPDIR": place},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
     )
+    assert _ends(lambda: _listens(port), 60), "the cluster has not started"
     yield f"127.0.0.1:{port}"
-    subprocess.run([sys.executable, "-m", "ray.scripts.scripts", "stop"], check=True, capture_output=True)
+    started.terminate()  # this one, and no other cluster of this machine
+    started.wait(30)
 
 
 class Half(Transform[int]):
@@ -156,9 +170,15 @@ def _workers() -> list[str]:
     return [line for line in lines if line.startswith("ray::InFolder")]
 
 
-def _ends(fact: object) -> bool:
-    for _ in range(100):
-        if fact():  # type: ignore[operator]
+def _listens(port: int) -> bool:
+    with socket.socket() as one:
+        return one.connect_ex(("127.0.0.1", port)) == 0
+
+
+def _ends(fact: Callable[[], bool], seconds: float = 10) -> bool:
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if fact():
             return True
         time.sleep(0.1)
     return False

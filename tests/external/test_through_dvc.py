@@ -32,6 +32,7 @@ train: {heads: [logreg], seeds: [0], single_modality: false}
 shards: {count: 2}
 quality: {}
 pseudo: {}
+predict: {}
 ablation: {}
 frames: {}
 faces: {}

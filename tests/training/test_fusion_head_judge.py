@@ -106,7 +106,9 @@ def test_a_held_out_fold_has_no_say(relabelled: list[tuple[Planted, Project]]) -
     for planted, project in relabelled:
         folds = pq.read_table(project.folds)
         votes = with_judges(votes_of(planted), project.votes, {"own": OWN}, folds, CLASSES)
-        labels = label_table(votes, folds, CLASSES, LabelParams(max_changed=1.0, min_posterior=0.5))
+        labels = label_table(
+            votes, folds, CLASSES, LabelParams(method="dawid-skene", max_changed=1.0, min_posterior=0.5)
+        )
         refined.append({f: labels.filter(pc.equal(labels["held_out_fold"], f)) for f in range(-1, 5)})
     one, two = (read_folder(at.table("votes/own")) for _, at in relabelled)
     assert cells(one, 2) == cells(two, 2)
