@@ -17,7 +17,7 @@ from mer_pipeline.base.runtime import Runtime
 from mer_pipeline.config.components import ENGINES
 from mer_pipeline.config.params import Params
 from mer_pipeline.config.project import Project
-from mer_pipeline.config.steps import Step, checkpoints, find_step, inputs_of
+from mer_pipeline.config.steps import checkpoints, find_step, inputs_of
 from mer_pipeline.models.lock import check_locked
 from mer_pipeline.stage.checkout import check_code
 from mer_pipeline.store.row_cache import row_cache_of
@@ -75,7 +75,7 @@ def compute_part(
         raise UsageError(f"{step.name}: replies are asked for by one machine, which knows what was paid; run the stage")
     if runtime.store_url is None:
         raise UsageError("there is no store to put rows into; set MER_STORE or [store] in .mer.toml")
-    check_locked({key: spec for key, spec in checkpoints(params).items() if key in _names(step)})
+    check_locked(checkpoints(params))
     transform = step.make()
     inputs = inputs_of(transform, project, params.shards.count)
     every = [inputs.keys(shard) for shard in shards]
@@ -94,11 +94,3 @@ def compute_part(
         f"{step.name}: part {part} has {summary.clips} clips, {summary.computed} computed{told}; when all parts are "
         f"done, run `dvc repro {step.stage}`"
     )
-
-
-def _names(step: Step) -> set[str]:
-    """Return the names that a step's checkpoints have in models.lock."""
-    return {step.name, step.name.removeprefix("embed-"), f"{step.stage}/model", f"{_SECTIONS.get(step.name)}/model"}
-
-
-_SECTIONS = {"tracks": "faces", "heard": "transcript"}  # sections of params.yaml that have another name than the step

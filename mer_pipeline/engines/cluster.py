@@ -71,10 +71,12 @@ class RayEngine(Engine[Item]):
         outcomes: list[Outcome] = []
         ray = library()
         if ray.is_initialized():
+            from ray.exceptions import RayError
+
             if self._busy:
                 done, _ = ray.wait(list(self._busy), num_returns=len(self._busy), timeout=2 * CHUNK_S)
                 for ref in done:
-                    with suppress(Exception):  # a worker that is lost now, or fails, gives nothing
+                    with suppress(RayError):  # a worker that is lost or fails now gives nothing
                         outcomes += self._take(ray.get(ref))
             ray.shutdown()  # which ends all workers that this process started
         self._starting.clear()
@@ -131,10 +133,10 @@ class RayEngine(Engine[Item]):
         try:
             result = library().get(ref)
         except RayTaskError as error:
-            raise cause_of(error) from None
+            raise cause_of(error) from error
         except RayActorError as error:
             if isinstance(cause := getattr(error, "cause", None), RayTaskError):  # its code could not be loaded
-                raise cause_of(cause) from None
+                raise cause_of(cause) from cause
             log.warning("%s: a worker was lost (%s); others go on", self.transform.name, first_line(error))
             self._workers = [one for one in self._workers if one is not worker]
             if chunk is not None:

@@ -8,47 +8,29 @@ together is not learnt.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
-from typing import Self
 
 import numpy as np
 
 from mer_pipeline.base.modalities import Features, Matrix
-from mer_pipeline.heads.base import ComputeConfig, Epoch, Examples, Head, Logits, TrainingJob
+from mer_pipeline.heads.base import Examples, Logits
+from mer_pipeline.heads.fitted import FittedHead
 from mer_pipeline.heads.logreg import LogReg, LogRegParams
 
 
-class Binary(Head):
+class Binary(FittedHead):
     """One `logreg` per class; the modality weights are the mean over the classes."""
 
     Params = LogRegParams
-    seeded = False
-    uses_validation = False
     kinds = frozenset({"multilabel"})
     params: LogRegParams
 
-    @classmethod
-    def fit_all(
-        cls,
-        features: Features,
-        jobs: Sequence[TrainingJob],
-        classes: int,
-        compute: ComputeConfig,
-        tick: Callable[[], None],
-    ) -> list[tuple[Self, list[Epoch]]]:
-        """See `Head`."""
-        del compute
-        fitted = []
-        for job in jobs:
-            head = cls(features.dims, classes, job.params)
-            own = job.scaler.apply(features.take(job.train.rows))
-            head.each = [LogReg(features.dims, 2, job.params) for _ in range(classes)]
-            for c, one in enumerate(head.each):
-                one.fit(own, _has(job.train, c))
-            fitted.append((head, list[Epoch]()))
-            tick()
-        return fitted
+    def fit(self, features: Features, train: Examples) -> None:
+        """See `FittedHead`."""
+        self.each = [LogReg(self.dims, 2, self.params) for _ in range(self.classes)]
+        for c, one in enumerate(self.each):
+            one.fit(features, _has(train, c))
 
     def score(self, group: Features) -> Logits:
         """See `Head`."""

@@ -8,15 +8,16 @@ there is little to overfit.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Annotated, Self
+from collections.abc import Mapping
+from typing import Annotated
 
 import numpy as np
 from pydantic import Field, field_validator
 
 from mer_pipeline.base.modalities import Features, Matrix
 from mer_pipeline.config.section import Section, Strength, distinct
-from mer_pipeline.heads.base import ComputeConfig, Epoch, Examples, Head, Logits, TrainingJob
+from mer_pipeline.heads.base import Examples, Logits
+from mer_pipeline.heads.fitted import FittedHead
 from mer_pipeline.heads.linear import Linear, fit_linear
 from mer_pipeline.heads.opinion_pool import OpinionPool
 from mer_pipeline.heads.strength import choose_strength
@@ -35,7 +36,7 @@ class LogRegParams(Section):
         return distinct(c)
 
 
-class LogReg(Head):
+class LogReg(FittedHead):
     """Regularised late fusion: one logistic regression per modality, joined by an opinion pool.
 
     Attributes:
@@ -46,31 +47,10 @@ class LogReg(Head):
     """
 
     Params = LogRegParams
-    seeded = False
-    uses_validation = False
     params: LogRegParams
 
-    @classmethod
-    def fit_all(
-        cls,
-        features: Features,
-        jobs: Sequence[TrainingJob],
-        classes: int,
-        compute: ComputeConfig,
-        tick: Callable[[], None],
-    ) -> list[tuple[Self, list[Epoch]]]:
-        """See `Head`. The fit has no random choice and no early stopping, and it ignores `compute`."""
-        del compute
-        fitted = []
-        for job in jobs:
-            head = cls(features.dims, classes, job.params)
-            head.fit(job.scaler.apply(features.take(job.train.rows)), job.train)
-            fitted.append((head, list[Epoch]()))
-            tick()
-        return fitted
-
     def fit(self, features: Features, train: Examples) -> None:
-        """Fit on the standardised features of these examples."""
+        """See `FittedHead`."""
         self.linear: list[Linear] = []
         held_out = np.zeros((len(self.dims), len(train.label), self.classes), dtype=np.float32)
         for m, x in enumerate(features.x):

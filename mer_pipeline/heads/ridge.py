@@ -11,8 +11,8 @@ modality, which adds nothing, speaks for the mean.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Annotated, Self
+from collections.abc import Mapping, Sequence
+from typing import Annotated
 
 import numpy as np
 from pydantic import Field, field_validator
@@ -20,10 +20,10 @@ from scipy.optimize import nnls
 
 from mer_pipeline.base.modalities import Features, Indices, Matrix
 from mer_pipeline.config.section import Section, Strength, distinct
-from mer_pipeline.heads.base import NO_FOLD, ComputeConfig, Epoch, Examples, Head, Logits, TrainingJob
+from mer_pipeline.heads.base import NO_FOLD, Examples, Logits
+from mer_pipeline.heads.fitted import FittedHead, two_folds_or_more
 from mer_pipeline.scores.numbers import ccc, moments
 
-INNER_FOLDS = 5  # if all training rows are of one fold, clips are split into so many folds, which may divide groups
 FLOOR = 0.01  # the least weight: a clip that has only an uninformative modality is still predicted by it
 WIDER = (1.0, 1.25, 1.5, 2.0, 2.5, 3.0)  # the candidates for s
 
@@ -40,39 +40,16 @@ class RidgeParams(Section):
         return distinct(alpha)
 
 
-class Ridge(Head):
+class Ridge(FittedHead):
     """One ridge regression per modality, joined by a weighted sum."""
 
     Params = RidgeParams
-    seeded = False
-    uses_validation = False
     kinds = frozenset({"regression"})
     params: RidgeParams
 
-    @classmethod
-    def fit_all(
-        cls,
-        features: Features,
-        jobs: Sequence[TrainingJob],
-        classes: int,
-        compute: ComputeConfig,
-        tick: Callable[[], None],
-    ) -> list[tuple[Self, list[Epoch]]]:
-        """See `Head`. The fit has no random choice and no early stopping, and it ignores `compute`."""
-        del compute
-        fitted = []
-        for job in jobs:
-            head = cls(features.dims, classes, job.params)
-            head.fit(job.scaler.apply(features.take(job.train.rows)), job.train)
-            fitted.append((head, list[Epoch]()))
-            tick()
-        return fitted
-
     def fit(self, features: Features, train: Examples) -> None:
-        """Fit on the standardised features of these examples."""
-        fold = train.fold
-        if len(np.unique(fold[fold != NO_FOLD])) < 2:
-            fold = np.arange(len(fold)) % INNER_FOLDS
+        """See `FittedHead`."""
+        fold = two_folds_or_more(train.fold)
         held_out = np.zeros((len(self.dims), *train.target.shape))
         self.linear: list[Matrix] = []
         for m, x in enumerate(features.x):

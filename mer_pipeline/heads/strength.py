@@ -14,10 +14,9 @@ import numpy as np
 
 from mer_pipeline.base.modalities import Indices, Matrix
 from mer_pipeline.heads.base import NO_FOLD
+from mer_pipeline.heads.fitted import two_folds_or_more
 from mer_pipeline.heads.linear import fit_linear, log_shares, log_softmax
 from mer_pipeline.heads.opinion_pool import likeliest
-
-INNER_FOLDS = 5  # if all training rows are of one fold, clips are split into so many folds, which may divide groups
 
 
 def choose_strength(
@@ -34,8 +33,7 @@ def choose_strength(
         fold: int64 (n,), the fold of each row, or NO_FOLD.
         strengths: the candidates for the inverse regularisation.
     """
-    if len(np.unique(fold[fold != NO_FOLD])) < 2:
-        fold = np.where(fold == NO_FOLD, NO_FOLD, np.arange(len(fold)) % INNER_FOLDS)
+    fold = two_folds_or_more(fold)
     evidence = np.zeros((len(strengths), *target.shape), dtype=np.float32)
     for out in np.unique(fold[fold != NO_FOLD]):
         inside, outside = fold != out, fold == out

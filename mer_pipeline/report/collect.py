@@ -22,7 +22,7 @@ from mer_pipeline.metrics.predict import PredictMetrics
 from mer_pipeline.metrics.pseudo import PseudoMetrics
 from mer_pipeline.metrics.train import TrainMetrics
 from mer_pipeline.report.bases import Metrics
-from mer_pipeline.report.sources import REMEDY, read_rows
+from mer_pipeline.report.sources import REMEDY, number, numbers, read_rows, text
 
 STAGES = ("frames", "faces", "audio", "transcript", "enriched")
 
@@ -289,28 +289,3 @@ def _fallbacks(folder: Path) -> tuple[tuple[str, int], ...]:
     rows = read_rows(folder, ["status", "why"])
     counts = Counter(text(row["why"]) or "no reason given" for row in rows if row["status"] == "fallback")
     return tuple(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
-
-
-def text(value: object) -> str | None:
-    """Return a cell as stripped text, or None if it is null or blank.
-
-    Example:
-        >>> text(" joy "), text("  ")
-        ('joy', None)
-    """
-    return str(value).strip() or None if value is not None else None
-
-
-def number(value: object) -> float | None:
-    """Return a cell as a float, or None if it is no number."""
-    return float(value) if isinstance(value, int | float) else None
-
-
-def numbers(value: object) -> tuple[float | None, ...]:
-    """Return a cell with a list as a tuple of floats; empty if the cell is null.
-
-    Example:
-        >>> numbers([1, None]), numbers(None)
-        ((1.0, None), ())
-    """
-    return tuple(number(item) for item in value) if isinstance(value, list) else ()

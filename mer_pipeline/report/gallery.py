@@ -15,9 +15,9 @@ from itertools import zip_longest
 from mer_pipeline.base.clips import Row
 from mer_pipeline.base.target import PART
 from mer_pipeline.config.project import Project
-from mer_pipeline.report.collect import Facts, Guess, number, numbers, text
+from mer_pipeline.report.collect import Facts, Guess
 from mer_pipeline.report.pictures import outline, thumbnail
-from mer_pipeline.report.sources import rows_of
+from mer_pipeline.report.sources import number, numbers, rows_of, text
 
 FRAMES, FRAME_SIDE, FACE_SIDE = 3, 200, 160
 WORDS = 600  # the most characters that a card shows of one text

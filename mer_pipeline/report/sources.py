@@ -87,3 +87,28 @@ def _matching(file: pq.ParquetFile, clip_ids: set[str], columns: Sequence[str]) 
             for at, clip_id in enumerate(batch.column("clip_id").to_pylist()):
                 if clip_id in clip_ids and batch.column("valid")[at].as_py():
                     yield batch.slice(at, 1).to_pylist()[0]
+
+
+def text(value: object) -> str | None:
+    """Return a cell as stripped text, or None if it is null or blank.
+
+    Example:
+        >>> text(" joy "), text("  ")
+        ('joy', None)
+    """
+    return str(value).strip() or None if value is not None else None
+
+
+def number(value: object) -> float | None:
+    """Return a cell as a float, or None if it is no number."""
+    return float(value) if isinstance(value, int | float) else None
+
+
+def numbers(value: object) -> tuple[float | None, ...]:
+    """Return a cell with a list as a tuple of floats; empty if the cell is null.
+
+    Example:
+        >>> numbers([1, None]), numbers(None)
+        ((1.0, None), ())
+    """
+    return tuple(number(item) for item in value) if isinstance(value, list) else ()

@@ -97,6 +97,16 @@ class Unfit(Half):
         raise CheckpointError("the model lacks its weights")
 
 
+class Faulty(Half):
+    """A transform with a bug that concerns no clip."""
+
+    name = "faulty"
+    uses_torch = True
+
+    def setup(self, device: object) -> None:
+        [][1]
+
+
 def go(transform: Transform[int], folder: Path, settings: RaySettings, engine: str = "ray") -> Summary:
     rows = [{"clip_id": f"c{x:03}", "x": x} for x in range(CLIPS)]
     write_table(folder / "manifest.parquet", to_table(rows, MANIFEST))
@@ -141,6 +151,13 @@ def test_an_unfit_model_is_one_sentence(cluster: str, tmp_path: Path) -> None:
     """The error is the one that a local run raises, not one about workers."""
     with pytest.raises(CheckpointError, match=r"^the model lacks its weights$"):
         go(Unfit(), tmp_path, RaySettings(address=cluster, workers=1))
+
+
+def test_a_bug_in_a_worker_shows_its_line(cluster: str, tmp_path: Path) -> None:
+    """The exception is the worker's own, and its cause has the lines of the worker's process."""
+    with pytest.raises(IndexError) as caught:
+        go(Faulty(), tmp_path, RaySettings(address=cluster, workers=1))
+    assert "in setup" in str(caught.value.__cause__)
 
 
 def test_small_work_needs_no_cluster(caplog: pytest.LogCaptureFixture) -> None:
